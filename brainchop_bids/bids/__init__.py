@@ -1,0 +1,1 @@
+"""What to process (pybids) and what to write (names, sidecars, descriptions)."""

@@ -1,0 +1,1 @@
+"""Packaged data: model registry, label tables, report template."""

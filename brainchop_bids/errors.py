@@ -1,0 +1,33 @@
+"""The errors a user can cause and mend.
+
+Each message is one line that names the file, what was found there and what to do next; the
+commands print it as it stands, without a traceback.
+"""
+
+
+class BrainchopError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+    def __init__(self, message: str) -> None:
+        # One line whatever a quoted library message contained: logs are read with grep.
+        super().__init__(' '.join(str(message).split()))
+
+
+class InputError(BrainchopError):
+    """A scan that cannot be read or segmented."""
+
+
+class DatasetError(BrainchopError):
+    """A BIDS dataset that is missing, empty or has nothing that matches."""
+
+
+class ModelError(BrainchopError):
+    """A model folder that is missing, incomplete or not understood."""
+
+
+class SettingsError(BrainchopError):
+    """Options that contradict each other or name impossible values."""
+
+
+class OutputError(BrainchopError):
+    """A result that could not be written."""

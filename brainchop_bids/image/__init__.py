@@ -1,0 +1,1 @@
+"""Pure functions on arrays and affines; no Nipype, no pybids, no TensorFlow."""

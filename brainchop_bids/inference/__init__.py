@@ -1,0 +1,1 @@
+"""Engines: run this model on this volume."""

@@ -1,0 +1,1 @@
+"""Nipype interfaces: thin, no numerics of their own."""
