@@ -1,0 +1,116 @@
+"""Names of derivatives: the source's own entities plus ours, in the order BIDS demands.
+
+The source's entities are taken from its file name, not from an index, so that none is lost
+(padding, or an entity that the index does not know) and two scans never share a name.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ..errors import DatasetError
+
+# Order of the BIDS schema (rules/entities.yaml) from `space` on; source entities that are not
+# named here come before.
+_LATE = ('space', 'split', 'recording', 'chunk', 'seg', 'res', 'den', 'label', 'desc')
+
+
+@dataclass(frozen=True)
+class ScanName:
+    """What a BIDS file name says.
+
+    Parameters
+    ----------
+    entities : dict of str to str
+        Short entity names to values, in the order of the file name.
+    suffix : str
+        For instance ``'T1w'``.
+    extension : str
+        For instance ``'.nii.gz'``.
+    """
+
+    entities: dict[str, str]
+    suffix: str
+    extension: str
+
+    @classmethod
+    def parse(cls, path: str | Path) -> 'ScanName':
+        """Read a BIDS file name.
+
+        Parameters
+        ----------
+        path : str or Path
+            Path or name of the file.
+
+        Returns
+        -------
+        ScanName
+
+        Raises
+        ------
+        DatasetError
+            If the name does not follow BIDS.
+
+        Examples
+        --------
+        >>> ScanName.parse('sub-01_run-02_T1w.nii.gz').stem
+        'sub-01_run-02_T1w'
+        """
+        name = Path(path).name
+        match = re.fullmatch(r'((?:[A-Za-z]+-[^_.]+_)+)([A-Za-z0-9]+)(\.[^/]+)', name)
+        if match is None or not name.startswith('sub-'):
+            raise DatasetError(f'{name} is no BIDS name: expected sub-LABEL[_key-value...]_T1w.nii.gz')
+        pairs = (pair.split('-', 1) for pair in match[1].rstrip('_').split('_'))
+        return cls(dict(pairs), match[2], match[3])
+
+    @property
+    def stem(self) -> str:
+        """The file name without its extension."""
+        return self.name(self.suffix, '')
+
+    @property
+    def subject(self) -> str:
+        """Participant label, without ``sub-``."""
+        return self.entities['sub']
+
+    @property
+    def session(self) -> str | None:
+        """Session label, without ``ses-``, if the name has one."""
+        return self.entities.get('ses')
+
+    @property
+    def prefix(self) -> str:
+        """The entities alone, as they begin the file name."""
+        return self.stem.rpartition('_')[0]
+
+    @property
+    def folder(self) -> PurePosixPath:
+        """Folder of its derivatives, relative to the dataset."""
+        parts = [f'{key}-{self.entities[key]}' for key in ('sub', 'ses') if key in self.entities]
+        return PurePosixPath(*parts, 'anat')
+
+    def name(self, suffix: str, extension: str, **added: str) -> str:
+        """Build the name of a file derived from this one.
+
+        Parameters
+        ----------
+        suffix, extension : str
+            Of the new file.
+        **added : str
+            Entities to add (``space='conform'``); they must not be in the source's name.
+
+        Returns
+        -------
+        str
+
+        Examples
+        --------
+        >>> scan = ScanName.parse('sub-01_acq-x_chunk-1_T1w.nii.gz')
+        >>> scan.name('dseg', '.nii.gz', seg='tissue', space='conform')
+        'sub-01_acq-x_space-conform_chunk-1_seg-tissue_dseg.nii.gz'
+        """
+        merged = {**self.entities, **added}
+        early = [key for key in merged if key not in _LATE]
+        late = [key for key in _LATE if key in merged]
+        pairs = [f'{key}-{merged[key]}' for key in early + late]
+        return '_'.join([*pairs, suffix]) + extension

@@ -1,0 +1,181 @@
+"""How many processors and how much memory this process may really use.
+
+Nipype reads ``/proc/meminfo`` and counts all processors of the machine; on a cluster the
+scheduler or a container grants less, and exceeding the grant is answered with a kill.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import SettingsError
+
+_SUFFIXES = {'': 1e6, 'K': 1e3, 'M': 1e6, 'G': 1e9, 'T': 1e12}
+_CGROUP = Path('/sys/fs/cgroup')
+_MEMINFO = Path('/proc/meminfo')
+
+
+@dataclass(frozen=True)
+class Granted:
+    """An amount of a resource and where it was read.
+
+    Parameters
+    ----------
+    amount : float
+        Processors, or memory in GB (1e9 bytes).
+    source : str
+        What limits it, for the log.
+    """
+
+    amount: float
+    source: str
+
+
+def parse_memory(text: str) -> float:
+    """Read a memory size as fMRIPrep's ``--mem`` does.
+
+    Parameters
+    ----------
+    text : str
+        A number of megabytes, or a number with a suffix K, M, G or T (``'16GB'``, ``'8g'``).
+
+    Returns
+    -------
+    float
+        Memory in GB (1e9 bytes).
+
+    Raises
+    ------
+    SettingsError
+        If the text is no positive size.
+
+    Examples
+    --------
+    >>> parse_memory('8000'), parse_memory('8G'), parse_memory('500MB')
+    (8.0, 8.0, 0.5)
+    """
+    match = re.fullmatch(r'\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*', text, re.IGNORECASE)
+    if match is None or float(match[1]) == 0:
+        raise SettingsError(
+            f'memory {text!r} is no size: give megabytes, or a suffix as in 8000M or 8G'
+        )
+    return float(match[1]) * _SUFFIXES[match[2].upper()] / 1e9
+
+
+def available_cpus(environ: Mapping[str, str] | None = None, cgroup: Path = _CGROUP) -> Granted:
+    """Return the processors granted by SLURM, affinity and cgroup, the least of them.
+
+    Parameters
+    ----------
+    environ : mapping of str, optional
+        Environment variables; by default those of this process.
+    cgroup : Path
+        Where the cgroup file system is mounted.
+
+    Returns
+    -------
+    Granted
+        Whole processors (at least 1) and what limits them.
+    """
+    environ = os.environ if environ is None else environ
+    found = [Granted(len(os.sched_getaffinity(0)), 'processor affinity')]
+    slurm = environ.get('SLURM_CPUS_PER_TASK', '')
+    if slurm.isdigit() and int(slurm) > 0:
+        found.append(Granted(int(slurm), 'SLURM_CPUS_PER_TASK'))
+    quota = _cgroup_cpus(cgroup)
+    if quota is not None:
+        found.append(Granted(max(1, int(quota)), 'cgroup cpu quota'))
+    return min(found, key=lambda granted: granted.amount)
+
+
+def available_memory(
+    environ: Mapping[str, str] | None = None,
+    cgroup: Path = _CGROUP,
+    meminfo: Path = _MEMINFO,
+) -> Granted:
+    """Return the memory granted by SLURM, cgroup and the machine, the least of them.
+
+    Parameters
+    ----------
+    environ : mapping of str, optional
+        Environment variables; by default those of this process.
+    cgroup : Path
+        Where the cgroup file system is mounted.
+    meminfo : Path
+        The kernel's memory table.
+
+    Returns
+    -------
+    Granted
+        Memory in GB (1e9 bytes) and what limits it. Of what the machine itself has free, nine
+        tenths are taken.
+    """
+    environ = os.environ if environ is None else environ
+    found = [Granted(_free_memory(meminfo) * 0.9, 'free memory of the machine')]
+    node, per_cpu = environ.get('SLURM_MEM_PER_NODE', ''), environ.get('SLURM_MEM_PER_CPU', '')
+    if node.isdigit() and int(node) > 0:
+        found.append(Granted(int(node) * 2**20 / 1e9, 'SLURM_MEM_PER_NODE'))
+    elif per_cpu.isdigit() and int(per_cpu) > 0:
+        cpus = available_cpus(environ, cgroup).amount
+        found.append(Granted(int(per_cpu) * cpus * 2**20 / 1e9, 'SLURM_MEM_PER_CPU'))
+    limit = _cgroup_memory(cgroup)
+    if limit is not None:
+        found.append(Granted(limit / 1e9, 'cgroup memory limit'))
+    return min(found, key=lambda granted: granted.amount)
+
+
+def _cgroup_cpus(root: Path) -> float | None:
+    """Return the processors of a cgroup quota, version 2 or 1."""
+    for folder in _own_cgroups(root, 'cpu'):
+        text = _read(folder / 'cpu.max').split()
+        if len(text) == 2 and text[0].isdigit():
+            return int(text[0]) / int(text[1])
+        quota, period = _read(folder / 'cpu.cfs_quota_us'), _read(folder / 'cpu.cfs_period_us')
+        if quota.isdigit() and period.isdigit() and int(quota) > 0:
+            return int(quota) / int(period)
+    return None
+
+
+def _cgroup_memory(root: Path) -> int | None:
+    """Return the bytes of a cgroup memory limit, version 2 or 1."""
+    limits = []
+    for folder in _own_cgroups(root, 'memory'):
+        for name in ('memory.max', 'memory.high', 'memory.limit_in_bytes'):
+            text = _read(folder / name)
+            # Version 1 writes "no limit" as a number near 2**63.
+            if text.isdigit() and 0 < int(text) < 2**60:
+                limits.append(int(text))
+    return min(limits, default=None)
+
+
+def _own_cgroups(root: Path, controller: str) -> list[Path]:
+    """Return this process's cgroup folder and its parents, innermost first."""
+    folders = []
+    for line in _read(Path('/proc/self/cgroup')).splitlines():
+        number, controllers, name = line.split(':', 2)
+        if number == '0':
+            base = root
+        elif controller in controllers.split(','):
+            base = root / controller
+        else:
+            continue
+        own = base / name.lstrip('/')
+        chain = [own, *own.parents]
+        folders += chain[: chain.index(base)] if base in chain else []
+    # Inside a container the mount shows the container's own group at its root.
+    return [*folders, root, root / controller]
+
+
+def _free_memory(meminfo: Path) -> float:
+    """Return the memory in GB that the kernel calls available."""
+    match = re.search(r'^MemAvailable:\s+(\d+) kB', _read(meminfo), re.MULTILINE)
+    return int(match[1]) * 1024 / 1e9 if match else 8.0
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ''
