@@ -1,0 +1,139 @@
+"""The files at the root of the derivative dataset."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..errors import OutputError, SettingsError
+from .publish import cannot_write, write_text
+
+CODE_URL = 'https://github.com/neuroneural/brainchop-bids'
+BIDS_VERSION = '1.10.0'
+
+
+def check_folders(bids_dir: Path, output_dir: Path, work_dir: Path) -> None:
+    """Refuse folders that would mix results or intermediate files with the input.
+
+    ``<bids_dir>/derivatives/<name>``, where BIDS keeps derivatives, is allowed as output.
+
+    Parameters
+    ----------
+    bids_dir, output_dir, work_dir : Path
+        Folders of the run; the latter two need not exist.
+
+    Raises
+    ------
+    SettingsError
+        If output or work folder lies in the input.
+    OutputError
+        If the output or work folder cannot be made or written to.
+    """
+    bids, output, work = (path.resolve() for path in (bids_dir, output_dir, work_dir))
+    advice = f'choose a folder outside it, or {bids_dir / "derivatives" / "brainchop"}'
+    if output == bids:
+        raise SettingsError(f'the output folder is the input dataset {bids_dir}: {advice}')
+    if output.is_relative_to(bids) and not (
+        output.is_relative_to(bids / 'derivatives') and output != bids / 'derivatives'
+    ):
+        raise SettingsError(f'the output folder {output_dir} lies in the input dataset: {advice}')
+    if work.is_relative_to(bids) and not work.is_relative_to(output):
+        raise SettingsError(
+            f'the work folder {work_dir} lies in the input dataset {bids_dir}: '
+            'choose one outside it with --work-dir'
+        )
+    if work == output or bids.is_relative_to(work):
+        raise SettingsError(
+            f'the work folder {work_dir} is or holds another folder of this run: '
+            'choose one of its own with --work-dir'
+        )
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder and check that files can be written to it.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder; its parents are made too.
+
+    Raises
+    ------
+    OutputError
+        If that is not possible.
+    """
+    probe = folder / f'.brainchop-{os.getpid()}'
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(cannot_write(folder, error)) from None
+
+
+def describe(raw: dict[str, Any], bids_dir: Path, output_dir: Path) -> dict[str, Any]:
+    """Make the description of the derivative dataset.
+
+    Parameters
+    ----------
+    raw : dict
+        The input's own description.
+    bids_dir, output_dir : Path
+        Where input and output lie.
+
+    Returns
+    -------
+    dict
+        Content of ``dataset_description.json``.
+    """
+    bids, output = bids_dir.resolve(), output_dir.resolve()
+    # A relative link survives the dataset being moved together with its derivatives.
+    link = Path(os.path.relpath(bids, output)).as_posix() if bids in output.parents else None
+    generated = {'Name': 'brainchop-bids', 'Version': __version__, 'CodeURL': CODE_URL}
+    source: dict[str, Any] = {'URL': bids.as_uri()}
+    doi = raw.get('DatasetDOI')
+    if isinstance(doi, str) and doi:
+        source['DOI'] = doi
+    description: dict[str, Any] = {
+        'Name': 'brainchop-bids: segmentation of brain MRI',
+        'BIDSVersion': BIDS_VERSION,
+        'DatasetType': 'derivative',
+        'GeneratedBy': [generated],
+        'SourceDatasets': [source],
+        'DatasetLinks': {'raw': link or bids.as_uri()},
+    }
+    if isinstance(raw.get('License'), str):
+        description['License'] = raw['License']
+    return description
+
+
+def write_root(output_dir: Path, description: dict[str, Any], label_table: str, slug: str) -> None:
+    """Write the root files; those that already say so are left alone.
+
+    Parameters
+    ----------
+    output_dir : Path
+        Root of the derivatives.
+    description : dict
+        See `describe`.
+    label_table : str
+        The model's labels as TSV.
+    slug : str
+        The model's name in file names.
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be written.
+    """
+    text = json.dumps(description, indent=2, ensure_ascii=False) + '\n'
+    write_text(output_dir / 'dataset_description.json', text)
+    # "figures/" with a slash is not understood by bids-validator-deno 3.
+    write_text(output_dir / '.bidsignore', '*.html\nfigures\nlogs\n')
+    write_text(output_dir / f'seg-{slug}_dseg.tsv', label_table)
+    write_text(
+        output_dir / 'README',
+        f'Brain segmentations made by brainchop-bids {__version__} ({CODE_URL}).\n'
+        'Open the sub-*.html pages to look at them; logs/CITATION.md has the methods text.\n',
+    )

@@ -1,0 +1,233 @@
+"""The derivatives of one scan: their names, their sidecars, and whether they are current."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from .names import ScanName
+from .publish import Writer, copy_writer, publish, sha256, text_writer
+
+COLUMNS = {
+    'index': {'Description': 'Value of the label in the image'},
+    'name': {'Description': 'Name of the structure'},
+    'voxels': {'Description': 'Number of voxels with this label in the image'},
+    'volume': {'Description': 'Volume of the structure', 'Units': 'mm^3'},
+}
+
+
+@dataclass(frozen=True)
+class ScanOutputs:
+    """Where the results of one scan and one model lie.
+
+    Parameters
+    ----------
+    root : Path
+        The derivative dataset.
+    name : ScanName
+        The source scan.
+    slug : str
+        The model's name in file names.
+    """
+
+    root: Path
+    name: ScanName
+    slug: str
+
+    @cached_property
+    def anat(self) -> Path:
+        """Folder of the images."""
+        return self.root / self.name.folder
+
+    @property
+    def dseg(self) -> Path:
+        """Labels in the scan's own grid; the last file to appear."""
+        return self.anat / self.name.name('dseg', '.nii.gz', seg=self.slug)
+
+    @property
+    def volumes(self) -> Path:
+        """Table of volumes."""
+        return self.anat / self.name.name('dseg', '.tsv', seg=self.slug)
+
+    @property
+    def dseg_conform(self) -> Path:
+        """Labels in the conformed grid."""
+        return self.anat / self.name.name('dseg', '.nii.gz', space='conform', seg=self.slug)
+
+    @property
+    def preproc(self) -> Path:
+        """The conformed scan."""
+        return self.anat / self.name.name('T1w', '.nii.gz', space='conform', desc='preproc')
+
+    @property
+    def mask(self) -> Path:
+        """Brain mask in the scan's own grid."""
+        return self.anat / self.name.name('mask', '.nii.gz', desc='brain')
+
+    @property
+    def mosaic(self) -> Path:
+        """Picture of the labels."""
+        stem = self.name.name('dseg', '.webp', seg=self.slug, desc='mosaic')
+        return self.root / f'sub-{self.name.subject}' / 'figures' / stem
+
+    def probseg(self, abbreviation: str) -> Path:
+        """Probability map of one label, in the scan's own grid."""
+        return self.anat / self.name.name(
+            'probseg', '.nii.gz', seg=self.slug, label=abbreviation
+        )
+
+    def page(self, by_session: bool) -> Path:
+        """The participant's page."""
+        stem = f'sub-{self.name.subject}'
+        if by_session and self.name.session:
+            stem += f'_ses-{self.name.session}'
+        return self.root / f'{stem}.html'
+
+
+def sidecar(path: Path) -> Path:
+    """Return the JSON file that describes an image or table."""
+    return path.with_name(path.name.removesuffix('.gz').rpartition('.')[0] + '.json')
+
+
+def fingerprint(source: Path, model_sha256: str, recipe: dict[str, Any]) -> dict[str, Any]:
+    """Describe by content what a result depends on.
+
+    Parameters
+    ----------
+    source : Path
+        The scan.
+    model_sha256 : str
+        Checksum of the model.
+    recipe : dict
+        `Settings.recipe()`.
+
+    Returns
+    -------
+    dict
+        Version, checksums of source and model, settings.
+    """
+    return {
+        'Version': __version__,
+        'SourceSHA256': sha256(source),
+        'ModelSHA256': model_sha256,
+        'Settings': recipe,
+    }
+
+
+def why_redo(outputs: ScanOutputs, wanted: dict[str, Any], labels: list[str]) -> str | None:
+    """Say why a scan must be processed, or None where its results are complete and current.
+
+    Parameters
+    ----------
+    outputs : ScanOutputs
+        Where the results would lie.
+    wanted : dict
+        `fingerprint` of this run.
+    labels : list of str
+        Abbreviations of the probability maps that this run writes.
+
+    Returns
+    -------
+    str or None
+    """
+    images = [outputs.preproc, outputs.dseg_conform, outputs.mask, outputs.dseg]
+    images += [outputs.probseg(label) for label in labels]
+    files = [*images, *map(sidecar, images), outputs.volumes, outputs.mosaic]
+    absent = [path for path in files if not path.exists()]
+    if len(absent) == len(files):
+        return 'not done yet'
+    if absent:
+        return f'{absent[0].name} is missing'
+    try:
+        found = json.loads(sidecar(outputs.dseg).read_text())['Brainchop']
+    except (OSError, ValueError, KeyError, TypeError):
+        return f'{sidecar(outputs.dseg).name} does not tell how it was made'
+    reasons = {
+        'Version': 'made by another version',
+        'SourceSHA256': 'the scan has changed',
+        'ModelSHA256': 'the model has changed',
+        'Settings': 'the settings have changed',
+    }
+    for key, reason in reasons.items():
+        if not isinstance(found, dict) or found.get(key) != wanted[key]:
+            return reason
+    return None
+
+
+def write_scan(
+    outputs: ScanOutputs,
+    *,
+    source: str,
+    images: dict[str, Path],
+    volumes: Path,
+    mosaic: Path,
+    probsegs: dict[str, Path],
+    record: dict[str, Any],
+) -> None:
+    """Write all derivatives of a scan, labels in the scan's own grid last.
+
+    Parameters
+    ----------
+    outputs : ScanOutputs
+        Where to.
+    source : str
+        The scan's path in its dataset.
+    images : dict of str to Path
+        Files for ``preproc``, ``dseg_conform``, ``mask`` and ``dseg``.
+    volumes, mosaic : Path
+        Table and picture.
+    probsegs : dict of str to Path
+        Abbreviation to probability map.
+    record : dict
+        What is known of the run, for the sidecar of the labels.
+
+    Raises
+    ------
+    OutputError
+        If something cannot be written; then nothing has changed.
+    """
+    raw = f'bids:raw:{source}'
+    space = f'bids::{outputs.preproc.relative_to(outputs.root).as_posix()}'
+    facts: dict[Path, dict[str, Any]] = {
+        outputs.preproc: {
+            'Description': "Scan conformed as FreeSurfer's mri_convert -c does",
+            'Sources': [raw],
+            'SkullStripped': False,
+            'SpatialReference': space,
+        },
+        outputs.dseg_conform: {
+            'Description': 'Labels in the conformed grid',
+            'Sources': [space],
+            'SpatialReference': space,
+            **{key: record[key] for key in ('Model', 'Components') if key in record},
+        },
+        outputs.mask: {'Type': 'Brain', 'Sources': [raw]},
+        **{
+            outputs.probseg(label): {'Description': f'Probability of {label}', 'Sources': [raw]}
+            for label in probsegs
+        },
+        outputs.dseg: {
+            'Description': "Labels in the scan's own grid",
+            'Sources': [raw, space],
+            **record,
+            **COLUMNS,
+        },
+    }
+    contents = {
+        outputs.preproc: images['preproc'],
+        outputs.dseg_conform: images['dseg_conform'],
+        outputs.mask: images['mask'],
+        **{outputs.probseg(label): path for label, path in probsegs.items()},
+        outputs.mosaic: mosaic,
+        outputs.volumes: volumes,
+        outputs.dseg: images['dseg'],
+    }
+    files: list[tuple[Path, Writer]] = []
+    for path, content in contents.items():
+        if path in facts:
+            text = json.dumps(facts[path], indent=2, ensure_ascii=False) + '\n'
+            files.append((sidecar(path), text_writer(text)))
+        files.append((path, copy_writer(content)))
+    publish(files, replaces=outputs.dseg)

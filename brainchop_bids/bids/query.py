@@ -1,0 +1,264 @@
+"""What to process: the T1w scans of a BIDS dataset, found with pybids."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import DatasetError
+from .names import ScanName
+
+_OTHER_DATATYPES = (
+    'func|dwi|fmap|perf|meg|eeg|ieeg|beh|pet|micr|nirs|motion|mrs|emg|'
+    'code|stimuli|sourcedata|derivatives|models|phenotype|figures|logs'
+)
+_DEFAULTS: dict[str, Any] = {
+    'datatype': 'anat',
+    'suffix': 'T1w',
+    'extension': ['.nii', '.nii.gz'],
+    # Phase images of complex acquisitions share the suffix; None stands for "no part entity".
+    'part': ['mag', None],
+}
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One T1w scan of a dataset.
+
+    Parameters
+    ----------
+    path : Path
+        The file, absolute.
+    relative : str
+        Its path from the dataset's root, with forward slashes.
+    name : ScanName
+        What its name says.
+    """
+
+    path: Path
+    relative: str
+    name: ScanName
+
+    @property
+    def label(self) -> str:
+        """How logs call it: the file name without extension."""
+        return self.name.stem
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The scans that were asked for.
+
+    Parameters
+    ----------
+    scans : tuple of Scan
+        In the order of their paths.
+    missing : tuple of str
+        One line for each participant that was asked for by name and has no such scan, or whose
+        folder may not be read.
+    empty : tuple of str
+        Participants (``sub-...``) of a dataset-wide run that have no such scan.
+    """
+
+    scans: tuple[Scan, ...]
+    missing: tuple[str, ...] = ()
+    empty: tuple[str, ...] = ()
+
+
+def check_dataset(bids_dir: Path) -> dict[str, Any]:
+    """Check that a folder is a BIDS dataset.
+
+    Parameters
+    ----------
+    bids_dir : Path
+        The folder.
+
+    Returns
+    -------
+    dict
+        Its ``dataset_description.json``.
+
+    Raises
+    ------
+    DatasetError
+        If the folder or its description is missing, unreadable or not JSON.
+    """
+    if not bids_dir.exists():
+        raise DatasetError(f'{bids_dir}: no such folder; give the root of a BIDS dataset')
+    if not bids_dir.is_dir():
+        raise DatasetError(f'{bids_dir} is a file; give the root folder of a BIDS dataset')
+    path = bids_dir / 'dataset_description.json'
+    try:
+        description = json.loads(path.read_text(encoding='utf-8-sig'))
+    except FileNotFoundError:
+        raise DatasetError(
+            f'{bids_dir} has no dataset_description.json, so it is not the root of a BIDS '
+            'dataset: add one with "Name" and "BIDSVersion", or point at the right folder'
+        ) from None
+    except PermissionError:
+        raise DatasetError(f'{path}: no permission to read it') from None
+    except (OSError, ValueError) as error:
+        raise DatasetError(f'{path}: cannot be read as JSON ({error}); mend the file') from None
+    if not isinstance(description, dict):
+        raise DatasetError(f'{path}: expected a JSON object with "Name" and "BIDSVersion"')
+    return description
+
+
+def list_participants(bids_dir: Path) -> list[str]:
+    """List the participants of a dataset by its folders, without indexing it.
+
+    Parameters
+    ----------
+    bids_dir : Path
+        Root of the dataset.
+
+    Returns
+    -------
+    list of str
+        Labels without ``sub-``, sorted.
+
+    Raises
+    ------
+    DatasetError
+        If the folder cannot be listed.
+    """
+    try:
+        entries = [entry for entry in bids_dir.iterdir() if entry.name.startswith('sub-')]
+        return sorted(entry.name[4:] for entry in entries if entry.is_dir())
+    except PermissionError as error:
+        raise DatasetError(f'{error.filename}: no permission to read it') from None
+
+
+def find_scans(
+    bids_dir: Path,
+    *,
+    participants: tuple[str, ...] = (),
+    sessions: tuple[str, ...] = (),
+    filters: dict[str, Any] | None = None,
+    database_dir: Path | None = None,
+) -> Selection:
+    """Find the T1w scans that were asked for.
+
+    Only the anatomical folders of the chosen participants are indexed, so that one participant
+    of a thousand costs what one participant of one costs. With a database all participants'
+    anatomical folders are indexed once and the index is kept.
+
+    Parameters
+    ----------
+    bids_dir : Path
+        Root of the dataset.
+    participants, sessions : tuple of str
+        Labels without prefix; empty means all.
+    filters : dict, optional
+        Further pybids filters, which replace the defaults (T1w, ``anat``, NIfTI, no phase).
+    database_dir : Path, optional
+        Where the index is kept, or to be kept.
+
+    Returns
+    -------
+    Selection
+
+    Raises
+    ------
+    DatasetError
+        If nothing matches; the labels that exist are named.
+    """
+    existing = list_participants(bids_dir)
+    if not existing:
+        raise DatasetError(f'{bids_dir} has no participant folders (sub-...): the dataset is empty')
+    chosen = [label for label in participants or existing if label in existing]
+    missing = [
+        f'sub-{label}: no such participant in {bids_dir} (there are: {_shorten(existing)})'
+        for label in participants
+        if label not in existing
+    ]
+    unreadable = {label: _unreadable(bids_dir / f'sub-{label}') for label in chosen}
+    missing += [f'sub-{label}: {why}' for label, why in unreadable.items() if why]
+    chosen = [label for label in chosen if not unreadable[label]]
+    if not chosen:
+        raise DatasetError('; '.join(missing))
+    layout = _index(bids_dir, chosen, database_dir)
+    query = {**_DEFAULTS, 'subject': chosen, **(filters or {})}
+    if sessions:
+        query['session'] = list(sessions)
+    try:
+        files = layout.get(return_type='filename', invalid_filters='allow', **query)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DatasetError(f'the filters {filters} are not understood by pybids: {error}') from None
+    scans = tuple(_scan(Path(name), bids_dir) for name in sorted(files))
+    without = [label for label in chosen if label not in {scan.name.subject for scan in scans}]
+    what = f'T1w scan{f" in session {_shorten(list(sessions))}" if sessions else ""}'
+    if not scans:
+        raise DatasetError(_nothing(bids_dir, layout, what, chosen, sessions, filters))
+    if participants:
+        missing += [f'sub-{label}: no {what} that matches in {bids_dir}' for label in without]
+        without = []
+    return Selection(scans, tuple(missing), tuple(f'sub-{label}' for label in without))
+
+
+def _index(bids_dir: Path, chosen: list[str], database_dir: Path | None) -> Any:
+    """Index the anatomical files of the chosen participants, or of all for a database."""
+    from bids.layout import BIDSLayout, BIDSLayoutIndexer
+
+    ignore = [re.compile(rf'/({_OTHER_DATATYPES})(/|$)'), re.compile(r'/\.')]
+    if database_dir is None:
+        labels = '|'.join(re.escape(label) for label in chosen)
+        ignore.append(re.compile(rf'^/sub-(?!(?:{labels})(?:/|$))'))
+    indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=ignore)
+    try:
+        return BIDSLayout(
+            str(bids_dir), validate=False, indexer=indexer, database_path=database_dir
+        )
+    except PermissionError as error:
+        raise DatasetError(f'{error.filename}: no permission to read it') from None
+    except Exception as error:  # SQLAlchemy's and pybids' own errors have no common base
+        where = f' (or remove the index in {database_dir})' if database_dir else ''
+        raise DatasetError(f'{bids_dir} cannot be indexed by pybids: {error}{where}') from None
+
+
+def _scan(path: Path, bids_dir: Path) -> Scan:
+    return Scan(path, path.relative_to(bids_dir).as_posix(), ScanName.parse(path))
+
+
+def _unreadable(folder: Path) -> str | None:
+    """Say which folder may not be read; an index would silently be empty there."""
+    try:
+        for path in (folder, *_subfolders(folder, 'anat'), *_subfolders(folder, 'ses-')):
+            next(path.iterdir(), None)
+            for inner in _subfolders(path, 'anat'):
+                next(inner.iterdir(), None)
+    except PermissionError as error:
+        return f'no permission to read {error.filename}: ask for it, or leave this one out'
+    return None
+
+
+def _subfolders(folder: Path, start: str) -> list[Path]:
+    return [path for path in folder.iterdir() if path.name.startswith(start) and path.is_dir()]
+
+
+def _nothing(
+    bids_dir: Path,
+    layout: Any,
+    what: str,
+    chosen: list[str],
+    sessions: tuple[str, ...],
+    filters: dict[str, Any] | None,
+) -> str:
+    """Say that nothing matches, and what there is instead."""
+    who = f'sub-{chosen[0]}' if len(chosen) == 1 else f'{len(chosen)} participants'
+    message = f'{bids_dir}: no {what} for {who}'
+    if filters:
+        message += f' with the filters {filters}'
+    if sessions:
+        existing = layout.get_sessions(subject=chosen)
+        message += f' (sessions there: {_shorten(existing) or "none"})'
+    else:
+        message += f' (participants there: {_shorten(list_participants(bids_dir))})'
+    return message
+
+
+def _shorten(labels: list[str], most: int = 12) -> str:
+    """Join labels, leaving out what makes the line unreadable."""
+    shown = ', '.join(labels[:most])
+    return f'{shown} and {len(labels) - most} more' if len(labels) > most else shown

@@ -1,0 +1,225 @@
+"""The settings of one run: one frozen object, passed down, and written out as TOML."""
+
+import json
+import sys
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from .errors import SettingsError
+from .resources import Granted, available_cpus, available_memory, parse_memory
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_PER_RUN = ('config_file', 'dry_run', 'boilerplate', 'reports_only', 'write_graph')
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a run was asked for; field names are those of the command line.
+
+    Parameters
+    ----------
+    bids_dir, output_dir : Path
+        Absolute folders of the dataset and of the derivatives.
+    analysis_level : str
+        ``'participant'`` or ``'group'``.
+    participant_label, session_label : tuple of str
+        Labels asked for, without prefix; empty means all.
+    bids_filter_file, bids_database_dir, models_dir, use_plugin : Path, optional
+        As given.
+    skip_bids_validation, probseg, stop_on_first_crash, clean_workdir : bool
+        As given.
+    frame : int, optional
+        Frame of files with several.
+    model : str
+        Name or folder of the model.
+    normalization : str, optional
+        Replaces the model's own.
+    components, resample : str
+        Rules of clean-up and of the way back to the scan's grid.
+    nprocs, omp_nthreads : int
+        Threads over all processes and of one.
+    mem : str, optional
+        Memory as asked for; ``mem_gb`` is what it means.
+    work_dir : Path
+        Absolute folder of intermediate files.
+    dry_run, write_graph, reports_only, boilerplate : bool
+        As given.
+    verbose : int
+        How much is said.
+    """
+
+    bids_dir: Path
+    output_dir: Path
+    analysis_level: str
+    model: str
+    participant_label: tuple[str, ...] = ()
+    session_label: tuple[str, ...] = ()
+    bids_filter_file: Path | None = None
+    bids_database_dir: Path | None = None
+    skip_bids_validation: bool = False
+    frame: int | None = None
+    models_dir: Path | None = None
+    normalization: str | None = None
+    components: str = 'largest'
+    resample: str = 'linear'
+    probseg: bool = False
+    nprocs: int = 1
+    omp_nthreads: int = 1
+    mem: str | None = None
+    mem_gb: float = 8.0
+    use_plugin: Path | None = None
+    work_dir: Path = Path('work')
+    clean_workdir: bool = False
+    stop_on_first_crash: bool = False
+    dry_run: bool = False
+    write_graph: bool = False
+    reports_only: bool = False
+    boilerplate: bool = False
+    verbose: int = 0
+    notes: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def filters(self) -> dict[str, Any]:
+        """The pybids filters for T1w scans from the filter file (``{}`` without one).
+
+        Raises
+        ------
+        SettingsError
+            If the file cannot be read or has another form.
+        """
+        if self.bids_filter_file is None:
+            return {}
+        try:
+            content = json.loads(self.bids_filter_file.read_text())
+        except (OSError, ValueError) as error:
+            raise SettingsError(f'{self.bids_filter_file}: not a JSON file: {error}') from None
+        filters = content.get('t1w', {}) if isinstance(content, dict) else None
+        if not isinstance(filters, dict):
+            raise SettingsError(
+                f'{self.bids_filter_file}: expected an object with filters under the key "t1w"'
+            )
+        return filters
+
+    def recipe(self) -> dict[str, Any]:
+        """Return the settings that change results, apart from model and scan.
+
+        Returns
+        -------
+        dict
+            Compared between runs to tell whether a result is current.
+        """
+        names = ('normalization', 'components', 'resample', 'probseg', 'frame')
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    def to_toml(self) -> str:
+        """Write the settings as a config file that repeats the run.
+
+        Returns
+        -------
+        str
+        """
+        import tomli_w
+
+        table = {}
+        for name, value in asdict(self).items():
+            if value is None or name in ('notes', 'mem_gb') or name in _PER_RUN:
+                continue
+            if isinstance(value, tuple):
+                value = list(value)
+            table[name] = str(value) if isinstance(value, Path) else value
+        return tomli_w.dumps({'brainchop': table})
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a config file.
+
+    Parameters
+    ----------
+    path : Path
+        TOML file with a table ``[brainchop]``.
+
+    Returns
+    -------
+    dict
+        Option names (as the fields of `Settings`) to values.
+
+    Raises
+    ------
+    SettingsError
+        If the file is unreadable or has an unknown option; the nearest one is named.
+    """
+    from difflib import get_close_matches
+
+    try:
+        table = tomllib.loads(path.read_text()).get('brainchop')
+    except (OSError, ValueError) as error:
+        raise SettingsError(f'{path}: not a TOML config file: {error}') from None
+    if not isinstance(table, dict):
+        raise SettingsError(f'{path}: expected a table [brainchop] with options in it')
+    known = {item.name for item in fields(Settings)} - {'notes', 'mem_gb'}
+    for name in table:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f'; did you mean {near[0]!r}?' if near else ''
+            raise SettingsError(f'{path}: unknown option {name!r}{hint}')
+    return table
+
+
+def make_settings(options: dict[str, Any]) -> Settings:
+    """Complete parsed options: absolute paths, and resources from the machine's grants.
+
+    Parameters
+    ----------
+    options : dict
+        Parsed command line.
+
+    Returns
+    -------
+    Settings
+
+    Raises
+    ------
+    SettingsError
+        If an option has an impossible value.
+    """
+    options = {name: value for name, value in options.items() if name != 'config_file'}
+    for item in fields(Settings):
+        value = options.get(item.name)
+        if value is not None and 'Path' in str(item.type):
+            # abspath, not resolve: a symlinked dataset keeps the name its user gave it.
+            options[item.name] = Path(value).absolute()
+        elif isinstance(value, list):
+            options[item.name] = tuple(str(label) for label in value)
+    options['participant_label'] = _bare(options.get('participant_label'), 'sub-')
+    options['session_label'] = _bare(options.get('session_label'), 'ses-')
+    if not options.get('model'):
+        raise SettingsError(
+            'no model: give --model a model folder (no model is packaged in this version)'
+        )
+    cpus, memory = available_cpus(), available_memory()
+    if options.get('nprocs'):
+        cpus = Granted(options['nprocs'], '--nprocs')
+    if options.get('mem'):
+        memory = Granted(parse_memory(str(options['mem'])), '--mem')
+    threads = options.get('omp_nthreads') or min(int(cpus.amount), 8)
+    if threads > cpus.amount:
+        raise SettingsError(
+            f'--omp-nthreads {threads} is more than the {int(cpus.amount)} threads of all '
+            f'processes ({cpus.source}): lower it or raise --nprocs'
+        )
+    options.update(nprocs=int(cpus.amount), omp_nthreads=threads, mem_gb=memory.amount)
+    notes = (
+        f'{int(cpus.amount)} threads ({cpus.source}), {threads} for each process',
+        f'{memory.amount:.1f} GB of memory ({memory.source})',
+    )
+    return Settings(**options, notes=notes)
+
+
+def _bare(labels: tuple[str, ...] | None, prefix: str) -> tuple[str, ...]:
+    """Drop the prefix and repeats, keeping the order."""
+    return tuple(dict.fromkeys(label.removeprefix(prefix) for label in labels or ()))
