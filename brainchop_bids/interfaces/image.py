@@ -1,0 +1,241 @@
+"""Interfaces to the pure functions of `brainchop_bids.image`."""
+
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, isdefined, traits
+
+from .base import StepInterface, StepOutputSpec
+
+
+class ConformInputSpec(BaseInterfaceInputSpec):
+    """Inputs of `Conform`."""
+
+    in_file = File(exists=True, mandatory=True, desc='scan: NIfTI-1/2 or MGH/MGZ')
+    frame = traits.Int(desc='frame of a file with several, from 0')
+    voxel_size = traits.Float(1.0, usedefault=True, desc='target voxel size, mm')
+    smallest = traits.Bool(False, usedefault=True, desc='target the smallest voxel size')
+    force_256 = traits.Bool(False, usedefault=True, desc='256 voxels wide whatever the field')
+    interpolation = traits.Enum('trilinear', 'nearest', 'cubic', usedefault=True)
+    scale = traits.Bool(True, usedefault=True, desc='scale intensities to 0..255')
+    num_threads = traits.Int(1, usedefault=True, nohash=True, desc='threads')
+
+
+class ConformOutputSpec(StepOutputSpec):
+    """Outputs of `Conform`."""
+
+    out_file = File(exists=True, desc='conformed scan, uint8, LIA, uncompressed NIfTI')
+    warnings = traits.List(traits.Str, desc='what was odd about the scan')
+
+
+class Conform(StepInterface):
+    """Conform a scan as FreeSurfer's ``mri_convert -c`` does.
+
+    Examples
+    --------
+    >>> conform = Conform(in_file='sub-01_T1w.nii.gz')  # doctest: +SKIP
+    >>> conform.run().outputs.out_file  # doctest: +SKIP
+    '.../conformed.nii'
+    """
+
+    input_spec = ConformInputSpec
+    output_spec = ConformOutputSpec
+
+    def _work(self, cwd: Path) -> dict[str, Any]:
+        from ..image.conform import ConformOptions, conform
+        from ..image.io import read_volume, require_contrast, save_nifti
+
+        inputs = self.inputs
+        frame = inputs.frame if isdefined(inputs.frame) else None
+        volume = read_volume(inputs.in_file, frame=frame)
+        require_contrast(volume)
+        options = ConformOptions(
+            voxel_size=inputs.voxel_size,
+            smallest=inputs.smallest,
+            force_256=inputs.force_256,
+            interpolation=inputs.interpolation,
+            scale=inputs.scale,
+        )
+        result = conform(volume, options, threads=inputs.num_threads)
+        out_file = save_nifti(cwd / 'conformed.nii', result.data, affine=result.affine)
+        warnings = dict.fromkeys([*volume.warnings, *result.warnings])
+        return {'out_file': str(out_file), 'warnings': list(warnings)}
+
+
+class KeepComponentsInputSpec(BaseInterfaceInputSpec):
+    """Inputs of `KeepComponents`."""
+
+    in_file = File(exists=True, mandatory=True, desc='labels')
+    rule = traits.Enum('largest', 'per-label', 'none', usedefault=True, desc='what stays')
+    mask_closing = traits.Float(0.0, usedefault=True, desc="mask's closing radius, mm")
+    mask_exclude = traits.List(traits.Int, desc='labels that are no brain')
+
+
+class KeepComponentsOutputSpec(StepOutputSpec):
+    """Outputs of `KeepComponents`."""
+
+    out_file = File(exists=True, desc='labels that stayed')
+    out_mask = File(exists=True, desc='brain mask, holes filled')
+    removed_components = traits.Int(desc='how many components were removed')
+    removed_voxels = traits.Int(desc='how many voxels they had')
+
+
+class KeepComponents(StepInterface):
+    """Keep the largest 26-connected components of labels, and make a brain mask.
+
+    Examples
+    --------
+    >>> keep = KeepComponents(in_file='dseg.nii', rule='largest')  # doctest: +SKIP
+    >>> keep.run().outputs.removed_voxels  # doctest: +SKIP
+    1234
+    """
+
+    input_spec = KeepComponentsInputSpec
+    output_spec = KeepComponentsOutputSpec
+
+    def _work(self, cwd: Path) -> dict[str, Any]:
+        from ..image.components import brain_mask, keep_components
+        from ..image.io import load_labels, save_nifti
+
+        labels, geometry = load_labels(self.inputs.in_file)
+        kept, removed = keep_components(labels, self.inputs.rule)
+        exclude = tuple(self.inputs.mask_exclude) if isdefined(self.inputs.mask_exclude) else ()
+        mask = brain_mask(
+            kept, geometry.zooms, closing_mm=self.inputs.mask_closing, exclude=exclude
+        )
+        like = Path(self.inputs.in_file)
+        return {
+            'out_file': str(save_nifti(cwd / 'dseg.nii', kept, like=like, labels=True)),
+            'out_mask': str(save_nifti(cwd / 'mask.nii', mask, like=like, labels=True)),
+            'removed_components': int(removed.components),
+            'removed_voxels': int(removed.voxels),
+        }
+
+
+class ResampleLabelsInputSpec(BaseInterfaceInputSpec):
+    """Inputs of `ResampleLabels`."""
+
+    in_file = File(exists=True, mandatory=True, desc='labels')
+    reference = File(exists=True, mandatory=True, desc='file with the wanted grid')
+    method = traits.Enum('linear', 'nearest', usedefault=True, desc='interpolation')
+
+
+class ResampleLabelsOutputSpec(StepOutputSpec):
+    """Outputs of `ResampleLabels`."""
+
+    out_file = File(exists=True, desc="labels in the reference's grid, with its affine")
+
+
+class ResampleLabels(StepInterface):
+    """Bring labels to the grid of another file, both placed as FreeSurfer places them.
+
+    Examples
+    --------
+    >>> to_scan = ResampleLabels(in_file='dseg.nii', reference='T1w.nii.gz')  # doctest: +SKIP
+    >>> to_scan.run().outputs.out_file  # doctest: +SKIP
+    '.../resampled.nii'
+    """
+
+    input_spec = ResampleLabelsInputSpec
+    output_spec = ResampleLabelsOutputSpec
+
+    def _work(self, cwd: Path) -> dict[str, Any]:
+        from ..image.io import load_labels, read_geometry, save_nifti
+        from ..image.resample import labels_to_grid
+
+        labels, source = load_labels(self.inputs.in_file)
+        target, _ = read_geometry(self.inputs.reference)
+        resampled = labels_to_grid(labels, source, target, method=self.inputs.method)
+        reference = Path(self.inputs.reference)
+        out_file = save_nifti(cwd / 'resampled.nii', resampled, like=reference, labels=True)
+        return {'out_file': str(out_file)}
+
+
+class ResampleProbabilitiesInputSpec(BaseInterfaceInputSpec):
+    """Inputs of `ResampleProbabilities`."""
+
+    in_file = File(exists=True, mandatory=True, desc='probabilities, one volume a label, 4-D')
+    reference = File(exists=True, mandatory=True, desc='file with the wanted grid')
+
+
+class ResampleProbabilitiesOutputSpec(StepOutputSpec):
+    """Outputs of `ResampleProbabilities`."""
+
+    out_files = traits.List(File(exists=True), desc='a 3-D file for each label')
+
+
+class ResampleProbabilities(StepInterface):
+    """Bring probabilities to the grid of another file, label by label.
+
+    Examples
+    --------
+    >>> to_scan = ResampleProbabilities(
+    ...     in_file='probabilities.nii', reference='T1w.nii.gz'
+    ... )  # doctest: +SKIP
+    """
+
+    input_spec = ResampleProbabilitiesInputSpec
+    output_spec = ResampleProbabilitiesOutputSpec
+
+    def _work(self, cwd: Path) -> dict[str, Any]:
+        import nibabel as nib
+        import numpy as np
+
+        from ..image.io import read_geometry, save_nifti
+        from ..image.resample import image_to_grid
+
+        volumes = nib.load(self.inputs.in_file).dataobj
+        source, _ = read_geometry(self.inputs.in_file)
+        target, _ = read_geometry(self.inputs.reference)
+        out_files = []
+        for index in range(volumes.shape[3]):
+            resampled = image_to_grid(np.asarray(volumes[..., index]), source, target)
+            path = cwd / f'probability_{index:03d}.nii'
+            out_files.append(str(save_nifti(path, resampled, like=Path(self.inputs.reference))))
+        return {'out_files': out_files}
+
+
+class LabelVolumesInputSpec(BaseInterfaceInputSpec):
+    """Inputs of `LabelVolumes`."""
+
+    in_file = File(exists=True, mandatory=True, desc='labels')
+    mask = File(exists=True, desc='brain mask')
+    labels = traits.Dict(traits.Int, traits.Str, mandatory=True, desc='names of the labels')
+
+
+class LabelVolumesOutputSpec(StepOutputSpec):
+    """Outputs of `LabelVolumes`."""
+
+    out_file = File(exists=True, desc='TSV: index, name, voxels, volume in mm^3')
+    brain_volume = traits.Float(desc='volume of the mask, mm^3')
+
+
+class LabelVolumes(StepInterface):
+    """Count voxels and measure the volume of each label.
+
+    Examples
+    --------
+    >>> volumes = LabelVolumes(in_file='dseg.nii', labels={0: 'background'})  # doctest: +SKIP
+    """
+
+    input_spec = LabelVolumesInputSpec
+    output_spec = LabelVolumesOutputSpec
+
+    def _work(self, cwd: Path) -> dict[str, Any]:
+        from ..image.io import load_labels
+        from ..image.volumes import label_volumes
+
+        labels, geometry = load_labels(self.inputs.in_file)
+        volumes = label_volumes(labels, geometry.voxel_volume)
+        lines = ['index\tname\tvoxels\tvolume']
+        for index, name in sorted(self.inputs.labels.items()):
+            voxels, volume = volumes.get(index, (0, 0.0))
+            lines.append(f'{index}\t{name}\t{voxels}\t{volume:.3f}')
+        out_file = cwd / 'volumes.tsv'
+        out_file.write_text('\n'.join(lines) + '\n')
+        results: dict[str, Any] = {'out_file': str(out_file)}
+        if isdefined(self.inputs.mask):
+            mask, geometry = load_labels(self.inputs.mask)
+            volumes = label_volumes(mask, geometry.voxel_volume)
+            results['brain_volume'] = round(float(volumes.get(1, (0, 0.0))[1]), 3)
+        return results

@@ -1,0 +1,105 @@
+"""Interface to ``brainchop-segment``, a process of its own.
+
+TensorFlow never loads in the parent, a kill is an ordinary failure of one scan, and the memory
+of a GPU comes back when the process exits.
+"""
+
+import json
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces.base import (
+    CommandLine,
+    CommandLineInputSpec,
+    Directory,
+    File,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
+
+from ..errors import BrainchopError
+
+
+class SegmentInputSpec(CommandLineInputSpec):
+    """Inputs of `Segment`."""
+
+    in_file = File(exists=True, mandatory=True, argstr='%s', position=-2, desc='conformed scan')
+    out_file = File('dseg.nii', usedefault=True, argstr='%s', position=-1, desc='labels')
+    model = Directory(exists=True, mandatory=True, argstr='--model %s', desc='model folder')
+    model_sha256 = traits.Str(desc='checksum of the model: a changed model is run again')
+    normalization = traits.Str(argstr='--normalization %s', desc="instead of the model's own")
+    probabilities = traits.Bool(
+        argstr='--probseg probabilities.nii', desc='write class probabilities, 4-D'
+    )
+    num_threads = traits.Int(1, usedefault=True, nohash=True, argstr='--omp-nthreads %d')
+
+
+class SegmentOutputSpec(TraitedSpec):
+    """Outputs of `Segment`."""
+
+    out_file = File(exists=True, desc='labels in the conformed grid')
+    out_probabilities = File(exists=True, desc='class probabilities, 4-D')
+    engine = traits.Str(desc='what ran the network')
+    normalization = traits.Str(desc='how intensities were normalised')
+    seconds = traits.Float(desc='wall time of the process, s')
+    peak_mb = traits.Float(desc='peak resident memory of the process, MB')
+
+
+class Segment(CommandLine):
+    """Label a conformed scan with a model.
+
+    Examples
+    --------
+    >>> segment = Segment(in_file='conformed.nii', model='model5_gw_ae')  # doctest: +SKIP
+    >>> segment.run().outputs.out_file  # doctest: +SKIP
+    '.../dseg.nii'
+    """
+
+    # Not `brainchop-segment`: the folder of this very Python may not be on the PATH.
+    _cmd = (
+        f'{shlex.quote(sys.executable)} -m brainchop_bids.cli.segment '
+        '--space conform --components none --stats stats.json'
+    )
+    input_spec = SegmentInputSpec
+    output_spec = SegmentOutputSpec
+    _terminal_output = 'file_split'
+
+    def _run_interface(self, runtime: Any, correct_return_codes: tuple[int, ...] = (0,)) -> Any:
+        every_code = tuple(range(-128, 256))
+        runtime = super()._run_interface(runtime, correct_return_codes=every_code)
+        if runtime.returncode not in correct_return_codes:
+            raise BrainchopError(_what_failed(runtime.returncode, runtime.stderr or ''))
+        return runtime
+
+    def _list_outputs(self) -> dict[str, Any]:
+        outputs = self.output_spec().get()
+        folder = Path.cwd()
+        outputs['out_file'] = str((folder / self.inputs.out_file).absolute())
+        if isdefined(self.inputs.probabilities) and self.inputs.probabilities:
+            outputs['out_probabilities'] = str(folder / 'probabilities.nii')
+        stats = json.loads((folder / 'stats.json').read_text())
+        outputs['engine'] = stats['engine']
+        outputs['normalization'] = stats['normalization']
+        outputs['seconds'] = stats['seconds']['total']
+        outputs['peak_mb'] = stats['peak_mb']
+        return outputs
+
+
+def _what_failed(returncode: int, stderr: str) -> str:
+    """Turn the end of the process into one line."""
+    number = -returncode if returncode < 0 else returncode - 128
+    if number == signal.SIGKILL:
+        return (
+            'the segmentation process was killed: most likely the memory ran out; '
+            'grant more with --mem, run fewer scans at once, or use a smaller model'
+        )
+    lines = [line for line in stderr.splitlines() if line.strip()]
+    told = [line.partition(': error: ')[2] for line in lines if ': error: ' in line]
+    if told:
+        return told[-1]
+    last = lines[-1] if lines else 'it said nothing'
+    return f'the segmentation process failed with exit code {returncode}: {last}'
