@@ -1,0 +1,132 @@
+"""Nipype's MultiProc plugin, made to fail fast and to keep the other scans going.
+
+In Nipype 1.11 a worker that is killed hangs the run for ever: the exception of its future is
+raised inside a callback, so no result is ever stored. And the broken pool refuses all later
+jobs.
+"""
+
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer, run_node
+
+# A node that was running beside the one that was killed is run once more, and no more often:
+# the killer itself cannot be told from its neighbours.
+_TRIES = 2
+
+
+class ResilientMultiProcPlugin(MultiProcPlugin):
+    """Run nodes in worker processes, and survive the death of a worker.
+
+    Parameters
+    ----------
+    n_procs : int
+        Threads over all workers.
+    memory_gb : float
+        Memory over all workers, GB.
+    status_callback : callable
+        Called with a node and ``'start'``, ``'end'`` or ``'exception'``.
+    failure_callback : callable
+        Called with the node and the traceback (list of str) of a failure.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_procs: int,
+        memory_gb: float,
+        status_callback: Callable[[Any, str], None],
+        failure_callback: Callable[[Any, list[str]], None],
+    ) -> None:
+        # A worker forked from a parent with threads can deadlock; the fork server has none.
+        self._context = multiprocessing.get_context('forkserver')
+        self._context.set_forkserver_preload(['brainchop_bids.interfaces'])
+        self._tries: dict[int, int] = {}
+        self._nodes: dict[int, tuple[Any, bool]] = {}
+        self._failure_callback = failure_callback
+        super().__init__(
+            {
+                'n_procs': n_procs,
+                'memory_gb': memory_gb,
+                # A node that needs more than there is runs alone instead of stopping the run.
+                'raise_insufficient': False,
+                'mp_context': 'forkserver',
+                'status_callback': status_callback,
+                'n_gpu_procs': 0,
+            }
+        )
+
+    def run(self, graph: Any, config: Any, updatehash: bool = False) -> None:
+        """Run a graph; see `nipype.pipeline.plugins.base.PluginBase.run`."""
+        try:
+            super().run(graph, config, updatehash=updatehash)
+        finally:
+            self.pool.shutdown(wait=False, cancel_futures=True)
+
+    def _submit_job(self, node: Any, updatehash: bool = False) -> int:
+        self._taskid += 1
+        taskid = self._taskid
+        self._nodes[taskid] = (node, updatehash)
+        self._tries[taskid] = 0
+        # Its output would mix with the progress display of the parent.
+        if getattr(node.interface, 'terminal_output', '') == 'stream':
+            node.interface.terminal_output = 'file_split'
+        self._start(taskid)
+        return taskid
+
+    def _start(self, taskid: int) -> None:
+        node, updatehash = self._nodes[taskid]
+        self._tries[taskid] += 1
+        try:
+            future = self.pool.submit(run_node, node, updatehash, taskid)
+        except BrokenProcessPool:
+            self.pool = ProcessPoolExecutor(
+                max_workers=self.processors,
+                initializer=process_initializer,
+                initargs=(self._cwd,),
+                mp_context=self._context,
+            )
+            future = self.pool.submit(run_node, node, updatehash, taskid)
+        self._task_obj[taskid] = future
+        future.add_done_callback(lambda done: self._finished(taskid, done))
+
+    def _finished(self, taskid: int, future: Any) -> None:
+        """Store a result whatever became of the worker; runs in the pool's own thread."""
+        if future.cancelled():
+            return
+        error = future.exception()
+        if error is None:
+            self._taskresult[taskid] = future.result()
+            return
+        lost = 'brainchop_bids.errors.BrainchopError: a worker process was killed'
+        advice = 'most likely the memory ran out: grant more with --mem or run fewer at once'
+        self._taskresult[taskid] = {
+            'result': None,
+            'traceback': [f'{lost} ({error}); {advice}'],
+            'taskid': taskid,
+            'lost': isinstance(error, BrokenProcessPool),
+        }
+
+    def _get_result(self, taskid: int) -> Any:
+        result = self._taskresult.get(taskid)
+        if result and result.get('lost') and self._tries[taskid] < _TRIES:
+            # Restarted from here, in the main thread: the pool's thread may not replace it.
+            del self._taskresult[taskid]
+            self._start(taskid)
+            return None
+        return result
+
+    def _clear_task(self, taskid: int) -> None:
+        super()._clear_task(taskid)
+        # Results hold whole nodes; a thousand scans must not pile up in the parent.
+        self._taskresult.pop(taskid, None)
+        self._nodes.pop(taskid, None)
+
+    def _report_crash(self, node: Any, result: Any = None) -> Any:
+        traceback = (result or {}).get('traceback') or []
+        lines = [traceback] if isinstance(traceback, str) else list(traceback)
+        self._failure_callback(node, lines)
+        return super()._report_crash(node, result=result)
