@@ -12,7 +12,7 @@ from brainchop_bids.interfaces import Mosaic, WriteDerivatives
 from brainchop_bids.models.spec import ModelSpec
 from brainchop_bids.settings import Settings
 
-from .scan import REFERENCES, connect_all, init_single_scan_wf, scan_node_name
+from .scan import connect_all, init_single_scan_wf, scan_node_name
 
 
 def init_brainchop_wf(
@@ -42,7 +42,6 @@ def init_brainchop_wf(
     """
     name = name or f'brainchop_{__version__.replace(".", "_")}_wf'
     workflow = LiterateWorkflow(name=name, base_dir=str(settings.work_dir))
-    workflow.__postdesc__ = REFERENCES
     for scan, fingerprint in scans:
         scan_wf = init_scan_derivatives_wf(
             settings=settings, spec=spec, scan=scan, fingerprint=fingerprint

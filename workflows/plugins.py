@@ -129,4 +129,8 @@ class ResilientMultiProcPlugin(MultiProcPlugin):
         traceback = (result or {}).get('traceback') or []
         lines = [traceback] if isinstance(traceback, str) else list(traceback)
         self._failure_callback(node, lines)
-        return super()._report_crash(node, result=result)
+        try:
+            return super()._report_crash(node, result=result)
+        except OSError:
+            # A full disk must not end the run of the scans that write elsewhere.
+            return None

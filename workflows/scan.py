@@ -105,7 +105,8 @@ def init_single_scan_wf(
     spec = model if isinstance(model, ModelSpec) else load_spec(find_model(str(model)))
     options = conform or ConformOptions()
     workflow = LiterateWorkflow(name=name)
-    workflow.__desc__ = describe_method(spec, components, resample)
+    workflow.__desc__ = _describe_method(spec, components, resample)
+    workflow.__postdesc__ = REFERENCES
 
     inputnode = pe.Node(niu.IdentityInterface(fields=['t1w']), name='inputnode')
     outputnode = pe.Node(niu.IdentityInterface(fields=_outputs(probseg)), name='outputnode')
@@ -189,21 +190,8 @@ def _outputs(probseg: bool) -> list[str]:
     return fields + [f'{step}_seconds' for step in steps] + ['probseg'] * probseg
 
 
-def describe_method(spec: ModelSpec, components: str, resample: str) -> str:
-    """Write the methods text, with citation keys in pandoc's form.
-
-    Parameters
-    ----------
-    spec : ModelSpec
-        The model.
-    components, resample : str
-        As for `init_single_scan_wf`.
-
-    Returns
-    -------
-    str
-        Markdown; the references follow in `REFERENCES`.
-    """
+def _describe_method(spec: ModelSpec, components: str, resample: str) -> str:
+    """Write the methods text, with citation keys in pandoc's form."""
     clean = {
         'largest': 'Only the largest 26-connected component of all foreground voxels was kept. ',
         'per-label': 'Only the largest 26-connected component of each label was kept. ',

@@ -1,0 +1,176 @@
+"""What a person sees while scans run: which scan, which step, done or failed."""
+
+import re
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+STEPS = {
+    'conform': 'conforming',
+    'segment': 'segmenting',
+    'components': 'cleaning up',
+    'resample_dseg': 'back to its grid',
+    'resample_mask': 'back to its grid',
+    'resample_probseg': 'back to its grid',
+    'volumes': 'measuring',
+    'mosaic': 'drawing',
+    'write': 'writing',
+}
+
+
+class Display:
+    """Show the progress of scans: a live bar on a terminal, plain lines elsewhere.
+
+    Parameters
+    ----------
+    total : int
+        Number of scans.
+    verbose : int
+        1 or more says each step in plain lines too.
+    """
+
+    def __init__(self, total: int, verbose: int = 0) -> None:
+        self.total = total
+        self.verbose = verbose
+        self.done = 0
+        self._begun: dict[str, float] = {}
+        self._tasks: dict[str, object] = {}
+        console = Console(highlight=False, soft_wrap=True)
+        self._live: Progress | None = None
+        if sys.stdout.isatty():
+            columns = (BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn())
+            self._live = Progress(
+                TextColumn('{task.description}'), *columns, console=console, transient=True
+            )
+            self._bar = self._live.add_task('scans', total=total)
+
+    def __enter__(self) -> 'Display':
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def step(self, scan: str, node: str) -> None:
+        """A step of a scan begins."""
+        first = scan not in self._begun
+        self._begun.setdefault(scan, time.monotonic())
+        text = f'{scan}: {STEPS.get(node, node)}'
+        if self._live:
+            if first:
+                self._tasks[scan] = self._live.add_task(text, total=len(STEPS) - 1)
+            self._live.update(self._tasks[scan], description=text, advance=int(not first))  # type: ignore[arg-type]
+        elif first or self.verbose:
+            self.say(text)
+
+    def finished(self, scan: str) -> None:
+        """A scan is done."""
+        self._close(scan, 'done')
+
+    def failed(self, scan: str, why: str) -> None:
+        """A scan has failed."""
+        self._close(scan, f'FAILED: {why}')
+
+    def say(self, line: str) -> None:
+        """Print a line above the live display."""
+        if self._live:
+            self._live.console.print(line, markup=False)
+        else:
+            print(line, flush=True)
+
+    def _close(self, scan: str, how: str) -> None:
+        self.done += 1
+        seconds = time.monotonic() - self._begun.get(scan, time.monotonic())
+        self.say(f'[{self.done}/{self.total}] {scan}: {how} ({seconds:.1f} s)')
+        if self._live:
+            if scan in self._tasks:
+                self._live.remove_task(self._tasks.pop(scan))  # type: ignore[arg-type]
+            self._live.advance(self._bar)
+
+
+class Watcher:
+    """Turn what Nipype reports of nodes into what is shown of scans.
+
+    Parameters
+    ----------
+    display : Display
+        Where it is shown.
+    scans : dict of str to str
+        Name of the scan's workflow to what the scan is called.
+    on_done : callable
+        Called with the name of the workflow when all of a scan is written.
+    """
+
+    def __init__(
+        self, display: Display, scans: dict[str, str], on_done: Callable[[str], None]
+    ) -> None:
+        self.display = display
+        self.scans = scans
+        self.on_done = on_done
+        self.failures: dict[str, str] = {}
+        self.finished: set[str] = set()
+
+    def status(self, node: object, status: str) -> None:
+        """Take a status of a node: ``'start'``, ``'end'`` or ``'exception'``."""
+        workflow, step = self._where(node)
+        if workflow not in self.scans or workflow in self.failures:
+            return
+        if status == 'start':
+            self.display.step(self.scans[workflow], step)
+        elif status == 'end' and step == 'write':
+            self.finished.add(workflow)
+            self.display.finished(self.scans[workflow])
+            self.on_done(workflow)
+
+    def failure(self, node: object, traceback: list[str]) -> None:
+        """Take the traceback of a failed node."""
+        workflow, step = self._where(node)
+        if workflow not in self.scans or workflow in self.failures:
+            return
+        why = one_line(''.join(traceback)) or f'the step {step} failed'
+        self.failures[workflow] = why
+        self.display.failed(self.scans[workflow], why)
+
+    @staticmethod
+    def _where(node: object) -> tuple[str, str]:
+        parts = str(getattr(node, 'fullname', node)).split('.')
+        return (parts[1] if len(parts) > 1 else '', parts[-1])
+
+
+def one_line(traceback: str) -> str:
+    """Return what a traceback says to a user.
+
+    Parameters
+    ----------
+    traceback : str
+        As Python or Nipype prints it.
+
+    Returns
+    -------
+    str
+        The message of our own error if there is one, else the last error named; may be empty.
+
+    Examples
+    --------
+    >>> one_line('Traceback...\\n\\tbrainchop_bids.errors.InputError: x.nii: empty\\n')
+    'x.nii: empty'
+    """
+    ours = re.findall(r'brainchop_bids\.errors\.\w+: (.+)', traceback)
+    if ours:
+        return ours[-1].strip()
+    errors = re.findall(r'^\s*((?:[\w.]+\.)?\w*(?:Error|Exception)\b.*)$', traceback, re.MULTILINE)
+    line = errors[-1].strip() if errors else ''
+    if 'No space left' in line:
+        line += '; free some space and run again (what is done stays done)'
+    return line
