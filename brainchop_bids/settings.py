@@ -197,10 +197,7 @@ def make_settings(options: dict[str, Any]) -> Settings:
             options[item.name] = tuple(str(label) for label in value)
     options['participant_label'] = _bare(options.get('participant_label'), 'sub-')
     options['session_label'] = _bare(options.get('session_label'), 'ses-')
-    if not options.get('model'):
-        raise SettingsError(
-            'no model: give --model a model folder (no model is packaged in this version)'
-        )
+    options['model'] = options.get('model') or ''
     cpus, memory = available_cpus(), available_memory()
     if options.get('nprocs'):
         cpus = Granted(options['nprocs'], '--nprocs')

@@ -1,7 +1,6 @@
 """The graph of a whole run: every scan by itself, with its figure and its derivatives."""
 
 from pathlib import Path
-from typing import Any
 
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
@@ -19,7 +18,7 @@ def init_brainchop_wf(
     *,
     settings: Settings,
     spec: ModelSpec,
-    scans: list[tuple[Scan, dict[str, Any]]],
+    scans: list[Scan],
     name: str | None = None,
 ) -> LiterateWorkflow:
     """Build the workflow that segments scans and writes their derivatives.
@@ -30,8 +29,8 @@ def init_brainchop_wf(
         Settings of the run.
     spec : ModelSpec
         The model.
-    scans : list of (Scan, dict)
-        Scans to do, each with its `brainchop_bids.bids.derivatives.fingerprint`.
+    scans : list of Scan
+        Scans to do.
     name : str, optional
         By default it carries the version, because Nipype's cache does not see changed code.
 
@@ -42,16 +41,13 @@ def init_brainchop_wf(
     """
     name = name or f'brainchop_{__version__.replace(".", "_")}_wf'
     workflow = LiterateWorkflow(name=name, base_dir=str(settings.work_dir))
-    for scan, fingerprint in scans:
-        scan_wf = init_scan_derivatives_wf(
-            settings=settings, spec=spec, scan=scan, fingerprint=fingerprint
-        )
-        workflow.add_nodes([scan_wf])
+    for scan in scans:
+        workflow.add_nodes([init_scan_derivatives_wf(settings=settings, spec=spec, scan=scan)])
     return workflow
 
 
 def init_scan_derivatives_wf(
-    *, settings: Settings, spec: ModelSpec, scan: Scan, fingerprint: dict[str, Any]
+    *, settings: Settings, spec: ModelSpec, scan: Scan
 ) -> LiterateWorkflow:
     """Build the workflow of one scan of a dataset, with its figure and its derivatives.
 
@@ -63,8 +59,6 @@ def init_scan_derivatives_wf(
         The model.
     scan : Scan
         The scan.
-    fingerprint : dict
-        What the result depends on, by content.
 
     Returns
     -------
@@ -88,7 +82,8 @@ def init_scan_derivatives_wf(
             output_dir=str(settings.output_dir),
             source=scan.relative,
             slug=spec.slug,
-            fingerprint=fingerprint,
+            source_file=str(scan.path),
+            recipe=settings.recipe(),
             model={'Name': spec.name, 'SHA256': spec.sha256, 'Classes': len(spec.labels)},
             rule=settings.components,
             abbreviations=[label.abbreviation for label in spec.labels],

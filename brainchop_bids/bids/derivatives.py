@@ -116,15 +116,25 @@ def fingerprint(source: Path, model_sha256: str, recipe: dict[str, Any]) -> dict
     }
 
 
-def why_redo(outputs: ScanOutputs, wanted: dict[str, Any], labels: list[str]) -> str | None:
+def why_redo(
+    outputs: ScanOutputs,
+    source: Path,
+    model_sha256: str,
+    recipe: dict[str, Any],
+    labels: list[str],
+) -> str | None:
     """Say why a scan must be processed, or None where its results are complete and current.
 
     Parameters
     ----------
     outputs : ScanOutputs
         Where the results would lie.
-    wanted : dict
-        `fingerprint` of this run.
+    source : Path
+        The scan.
+    model_sha256 : str
+        Checksum of the model.
+    recipe : dict
+        `Settings.recipe()`.
     labels : list of str
         Abbreviations of the probability maps that this run writes.
 
@@ -143,16 +153,18 @@ def why_redo(outputs: ScanOutputs, wanted: dict[str, Any], labels: list[str]) ->
     try:
         found = json.loads(sidecar(outputs.dseg).read_text())['Brainchop']
     except (OSError, ValueError, KeyError, TypeError):
+        found = None
+    if not isinstance(found, dict):
         return f'{sidecar(outputs.dseg).name} does not tell how it was made'
-    reasons = {
-        'Version': 'made by another version',
-        'SourceSHA256': 'the scan has changed',
-        'ModelSHA256': 'the model has changed',
-        'Settings': 'the settings have changed',
-    }
-    for key, reason in reasons.items():
-        if not isinstance(found, dict) or found.get(key) != wanted[key]:
-            return reason
+    if found.get('Version') != __version__:
+        return f'made by version {found.get("Version")}'
+    if found.get('ModelSHA256') != model_sha256:
+        return 'the model has changed'
+    if found.get('Settings') != recipe:
+        return 'the settings have changed'
+    # Last, because it reads the whole file.
+    if found.get('SourceSHA256') != sha256(source):
+        return 'the scan has changed'
     return None
 
 

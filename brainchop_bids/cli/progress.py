@@ -9,6 +9,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ..errors import BrainchopError
+
 STEPS = {
     'conform': 'conforming',
     'segment': 'segmenting',
@@ -118,6 +120,8 @@ class Watcher:
         self.display = display
         self.scans = scans
         self.on_done = on_done
+        # Other plugins than ours report that a node failed, but not why.
+        self.sees_tracebacks = True
         self.failures: dict[str, str] = {}
         self.finished: set[str] = set()
 
@@ -129,16 +133,27 @@ class Watcher:
         if status == 'start':
             self.display.step(self.scans[workflow], step)
         elif status == 'end' and step == 'write':
-            self.finished.add(workflow)
-            self.display.finished(self.scans[workflow])
-            self.on_done(workflow)
+            self._finish(workflow)
+        elif status == 'exception' and not self.sees_tracebacks:
+            self._fail(workflow, f'the step {step} failed: see its crash file')
 
     def failure(self, node: object, traceback: list[str]) -> None:
         """Take the traceback of a failed node."""
         workflow, step = self._where(node)
         if workflow not in self.scans or workflow in self.failures:
             return
-        why = one_line(''.join(traceback)) or f'the step {step} failed'
+        self._fail(workflow, one_line(''.join(traceback)) or f'the step {step} failed')
+
+    def _finish(self, workflow: str) -> None:
+        try:
+            self.on_done(workflow)
+        except BrainchopError as error:
+            self._fail(workflow, str(error))
+            return
+        self.finished.add(workflow)
+        self.display.finished(self.scans[workflow])
+
+    def _fail(self, workflow: str, why: str) -> None:
         self.failures[workflow] = why
         self.display.failed(self.scans[workflow], why)
 

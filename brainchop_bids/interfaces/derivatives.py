@@ -5,6 +5,8 @@ from typing import Any
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, TraitedSpec, isdefined, traits
 
+from ..bids.derivatives import ScanOutputs, fingerprint, write_scan
+from ..bids.names import ScanName
 from .base import StepInterface, StepOutputSpec
 
 
@@ -60,7 +62,8 @@ class WriteDerivativesInputSpec(BaseInterfaceInputSpec):
     output_dir = traits.Str(mandatory=True, desc='root of the derivative dataset')
     source = traits.Str(mandatory=True, desc='path of the scan in its dataset')
     slug = traits.Str(mandatory=True, desc="the model's name in file names")
-    fingerprint = traits.Dict(mandatory=True, desc='what the result depends on, by content')
+    source_file = File(exists=True, mandatory=True, desc='the scan')
+    recipe = traits.Dict(mandatory=True, desc='settings that change results')
     model = traits.Dict(mandatory=True, desc='facts about the model, for the sidecar')
     rule = traits.Str(mandatory=True, desc='components rule')
     abbreviations = traits.List(traits.Str, desc='of the labels, for probability maps')
@@ -102,9 +105,6 @@ class WriteDerivatives(StepInterface):
     _always_run = True
 
     def _run_interface(self, runtime: Any) -> Any:
-        from ..bids.derivatives import ScanOutputs, write_scan
-        from ..bids.names import ScanName
-
         inputs = self.inputs
         name = ScanName.parse(inputs.source)
         outputs = ScanOutputs(Path(inputs.output_dir), name, inputs.slug)
@@ -144,5 +144,7 @@ class WriteDerivatives(StepInterface):
             'BrainVolume': inputs.brain_volume,
             'Seconds': {step: value for step, value in seconds.items() if isdefined(value)},
             'PeakMemoryMB': {'segment': inputs.peak_mb},
-            'Brainchop': inputs.fingerprint,
+            'Brainchop': fingerprint(
+                Path(inputs.source_file), inputs.model['SHA256'], dict(inputs.recipe)
+            ),
         }

@@ -1,0 +1,420 @@
+"""The BIDS App: ``brainchop bids_dir output_dir {participant,group}``."""
+
+import os
+import shutil
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import BrainchopError, SettingsError
+from .parser import build_parser
+
+if TYPE_CHECKING:
+    from ..bids.query import Scan, Selection
+    from ..models.spec import ModelSpec
+    from ..settings import Settings
+
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What there is to do.
+
+    Parameters
+    ----------
+    todo : list of (Scan, str)
+        Scans to process, and why.
+    current : list of Scan
+        Scans whose results are complete and current.
+    """
+
+    todo: 'list[tuple[Scan, str]]'
+    current: 'list[Scan]'
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the BIDS App.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Command line; by default that of the process.
+
+    Returns
+    -------
+    int
+        0 all done, 1 some scan failed, 2 the command cannot run as given.
+    """
+    try:
+        settings = parse_settings(argv)
+        _prepare_environment(settings)
+        if settings.analysis_level == 'group':
+            return _group(settings)
+        return _participant(settings)
+    except BrainchopError as error:
+        print(f'brainchop: error: {error}', file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        print('brainchop: interrupted; what is done stays done', file=sys.stderr)
+        return INTERRUPTED
+
+
+def parse_settings(argv: Sequence[str] | None = None) -> 'Settings':
+    """Read the command line, and a config file where one is named.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Command line; by default that of the process.
+
+    Returns
+    -------
+    Settings
+
+    Raises
+    ------
+    SettingsError
+        If a value is impossible.
+    """
+    from ..settings import make_settings, read_config
+
+    parser = build_parser()
+    options = parser.parse_args(argv)
+    if options.config_file is not None:
+        parser.set_defaults(**read_config(options.config_file))
+        options = parser.parse_args(argv)
+    return make_settings(vars(options))
+
+
+def _prepare_environment(settings: 'Settings') -> None:
+    """Keep libraries from the network, from the home folder and from talking.
+
+    Set before Nipype is imported, and inherited by the workers.
+    """
+    private = settings.work_dir / '.home'
+    os.environ.update(
+        NIPYPE_NO_ET='1',
+        NO_ET='1',
+        TEMPLATEFLOW_AUTOUPDATE='false',
+        NIPYPE_CONFIG_DIR=str(private / 'nipype'),
+        MPLCONFIGDIR=str(private / 'matplotlib'),
+        KERAS_HOME=str(private / 'keras'),
+        TF_CPP_MIN_LOG_LEVEL='3',
+    )
+
+
+def _participant(settings: 'Settings') -> int:
+    """Segment each scan that was asked for."""
+    from ..bids.dataset import check_folders, check_writable
+    from ..bids.query import check_dataset, find_scans
+    from ..models.spec import load_spec
+    from ..models.zoo import find_model
+
+    begun = time.monotonic()
+    description = check_dataset(settings.bids_dir)
+    check_folders(settings.bids_dir, settings.output_dir, settings.work_dir)
+    if not settings.dry_run:
+        check_writable(settings.output_dir)
+    selection = find_scans(
+        settings.bids_dir,
+        participants=settings.participant_label,
+        sessions=settings.session_label,
+        filters=settings.filters,
+        database_dir=settings.bids_database_dir,
+    )
+    if settings.reports_only:
+        return _reports_only(settings, selection)
+    if not settings.model:
+        raise SettingsError('no model is packaged in this version: give --model a model folder')
+    spec = load_spec(find_model(settings.model, settings.models_dir))
+    _check_options(settings)
+    plan = make_plan(settings, spec, selection)
+    _announce(settings, spec, selection, plan)
+    if settings.dry_run:
+        return FAILED if selection.missing else DONE
+    _write_root(settings, spec, description)
+    if settings.boilerplate:
+        print(f'methods text: {settings.output_dir / "logs" / "CITATION.md"}')
+        return DONE
+    failures = dict.fromkeys(selection.missing, '')
+    if plan.todo:
+        check_writable(settings.work_dir)
+        failures.update(_process(settings, spec, plan))
+    failures.update(_missing_pages(settings, plan.current))
+    return _summarise(settings, plan, failures, time.monotonic() - begun)
+
+
+def _check_options(settings: 'Settings') -> None:
+    """Find impossible values before the first scan is read."""
+    from ..image.normalise import Normalization
+
+    if settings.normalization is not None:
+        try:
+            Normalization.parse(settings.normalization)
+        except ValueError as error:
+            raise SettingsError(f'--normalization {settings.normalization!r}: {error}') from None
+    _ = settings.filters
+    if settings.use_plugin is not None:
+        _read_plugin(settings.use_plugin)
+
+
+def make_plan(settings: 'Settings', spec: 'ModelSpec', selection: 'Selection') -> Plan:
+    """Decide for each scan whether it must be processed.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the run.
+    spec : ModelSpec
+        The model.
+    selection : Selection
+        Scans that were asked for.
+
+    Returns
+    -------
+    Plan
+    """
+    from ..bids.derivatives import ScanOutputs, why_redo
+
+    labels = [label.abbreviation for label in spec.labels][1:] if settings.probseg else []
+    todo, current = [], []
+    for scan in selection.scans:
+        outputs = ScanOutputs(settings.output_dir, scan.name, spec.slug)
+        try:
+            why = why_redo(outputs, scan.path, spec.sha256, settings.recipe(), labels)
+        except OSError:
+            # The conform step says what is wrong with the scan.
+            why = 'the scan cannot be compared'
+        if why is None:
+            current.append(scan)
+        else:
+            todo.append((scan, why))
+    return Plan(todo, current)
+
+
+def _announce(
+    settings: 'Settings', spec: 'ModelSpec', selection: 'Selection', plan: Plan
+) -> None:
+    from .. import __version__
+
+    scans = len(selection.scans)
+    print(
+        f'brainchop {__version__}: {_count(scans, "T1w scan")} in {settings.bids_dir}, '
+        f'model {spec.name}: {len(plan.current)} already done, {len(plan.todo)} to do'
+    )
+    if settings.verbose or settings.dry_run:
+        for note in settings.notes:
+            print(f'  {note}')
+        for scan, why in plan.todo:
+            print(f'  {scan.label}: to do ({why})')
+        for scan in plan.current:
+            print(f'  {scan.label}: already done')
+    for label in selection.empty:
+        print(f'  {label}: no T1w scan')
+    for line in selection.missing:
+        print(f'  {line}', file=sys.stderr)
+    sys.stdout.flush()
+
+
+def _write_root(settings: 'Settings', spec: 'ModelSpec', description: dict) -> None:  # type: ignore[type-arg]
+    """Write what belongs to the dataset and to the run."""
+    from ..bids.dataset import describe, write_root
+    from ..bids.publish import write_text
+
+    described = describe(description, settings.bids_dir, settings.output_dir)
+    write_root(settings.output_dir, described, spec.labels.to_tsv(), spec.slug)
+    logs = settings.output_dir / 'logs'
+    stamp = f'{time.strftime("%Y%m%d-%H%M%S")}_{uuid.uuid4()}'
+    write_text(logs / f'run-{stamp}.toml', settings.to_toml())
+    if not (logs / 'CITATION.md').exists() or settings.boilerplate:
+        from brainchop_bids.workflows.scan import init_single_scan_wf
+
+        _configure_nipype(settings)
+        workflow = init_single_scan_wf(
+            model=spec, components=settings.components, resample=settings.resample
+        )
+        write_text(logs / 'CITATION.md', workflow.visit_desc().lstrip())
+
+
+def _configure_nipype(settings: 'Settings') -> None:
+    """Set what Nipype says and how it fails, here and in the workers."""
+    level = ('CRITICAL', 'CRITICAL', 'INFO', 'DEBUG')[min(settings.verbose, 3)]
+    folder = Path(os.environ['NIPYPE_CONFIG_DIR'])
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ('workflow', 'interface', 'utils')
+    lines = ['[logging]', *(f'{name}_level = {level}' for name in names)]
+    (folder / 'nipype.cfg').write_text('\n'.join(lines) + '\n')
+
+    from nipype import config, logging
+
+    for name in names:
+        config.set('logging', f'{name}_level', level)
+    logging.update_logging(config)
+
+
+def _process(settings: 'Settings', spec: 'ModelSpec', plan: Plan) -> dict[str, str]:
+    """Run the workflow over the scans to do; return what failed, and why."""
+    from ..bids.validate import BackgroundValidation
+
+    # Before Nipype is imported: it reads its configuration then.
+    _configure_nipype(settings)
+    from brainchop_bids.workflows.dataset import init_brainchop_wf, write_graph
+    from brainchop_bids.workflows.scan import scan_node_name
+
+    from .progress import Display, Watcher
+
+    validation = None if settings.skip_bids_validation else BackgroundValidation(settings.bids_dir)
+    scans = [scan for scan, _ in plan.todo]
+    workflow = init_brainchop_wf(settings=settings, spec=spec, scans=scans)
+    folder = Path(workflow.base_dir) / workflow.name
+    if settings.clean_workdir and folder.exists():
+        # Only what is ours: a work folder named by mistake may hold anything.
+        shutil.rmtree(folder)
+    logs = settings.output_dir / 'logs'
+    workflow.config['execution'] = {
+        'crashdump_dir': str(logs),
+        'crashfile_format': 'txt',
+        'stop_on_first_crash': str(settings.stop_on_first_crash).lower(),
+        'poll_sleep_duration': '0.05',
+        'check_version': 'false',
+        'remove_unnecessary_outputs': 'false',
+    }
+    if settings.write_graph:
+        print(f'graph: {write_graph(workflow, logs)}')
+    by_node = {scan_node_name(scan.label): scan for scan in scans}
+    with Display(len(scans), settings.verbose) as display:
+        watcher = Watcher(
+            display,
+            {node: scan.label for node, scan in by_node.items()},
+            lambda node: _page(settings, by_node[node]),
+        )
+        stopped = _run_workflow(settings, workflow, watcher)
+        if validation is not None:
+            display.say(validation.close())
+    failures = {by_node[node].label: why for node, why in watcher.failures.items()}
+    for node, scan in by_node.items():
+        if node not in watcher.finished and scan.label not in failures:
+            failures[scan.label] = stopped or 'not run'
+    return failures
+
+
+def _run_workflow(settings: 'Settings', workflow: object, watcher: object) -> str:
+    """Run the workflow; return what stopped it, apart from failures of scans."""
+    from .progress import Watcher, one_line
+
+    assert isinstance(watcher, Watcher)  # noqa: S101
+    try:
+        if settings.use_plugin is not None:
+            plugin = _read_plugin(settings.use_plugin)
+            watcher.sees_tracebacks = False
+            plugin_args = {**plugin.get('plugin_args', {}), 'status_callback': watcher.status}
+            workflow.run(plugin=plugin['plugin'], plugin_args=plugin_args)  # type: ignore[attr-defined]
+        else:
+            from brainchop_bids.workflows.plugins import ResilientMultiProcPlugin
+
+            workflow.run(  # type: ignore[attr-defined]
+                ResilientMultiProcPlugin(
+                    n_procs=settings.nprocs,
+                    memory_gb=settings.mem_gb,
+                    status_callback=watcher.status,
+                    failure_callback=watcher.failure,
+                )
+            )
+    except Exception as error:  # Nipype re-raises any failure of a node as RuntimeError
+        if settings.verbose > 1:
+            raise
+        return one_line(f'{type(error).__name__}: {error}') or 'the run stopped early'
+    return ''
+
+
+def _read_plugin(path: Path) -> dict:  # type: ignore[type-arg]
+    """Read a plugin file as fMRIPrep's: YAML with ``plugin`` and ``plugin_args``."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise SettingsError(f'--use-plugin {path}: not a YAML file: {error}') from None
+    if not isinstance(content, dict) or not isinstance(content.get('plugin'), str):
+        raise SettingsError(f'--use-plugin {path}: expected the key "plugin" with a plugin name')
+    return content
+
+
+def _page(settings: 'Settings', scan: 'Scan') -> None:
+    """Write the page of a scan's participant, or of its session where sessions were asked."""
+    from ..reports.page import write_participant_page
+
+    session = scan.name.session if settings.session_label else None
+    write_participant_page(settings.output_dir, scan.name.subject, session)
+
+
+def _missing_pages(settings: 'Settings', scans: 'Sequence[Scan]') -> dict[str, str]:
+    """Write pages that an interrupted run did not come to."""
+    failures = {}
+    for scan in scans:
+        stem = f'sub-{scan.name.subject}'
+        if settings.session_label and scan.name.session:
+            stem += f'_ses-{scan.name.session}'
+        if not (settings.output_dir / f'{stem}.html').exists():
+            try:
+                _page(settings, scan)
+            except BrainchopError as error:
+                failures[scan.label] = str(error)
+    return failures
+
+
+def _reports_only(settings: 'Settings', selection: 'Selection') -> int:
+    """Rebuild pages from the derivatives."""
+    from ..reports.page import write_participant_page
+
+    sessions = {(scan.name.subject, scan.name.session) for scan in selection.scans}
+    if not settings.session_label:
+        sessions = {(subject, None) for subject, _ in sessions}
+    failed = bool(selection.missing)
+    for subject, session in sorted(sessions, key=str):
+        page = write_participant_page(settings.output_dir, subject, session)
+        print(page or f'sub-{subject}: no finished scan in {settings.output_dir}, no page')
+        failed = failed or page is None
+    return FAILED if failed else DONE
+
+
+def _group(settings: 'Settings') -> int:
+    """Gather the volumes of all scans into one table for each model."""
+    from ..bids.group import write_group_tables
+
+    for path in write_group_tables(
+        settings.output_dir, settings.participant_label, settings.session_label
+    ):
+        print(path)
+    return DONE
+
+
+def _summarise(
+    settings: 'Settings', plan: Plan, failures: dict[str, str], seconds: float
+) -> int:
+    """Say what was done and what not."""
+    done = len(plan.todo) - sum(scan.label in failures for scan, _ in plan.todo)
+    print(
+        f'{_count(done, "scan")} done, {len(plan.current)} already done, '
+        f'{len(failures)} failed, in {seconds:.1f} s'
+    )
+    if done or plan.current:
+        print(f'results: {settings.output_dir} (open the sub-*.html pages)')
+    for label, why in failures.items():
+        print(f'  failed: {label}{f": {why}" if why else ""}', file=sys.stderr)
+    if failures and plan.todo:
+        print(f'  crash files: {settings.output_dir / "logs"}', file=sys.stderr)
+    return FAILED if failures else DONE
+
+
+def _count(number: int, what: str) -> str:
+    return f'{number} {what}{"" if number == 1 else "s"}'
+
+
+if __name__ == '__main__':
+    sys.exit(main())
