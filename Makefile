@@ -1,26 +1,32 @@
-# Each target makes what it needs in .venv; `make demo MODEL=DIR` and `make test` are the two that
-# the README names.
+# Each target makes what it needs in .venv. The README names two: `make demo MODEL=DIR` and
+# `make test`.
 PYTHON ?= python3
 VENV ?= .venv
 EXTRAS ?= test
-BIN := $(VENV)/bin
 DEMO ?= demo
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 
-.PHONY: demo test test-slow lint benchmark clean
+.PHONY: demo test test-slow lint clean
 
-$(BIN)/.installed-$(EXTRAS): pyproject.toml
+$(BIN)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) --editable '.[$(EXTRAS)]'
+	$(INSTALL) --editable .
 	touch $@
 
-demo: $(BIN)/.installed-$(EXTRAS)
-	@test -n "$(MODEL)" || { echo 'make demo needs a model folder: make demo MODEL=DIR'; exit 2; }
+$(BIN)/.installed-for-tests: $(BIN)/.installed
+	$(INSTALL) --editable '.[$(EXTRAS)]'
+	touch $@
+
+demo: $(BIN)/.installed
+	@test -n "$(MODEL)" || { echo 'give a model folder: make demo MODEL=DIR'; exit 2; }
 	$(BIN)/python -m tests.make_demo $(DEMO)/bids
-	$(BIN)/brainchop $(DEMO)/bids $(DEMO)/derivatives participant --model '$(MODEL)' --work-dir $(DEMO)/work
+	$(BIN)/brainchop $(DEMO)/bids $(DEMO)/derivatives participant --model '$(MODEL)' \
+	    --work-dir $(DEMO)/work
 	@echo "Look at $(DEMO)/derivatives/sub-MNI152.html"
 
-lint: $(BIN)/.installed-$(EXTRAS)
+lint: $(BIN)/.installed-for-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -28,7 +34,7 @@ lint: $(BIN)/.installed-$(EXTRAS)
 test: lint
 	$(BIN)/pytest -m 'not slow'
 
-test-slow: $(BIN)/.installed-$(EXTRAS)
+test-slow: $(BIN)/.installed-for-tests
 	$(BIN)/pytest -m slow
 
 clean:

@@ -74,9 +74,7 @@ class ScanOutputs:
 
     def probseg(self, abbreviation: str) -> Path:
         """Probability map of one label, in the scan's own grid."""
-        return self.anat / self.name.name(
-            'probseg', '.nii.gz', seg=self.slug, label=abbreviation
-        )
+        return self.anat / self.name.name('probseg', '.nii.gz', seg=self.slug, label=abbreviation)
 
     def page(self, by_session: bool) -> Path:
         """The participant's page."""

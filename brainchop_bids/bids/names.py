@@ -59,7 +59,9 @@ class ScanName:
         name = Path(path).name
         match = re.fullmatch(r'((?:[A-Za-z]+-[^_.]+_)+)([A-Za-z0-9]+)(\.[^/]+)', name)
         if match is None or not name.startswith('sub-'):
-            raise DatasetError(f'{name} is no BIDS name: expected sub-LABEL[_key-value...]_T1w.nii.gz')
+            raise DatasetError(
+                f'{name} is no BIDS name: expected sub-LABEL[_key-value...]_T1w.nii.gz'
+            )
         pairs = (pair.split('-', 1) for pair in match[1].rstrip('_').split('_'))
         return cls(dict(pairs), match[2], match[3])
 

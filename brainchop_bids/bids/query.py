@@ -166,7 +166,9 @@ def find_scans(
     """
     existing = list_participants(bids_dir)
     if not existing:
-        raise DatasetError(f'{bids_dir} has no participant folders (sub-...): the dataset is empty')
+        raise DatasetError(
+            f'{bids_dir} has no participant folders (sub-...): the dataset is empty'
+        )
     chosen = [label for label in participants or existing if label in existing]
     missing = [
         f'sub-{label}: no such participant in {bids_dir} (there are: {_shorten(existing)})'
@@ -185,7 +187,9 @@ def find_scans(
     try:
         files = layout.get(return_type='filename', invalid_filters='allow', **query)
     except (ValueError, TypeError, AttributeError) as error:
-        raise DatasetError(f'the filters {filters} are not understood by pybids: {error}') from None
+        raise DatasetError(
+            f'the filters {filters} are not understood by pybids: {error}'
+        ) from None
     scans = tuple(_scan(Path(name), bids_dir) for name in sorted(files))
     without = [label for label in chosen if label not in {scan.name.subject for scan in scans}]
     what = f'T1w scan{f" in session {_shorten(list(sessions))}" if sessions else ""}'

@@ -197,9 +197,7 @@ def make_plan(settings: 'Settings', spec: 'ModelSpec', selection: 'Selection') -
     return Plan(todo, current)
 
 
-def _announce(
-    settings: 'Settings', spec: 'ModelSpec', selection: 'Selection', plan: Plan
-) -> None:
+def _announce(settings: 'Settings', spec: 'ModelSpec', selection: 'Selection', plan: Plan) -> None:
     from .. import __version__
 
     scans = len(selection.scans)
@@ -394,9 +392,7 @@ def _group(settings: 'Settings') -> int:
     return DONE
 
 
-def _summarise(
-    settings: 'Settings', plan: Plan, failures: dict[str, str], seconds: float
-) -> int:
+def _summarise(settings: 'Settings', plan: Plan, failures: dict[str, str], seconds: float) -> int:
     """Say what was done and what not."""
     done = len(plan.todo) - sum(scan.label in failures for scan, _ in plan.todo)
     print(

@@ -1,0 +1,272 @@
+"""The BIDS App from its command line: what it refuses, what it writes, what it says."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from brainchop_bids import __version__
+from brainchop_bids.cli.run import main, parse_settings
+from tests.builders import head, write_dataset, write_model, write_scan
+
+SCANS = ['sub-01/anat/sub-01_T1w.nii.gz', 'sub-02/ses-A/anat/sub-02_ses-A_run-01_T1w.nii.gz']
+
+
+@pytest.fixture(scope='module')
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp('models') / 'tiny_model')
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    return write_dataset(tmp_path / 'bids', SCANS)
+
+
+def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, '-m', 'brainchop_bids.cli.run', *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=500)
+
+
+def files(root: Path) -> set[str]:
+    return {path.relative_to(root).as_posix() for path in root.rglob('*') if path.is_file()}
+
+
+def test_help_and_version_import_nothing_heavy() -> None:
+    code = (
+        'import sys\n'
+        'from brainchop_bids.cli.run import main\n'
+        'try: main([sys.argv[1]])\n'
+        'except SystemExit: pass\n'
+        'heavy = {"tensorflow", "keras", "bids", "nipype", "numpy", "nibabel"} & set(sys.modules)\n'
+        'assert not heavy, heavy\n'
+    )
+    for option, expected in (('--version', __version__), ('--help', 'participant')):
+        done = subprocess.run(
+            [sys.executable, '-c', code, option], capture_output=True, text=True, check=True
+        )
+        assert expected in done.stdout
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """Run, expect a refusal, and return its one line."""
+    assert main([str(argument) for argument in arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith('brainchop: error: ')
+    assert error.count('\n') == 1
+    return error
+
+
+def test_folders_that_would_mix_with_the_input(
+    dataset: Path, model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    rest = ('participant', '--model', model)
+    work = ('-w', tmp_path / 'work')
+    assert 'is the input' in refused(capsys, dataset, dataset, *rest, *work)
+    assert 'lies in the input' in refused(capsys, dataset, dataset / 'out', *rest, *work)
+    inside = refused(capsys, dataset, tmp_path / 'out', *rest, '-w', dataset / 'work')
+    assert 'the work folder' in inside
+    assert not (dataset / 'out').exists()
+    assert not (dataset / 'work').exists()
+    allowed = ('--dry-run', *work)
+    assert main(list(map(str, (dataset, dataset / 'derivatives' / 'x', *rest, *allowed)))) == 0
+
+
+def test_what_cannot_run_is_refused_in_one_line(
+    dataset: Path, model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out, rest = tmp_path / 'out', ('participant', '-w', tmp_path / 'work', '--model', model)
+    assert 'no such folder' in refused(capsys, tmp_path / 'none', out, *rest)
+    (tmp_path / 'empty').mkdir()
+    assert 'dataset_description.json' in refused(capsys, tmp_path / 'empty', out, *rest)
+    assert 'there are: 01, 02' in refused(
+        capsys, dataset, out, *rest, '--participant-label', 'sub-99'
+    )
+    assert 'sessions there: A' in refused(capsys, dataset, out, *rest, '--session-label', 'B')
+    assert 'memory' in refused(capsys, dataset, out, *rest, '--mem', 'much')
+    threads = ('--nprocs', 1, '--omp-nthreads', 2)
+    assert '--omp-nthreads 2' in refused(capsys, dataset, out, *rest, *threads)
+    nothing = refused(capsys, dataset, out, 'participant', '-w', tmp_path / 'work')
+    assert '--model' in nothing
+    assert 'no_such_model' in refused(capsys, dataset, out, *rest[:-1], 'no_such_model')
+    filters = tmp_path / 'filters.json'
+    filters.write_text('[]')
+    assert '"t1w"' in refused(capsys, dataset, out, *rest, '--bids-filter-file', filters)
+
+
+@pytest.mark.parametrize('damage', ['missing', 'short'])
+def test_a_model_with_bad_weights(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    weights = write_model(tmp_path / 'model') / 'weights.bin'
+    if damage == 'missing':
+        weights.unlink()
+    else:
+        weights.write_bytes(weights.read_bytes()[:-7])
+    line = refused(
+        capsys,
+        dataset,
+        tmp_path / 'out',
+        'participant',
+        '--model',
+        tmp_path / 'model',
+        '-w',
+        tmp_path / 'work',
+    )
+    assert 'weights.bin' in line
+
+
+def test_an_output_that_cannot_be_written(
+    dataset: Path, model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    taken = tmp_path / 'out'
+    taken.write_text('a file stands here')
+    line = refused(
+        capsys, dataset, taken, 'participant', '--model', model, '-w', tmp_path / 'work'
+    )
+    assert str(taken) in line
+
+
+def test_config_file_and_command_line(dataset: Path, tmp_path: Path) -> None:
+    config = tmp_path / 'config.toml'
+    config.write_text(
+        '[brainchop]\nmodel = "a"\ncomponents = "none"\nparticipant_label = ["sub-01"]\n'
+    )
+    arguments = [str(dataset), str(tmp_path / 'out'), 'participant', '--config-file', str(config)]
+    settings = parse_settings([*arguments, '--model', 'b'])
+    assert (settings.model, settings.components) == ('b', 'none')
+    assert settings.participant_label == ('01',)
+    repeated = tmp_path / 'again.toml'
+    repeated.write_text(settings.to_toml())
+    again = parse_settings([*arguments[:-1], str(repeated)])
+    assert again == settings
+
+
+def test_a_typo_in_the_config_file(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / 'config.toml'
+    config.write_text('[brainchop]\ncomponent = "none"\n')
+    line = refused(capsys, dataset, tmp_path / 'out', 'participant', '--config-file', config)
+    assert "did you mean 'components'" in line
+
+
+def test_good_and_bad_scans_together(dataset: Path, model: Path, tmp_path: Path) -> None:
+    whole = (dataset / SCANS[0]).read_bytes()
+    for label, content in (('03', whole[: len(whole) // 2]), ('04', b'this is no image\n')):
+        bad = dataset / f'sub-{label}' / 'anat' / f'sub-{label}_T1w.nii.gz'
+        bad.parent.mkdir(parents=True)
+        bad.write_bytes(content)
+    constant = np.full((16, 16, 16), 7, np.int16)
+    write_scan(dataset / 'sub-05' / 'anat' / 'sub-05_T1w.nii.gz', constant, 12.0)
+    out = tmp_path / 'out'
+    arguments = (dataset, out, 'participant', '--model', model, '-w', tmp_path / 'work')
+    done = run(*arguments, '--probseg', cwd=tmp_path)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert '2 done, 0 already done, 3 failed' in done.stdout.replace('scans ', '')
+    assert 'Traceback' not in done.stdout + done.stderr
+    for label in ('03', '04', '05'):
+        [line] = [line for line in done.stderr.splitlines() if f'sub-{label}' in line]
+        assert f'sub-{label}_T1w.nii.gz' in line
+        assert not (out / f'sub-{label}').exists()
+    written = files(out)
+    assert {name for name in written if name.startswith('sub-02/')} == {
+        f'sub-02/ses-A/anat/sub-02_ses-A_run-01_{rest}'
+        for rest in (
+            'seg-tinymodel_dseg.nii.gz',
+            'seg-tinymodel_dseg.json',
+            'seg-tinymodel_dseg.tsv',
+            'space-conform_seg-tinymodel_dseg.nii.gz',
+            'space-conform_seg-tinymodel_dseg.json',
+            'space-conform_desc-preproc_T1w.nii.gz',
+            'space-conform_desc-preproc_T1w.json',
+            'desc-brain_mask.nii.gz',
+            'desc-brain_mask.json',
+            'seg-tinymodel_label-WM_probseg.nii.gz',
+            'seg-tinymodel_label-WM_probseg.json',
+            'seg-tinymodel_label-GM_probseg.nii.gz',
+            'seg-tinymodel_label-GM_probseg.json',
+        )
+    } | {'sub-02/figures/sub-02_ses-A_run-01_seg-tinymodel_desc-mosaic_dseg.webp'}
+    assert {'sub-01.html', 'sub-02.html', 'seg-tinymodel_dseg.tsv'} <= written
+    assert not [name for name in written if '.brainchop-' in name]
+    check_images(dataset / SCANS[1], out / 'sub-02' / 'ses-A' / 'anat')
+    check_valid(out)
+
+    for label in ('03', '04', '05'):
+        (dataset / f'sub-{label}' / 'anat' / f'sub-{label}_T1w.nii.gz').unlink()
+    again = run(*arguments, '--probseg', cwd=tmp_path)
+    assert again.returncode == 0
+    assert '0 scans done, 2 already done, 0 failed' in again.stdout
+    changed = run(*arguments, '--components', 'none', '--dry-run', '-v', cwd=tmp_path)
+    assert 'sub-01_T1w: to do (the settings have changed)' in changed.stdout
+    write_scan(dataset / SCANS[0], head(seed=9))
+    changed = run(*arguments, '--probseg', '--dry-run', cwd=tmp_path)
+    assert 'sub-01_T1w: to do (the scan has changed)' in changed.stdout
+    assert 'sub-02_ses-A_run-01_T1w: already done' in changed.stdout
+
+    group = run(dataset, out, 'group', cwd=tmp_path)
+    assert group.returncode == 0, group.stderr
+    rows = (out / 'group_seg-tinymodel_dseg.tsv').read_text().splitlines()
+    assert len(rows) == 3
+    check_valid(out)
+
+
+def check_images(source: Path, anat: Path) -> None:
+    """Check grids, types and volumes of one scan's derivatives."""
+    [dseg_path] = anat.glob('*run-01_seg-*_dseg.nii.gz')
+    raw, dseg = nib.load(source), nib.load(dseg_path)
+    assert dseg.shape == raw.shape
+    assert dseg.affine.tobytes() == raw.affine.tobytes()
+    assert dseg.get_data_dtype() == np.uint8
+    assert int(dseg.header['intent_code']) == 1002
+    labels = np.asarray(dseg.dataobj)
+    lines = (anat / dseg_path.name.replace('.nii.gz', '.tsv')).read_text().splitlines()[1:]
+    for index, _, voxels, volume in (line.split('\t') for line in lines):
+        assert int(voxels) == (labels == int(index)).sum()
+        assert float(volume) == pytest.approx(int(voxels) * 64)
+    record = json.loads((anat / dseg_path.name.replace('.nii.gz', '.json')).read_text())
+    mask = np.asarray(nib.load(next(anat.glob('*mask.nii.gz'))).dataobj)
+    assert record['BrainVolume'] == pytest.approx(mask.sum() * 64)
+    maps = [np.asarray(nib.load(path).dataobj) for path in sorted(anat.glob('*probseg.nii.gz'))]
+    assert all(0 <= probability.min() <= probability.max() <= 1 for probability in maps)
+    conformed = nib.load(next(anat.glob('*T1w.nii.gz')))
+    assert conformed.shape == (256, 256, 256)
+    assert nib.aff2axcodes(conformed.affine) == ('L', 'I', 'A')
+
+
+def check_valid(out: Path) -> None:
+    """Let the BIDS validator judge the derivatives."""
+    validator = Path(sys.executable).parent / 'bids-validator-deno'
+    done = subprocess.run([validator, out], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_reports_and_methods_alone(dataset: Path, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / 'out'
+    arguments = [dataset, out, 'participant', '-w', tmp_path / 'work']
+    assert main(list(map(str, [*arguments, '--model', model, '--boilerplate']))) == 0
+    text = (out / 'logs' / 'CITATION.md').read_text()
+    assert 'tiny_model' in text
+    for key in {word.strip('[];,.') for word in text.split() if word.startswith('[@')}:
+        assert f'- [{key}]' in text
+    assert main(list(map(str, [*arguments, '--reports-only']))) == 1
+
+
+def test_the_home_folder_is_not_needed(dataset: Path, model: Path, tmp_path: Path) -> None:
+    home = tmp_path / 'home'
+    home.mkdir()
+    home.chmod(0o500)
+    environment = {**os.environ, 'HOME': str(home), 'LANG': 'C'}
+    command = [sys.executable, '-m', 'brainchop_bids.cli.run', dataset, tmp_path / 'out']
+    command += ['participant', '--model', model, '-w', tmp_path / 'work']
+    command += ['--participant-label', '01', '--skip-bids-validation']
+    done = subprocess.run(
+        list(map(str, command)), env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list(home.iterdir()) == []
