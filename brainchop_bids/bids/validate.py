@@ -26,7 +26,8 @@ class BackgroundValidation:
 
     def __init__(self, bids_dir: Path) -> None:
         self._bids_dir = bids_dir
-        self._output = tempfile.TemporaryFile()
+        # Open as long as the process writes to it.
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115
         self._process: subprocess.Popen[bytes] | None = None
         # Beside this Python first: its folder may not be on the PATH.
         here = Path(sys.executable).parent / 'bids-validator-deno'

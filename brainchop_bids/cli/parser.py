@@ -1,12 +1,13 @@
 """Options of the BIDS App, spelled and meaning as in fMRIPrep where it has them."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from .. import __version__
 
 
-def _label(prefix: str):  # noqa: ANN202
+def _label(prefix: str) -> Callable[[str], str]:
     def clean(text: str) -> str:
         return text.removeprefix(prefix)
 

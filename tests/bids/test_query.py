@@ -114,7 +114,7 @@ def test_a_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyP
         # Root may read everything: let the system call answer as it does for others.
         real = Path.iterdir
 
-        def iterdir(path: Path):  # noqa: ANN202
+        def iterdir(path: Path):
             if path == closed:
                 raise PermissionError(13, 'Permission denied', str(path))
             return real(path)
