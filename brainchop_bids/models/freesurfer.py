@@ -1,0 +1,77 @@
+"""FreeSurfer's codes of the structures that brain segmentation networks name."""
+
+_ASEG = {
+    'Unknown': 0,
+    'CSF': 24,
+    '3rd-Ventricle': 14,
+    '4th-Ventricle': 15,
+    'Brain-Stem': 16,
+    '5th-Ventricle': 72,
+    'WM-hypointensities': 77,
+    'non-WM-hypointensities': 80,
+    'Optic-Chiasm': 85,
+    'CC_Posterior': 251,
+    'CC_Mid_Posterior': 252,
+    'CC_Central': 253,
+    'CC_Mid_Anterior': 254,
+    'CC_Anterior': 255,
+}
+
+# name without its side: (left, right)
+_PAIRS = {
+    'Cerebral-White-Matter': (2, 41),
+    'Cerebral-Cortex': (3, 42),
+    'Lateral-Ventricle': (4, 43),
+    'Inf-Lat-Vent': (5, 44),
+    'Cerebellum-White-Matter': (7, 46),
+    'Cerebellum-Cortex': (8, 47),
+    'Thalamus': (10, 49),
+    'Thalamus-Proper': (10, 49),
+    'Thalamus-Proper*': (10, 49),
+    'Caudate': (11, 50),
+    'Putamen': (12, 51),
+    'Pallidum': (13, 52),
+    'Hippocampus': (17, 53),
+    'Amygdala': (18, 54),
+    'Accumbens-area': (26, 58),
+    'VentralDC': (28, 60),
+    'vessel': (30, 62),
+    'choroid-plexus': (31, 63),
+}
+
+# The Desikan-Killiany regions in the order of their codes; 4 is the corpus callosum, which the
+# volumetric segmentation does not use.
+_REGIONS = (
+    'unknown bankssts caudalanteriorcingulate caudalmiddlefrontal corpuscallosum cuneus '
+    'entorhinal fusiform inferiorparietal inferiortemporal isthmuscingulate lateraloccipital '
+    'lateralorbitofrontal lingual medialorbitofrontal middletemporal parahippocampal '
+    'paracentral parsopercularis parsorbitalis parstriangularis pericalcarine postcentral '
+    'posteriorcingulate precentral precuneus rostralanteriorcingulate rostralmiddlefrontal '
+    'superiorfrontal superiorparietal superiortemporal supramarginal frontalpole temporalpole '
+    'transversetemporal insula'
+).split()
+
+
+def _codes() -> dict[str, int]:
+    codes = dict(_ASEG)
+    for name, (left, right) in _PAIRS.items():
+        codes[f'Left-{name}'], codes[f'Right-{name}'] = left, right
+    for offset, name in enumerate(_REGIONS):
+        codes[f'ctx-lh-{name}'], codes[f'ctx-rh-{name}'] = 1000 + offset, 2000 + offset
+    return codes
+
+
+_CODES = _codes()
+
+
+def freesurfer_code(name: str) -> int | None:
+    """Return the code of a structure that FreeSurfer calls exactly so, else None.
+
+    Examples
+    --------
+    >>> freesurfer_code('Left-Hippocampus'), freesurfer_code('ctx-rh-insula')
+    (17, 2035)
+    >>> freesurfer_code('Hippocampus') is None
+    True
+    """
+    return _CODES.get(name)

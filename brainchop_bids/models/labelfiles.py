@@ -1,0 +1,162 @@
+"""Label names and colours as model folders carry them, in brainchop's two forms.
+
+``colormap.json``, of which a folder may have several for networks of different outputs::
+
+    {"R": [0, 255], "G": [0, 255], "B": [0, 255], "labels": ["background", "brain"]}
+
+and the older pair ``labels.json``, ``{"0": "background", "1": "Gray Matter"}``, with
+``colorLUT.json``, ``{"0": "rgb(0,0,0)", "1": "rgb(205,62,78)"}``.
+"""
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import ModelError
+from .formats.manifest import read_json
+from .labels import Color, Label, LabelTable, camel_case, clean, parse_color
+
+OVERRIDES = 'brainchop.json'
+
+
+def folder_labels(folder: Path, classes: int) -> tuple[LabelTable | None, list[Path]]:
+    """Read the labels a model folder carries.
+
+    Parameters
+    ----------
+    folder : Path
+        The model's folder.
+    classes : int
+        The network's number of classes. Of several ``colormap*.json`` the first one with so
+        many labels, in the order of their names, is taken.
+
+    Returns
+    -------
+    table : LabelTable or None
+        None where the folder carries no labels.
+    files : list of Path
+        What was read.
+
+    Raises
+    ------
+    ModelError
+        Where labels or colours are not understood, or none of them has the right number.
+    """
+    found: list[str] = []
+    for path in sorted(folder.glob('colormap*.json')):
+        names, colors = _colormap(path)
+        count = len(names) if names is not None else len(colors)
+        if count == classes:
+            names = names or _numbered(classes)
+            return LabelTable.from_names(names, colors or None), [path]
+        found.append(f'{path.name} has {count}')
+    if found:
+        raise ModelError(
+            f'{folder}: the network has {classes} classes, but of its label tables '
+            f'{", ".join(found)}; give it a colormap.json with {classes} labels'
+        )
+    path = folder / 'labels.json'
+    if path.exists():
+        return _older(path, folder / 'colorLUT.json', classes)
+    return None, []
+
+
+def override_labels(table: LabelTable, entries: Any, path: Path) -> LabelTable:
+    """Replace parts of a table by what ``brainchop.json`` says.
+
+    Parameters
+    ----------
+    table : LabelTable
+        What is known so far.
+    entries : list of dict
+        Each with ``index`` (else its place in the list) and any of the fields of `Label`.
+    path : Path
+        The file, for messages.
+
+    Raises
+    ------
+    ModelError
+        For unknown keys, labels that the network does not have, and values of the wrong kind.
+    """
+    labels = dict(table.by_index)
+    known = {field.name for field in fields(Label)}
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ModelError(f'{path}: "labels" is no list of objects; expected one for each class')
+    for place, entry in enumerate(entries):
+        index = entry.get('index', place)
+        if set(entry) - known or type(index) is not int or index not in labels:
+            raise ModelError(
+                f'{path}: label {entry!r} is not understood; expected "index" 0 to '
+                f'{len(table) - 1} and keys of {sorted(known)}'
+            )
+        values = {key: value for key, value in entry.items() if key != 'index'}
+        try:
+            labels[index] = replace(labels[index], **_checked(values))
+        except ValueError as error:
+            raise ModelError(f'{path}: label {index}: {error}') from error
+    return LabelTable(tuple(labels.values()))
+
+
+def _checked(values: dict[str, Any]) -> dict[str, Any]:
+    if 'color' in values:
+        values['color'] = parse_color(values['color'])
+    for key in ('mapping', 'freesurfer'):
+        if values.get(key) is not None and (type(values[key]) is not int or values[key] < 0):
+            raise ValueError(f'"{key}" is {values[key]!r}; expected a whole number or null')
+    for key in ('name', 'abbreviation'):
+        if key in values and not isinstance(values[key], str):
+            raise ValueError(f'"{key}" is {values[key]!r}; expected text')
+    if 'name' in values:
+        values['name'] = clean(values['name'])
+        values.setdefault('abbreviation', camel_case(values['name']))
+    return values
+
+
+def _numbered(classes: int) -> list[str]:
+    return ['background', *(f'Label-{i}' for i in range(1, classes))]
+
+
+def _colormap(path: Path) -> tuple[list[str] | None, list[Color]]:
+    """Return names (None where there are none) and colours ([] where there are none)."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ModelError(f'{path}: is no object with "R", "G", "B" and "labels"')
+    names = content.get('labels')
+    if names is not None and not (
+        isinstance(names, list) and all(isinstance(name, str) for name in names)
+    ):
+        raise ModelError(f'{path}: "labels" is no list of names')
+    parts = [content.get(key, []) for key in 'RGB']
+    lengths = [len(part) if isinstance(part, list) else -1 for part in parts]
+    count = lengths[0] if names is None else len(names)
+    if set(lengths) not in ({count}, {0}) or (names is None and not count):
+        raise ModelError(
+            f'{path}: has {lengths} values of R, G, B for {count} labels; expected as many'
+        )
+    try:
+        return names, [parse_color(list(color)) for color in zip(*parts, strict=True)]
+    except ValueError as error:
+        raise ModelError(f'{path}: {error}') from error
+
+
+def _older(path: Path, lut: Path, classes: int) -> tuple[LabelTable, list[Path]]:
+    names = _numbered_entries(path, classes)
+    if not lut.exists():
+        return LabelTable.from_names(names), [path]
+    try:
+        colors = [parse_color(value) for value in _numbered_entries(lut, classes)]
+    except ValueError as error:
+        raise ModelError(f'{lut}: {error}') from error
+    return LabelTable.from_names(names, colors), [path, lut]
+
+
+def _numbered_entries(path: Path, classes: int) -> list[str]:
+    content = read_json(path)
+    keys = [str(i) for i in range(classes)]
+    if not isinstance(content, dict) or set(content) != set(keys):
+        count = len(content) if isinstance(content, (dict, list)) else 'no'
+        raise ModelError(
+            f'{path}: has {count} entries; the network has {classes} classes, '
+            f'expected the keys "0" to "{classes - 1}"'
+        )
+    return [str(content[key]) for key in keys]

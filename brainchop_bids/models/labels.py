@@ -1,0 +1,269 @@
+"""What a model's classes mean: names, colours and the codes other tools know them by."""
+
+import colorsys
+import csv
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import ModelError
+from .freesurfer import freesurfer_code
+
+COLUMNS = ('index', 'name', 'abbreviation', 'color', 'mapping', 'freesurfer')
+MISSING = 'n/a'
+
+Color = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Label:
+    """One class of a segmentation.
+
+    Parameters
+    ----------
+    index : int
+        The value in the image; 0 is background.
+    name : str
+        The name as the model's authors wrote it.
+    abbreviation : str
+        Letters and digits only: it becomes part of file names (``label-<abbreviation>``).
+    color : tuple of int
+        Red, green, blue, 0 to 255.
+    mapping : int or None
+        The tissue among BIDS' common labels: 0 background, 1 grey matter, 2 white matter,
+        3 cerebrospinal fluid; None where a label is none of them or a mixture.
+    freesurfer : int or None
+        FreeSurfer's code, where the label is exactly one of FreeSurfer's structures.
+    """
+
+    index: int
+    name: str
+    abbreviation: str
+    color: Color
+    mapping: int | None = None
+    freesurfer: int | None = None
+
+    @property
+    def hex_color(self) -> str:
+        """The colour as ``#rrggbb``."""
+        return '#{:02x}{:02x}{:02x}'.format(*self.color)
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """The labels of one model, indices 0 to n - 1 in order.
+
+    Raises
+    ------
+    ModelError
+        Where indices are not 0 to n - 1, or an abbreviation is empty, not alphanumeric or
+        used twice.
+
+    Examples
+    --------
+    >>> table = LabelTable.from_names(['background', 'White Matter'])
+    >>> table.by_index[1].abbreviation
+    'WhiteMatter'
+    """
+
+    labels: tuple[Label, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse tables that would give two classes one file name."""
+        indices = [label.index for label in self.labels]
+        if indices != list(range(len(indices))):
+            raise ModelError(
+                f'label indices are {indices[:10]}; expected 0, 1, 2, ... without gaps'
+            )
+        seen: set[str] = set()
+        for label in self.labels:
+            short = label.abbreviation
+            # File systems that ignore case would merge `wm` with `WM`.
+            if not (short.isascii() and short.isalnum()) or short.lower() in seen:
+                raise ModelError(
+                    f'label {label.index} ({label.name}) has the abbreviation {short!r}; '
+                    'expected letters and digits that no other label uses'
+                )
+            seen.add(short.lower())
+
+    def __iter__(self) -> Iterator[Label]:
+        """Go through the labels in the order of their indices."""
+        return iter(self.labels)
+
+    def __len__(self) -> int:
+        """Return the number of classes, background included."""
+        return len(self.labels)
+
+    @property
+    def by_index(self) -> dict[int, Label]:
+        """The labels by the value they have in the image."""
+        return {label.index: label for label in self.labels}
+
+    @property
+    def colors(self) -> np.ndarray:
+        """Colours as an ``(n, 3)`` uint8 array, row = label index."""
+        return np.array([label.color for label in self.labels], dtype=np.uint8).reshape(-1, 3)
+
+    @classmethod
+    def from_names(
+        cls, names: Iterable[str], colors: Sequence[Color] | None = None
+    ) -> 'LabelTable':
+        """Build a table from names alone.
+
+        Parameters
+        ----------
+        names : iterable of str
+            One for each class.
+        colors : sequence of (r, g, b), optional
+            One for each class; distinct ones are made up when there are none.
+
+        Returns
+        -------
+        LabelTable
+            Abbreviations are the names in CamelCase; FreeSurfer codes are filled in where a
+            name is FreeSurfer's own; tissues are left open.
+        """
+        listed = [clean(name) for name in names]
+        palette = list(colors) if colors is not None else distinct_colors(len(listed))
+        shorts = unique_abbreviations(listed)
+        rows = zip(listed, shorts, palette, strict=True)
+        return cls(
+            tuple(
+                Label(i, name, short, color, None, freesurfer_code(name))
+                for i, (name, short, color) in enumerate(rows)
+            )
+        )
+
+    def to_tsv(self) -> str:
+        """Return the table as BIDS wants it in ``seg-<model>_dseg.tsv``."""
+        text = StringIO()
+        writer = csv.writer(text, delimiter='\t', lineterminator='\n', quoting=csv.QUOTE_MINIMAL)
+        writer.writerow(COLUMNS)
+        for label in self.labels:
+            codes = (
+                MISSING if code is None else code for code in (label.mapping, label.freesurfer)
+            )
+            writer.writerow((label.index, label.name, label.abbreviation, label.hex_color, *codes))
+        return text.getvalue()
+
+    @classmethod
+    def from_tsv(cls, path: str | Path) -> 'LabelTable':
+        """Read a table that `to_tsv` wrote.
+
+        Raises
+        ------
+        ModelError
+            Where the file is missing, lacks a column or holds something else than labels.
+        """
+        try:
+            with Path(path).open(encoding='utf-8', newline='') as file:
+                rows = list(csv.DictReader(file, delimiter='\t'))
+            return cls(tuple(_from_row(row) for row in rows))
+        except OSError as error:
+            raise ModelError(f'{path}: cannot be read ({error.strerror})') from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(
+                f'{path}: is no label table ({error}); expected the columns {", ".join(COLUMNS)}'
+            ) from error
+
+
+def _from_row(row: dict[str, str]) -> Label:
+    codes = (
+        None if row[key] in (MISSING, '') else int(row[key]) for key in ('mapping', 'freesurfer')
+    )
+    return Label(
+        int(row['index']), row['name'], row['abbreviation'], parse_color(row['color']), *codes
+    )
+
+
+def clean(name: str) -> str:
+    """Return a name on one line, without tabs, as a cell of a TSV file must be."""
+    return ' '.join(str(name).split())
+
+
+def camel_case(name: str) -> str:
+    """Return letters and digits of a name, each word's first letter a capital.
+
+    Examples
+    --------
+    >>> camel_case('Left-Thalamus-Proper*'), camel_case('3rd-Ventricle'), camel_case('CSF')
+    ('LeftThalamusProper', '3rdVentricle', 'CSF')
+    """
+    words = re.findall(r'[A-Za-z0-9]+', name)
+    return ''.join(word[0].upper() + word[1:] for word in words)
+
+
+def unique_abbreviations(names: Sequence[str]) -> list[str]:
+    """Return one abbreviation per name, no two alike even where case is ignored."""
+    seen: set[str] = set()
+    result = []
+    for index, name in enumerate(names):
+        base = camel_case(name) or f'Label{index}'
+        # Neither half of a doubled name may also be another label's own name.
+        short, number = base, 1
+        while short.lower() in seen:
+            number += 1
+            short = f'{base}x{number}'
+        seen.add(short.lower())
+        result.append(short)
+    return result
+
+
+def distinct_colors(count: int) -> list[Color]:
+    """Return colours that differ; the first, of the background, is black.
+
+    Hues advance by the golden section of the circle, so that neighbours in the list lie far
+    apart however many there are.
+    """
+    golden = (5**0.5 - 1) / 2
+    colors: list[Color] = [(0, 0, 0)]
+    for i in range(1, count):
+        rgb = colorsys.hsv_to_rgb(i * golden % 1, (0.85, 0.6, 1.0)[i % 3], (1.0, 0.9, 0.75)[i % 3])
+        red, green, blue = (round(255 * part) for part in rgb)
+        colors.append((red, green, blue))
+    return colors[:count]
+
+
+def parse_color(value: object) -> Color:
+    """Read a colour: ``'#rrggbb'``, ``'rgb(r, g, b)'`` or three numbers.
+
+    Raises
+    ------
+    ValueError
+        For anything else, and for parts outside 0 to 255.
+    """
+    parts: list[int] = []
+    if isinstance(value, str):
+        text = value.strip().lower()
+        if re.fullmatch(r'#[0-9a-f]{6}', text):
+            parts = [int(text[i : i + 2], 16) for i in (1, 3, 5)]
+        elif match := re.fullmatch(r'rgba?\(\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*(,[^)]*)?\)', text):
+            parts = [int(match[i]) for i in (1, 2, 3)]
+    elif isinstance(value, (list, tuple)) and all(type(part) is int for part in value):
+        parts = list(value)
+    if len(parts) != 3 or not all(0 <= part <= 255 for part in parts):
+        raise ValueError(f'{value!r} is no colour; write "#rrggbb", "rgb(r,g,b)" or [r, g, b]')
+    return parts[0], parts[1], parts[2]
+
+
+def with_facts(table: LabelTable, facts: Sequence[Label]) -> LabelTable:
+    """Give a folder's own labels the codes that are known of the model.
+
+    Names and colours stay as the folder has them; a label whose name differs from the known
+    one was renamed by somebody and keeps what follows from its new name.
+    """
+    merged = []
+    for own, known in zip(table, facts, strict=True):
+        if camel_case(own.name).lower() == camel_case(known.name).lower():
+            own = replace(
+                own,
+                abbreviation=known.abbreviation,
+                mapping=known.mapping,
+                freesurfer=known.freesurfer,
+            )
+        merged.append(own)
+    return LabelTable(tuple(merged))

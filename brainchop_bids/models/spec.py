@@ -1,0 +1,304 @@
+"""Everything a run must know about a model, read from its folder without loading Keras.
+
+A folder in the tfjs layers format may carry ``brainchop.json``, by which its author says what
+the format has no place for. Every key may be left out::
+
+    {
+      "name": "my_model",                          name in messages, file names, records
+      "normalization": "quantile:0.02:0.98:clip",  or {"kind": "quantile", "low": 0.02, ...}
+      "labels": [                                  all classes in order, or some by "index"
+        {"index": 0, "name": "background", "abbreviation": "BG", "color": "#000000",
+         "mapping": 0, "freesurfer": 0}
+      ],
+      "mask": {"closing_mm": 10, "exclude": [3]},  brain mask: closing radius, labels left out
+      "license": "MIT",
+      "citation": "..."
+    }
+
+What it leaves out comes from the folder's ``colormap*.json`` (or ``labels.json`` with
+``colorLUT.json``), then from the packaged registry of known models, which is keyed by the
+checksum of the weights so that a renamed folder is still recognised, then from defaults.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from ..errors import BrainchopError, ModelError
+from ..image.normalise import Normalization
+from .formats.manifest import TOPOLOGY, LayersModel, read_json, read_layers_model
+from .labelfiles import OVERRIDES, folder_labels, override_labels
+from .labels import Label, LabelTable, parse_color, with_facts
+
+_OVERRIDE_KEYS = {'name', 'normalization', 'labels', 'mask', 'license', 'citation'}
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What a model is and how it wants to be used.
+
+    Parameters
+    ----------
+    name : str
+        Its name; the folder's unless the folder or the registry says otherwise.
+    slug : str
+        Letters and digits of the folder's name, for ``seg-<slug>``.
+    folder : Path
+        Where it lies.
+    format : str
+        ``'tfjs'``.
+    sha256 : str
+        Checksum over the names and contents of all files the model consists of.
+    weights_sha256 : str
+        Checksum of the weights' bytes alone: the key in the registry.
+    labels : LabelTable
+        One label for each class.
+    normalization : Normalization
+        How its input is scaled.
+    input_shape : tuple of int
+        The spatial shape its file names, in voxels; networks without fixed shapes run on any.
+    in_channels : int
+        Channels of the input, 1 for a T1w.
+    channels : int
+        The widest hidden layer, which decides how much memory a run needs.
+    parameters : int or None
+        Number of weights.
+    mask_closing_mm : float
+        Radius of the closing that makes a brain mask of the labels, in mm.
+    mask_exclude : tuple of int
+        Labels that are no part of the brain.
+    license, citation : str or None
+        As its authors demand.
+    known : bool
+        Whether the registry knows these weights.
+    warnings : tuple of str
+        What had to be assumed.
+    """
+
+    name: str
+    slug: str
+    folder: Path
+    format: str
+    sha256: str
+    weights_sha256: str
+    labels: LabelTable
+    normalization: Normalization
+    input_shape: tuple[int, ...]
+    in_channels: int
+    channels: int
+    parameters: int | None
+    mask_closing_mm: float = 0.0
+    mask_exclude: tuple[int, ...] = ()
+    license: str | None = None
+    citation: str | None = None
+    known: bool = False
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, background included."""
+        return len(self.labels)
+
+
+def load_spec(folder: str | Path) -> ModelSpec:
+    """Read a model folder's facts and check that its files are whole.
+
+    Parameters
+    ----------
+    folder : path
+        A folder in the tfjs layers format.
+
+    Returns
+    -------
+    ModelSpec
+
+    Raises
+    ------
+    ModelError
+        For a missing or short weight file, JSON that is not understood, labels or colours whose
+        number differs from the network's classes, and what `read_layers_model` refuses.
+    """
+    folder = Path(folder)
+    model = read_layers_model(folder)
+    slug = re.sub(r'[^A-Za-z0-9]', '', folder.resolve().name)
+    if not slug:
+        raise ModelError(
+            f'{folder}: its name has no letter or digit to name outputs by; rename it'
+        )
+    convolutions = _convolutions(model)
+    weights_sha256 = model.weights_sha256()
+    overrides = _overrides(folder)
+    known = _registered(weights_sha256)
+    facts = {**known, **overrides}
+    table, label_files, warnings = _labels(model, convolutions[-1], known, overrides)
+    if 'normalization' not in facts:
+        warnings.append(
+            f'{folder}: nothing says how its input is normalised; taking minmax '
+            f'(say otherwise in its {OVERRIDES} or with --normalization)'
+        )
+    closing, exclude = _mask_rule(folder, facts.get('mask', {}), len(table))
+    files = [folder / TOPOLOGY, *model.shards, *label_files]
+    if overrides:
+        files.append(folder / OVERRIDES)
+    shape = _input_shape(model)
+    return ModelSpec(
+        name=str(facts.get('name', folder.resolve().name)),
+        slug=slug,
+        folder=folder,
+        format='tfjs',
+        sha256=_sha256(files, folder),
+        weights_sha256=weights_sha256,
+        labels=table,
+        normalization=_normalization(folder, facts.get('normalization', 'minmax')),
+        input_shape=shape[:-1],
+        in_channels=shape[-1],
+        channels=max(convolutions[:-1], default=convolutions[-1]),
+        parameters=model.parameters,
+        mask_closing_mm=closing,
+        mask_exclude=exclude,
+        license=facts.get('license'),
+        citation=facts.get('citation'),
+        known=bool(known),
+        warnings=tuple(warnings),
+    )
+
+
+def _convolutions(model: LayersModel) -> list[int]:
+    """Return the output channels of each convolution; the last one's are the classes."""
+    try:
+        filters = [
+            int(layer['config']['filters'])
+            for layer in model.layers
+            if layer['class_name'] in ('Conv3D', 'Conv3DTranspose')
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f'{model.file}: a convolution does not say its filters') from error
+    if not filters or min(filters) < 1:
+        raise ModelError(f'{model.file}: has no 3-D convolution; expected a volumetric network')
+    return filters
+
+
+def _input_shape(model: LayersModel) -> tuple[int, ...]:
+    """Return (X, Y, Z, channels); sizes that the file leaves open become 256."""
+    for layer in model.layers:
+        config = layer['config']
+        shape = config.get('batch_input_shape') or config.get('batch_shape')
+        if shape:
+            if len(shape) != 5 or not isinstance(shape[4], int):
+                raise ModelError(
+                    f'{model.file}: its input has the shape {shape}; '
+                    'expected [batch, X, Y, Z, channels]'
+                )
+            return (*(size or 256 for size in shape[1:4]), shape[4])
+    raise ModelError(f'{model.file}: does not say its input shape; expected an InputLayer')
+
+
+def _registry() -> dict[str, Any]:
+    import json
+
+    text = resources.files('brainchop_bids.data').joinpath('known_models.json').read_text('utf-8')
+    content: dict[str, Any] = json.loads(text)
+    return content
+
+
+def _registered(weights_sha256: str) -> dict[str, Any]:
+    """Return what the registry knows of these weights, its label table in full; {} if nothing."""
+    registry = _registry()
+    entry = registry['models'].get(weights_sha256)
+    if entry is None:
+        return {}
+    rows = registry['tables'][entry['labels']]
+    labels = tuple(
+        Label(
+            index,
+            row['name'],
+            row['abbreviation'],
+            parse_color(row['color']),
+            row['mapping'],
+            row['freesurfer'],
+        )
+        for index, row in enumerate(rows)
+    )
+    return {**entry, 'labels': labels}
+
+
+def _overrides(folder: Path) -> dict[str, Any]:
+    path = folder / OVERRIDES
+    if not path.exists():
+        return {}
+    content = read_json(path)
+    if not isinstance(content, dict) or set(content) - _OVERRIDE_KEYS:
+        found = sorted(set(content) - _OVERRIDE_KEYS) if isinstance(content, dict) else content
+        raise ModelError(f'{path}: has {found}; expected keys of {sorted(_OVERRIDE_KEYS)}')
+    for key in ('name', 'license', 'citation'):
+        if not isinstance(content.get(key, ''), str):
+            raise ModelError(f'{path}: "{key}" is {content[key]!r}; expected text')
+    return content
+
+
+def _labels(
+    model: LayersModel, classes: int, known: dict[str, Any], overrides: dict[str, Any]
+) -> tuple[LabelTable, list[Path], list[str]]:
+    """Return the label table, the files it came from, and what had to be assumed."""
+    warnings: list[str] = []
+    facts = known.get('labels')
+    try:
+        table, files = folder_labels(model.folder, classes)
+    except ModelError as error:
+        # The registry knows better than a colour table that belongs to another network.
+        if facts is None:
+            raise
+        table, files = None, []
+        warnings.append(f'{error}; using the labels known for these weights')
+    if table is not None:
+        table = with_facts(table, facts) if facts else table
+    elif facts is not None:
+        table = LabelTable(facts)
+    if table is None:
+        table = LabelTable.from_names(['background', *(f'Label-{i}' for i in range(1, classes))])
+        if len(overrides.get('labels', ())) < classes:
+            warnings.append(
+                f'{model.folder}: has no labels; its {classes} classes are called Label-1, '
+                f'Label-2, ... (name them in colormap.json or {OVERRIDES})'
+            )
+    if 'labels' in overrides:
+        table = override_labels(table, overrides['labels'], model.folder / OVERRIDES)
+    return table, files, warnings
+
+
+def _normalization(folder: Path, value: Any) -> Normalization:
+    try:
+        if isinstance(value, str):
+            return Normalization.parse(value)
+        return Normalization.from_dict(value)
+    except (BrainchopError, TypeError) as error:
+        raise ModelError(f'{folder / OVERRIDES}: its normalization: {error}') from error
+
+
+def _mask_rule(folder: Path, rule: Any, classes: int) -> tuple[float, tuple[int, ...]]:
+    path = folder / OVERRIDES
+    if not isinstance(rule, dict) or set(rule) - {'closing_mm', 'exclude'}:
+        raise ModelError(f'{path}: "mask" is {rule!r}; expected {{"closing_mm", "exclude"}}')
+    closing, exclude = rule.get('closing_mm', 0), rule.get('exclude', [])
+    if isinstance(closing, bool) or not isinstance(closing, (int, float)) or not 0 <= closing < 50:
+        raise ModelError(f'{path}: mask closing_mm is {closing!r}; expected 0 to 50 mm')
+    if not isinstance(exclude, list) or not all(
+        type(index) is int and 0 < index < classes for index in exclude
+    ):
+        raise ModelError(
+            f'{path}: mask exclude is {exclude!r}; expected labels of 1 to {classes - 1}'
+        )
+    return float(closing), tuple(exclude)
+
+
+def _sha256(files: list[Path], folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        data = path.read_bytes()
+        # Length before content: bytes moved from one file to the next make another model.
+        digest.update(f'{path.relative_to(folder).as_posix()}\0{len(data)}\0'.encode())
+        digest.update(data)
+    return digest.hexdigest()
