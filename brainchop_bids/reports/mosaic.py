@@ -341,4 +341,4 @@ def _letter(picture: Image.Image, panel: Panel) -> None:
 @cache
 def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """The font that comes with Pillow."""
-    return ImageFont.load_default(18)
+    return ImageFont.load_default(24)

@@ -1,0 +1,225 @@
+"""The page of a participant: one file that opens anywhere, without network or neighbours.
+
+Whatever comes from the derivatives may have been written by others. It reaches the page through
+a template that escapes everything, and the page forbids itself scripts and outside resources.
+"""
+
+import base64
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from .. import __version__
+from ..bids.publish import write_text
+from .methods import Block, parse_methods
+from .records import LabelVolume, ScanRecord, collect_scans, number, plain
+
+# With more labels than this the colours stand in the table alone.
+_LEGEND_MOST = 24
+# Not allowed in HTML, whatever escapes them: C0 controls other than white space, and DEL.
+_CONTROLS = dict.fromkeys([*range(9), 11, *range(14, 32), 127], '\ufffd')
+
+
+def write_participant_page(
+    output_dir: str | Path, participant: str, session: str | None = None
+) -> Path | None:
+    """Write the page of a participant from the derivatives.
+
+    Parameters
+    ----------
+    output_dir : str or Path
+        Root of the derivatives.
+    participant : str
+        Label, with or without ``sub-``.
+    session : str, optional
+        Label, with or without ``ses-``: a page of this session alone.
+
+    Returns
+    -------
+    Path or None
+        ``sub-01.html`` or ``sub-01_ses-A.html`` in ``output_dir``; None, and no file, where
+        the participant has no results.
+
+    Raises
+    ------
+    OutputError
+        If the page cannot be written; what was there stays.
+    """
+    root = Path(output_dir)
+    scans = collect_scans(root, participant, session)
+    if not scans:
+        return None
+    stem = f'sub-{participant.removeprefix("sub-")}'
+    if session:
+        stem += f'_ses-{session.removeprefix("ses-")}'
+    page = root / f'{stem}.html'
+    write_text(page, render_page(root, stem, scans))
+    return page
+
+
+def render_page(root: Path, heading: str, scans: list[ScanRecord]) -> str:
+    """Return the page as HTML.
+
+    Parameters
+    ----------
+    root : Path
+        Root of the derivatives, for the methods text and the dataset's name.
+    heading : str
+        Whose page it is, for instance ``'sub-01'``.
+    scans : list of ScanRecord
+        What it shows, at least one.
+
+    Returns
+    -------
+    str
+        A whole document without characters that UTF-8 or HTML cannot hold.
+    """
+    environment = Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+    )
+    environment.filters['fixed'] = _fixed
+    template = resources.files('brainchop_bids.data').joinpath('report.html')
+    html = environment.from_string(template.read_text(encoding='utf-8')).render(
+        heading=heading,
+        version=__version__,
+        dataset=_dataset_name(root),
+        models=', '.join(dict.fromkeys(scan.model for scan in scans)),
+        brain=_brain_range(scans),
+        scans=[_scan_context(scan) for scan in scans],
+        methods=_methods(root),
+    )
+    # Lone surrogates come from escapes in JSON and from file names that are no UTF-8.
+    return html.translate(_CONTROLS).encode('utf-8', 'backslashreplace').decode('utf-8')
+
+
+def _scan_context(scan: ScanRecord) -> dict[str, Any]:
+    """Arrange a record for the template."""
+    total = scan.labelled_volume
+    return {
+        'title': scan.title,
+        'model': scan.model,
+        'source': scan.source,
+        'finished': scan.finished,
+        'brain_volume': scan.brain_volume,
+        'warnings': scan.warnings,
+        'notes': scan.notes,
+        'mosaic': _data_uri(scan.mosaic),
+        'alt': _alternative(scan),
+        'legend': scan.volumes if len(scan.volumes) <= _LEGEND_MOST else (),
+        'rows': [(row, _share(row, total)) for row in scan.volumes],
+        'total': total,
+        'grids': scan.grids,
+        'settings': _settings(scan),
+        'steps': _steps(scan),
+    }
+
+
+def _fixed(value: float | None, digits: int = 0) -> str:
+    """Write a number with thousands separators; a dash where there is none."""
+    return '–' if value is None else f'{value:,.{digits}f}'
+
+
+def _share(row: LabelVolume, total: float) -> float | None:
+    """Per cent of the labelled volume."""
+    return None if row.volume is None or total <= 0 else 100 * row.volume / total
+
+
+def _alternative(scan: ScanRecord) -> str:
+    """Describe the picture to those who cannot see it."""
+    names = [row.name for row in scan.volumes]
+    what = ', '.join(names) or 'no labels'
+    if len(names) > _LEGEND_MOST:
+        what = f'{len(names)} labels'
+    return (
+        f'Axial, coronal and sagittal cuts through {scan.title} with labels filled in: {what}. '
+        'The volumes are in the table of labels.'
+    )
+
+
+def _brain_range(scans: list[ScanRecord]) -> str:
+    """Write the brain volume of one scan, or the range of several, in litres."""
+    known = [scan.brain_volume for scan in scans if scan.brain_volume is not None]
+    ends = (
+        dict.fromkeys(f'{volume / 1e6:.2f}' for volume in (min(known), max(known)))
+        if known
+        else ()
+    )
+    return f'{"–".join(ends)} L' if ends else 'unknown'
+
+
+def _settings(scan: ScanRecord) -> list[tuple[str, str]]:
+    """List what the result was made with; what is not known is left out."""
+    removed = scan.table('Components')
+    counts = [
+        f'{_fixed(count)} {what}'
+        for key, what in (('RemovedComponents', 'components'), ('RemovedVoxels', 'voxels'))
+        if (count := number(removed.get(key))) is not None
+    ]
+    listed = [
+        ('Program', ' '.join(filter(None, ['brainchop-bids', scan.text('Brainchop', 'Version')]))),
+        ('Model', scan.model),
+        ('Model checksum (SHA-256)', scan.text('Model', 'SHA256')),
+        ('Classes', scan.text('Model', 'Classes')),
+        ('Normalisation', scan.text('Model', 'Normalization')),
+        ('Engine', scan.text('Engine')),
+        ('Components kept', scan.text('Components', 'Rule')),
+        ('Removed', ', '.join(counts)),
+        ('Scan', scan.source),
+        ('Scan checksum (SHA-256)', scan.text('Brainchop', 'SourceSHA256')),
+    ]
+    listed += [
+        (f'Setting {key}', value) for key, value in _flatten(scan.table('Brainchop', 'Settings'))
+    ]
+    return [(term, value) for term, value in listed if value]
+
+
+def _flatten(table: dict[str, Any], prefix: str = '') -> list[tuple[str, str]]:
+    """Turn settings into lines of dotted keys; deeper than three levels is left out."""
+    lines = []
+    for key, value in table.items():
+        if isinstance(value, dict) and prefix.count('.') < 2:
+            lines += _flatten(value, f'{prefix}{key}.')
+        else:
+            lines.append((f'{prefix}{key}', plain(value)))
+    return lines
+
+
+def _steps(scan: ScanRecord) -> list[tuple[str, float | None, float | None]]:
+    """List seconds and peak megabytes of each step."""
+    seconds, memory = scan.table('Seconds'), scan.table('PeakMemoryMB')
+    return [
+        (step, number(seconds.get(step)), number(memory.get(step)))
+        for step in dict.fromkeys([*seconds, *memory])
+    ]
+
+
+def _data_uri(picture: Path | None) -> str | None:
+    """Return a WebP file as a data URI, or None where there is no such file."""
+    try:
+        content = picture.read_bytes() if picture else b''
+    except OSError:
+        return None
+    if content[:4] != b'RIFF' or content[8:12] != b'WEBP':
+        return None
+    return f'data:image/webp;base64,{base64.b64encode(content).decode()}'
+
+
+def _methods(root: Path) -> tuple[Block, ...]:
+    """Read the methods text; empty where there is none."""
+    try:
+        return parse_methods((root / 'logs' / 'CITATION.md').read_text('utf-8', 'replace'))
+    except OSError:
+        return ()
+
+
+def _dataset_name(root: Path) -> str:
+    """Return the name of the derivative dataset, or an empty string."""
+    try:
+        description = json.loads((root / 'dataset_description.json').read_text('utf-8-sig'))
+    except (OSError, ValueError, RecursionError):
+        return ''
+    name = description.get('Name') if isinstance(description, dict) else None
+    return name if isinstance(name, str) else ''

@@ -1,0 +1,383 @@
+"""What the derivatives say of each scan, read back for the reports.
+
+Only the derivatives are read, so that pages can be rebuilt without the scans. They may have been
+edited, truncated or copied by hand since: whatever cannot be read becomes a note of the record.
+"""
+
+import csv
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..bids.derivatives import ScanOutputs, sidecar
+from ..bids.names import ScanName
+from ..errors import BrainchopError
+
+_HEX_COLOR = re.compile(r'#[0-9a-fA-F]{6}')
+
+
+@dataclass(frozen=True)
+class LabelStyle:
+    """One row of the label table at the root of the derivatives.
+
+    Parameters
+    ----------
+    name : str
+        Name of the structure.
+    color : str or None
+        ``#rrggbb``; None where the table has no such colour.
+    freesurfer : str
+        FreeSurfer's code, or an empty string.
+    """
+
+    name: str
+    color: str | None
+    freesurfer: str = ''
+
+
+@dataclass(frozen=True)
+class LabelVolume:
+    """One label of one scan.
+
+    Parameters
+    ----------
+    index : int
+        Value in the image.
+    name : str
+        Name of the structure.
+    voxels : int or None
+        Number of voxels; None where the table has no number.
+    volume : float or None
+        Volume in mm^3.
+    color : str or None
+        ``#rrggbb``.
+    """
+
+    index: int
+    name: str
+    voxels: int | None
+    volume: float | None
+    color: str | None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The grid of an image.
+
+    Parameters
+    ----------
+    name : str
+        Which image.
+    shape : tuple of int
+        Voxels along each axis.
+    zooms : tuple of float
+        Voxel sizes in mm.
+    orientation : str
+        Where the axes point, for instance ``'LIA'``.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    zooms: tuple[float, ...]
+    orientation: str
+
+
+@dataclass(frozen=True)
+class ScanRecord:
+    """The results of one scan and one model.
+
+    Parameters
+    ----------
+    name : ScanName
+        The source scan, by the entities of its derivatives.
+    slug : str
+        The model's name in file names.
+    finished : bool
+        Whether the label image, which is written last, is there.
+    facts : dict
+        The sidecar of the label image as it stands; empty where it cannot be read.
+    volumes : tuple of LabelVolume
+        The labels in the table of volumes, background left out.
+    styles : dict of int to LabelStyle
+        The model's label table.
+    grids : tuple of Grid
+        Of the scan and of the conformed scan.
+    mosaic : Path or None
+        The picture, where there is one.
+    notes : tuple of str
+        What could not be read, each one line.
+    """
+
+    name: ScanName
+    slug: str
+    finished: bool
+    facts: dict[str, Any] = field(default_factory=dict)
+    volumes: tuple[LabelVolume, ...] = ()
+    styles: dict[int, LabelStyle] = field(default_factory=dict)
+    grids: tuple[Grid, ...] = ()
+    mosaic: Path | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The scan's file name without its extension."""
+        return self.name.stem
+
+    @property
+    def model(self) -> str:
+        """Name of the model; the one in file names where the sidecar tells none."""
+        return self.text('Model', 'Name') or self.slug
+
+    @property
+    def source(self) -> str:
+        """Path of the scan in its dataset, as the sidecar tells it."""
+        sources = self.facts.get('Sources')
+        if isinstance(sources, list):
+            for uri in sources:
+                if isinstance(uri, str) and uri.startswith('bids:raw:'):
+                    return uri.removeprefix('bids:raw:')
+        return ''
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Warnings of the run, as the sidecar lists them."""
+        listed = self.facts.get('Warnings')
+        if isinstance(listed, str):
+            return (listed,)
+        return tuple(plain(text) for text in listed) if isinstance(listed, list) else ()
+
+    @property
+    def brain_volume(self) -> float | None:
+        """Volume of the brain mask in mm^3."""
+        return number(self.facts.get('BrainVolume'))
+
+    @property
+    def labelled_volume(self) -> float:
+        """Sum of the volumes of all labels in mm^3."""
+        return sum(row.volume or 0.0 for row in self.volumes)
+
+    def table(self, *keys: str) -> dict[str, Any]:
+        """Return an object of the sidecar, empty where it is missing or something else."""
+        value: Any = self.facts
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        return value if isinstance(value, dict) else {}
+
+    def text(self, *keys: str) -> str:
+        """Return a value of the sidecar as text, empty where it is missing or no plain value."""
+        value = self.table(*keys[:-1]).get(keys[-1])
+        return plain(value) if isinstance(value, (str, int, float)) else ''
+
+
+def collect_scans(
+    output_dir: str | Path, participant: str, session: str | None = None
+) -> list[ScanRecord]:
+    """Read all results of a participant.
+
+    Parameters
+    ----------
+    output_dir : str or Path
+        Root of the derivatives.
+    participant : str
+        Label, with or without ``sub-``.
+    session : str, optional
+        Label, with or without ``ses-``: only this session's results.
+
+    Returns
+    -------
+    list of ScanRecord
+        One for each scan and model, by name; empty where there is none.
+    """
+    root = Path(output_dir)
+    subject = participant.removeprefix('sub-')
+    if not subject or Path(subject).name != subject:
+        return []
+    wanted = session.removeprefix('ses-') if session else None
+    found: dict[tuple[str, str], ScanOutputs] = {}
+    for path in _candidates(root / f'sub-{subject}', wanted):
+        try:
+            name = ScanName.parse(path)
+        except BrainchopError:
+            continue
+        slug = name.entities.get('seg', '')
+        entities = {key: value for key, value in name.entities.items() if key != 'seg'}
+        # Labels of the conformed grid belong to the same scan; others' files are not ours.
+        foreign = name.subject != subject or (wanted is not None and name.session != wanted)
+        if name.suffix != 'dseg' or not slug or foreign or {'space', 'desc'} & entities.keys():
+            continue
+        source = ScanName(entities, 'T1w', '.nii.gz')
+        found[source.stem, slug] = ScanOutputs(root, source, slug)
+    return [_read_scan(outputs) for _, outputs in sorted(found.items())]
+
+
+def read_label_table(path: str | Path) -> dict[int, LabelStyle]:
+    """Read the label table of a model, as far as it can be read.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``seg-<slug>_dseg.tsv`` at the root of the derivatives.
+
+    Returns
+    -------
+    dict of int to LabelStyle
+        By value in the image. Rows without an index are left out.
+
+    Raises
+    ------
+    OSError, ValueError, csv.Error
+        If the file cannot be read at all.
+    """
+    styles = {}
+    for row in _rows(Path(path)):
+        index = number(row.get('index'))
+        if index is None or index != int(index):
+            continue
+        color = row.get('color', '')
+        styles[int(index)] = LabelStyle(
+            row.get('name', ''),
+            color.lower() if _HEX_COLOR.fullmatch(color) else None,
+            row.get('freesurfer', '').replace('n/a', ''),
+        )
+    return styles
+
+
+def number(value: object) -> float | None:
+    """Return a finite number, or None for anything else.
+
+    Examples
+    --------
+    >>> number('12.5'), number('n/a'), number(True), number('nan')
+    (12.5, None, None, None)
+    """
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        return None
+    try:
+        result = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return result if math.isfinite(result) else None
+
+
+def plain(value: object) -> str:
+    """Write a value of a sidecar on one line; what lies deeper than one list is left out.
+
+    Examples
+    --------
+    >>> plain(['T1w', 2, None, [1]])
+    'T1w, 2, n/a, …'
+    """
+    items = value if isinstance(value, list) else [value]
+    words = ('n/a' if item is None else item for item in items)
+    return ', '.join('…' if isinstance(word, (list, dict)) else str(word) for word in words)
+
+
+def _candidates(folder: Path, session: str | None) -> Iterator[Path]:
+    """List the files that may be results of a participant."""
+    sessions = [folder, *folder.glob('ses-*')] if session is None else [folder / f'ses-{session}']
+    for place in sessions:
+        yield from place.glob('anat/*_dseg.*')
+
+
+def _read_scan(outputs: ScanOutputs) -> ScanRecord:
+    """Read the files of one scan."""
+    notes: list[str] = []
+    facts = _read_facts(sidecar(outputs.dseg), notes)
+    table = outputs.root / f'seg-{outputs.slug}_dseg.tsv'
+    styles: dict[int, LabelStyle] = {}
+    volumes: tuple[LabelVolume, ...] = ()
+    try:
+        styles = read_label_table(table)
+    except (OSError, ValueError, csv.Error) as error:
+        notes.append(_unreadable(table, error, 'label colours are unknown'))
+    try:
+        volumes = tuple(_read_volumes(outputs.volumes, styles))
+    except (OSError, ValueError, csv.Error) as error:
+        notes.append(_unreadable(outputs.volumes, error, 'volumes are unknown'))
+    finished = outputs.dseg.is_file()
+    if not finished:
+        notes.append(f'{outputs.dseg.name} is missing: this scan is not finished, run it again')
+    mosaic = outputs.mosaic if outputs.mosaic.is_file() else None
+    if mosaic is None:
+        notes.append(f'figures/{outputs.mosaic.name} is missing: there is no picture to show')
+    for row in volumes:
+        if styles and row.index not in styles:
+            notes.append(f'label {row.index} ({row.name}) is not in {table.name}')
+    grids = tuple(_read_grids(outputs, notes))
+    return ScanRecord(
+        outputs.name, outputs.slug, finished, facts, volumes, styles, grids, mosaic, tuple(notes)
+    )
+
+
+def _read_facts(path: Path, notes: list[str]) -> dict[str, Any]:
+    """Read a sidecar; where that fails, say so in the notes."""
+    try:
+        facts = json.loads(path.read_text(encoding='utf-8-sig'))
+    except (OSError, ValueError, RecursionError) as error:
+        notes.append(_unreadable(path, error, 'how the result was made is unknown'))
+        return {}
+    if not isinstance(facts, dict):
+        notes.append(f'{path.name} holds no JSON object: how the result was made is unknown')
+        return {}
+    return facts
+
+
+def _read_volumes(path: Path, styles: dict[int, LabelStyle]) -> Iterator[LabelVolume]:
+    """Read the table of volumes, background left out."""
+    for row in _rows(path):
+        index = number(row.get('index'))
+        if index is None or index != int(index):
+            raise ValueError(f'{row.get("index", "")!r} is no label')
+        if index == 0:
+            continue
+        style = styles.get(int(index), LabelStyle('', None))
+        voxels = number(row.get('voxels'))
+        yield LabelVolume(
+            int(index),
+            row.get('name') or style.name,
+            None if voxels is None else int(voxels),
+            number(row.get('volume')),
+            style.color,
+        )
+
+
+def _rows(path: Path) -> Iterator[dict[str, str]]:
+    """Read a TSV file with an ``index`` column; short rows are filled up."""
+    with path.open(encoding='utf-8-sig', newline='') as file:
+        reader = csv.DictReader(file, delimiter='\t', restval='')
+        if 'index' not in (reader.fieldnames or ()):
+            raise ValueError('it has no column "index"')
+        for row in reader:
+            yield {key: value for key, value in row.items() if key is not None}
+
+
+def _read_grids(outputs: ScanOutputs, notes: list[str]) -> Iterator[Grid]:
+    """Read the grids of the results from the image headers."""
+    from ..image.io import read_geometry
+
+    for name, path in (('scan', outputs.dseg), ('conformed scan', outputs.preproc)):
+        if not path.is_file():
+            continue
+        try:
+            geometry, _ = read_geometry(path)
+        except BrainchopError as error:
+            notes.append(str(error).replace(str(path), path.name))
+            continue
+        yield Grid(
+            name,
+            tuple(int(size) for size in geometry.shape),
+            tuple(float(zoom) for zoom in geometry.zooms),
+            geometry.orientation,
+        )
+
+
+def _unreadable(path: Path, error: Exception, so: str) -> str:
+    """Say in one line that a file cannot be read and what is missing for it."""
+    if isinstance(error, FileNotFoundError):
+        return f'{path.name} is missing: {so}'
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return f'{path.name} cannot be read ({" ".join(str(reason).split())}): {so}'
