@@ -7,8 +7,10 @@ edited, truncated or copied by hand since: whatever cannot be read becomes a not
 import csv
 import json
 import math
+import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -276,11 +278,15 @@ def plain(value: object) -> str:
     return ', '.join('…' if isinstance(word, (list, dict)) else str(word) for word in words)
 
 
-def _candidates(folder: Path, session: str | None) -> Iterator[Path]:
-    """List the files that may be results of a participant."""
-    sessions = [folder, *folder.glob('ses-*')] if session is None else [folder / f'ses-{session}']
-    for place in sessions:
-        yield from place.glob('anat/*_dseg.*')
+def _candidates(folder: Path, session: str | None) -> list[Path]:
+    """List the files that may be results of a participant; none where that is not allowed."""
+    pattern = 'ses-*' if session is None else f'ses-{session}'
+    found: list[Path] = []
+    for folders in ('anat', f'{pattern}/anat'):
+        # A name that the file system cannot hold is as good as a missing folder.
+        with suppress(OSError, ValueError):
+            found += folder.glob(f'{folders}/*_dseg.*')
+    return found
 
 
 def _read_scan(outputs: ScanOutputs) -> ScanRecord:
@@ -298,10 +304,10 @@ def _read_scan(outputs: ScanOutputs) -> ScanRecord:
         volumes = tuple(_read_volumes(outputs.volumes, styles))
     except (OSError, ValueError, csv.Error) as error:
         notes.append(_unreadable(outputs.volumes, error, 'volumes are unknown'))
-    finished = outputs.dseg.is_file()
+    finished = os.path.isfile(outputs.dseg)
     if not finished:
         notes.append(f'{outputs.dseg.name} is missing: this scan is not finished, run it again')
-    mosaic = outputs.mosaic if outputs.mosaic.is_file() else None
+    mosaic = outputs.mosaic if os.path.isfile(outputs.mosaic) else None
     if mosaic is None:
         notes.append(f'figures/{outputs.mosaic.name} is missing: there is no picture to show')
     for row in volumes:
@@ -360,7 +366,7 @@ def _read_grids(outputs: ScanOutputs, notes: list[str]) -> Iterator[Grid]:
     from ..image.io import read_geometry
 
     for name, path in (('scan', outputs.dseg), ('conformed scan', outputs.preproc)):
-        if not path.is_file():
+        if not os.path.isfile(path):
             continue
         try:
             geometry, _ = read_geometry(path)
