@@ -1,0 +1,125 @@
+"""Where a voxel grid stands in the scanner: sizes, directions and centre, as FreeSurfer keeps them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import nibabel as nib
+import numpy as np
+
+_SINGULAR = 1e-4  # |determinant| of unit direction columns; a healthy grid has 1
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """A voxel grid in RAS+ millimetres.
+
+    The centre is voxel coordinate ``shape / 2``, not ``(shape - 1) / 2``: half a voxel beyond the
+    centre of the box, as in FreeSurfer's ``c_ras``.
+
+    Parameters
+    ----------
+    shape : tuple of 3 int
+        Voxels along each axis.
+    zooms : (3,) float32
+        Voxel sizes in mm.
+    cosines : (3, 3) float32
+        Direction of each voxel axis, one per column.
+    c_ras : (3,) float32
+        Position of the grid's centre in mm.
+
+    Examples
+    --------
+    >>> Geometry((4, 4, 4), [2, 2, 2], np.diag([-1, 1, 1]), [0, 0, 0]).vox2ras[:3, 3]
+    array([ 4., -4., -4.], dtype=float32)
+    """
+
+    shape: tuple[int, int, int]
+    zooms: np.ndarray
+    cosines: np.ndarray
+    c_ras: np.ndarray
+
+    def __post_init__(self) -> None:
+        """Fix types once, so that every later product is rounded where it should be."""
+        x, y, z = (int(n) for n in self.shape)
+        object.__setattr__(self, 'shape', (x, y, z))
+        for name, shape in (('zooms', (3,)), ('cosines', (3, 3)), ('c_ras', (3,))):
+            value = np.array(getattr(self, name), dtype=np.float32)
+            if value.shape != shape:
+                raise ValueError(f'{name} has shape {value.shape}, expected {shape}')
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def from_affine(
+        cls, affine: np.ndarray, shape: Sequence[int], zooms: Sequence[float] | None = None
+    ) -> 'Geometry':
+        """Split an affine into directions, sizes and centre.
+
+        Parameters
+        ----------
+        affine : (4, 4) array
+            Voxel index to RAS+ mm.
+        shape : sequence of 3 int
+            Voxels along each axis.
+        zooms : sequence of 3 float, optional
+            Voxel sizes in mm that replace the lengths of the affine's columns.
+
+        Raises
+        ------
+        ValueError
+            Where a column is not finite, has no length, or the columns lie in one plane.
+        """
+        columns = np.asarray(affine, dtype=np.float64)[:3, :3]
+        origin = np.asarray(affine, dtype=np.float64)[:3, 3]
+        lengths = np.sqrt((columns**2).sum(axis=0))
+        sizes = np.asarray(lengths if zooms is None else zooms, dtype=np.float32)
+        if not (np.isfinite(columns).all() and np.isfinite(origin).all()):
+            raise ValueError('holds values that are not finite')
+        if not (np.isfinite(sizes).all() and (sizes > 0).all()):
+            raise ValueError(f'has voxel sizes {tuple(sizes.tolist())}')
+        if not (lengths > 0).all():
+            raise ValueError('has a column of zeros')
+        cosines = (columns / lengths).astype(np.float32)
+        if abs(np.linalg.det(cosines.astype(np.float64))) < _SINGULAR:
+            raise ValueError('has axes that lie in one plane')
+        middle = np.asarray(shape[:3], dtype=np.float64) / 2
+        c_ras = (cosines.astype(np.float64) * sizes.astype(np.float64)) @ middle + origin
+        return cls((shape[0], shape[1], shape[2]), sizes, cosines, c_ras.astype(np.float32))
+
+    @property
+    def affine(self) -> np.ndarray:
+        """Return voxel index to RAS+ mm as (4, 4) float64, without float32 rounding."""
+        matrix = np.eye(4)
+        matrix[:3, :3] = self.cosines.astype(np.float64) * self.zooms.astype(np.float64)
+        middle = np.asarray(self.shape, dtype=np.float64) / 2
+        matrix[:3, 3] = self.c_ras.astype(np.float64) - matrix[:3, :3] @ middle
+        return matrix
+
+    @property
+    def vox2ras(self) -> np.ndarray:
+        """Return voxel index to RAS+ mm as (4, 4) float32: double sums, stored once."""
+        return self.affine.astype(np.float32)
+
+    @property
+    def voxel_volume(self) -> float:
+        """Return the volume of one voxel in mm^3, shear included."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
+
+    @property
+    def orientation(self) -> str:
+        """Return the nearest anatomical direction of each axis, such as ``'LIA'``."""
+        return ''.join(nib.orientations.aff2axcodes(self.affine))
+
+    def matches(self, other: 'Geometry', tolerance: float = 1e-5) -> bool:
+        """Tell whether two grids have the same dimensions, sizes, directions and centre.
+
+        Parameters
+        ----------
+        other : Geometry
+            The grid to compare with.
+        tolerance : float
+            Largest absolute difference of any size, cosine or coordinate.
+        """
+        return self.shape == other.shape and all(
+            np.allclose(getattr(self, name), getattr(other, name), rtol=0, atol=tolerance)
+            for name in ('zooms', 'cosines', 'c_ras')
+        )

@@ -1,0 +1,284 @@
+"""What a scan's header says, by the reading rules of FreeSurfer's ``mri_convert``."""
+
+import zlib
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.freesurfer.mghformat import MGHHeader
+from nibabel.spatialimages import HeaderDataError
+
+from ..errors import InputError
+from .geometry import Geometry
+
+SUFFIXES = ('.nii', '.nii.gz', '.mgh', '.mgz', '.mgh.gz')
+_GZIP = b'\x1f\x8b'
+_HEAD = 1024  # longer than any header that is read here
+# Enough compressed bytes to give `_HEAD`, whatever names and comments the gzip header carries.
+_PREFIX = 1 << 16
+_UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # to mm: unknown, m, mm, um
+
+
+@dataclass(frozen=True, eq=False)
+class Header:
+    """What is needed to find a scan's voxels and place them.
+
+    Parameters
+    ----------
+    raw : nibabel header
+        The header as it stands in the file.
+    compressed : bool
+        Whether the file is gzip, whatever its name says.
+    dtype : numpy.dtype
+        Type of the stored values, byte order included.
+    offset : int
+        Position of the first voxel in the uncompressed file, in bytes.
+    frames : int
+        Number of volumes.
+    slope, inter : float
+        Scale factors; 1 and 0 where the file has none.
+    geometry : Geometry
+        Grid of one volume.
+    warnings : tuple of str
+        What was odd but could be read.
+    """
+
+    raw: object
+    compressed: bool
+    dtype: np.dtype
+    offset: int
+    frames: int
+    slope: float
+    inter: float
+    geometry: Geometry
+    warnings: tuple[str, ...]
+
+
+def bad(path: Path, found: str, advice: str) -> InputError:
+    """Make the error for a scan: its name, what was found, what to do."""
+    return InputError(f'{path}: {found}; {advice}')
+
+
+def read_header(path: Path) -> Header:
+    """Read and check a header without touching the voxels.
+
+    Parameters
+    ----------
+    path : Path
+        ``.nii``, ``.nii.gz``, ``.mgh``, ``.mgz`` or ``.mgh.gz``.
+
+    Raises
+    ------
+    InputError
+        Where the file cannot be read or is not a three-dimensional scalar image.
+    """
+    if not path.name.lower().endswith(SUFFIXES):
+        raise bad(path, 'not a known kind of image', f'give one of {", ".join(SUFFIXES)}')
+    block, compressed = _first_bytes(path)
+    if path.name.lower().endswith(('.nii', '.nii.gz')):
+        header = _nifti(path, block, compressed)
+    else:
+        header = _mgh(path, block, compressed)
+    if compressed != path.name.lower().endswith(('.gz', '.mgz')):
+        note = f'the file is {"" if compressed else "not "}gzip-compressed, unlike its name says'
+        header = Header(**{**vars(header), 'warnings': (*header.warnings, note)})
+    return header
+
+
+def _first_bytes(path: Path) -> tuple[bytes, bool]:
+    try:
+        with path.open('rb') as stream:
+            block = stream.read(_PREFIX)
+    except FileNotFoundError:
+        raise bad(path, 'no such file', 'check the path') from None
+    except IsADirectoryError:
+        raise bad(path, 'is a folder', 'give the image file itself') from None
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise bad(path, f'cannot be read ({reason})', 'check its permissions') from None
+    if not block:
+        raise bad(path, 'is empty (0 bytes)', 'fetch or convert the scan again')
+    if not block.startswith(_GZIP):
+        return block[:_HEAD], False
+    try:
+        return zlib.decompressobj(31).decompress(block, _HEAD), True
+    except zlib.error as error:
+        raise bad(path, f'is damaged gzip ({error})', 'fetch or convert the scan again') from None
+
+
+def _nifti(path: Path, block: bytes, compressed: bool) -> Header:
+    kinds = {348: (nib.Nifti1Header, 344, b'n+1\0'), 540: (nib.Nifti2Header, 4, b'n+2\0')}
+    start = block[:4]
+    for order in ('little', 'big'):
+        size = int.from_bytes(start, order)  # type: ignore[arg-type]
+        if size not in kinds:
+            continue
+        kind, at, magic = kinds[size]
+        if len(block) < size:
+            raise bad(
+                path,
+                f'is cut short inside its header ({len(block)} of {size} bytes)',
+                'fetch or convert the scan again',
+            )
+        if block[at : at + 4] != magic:
+            break
+        raw = kind(block[:size], '<' if order == 'little' else '>', check=False)
+        return _checked_nifti(path, raw, compressed)
+    if compressed and len(block) < 348:
+        raise bad(
+            path,
+            f'is cut short inside its header ({len(block)} bytes)',
+            'fetch or convert the scan again',
+        )
+    raise bad(path, 'is not a NIfTI image', 'give a single-file NIfTI-1 or NIfTI-2 image')
+
+
+def _checked_nifti(path: Path, raw: nib.Nifti1Header, compressed: bool) -> Header:
+    dims = [int(n) for n in raw['dim']]
+    if not 1 <= dims[0] <= 7:
+        raise bad(path, f'says it has {dims[0]} dimensions', 'give a 3-D image')
+    sizes = [n for n in dims[1 : dims[0] + 1]]
+    sizes += [1] * (7 - len(sizes))
+    dtype = _nifti_dtype(path, raw)
+    shape, frames = _checked_dims(path, sizes)
+    slope, inter = _scaling(path, raw)
+    geometry, warnings = _nifti_geometry(path, raw, shape)
+    # 0 is found in files of old writers; the voxels then follow the header and its extender.
+    least = int(raw['sizeof_hdr']) + 4
+    offset = max(int(raw['vox_offset']), least)
+    return Header(raw, compressed, dtype, offset, frames, slope, inter, geometry, tuple(warnings))
+
+
+def _nifti_dtype(path: Path, raw: nib.Nifti1Header) -> np.dtype:
+    try:
+        dtype = raw.get_data_dtype()
+    except HeaderDataError:
+        dtype = np.dtype(object)
+    _check_dtype(path, dtype, f'data type code {int(raw["datatype"])}')
+    return dtype
+
+
+def _check_dtype(path: Path, dtype: np.dtype, name: str) -> None:
+    if dtype.names:
+        raise bad(path, 'holds colours (RGB)', 'give a grey-scale T1w image')
+    if dtype.kind == 'c':
+        raise bad(path, 'holds complex numbers', 'give the magnitude image')
+    if dtype.kind not in 'iuf':
+        raise bad(path, f'has {name}, which is not known', 'convert it to int16 or float32')
+
+
+def _checked_dims(path: Path, sizes: list[int]) -> tuple[tuple[int, int, int], int]:
+    text = ' x '.join(str(n) for n in sizes).removesuffix(' x 1' * 4)
+    if min(sizes) < 1:
+        raise bad(path, f'has dimensions {text}', 'fetch or convert the scan again')
+    if min(sizes[:3]) == 1:
+        raise bad(path, f'is a 2-D slice ({text})', 'give a 3-D volume')
+    if max(sizes[5:]) > 1:
+        raise bad(path, f'has dimensions {text}', 'give a 3-D image, or a 4-D one of frames')
+    return (sizes[0], sizes[1], sizes[2]), sizes[3] * sizes[4]
+
+
+def _scaling(path: Path, raw: nib.Nifti1Header) -> tuple[float, float]:
+    slope, inter = float(raw['scl_slope']), float(raw['scl_inter'])
+    # nibabel and others leave NaN where there is nothing to scale.
+    if slope == 0 or not np.isfinite(slope):
+        return 1.0, 0.0
+    if not np.isfinite(inter):
+        raise bad(path, f'has scl_inter {inter}', 'correct the header (0 means no offset)')
+    return slope, inter
+
+
+def _nifti_geometry(
+    path: Path, raw: nib.Nifti1Header, shape: tuple[int, int, int]
+) -> tuple[Geometry, list[str]]:
+    warnings = []
+    zooms = np.array(raw['pixdim'][1:4], dtype=np.float32)
+    if not (np.isfinite(zooms).all() and (zooms != 0).all()):
+        raise bad(path, f'has voxel sizes (pixdim) {_numbers(zooms)}', 'correct the header')
+    if (zooms < 0).any():
+        warnings.append(f'voxel sizes (pixdim) {_numbers(zooms)} were taken without their sign')
+        zooms = np.abs(zooms)
+    factor = _UNITS.get(int(raw['xyzt_units']) & 7)
+    if factor is None:
+        raise bad(path, 'has an unknown unit of length', 'correct xyzt_units in the header')
+    if int(raw['sform_code']) != 0:
+        affine, name = raw.get_sform(), 'sform'
+        lengths = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+        if np.isfinite(lengths).all() and not np.allclose(lengths, zooms, rtol=1e-3, atol=0):
+            warnings.append(
+                f'voxel sizes are {_numbers(zooms)} by pixdim and {_numbers(lengths)} '
+                'by the sform; pixdim was used'
+            )
+    elif int(raw['qform_code']) != 0:
+        affine, name = _qform(raw, zooms), 'qform'
+    else:
+        warnings.append('no sform or qform: the orientation is a guess (axes L, A, S)')
+        affine, name = np.diag([-1.0, 1.0, 1.0, 1.0]), 'affine'
+    try:
+        geometry = Geometry.from_affine(affine, shape, zooms)
+    except ValueError as error:
+        raise bad(
+            path, f'has a singular affine: its {name} {error}', 'correct the header'
+        ) from None
+    c_ras = geometry.c_ras if name != 'affine' else zooms * np.float32(shape) / 2
+    scale = np.float32(factor)
+    return Geometry(shape, zooms * scale, geometry.cosines, c_ras * scale), warnings
+
+
+def _qform(raw: nib.Nifti1Header, zooms: np.ndarray) -> np.ndarray:
+    """Return the affine of the quaternion (the NIfTI-1 standard's ``nifti_quatern_to_mat44``)."""
+    b, c, d = (float(raw[f'quatern_{name}']) for name in 'bcd')
+    square = 1.0 - (b * b + c * c + d * d)
+    if square < 1e-7:
+        length = np.sqrt(b * b + c * c + d * d)
+        a, b, c, d = 0.0, b / length, c / length, d / length
+    else:
+        a = np.sqrt(square)
+    affine = np.eye(4)
+    affine[:3, :3] = nib.quaternions.quat2mat([a, b, c, d])
+    if float(raw['pixdim'][0]) < 0:
+        affine[:3, 2] *= -1
+    affine[:3, :3] *= zooms
+    affine[:3, 3] = [float(raw[f'qoffset_{name}']) for name in 'xyz']
+    return affine
+
+
+def _mgh(path: Path, block: bytes, compressed: bool) -> Header:
+    if len(block) >= 4 and int.from_bytes(block[:4], 'big') != 1:
+        raise bad(path, 'is not an MGH image', 'give a FreeSurfer .mgh or .mgz file')
+    if len(block) < MGHHeader.template_dtype.itemsize:
+        raise bad(
+            path,
+            f'is cut short inside its header ({len(block)} bytes)',
+            'fetch or convert the scan again',
+        )
+    raw = MGHHeader.from_fileobj(BytesIO(block), check=False)
+    try:
+        dtype = raw.get_data_dtype()
+    except KeyError:
+        dtype = np.dtype(object)
+    _check_dtype(path, dtype, f'data type {int(raw["type"])}')
+    sizes = [int(n) for n in raw['dims']] + [1, 1, 1]
+    shape, frames = _checked_dims(path, sizes)
+    try:
+        geometry = _mgh_geometry(raw, shape)
+    except ValueError as error:
+        raise bad(path, f'has a singular affine: it {error}', 'correct the header') from None
+    return Header(raw, compressed, dtype, raw.get_data_offset(), frames, 1.0, 0.0, geometry, ())
+
+
+def _mgh_geometry(raw: MGHHeader, shape: tuple[int, int, int]) -> Geometry:
+    if int(raw['goodRASFlag']) != 1:
+        # FreeSurfer's own default for files that do not say: coronal, 1 mm, centred.
+        return Geometry(shape, np.ones(3), [[-1, 0, 0], [0, 0, 1], [0, -1, 0]], np.zeros(3))
+    zooms, cosines = np.asarray(raw['delta']), np.asarray(raw['Mdc']).T
+    affine = np.eye(4)
+    affine[:3, :3] = cosines * zooms
+    Geometry.from_affine(affine, shape)
+    return Geometry(shape, zooms, cosines, raw['Pxyz_c'])
+
+
+def _numbers(values: np.ndarray) -> str:
+    return ' x '.join(f'{value:g}' for value in values)

@@ -1,0 +1,357 @@
+"""Reading scans and writing images, each in one piece or not at all."""
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from ..errors import InputError, OutputError
+from .geometry import Geometry
+from .headers import Header, bad, read_header
+
+_LABEL_INTENT = 'label'  # code 1002
+_PIECE = 1 << 22  # bytes handed to the compressor at once
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """One volume in memory.
+
+    Parameters
+    ----------
+    data : (X, Y, Z) array
+        uint8, int16, uint16, int32 or float32; read-only where it is the file's own buffer.
+    geometry : Geometry
+        Its grid.
+    warnings : tuple of str
+        What was odd but could be read.
+    path : Path, optional
+        Where it came from.
+    header : nibabel header, optional
+        The header as it stood in the file.
+    """
+
+    data: np.ndarray
+    geometry: Geometry
+    warnings: tuple[str, ...] = ()
+    path: Path | None = None
+    header: object | None = None
+
+
+def read_volume(path: Path | str, *, frame: int | None = None) -> Volume:
+    """Read one volume as ``mri_convert`` would.
+
+    Stored integers stay as they are unless the header scales them; scaled values and 64-bit
+    types become float32. Values that are not finite become 0.
+
+    Parameters
+    ----------
+    path : Path or str
+        NIfTI-1 or NIfTI-2 (``.nii``, ``.nii.gz``) or MGH (``.mgh``, ``.mgz``, ``.mgh.gz``).
+    frame : int, optional
+        Which volume of a 4-D file, counted from 0. Needed where there are several.
+
+    Returns
+    -------
+    Volume
+        With ``warnings`` for everything that was odd; nothing is printed.
+
+    Raises
+    ------
+    InputError
+        Where the file is missing, damaged, no scalar 3-D image, or has several frames and
+        none was chosen.
+    """
+    path = Path(path)
+    header = read_header(path)
+    chosen = _chosen_frame(path, header.frames, frame)
+    values = _as_read(_stored(path, header, chosen), header)
+    warnings = list(header.warnings)
+    if values.dtype.kind == 'f':
+        values, count = _finite(values)
+        if count:
+            warnings.append(f'{count} values were not finite (NaN or infinite) and became 0')
+    return Volume(values, header.geometry, tuple(warnings), path, header.raw)
+
+
+def read_geometry(path: Path | str) -> tuple[Geometry, tuple[str, ...]]:
+    """Read a scan's grid from its header alone.
+
+    Parameters
+    ----------
+    path : Path or str
+        As for `read_volume`.
+
+    Returns
+    -------
+    geometry : Geometry
+        Grid of one volume.
+    warnings : tuple of str
+        What was odd but could be read.
+
+    Raises
+    ------
+    InputError
+        Where the header cannot be read.
+    """
+    header = read_header(Path(path))
+    return header.geometry, header.warnings
+
+
+def require_contrast(volume: Volume) -> None:
+    """Refuse a volume in which there is nothing to see.
+
+    Parameters
+    ----------
+    volume : Volume
+        What was read.
+
+    Raises
+    ------
+    InputError
+        Where every voxel has the same value.
+    """
+    low, high = volume.data.min(), volume.data.max()
+    if low == high:
+        name = volume.path or 'the volume'
+        raise InputError(
+            f'{name}: every voxel is {low:g}, there is no image to segment; '
+            'fetch or convert the scan again'
+        )
+
+
+def load_labels(path: Path | str) -> tuple[np.ndarray, Geometry]:
+    """Read a label map.
+
+    Parameters
+    ----------
+    path : Path or str
+        As for `read_volume`.
+
+    Returns
+    -------
+    labels : (X, Y, Z) array
+        The smallest unsigned type that holds them.
+    geometry : Geometry
+        Its grid.
+
+    Raises
+    ------
+    InputError
+        Where the file cannot be read or holds anything but whole numbers from 0.
+    """
+    volume = read_volume(path)
+    data = volume.data
+    if data.min() < 0 or (data.dtype.kind == 'f' and (data != np.rint(data)).any()):
+        raise InputError(
+            f'{path}: holds values that are no labels; give an image of whole numbers from 0'
+        )
+    return data.astype(np.min_scalar_type(int(data.max())), order='K'), volume.geometry
+
+
+def save_nifti(
+    path: Path | str,
+    data: np.ndarray,
+    *,
+    affine: np.ndarray | None = None,
+    like: Path | str | None = None,
+    labels: bool = False,
+    description: str = '',
+) -> Path:
+    """Write a NIfTI image whose bytes depend on nothing but the arguments.
+
+    Parameters
+    ----------
+    path : Path or str
+        ``.nii`` or ``.nii.gz``; removed again where writing fails.
+    data : (X, Y, Z) or (X, Y, Z, frames) array
+        Written in its own type, without a slope. bool becomes uint8.
+    affine : (4, 4) array, optional
+        Voxel index to RAS+ mm: becomes sform and qform with code 1, in mm.
+    like : Path or str, optional
+        A scan whose sform, qform, codes and units are copied to the last bit.
+    labels : bool
+        Store in the smallest unsigned type, with intent code 1002 (label).
+    description : str
+        Up to 79 bytes for the header's ``descrip``.
+
+    Returns
+    -------
+    Path
+        ``path``.
+
+    Raises
+    ------
+    InputError
+        Where ``like`` cannot be read.
+    OutputError
+        Where the file cannot be written (no space, no permission).
+    ValueError
+        Where not exactly one of ``affine`` and ``like`` is given, shapes disagree, or labels are
+        negative.
+    """
+    path = Path(path)
+    if (affine is None) == (like is None):
+        raise ValueError('give exactly one of affine= and like=')
+    if data.dtype == bool:
+        data = data.view(np.uint8)
+    if labels:
+        if data.size and data.min() < 0:
+            raise ValueError(f'labels hold {data.min()}, expected none below 0')
+        data = data.astype(
+            np.min_scalar_type(int(data.max()) if data.size else 0), order='K', copy=False
+        )
+    header = _header_like(Path(like), data) if like is not None else _header_of(affine, data)
+    header.set_data_dtype(data.dtype)
+    header['scl_slope'], header['scl_inter'] = 1, 0
+    header['descrip'] = description.encode()[:79]
+    if labels:
+        header.set_intent(_LABEL_INTENT)
+    header['vox_offset'] = int(header['sizeof_hdr']) + 4
+    _write(path, header.binaryblock + bytes(4), data)
+    return path
+
+
+def _chosen_frame(path: Path, frames: int, frame: int | None) -> int:
+    if frame is None:
+        if frames > 1:
+            raise bad(path, f'has {frames} frames', f'choose one with --frame 0 to {frames - 1}')
+        return 0
+    if not 0 <= frame < frames:
+        raise bad(
+            path,
+            f'has no frame {frame} ({frames} in all)',
+            f'choose one with --frame 0 to {frames - 1}',
+        )
+    return frame
+
+
+def _stored(path: Path, header: Header, frame: int) -> np.ndarray:
+    shape = header.geometry.shape
+    count = int(np.prod(shape, dtype=np.int64))
+    size = count * header.dtype.itemsize
+    start = header.offset + frame * size
+    try:
+        if header.compressed:
+            content = _inflate(path)
+            found = len(content)
+            if found >= start + size:
+                values = np.frombuffer(content, header.dtype, count, start)
+        else:
+            found = path.stat().st_size
+            if found >= start + size:
+                values = np.fromfile(path, header.dtype, count, offset=start)
+    except (EOFError, zlib.error) as error:
+        advice = 'fetch or convert the scan again'
+        raise bad(path, f'is damaged or cut short ({error})', advice) from None
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise bad(path, f'cannot be read ({reason})', 'check the disk') from None
+    if found < start + size:
+        raise bad(
+            path,
+            f'is cut short ({found} bytes where its header needs {start + size})',
+            'fetch or convert the scan again',
+        )
+    return values.reshape(shape, order='F')
+
+
+def _inflate(path: Path) -> bytes:
+    """Decompress whole members at once, checksums included: faster than the gzip module."""
+    rest = path.read_bytes()
+    parts = []
+    while rest:
+        stream = zlib.decompressobj(31)
+        parts.append(stream.decompress(rest))
+        if not stream.eof:
+            raise EOFError('the compressed data end too early')
+        # Some writers pad a file with zeros after the last member.
+        rest = stream.unused_data.lstrip(b'\0')
+    return parts[0] if len(parts) == 1 else b''.join(parts)
+
+
+def _as_read(stored: np.ndarray, header: Header) -> np.ndarray:
+    kind, size = stored.dtype.kind, stored.dtype.itemsize
+    if (header.slope, header.inter) != (1.0, 0.0):
+        with np.errstate(over='ignore', invalid='ignore'):
+            values = stored.astype(np.float32, order='K')
+            values *= np.float32(header.slope)
+            values += np.float32(header.inter)
+        return values
+    if (kind == 'f' and size != 4) or (kind == 'u' and size > 2) or (kind == 'i' and size > 4):
+        with np.errstate(over='ignore', invalid='ignore'):
+            return stored.astype(np.float32, order='K')
+    if kind == 'i' and size == 1:
+        return stored.astype(np.int16, order='K')
+    return stored.astype(stored.dtype.newbyteorder('='), order='K', copy=False)
+
+
+def _finite(values: np.ndarray) -> tuple[np.ndarray, int]:
+    finite = np.isfinite(values)
+    count = values.size - int(np.count_nonzero(finite))
+    return (np.where(finite, values, np.float32(0)), count) if count else (values, 0)
+
+
+def _header_of(affine: np.ndarray | None, data: np.ndarray) -> nib.Nifti1Header:
+    header = nib.Nifti1Header()
+    header.set_data_shape(data.shape)
+    header.set_sform(affine, 1)
+    header.set_qform(affine, 1)
+    header.set_xyzt_units('mm')
+    return header
+
+
+def _header_like(like: Path, data: np.ndarray) -> nib.Nifti1Header:
+    source = read_header(like)
+    if data.shape[:3] != source.geometry.shape:
+        raise ValueError(
+            f'data has shape {data.shape[:3]}, expected {source.geometry.shape} as in {like}'
+        )
+    if not isinstance(source.raw, nib.Nifti1Header):
+        return _header_of(source.geometry.affine, data)
+    header = type(source.raw)()  # NIfTI-2 stays NIfTI-2: its sform has 64 bits
+    header.set_data_shape(data.shape)
+    for name in (
+        'srow_x',
+        'srow_y',
+        'srow_z',
+        'sform_code',
+        'qform_code',
+        'xyzt_units',
+        'quatern_b',
+        'quatern_c',
+        'quatern_d',
+        'qoffset_x',
+        'qoffset_y',
+        'qoffset_z',
+    ):
+        header[name] = source.raw[name]
+    header['pixdim'][:4] = source.raw['pixdim'][:4]
+    return header
+
+
+def _write(path: Path, head: bytes, data: np.ndarray) -> None:
+    body = memoryview(data.ravel(order='F')).cast('B')
+    try:
+        with path.open('wb') as stream:
+            if path.name.endswith('.gz'):
+                # No name and no time in the gzip header: equal images are equal files.
+                packer = zlib.compressobj(4, zlib.DEFLATED, 31)
+                stream.write(packer.compress(head))
+                for start in range(0, len(body), _PIECE):
+                    stream.write(packer.compress(body[start : start + _PIECE]))
+                stream.write(packer.flush())
+            else:
+                stream.write(head)
+                stream.write(body)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        reason = error.strerror or type(error).__name__
+        raise OutputError(
+            f'{path}: cannot be written ({reason}); free space or choose another place'
+        ) from None
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise

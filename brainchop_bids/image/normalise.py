@@ -1,0 +1,182 @@
+"""Intensities as a network wants them. Which way is a fact of the model, never a choice of ours."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import SettingsError
+from .lookup import flat, histogram, lookup
+
+KINDS = ('minmax', 'quantile', 'zscore')
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """How a model's input is scaled.
+
+    Parameters
+    ----------
+    kind : {'minmax', 'quantile', 'zscore'}
+        ``(x - min) / (max - min)``; ``(x - q_low) / (q_high - q_low)``; or ``(x - mean) / sd``
+        with mean and standard deviation over the foreground (voxels above 0).
+    low, high : float
+        The two quantiles, between 0 and 1; used by ``'quantile'`` only.
+    clip : bool
+        Cut the result of ``'quantile'`` to 0..1.
+
+    Raises
+    ------
+    SettingsError
+        For an unknown kind or quantiles out of order.
+
+    Examples
+    --------
+    >>> str(Normalization.parse('quantile:0.02:0.98:clip'))
+    'quantile:0.02:0.98:clip'
+    """
+
+    kind: str = 'minmax'
+    low: float = 0.02
+    high: float = 0.98
+    clip: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what no volume could be scaled by."""
+        if self.kind not in KINDS:
+            raise SettingsError(
+                f'normalisation {self.kind!r} is not known; use one of {", ".join(KINDS)}'
+            )
+        if not 0 <= self.low < self.high <= 1:
+            raise SettingsError(
+                f'normalisation quantiles are {self.low} and {self.high}; '
+                'they must lie between 0 and 1, the lower one first'
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> 'Normalization':
+        """Read the short form: ``minmax``, ``zscore`` or ``quantile:LOW:HIGH[:clip]``.
+
+        Raises
+        ------
+        SettingsError
+            Where the text has another form.
+        """
+        kind, *rest = text.strip().split(':')
+        clip = bool(rest) and rest[-1] == 'clip'
+        numbers = rest[:-1] if clip else rest
+        try:
+            if kind == 'quantile' and len(numbers) in (0, 2):
+                low, high = (float(n) for n in numbers) if numbers else (cls.low, cls.high)
+                return cls('quantile', low, high, clip)
+            if not rest:
+                return cls(kind)
+        except ValueError:
+            pass
+        raise SettingsError(
+            f'normalisation {text!r} is not understood; '
+            "write 'minmax', 'zscore', 'quantile:0.02:0.98' or 'quantile:0.02:0.98:clip'"
+        )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> 'Normalization':
+        """Build from a mapping as `to_dict` gives it; missing keys take their defaults.
+
+        Raises
+        ------
+        SettingsError
+            For keys that are not known.
+        """
+        unknown = set(values) - set(cls.__dataclass_fields__)
+        if unknown:
+            raise SettingsError(f'normalisation has unknown keys {sorted(unknown)}')
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields that matter for this kind, ready for JSON or TOML."""
+        return asdict(self) if self.kind == 'quantile' else {'kind': self.kind}
+
+    def __str__(self) -> str:
+        """Return the short form that `parse` reads."""
+        if self.kind != 'quantile':
+            return self.kind
+        return f'quantile:{self.low}:{self.high}' + (':clip' if self.clip else '')
+
+
+def normalise(data: np.ndarray, normalization: Normalization) -> np.ndarray:
+    """Scale a volume's intensities.
+
+    Parameters
+    ----------
+    data : (X, Y, Z) array
+        Intensities; uint8 goes through a table of 256 entries.
+    normalization : Normalization
+        The rule.
+
+    Returns
+    -------
+    (X, Y, Z) float32
+        In the memory order of ``data``. A constant volume gives zeros; so does a volume
+        without foreground under ``'zscore'``.
+    """
+    if data.dtype == np.uint8:
+        counts = histogram(data, 256)
+        table = _scaled(np.arange(256, dtype=np.uint8), *_range_of_counts(counts, normalization))
+        result = lookup(table, data)
+    else:
+        result = _scaled(data, *_range_of_data(data, normalization))
+    if normalization.kind == 'quantile' and normalization.clip:
+        np.clip(result, 0, 1, out=result)
+    return result
+
+
+def _scaled(data: np.ndarray, shift: float, span: float) -> np.ndarray:
+    result = data.astype(np.float32)
+    result -= np.float32(shift)
+    # A span of zero means a constant volume (or a constant bulk of one): nothing to stretch.
+    if span > 0:
+        result /= np.float32(span)
+    return result
+
+
+def _range_of_data(data: np.ndarray, rule: Normalization) -> tuple[float, float]:
+    if rule.kind == 'minmax':
+        low, high = float(data.min()), float(data.max())
+    elif rule.kind == 'quantile':
+        low, high = (float(q) for q in np.quantile(flat(data), (rule.low, rule.high)))
+    else:
+        foreground = data[data > 0]
+        if not foreground.size:
+            return 0.0, 0.0
+        mean = float(foreground.mean(dtype=np.float64))
+        return mean, float(foreground.std(dtype=np.float64))
+    return low, high - low
+
+
+def _range_of_counts(counts: np.ndarray, rule: Normalization) -> tuple[float, float]:
+    if rule.kind == 'minmax':
+        present = np.flatnonzero(counts)
+        low, high = float(present[0]), float(present[-1])
+    elif rule.kind == 'quantile':
+        low, high = (_quantile_of_counts(counts, q) for q in (rule.low, rule.high))
+    else:
+        values = np.arange(1, counts.size, dtype=np.float64)
+        number = counts[1:].sum()
+        if not number:
+            return 0.0, 0.0
+        mean = float((counts[1:] * values).sum() / number)
+        return mean, float(np.sqrt((counts[1:] * (values - mean) ** 2).sum() / number))
+    return low, high - low
+
+
+def _quantile_of_counts(counts: np.ndarray, q: float) -> float:
+    """Equal `numpy.quantile`'s default (linear, Hyndman and Fan's type 7) on the counted data."""
+    ends = np.cumsum(counts)
+    position = q * (int(ends[-1]) - 1)
+    lower = int(np.floor(position))
+    upper = min(lower + 1, int(ends[-1]) - 1)
+    a, b = (int(np.searchsorted(ends, i, side='right')) for i in (lower, upper))
+    part = position - lower
+    # NumPy interpolates from the nearer end; so do we, to agree to the last bit.
+    return b - (b - a) * (1 - part) if part >= 0.5 else a + (b - a) * part
