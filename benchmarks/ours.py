@@ -1,0 +1,82 @@
+"""One stage of brainchop-bids in a process of its own, as its workflow runs them.
+
+    python ours.py STAGE FOLDER STATS [SCAN|MODEL] [THREADS]
+
+Stages hand over through arrays in FOLDER; reading those is not part of a stage.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from stages import Stages
+
+NORMALIZATION = 'quantile:0.02:0.98:clip'
+
+
+def conform(folder: Path, stages: Stages, scan: str) -> None:
+    """Read and conform a scan."""
+    from brainchop_bids.image.conform import conform as conform_volume
+    from brainchop_bids.image.io import read_volume
+
+    with stages('conform'):
+        conformed = conform_volume(read_volume(scan))
+    np.save(folder / 'conformed.npy', conformed.data)
+
+
+def network(folder: Path, stages: Stages, model: str, threads: str) -> None:
+    """Label the conformed array, without components, twice."""
+    with stages('import'):
+        from brainchop_bids.image.normalise import Normalization
+        from brainchop_bids.inference.engine import KerasEngine
+        from brainchop_bids.models.spec import load_spec
+    data = np.load(folder / 'conformed.npy')
+    with stages('build'):
+        normalization = Normalization.parse(NORMALIZATION)
+        engine = KerasEngine(
+            load_spec(Path(model)), threads=int(threads), normalization=normalization
+        )
+    for name in ('first', 'second'):
+        with stages(name):
+            labels = engine.segment(data)
+    np.save(folder / 'labels.npy', labels)
+
+
+def components(folder: Path, stages: Stages) -> None:
+    """Keep the largest component."""
+    from brainchop_bids.image.components import keep_components
+
+    labels = np.load(folder / 'labels.npy')
+    with stages('components'):
+        kept, _ = keep_components(labels, 'largest')
+    np.save(folder / 'kept.npy', kept)
+
+
+def resample(folder: Path, stages: Stages, scan: str) -> None:
+    """Bring labels back to the grid of the scan."""
+    from brainchop_bids.image.conform import conform as conform_volume
+    from brainchop_bids.image.io import read_volume
+    from brainchop_bids.image.resample import labels_to_grid
+
+    volume = read_volume(scan)
+    source = conform_volume(volume).geometry
+    labels = np.load(folder / 'kept.npy')
+    with stages('resample'):
+        labels_to_grid(labels, source, volume.geometry)
+
+
+def mosaic(folder: Path, stages: Stages) -> None:
+    """Draw the mosaic."""
+    from brainchop_bids.reports.mosaic import render_mosaic
+
+    image, labels = np.load(folder / 'conformed.npy'), np.load(folder / 'kept.npy')
+    colors = np.random.default_rng(0).integers(0, 256, (int(labels.max()) + 1, 3), np.uint8)
+    with stages('mosaic'):
+        render_mosaic(image, labels, colors, folder / 'mosaic.webp')
+
+
+if __name__ == '__main__':
+    measured = Stages()
+    stage, place, stats = sys.argv[1:4]
+    globals()[stage](Path(place), measured, *sys.argv[4:])
+    measured.write(stats)
