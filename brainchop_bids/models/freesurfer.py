@@ -49,14 +49,14 @@ _REGIONS = (
     'posteriorcingulate precentral precuneus rostralanteriorcingulate rostralmiddlefrontal '
     'superiorfrontal superiorparietal superiortemporal supramarginal frontalpole temporalpole '
     'transversetemporal insula'
-).split()
+)
 
 
 def _codes() -> dict[str, int]:
     codes = dict(_ASEG)
     for name, (left, right) in _PAIRS.items():
         codes[f'Left-{name}'], codes[f'Right-{name}'] = left, right
-    for offset, name in enumerate(_REGIONS):
+    for offset, name in enumerate(_REGIONS.split()):
         codes[f'ctx-lh-{name}'], codes[f'ctx-rh-{name}'] = 1000 + offset, 2000 + offset
     return codes
 

@@ -1,0 +1,214 @@
+"""Run a model on a volume: Keras on TensorFlow."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from ..errors import BrainchopError, ModelError
+from ..image.normalise import Normalization, normalise
+from ..models.spec import ModelSpec
+from .memory import estimate_peak_gb
+from .runtime import engine_versions, load_tensorflow
+from .stream import StreamedChain, slabs
+
+
+class KerasEngine:
+    """A model, ready to label volumes.
+
+    A plain chain of convolutions (every MeshNet) is computed layer by layer over slabs, which
+    needs the memory of one layer and is faster than the whole graph at once, since the same
+    memory stays in use. Networks of other forms, and any network on a GPU, run as one compiled
+    graph at the volume's own static shape: with open shapes TensorFlow replaces dilated
+    convolutions by a slower detour. Either way the last 1x1x1 convolution and the choice among
+    classes follow slab by slab, so the volume of all classes never exists.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The model.
+    threads : int, optional
+        Threads of one operation; TensorFlow's choice by default.
+    normalization : Normalization, optional
+        Replaces the model's own.
+    stream : bool, optional
+        Whether to go by slabs; by default wherever it can be done, except on a GPU.
+
+    Raises
+    ------
+    ModelError
+        Where the model's files do not make a network that labels one volume.
+
+    Examples
+    --------
+    >>> engine = KerasEngine(load_spec('model5_gw_ae'))  # doctest: +SKIP
+    >>> labels = engine.segment(conformed.data)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        *,
+        threads: int | None = None,
+        normalization: Normalization | None = None,
+        stream: bool | None = None,
+    ) -> None:
+        if spec.in_channels != 1:
+            raise ModelError(
+                f'{spec.folder}: the network takes {spec.in_channels} channels; '
+                'expected 1, since one scan is segmented at a time'
+            )
+        self.spec = spec
+        self.normalization = normalization or spec.normalization
+        self._tf = load_tensorflow(threads)
+        # They import Keras, which must find its backend chosen.
+        from ..models.folding import fold_batchnorm
+        from ..models.formats.tfjs import load_tfjs
+        from .plan import split_head, streamable_steps
+
+        self._body, self._head = split_head(fold_batchnorm(load_tfjs(spec.folder)))
+        if self._head.classes != spec.classes:
+            raise ModelError(
+                f'{spec.folder}: the network gives {self._head.classes} classes for '
+                f'{spec.classes} labels; it must end with a convolution to classes'
+            )
+        wanted = self.device == 'cpu' if stream is None else stream
+        steps = streamable_steps(self._body) if wanted else None
+        self._stream = StreamedChain(self._tf, steps) if steps is not None else None
+        self._compiled: dict[Any, Callable[..., Any]] = {}
+
+    @property
+    def device(self) -> str:
+        """``'gpu'`` where TensorFlow sees one, else ``'cpu'``."""
+        return 'gpu' if self._tf.config.list_logical_devices('GPU') else 'cpu'
+
+    @property
+    def versions(self) -> str:
+        """What computes, e.g. ``keras 3.15.1 on tensorflow 2.21.0``."""
+        return engine_versions()
+
+    def segment(self, data: np.ndarray, *, probabilities: Any = None) -> np.ndarray:
+        """Label a volume.
+
+        Parameters
+        ----------
+        data : (X, Y, Z) array
+            A conformed volume before normalisation, LIA.
+        probabilities : (X, Y, Z, classes) float32 array, optional
+            Is filled as by `probabilities`, in the same pass.
+
+        Returns
+        -------
+        (X, Y, Z) uint8 or uint16
+            The most likely class of each voxel; of equal ones the first.
+
+        Raises
+        ------
+        BrainchopError
+            Where memory runs out.
+        """
+        labels = np.empty(data.shape, np.uint8 if self.spec.classes <= 256 else np.uint16)
+        outputs = {'labels': labels}
+        if probabilities is not None:
+            outputs['probabilities'] = probabilities
+        self._fill(data, outputs)
+        return labels
+
+    def probabilities(self, data: np.ndarray, out: Any) -> None:
+        """Write each class's probability, the softmax of the logits.
+
+        Parameters
+        ----------
+        data : (X, Y, Z) array
+            A conformed volume before normalisation, LIA.
+        out : (X, Y, Z, classes) float32 array
+            Is filled slab by slab; a `numpy.memmap` keeps it out of memory.
+
+        Raises
+        ------
+        BrainchopError
+            Where memory runs out.
+        """
+        self._fill(data, {'probabilities': out})
+
+    def logits(self, data: np.ndarray) -> np.ndarray:
+        """Return the network's output, ``(X, Y, Z, classes)`` float32: all of it, in memory."""
+        out = np.empty((*data.shape, self.spec.classes), np.float32)
+        self._fill(data, {'logits': out})
+        return out
+
+    def _fill(self, data: np.ndarray, outputs: dict[str, Any]) -> None:
+        if data.ndim != 3:
+            raise ModelError(f'{self.spec.name} was given a volume of shape {data.shape}')
+        for out in outputs.values():
+            if out.shape[:3] != data.shape:
+                raise ValueError(f'output of shape {out.shape} for a volume of {data.shape}')
+        tf = self._tf
+        kernel, bias = tf.constant(self._head.kernel), tf.constant(self._head.bias)
+        with self._memory_told(data.shape):
+            features = self._features(data)
+            # A head holds its features, logits and softmax at once.
+            width = features.shape[-1] + 2 * self._head.classes
+            for rows in slabs(data.shape, width):
+                block = tf.convert_to_tensor(features[rows])
+                for kind, out in outputs.items():
+                    out[rows] = self._last(kind)(block, kernel, bias)
+
+    def _features(self, data: np.ndarray) -> Any:
+        """Return what the network's body gives, ``(X, Y, Z, channels)`` float32."""
+        volume = normalise(data, self.normalization)[..., None]
+        if self._stream is not None:
+            return self._stream.features(volume)
+        features = self._graph(data.shape)(self._tf.constant(volume[None]))[0]
+        if tuple(features.shape[:3]) != data.shape:
+            raise ModelError(
+                f'{self.spec.folder}: the network makes a volume of {tuple(features.shape[:3])} '
+                f'out of {data.shape}; expected one of the same shape'
+            )
+        return features
+
+    def _graph(self, shape: tuple[int, ...]) -> Callable[..., Any]:
+        if shape not in self._compiled:
+            signature = self._tf.TensorSpec((1, *shape, 1), self._tf.float32)
+            function = self._tf.function(
+                lambda volume: self._body(volume, training=False),
+                input_signature=[signature],
+                autograph=False,
+            )
+            self._compiled[shape] = function
+        return self._compiled[shape]
+
+    def _last(self, kind: str) -> Callable[..., Any]:
+        """Return the compiled last layer: features to logits, labels or probabilities."""
+        if kind not in self._compiled:
+            tf = self._tf
+
+            def head(block: Any, kernel: Any, bias: Any) -> Any:
+                rows = tf.reshape(block, (-1, block.shape[-1]))
+                values = tf.nn.bias_add(tf.matmul(rows, kernel), bias)
+                if kind == 'labels':
+                    return tf.reshape(
+                        tf.argmax(values, -1, output_type=tf.int32), block.shape[:-1]
+                    )
+                if kind == 'probabilities':
+                    values = tf.nn.softmax(values)
+                return tf.reshape(values, (*block.shape[:-1], -1))
+
+            self._compiled[kind] = tf.function(head, autograph=False)
+        return self._compiled[kind]
+
+    @contextmanager
+    def _memory_told(self, shape: tuple[int, ...]) -> Iterator[None]:
+        errors = self._tf.errors
+        try:
+            yield
+        except (MemoryError, errors.ResourceExhaustedError, errors.AbortedError) as error:
+            raise BrainchopError(
+                f'{self.spec.name}: memory ran out on a volume of '
+                f'{" x ".join(map(str, shape))} voxels; it needs about '
+                f'{estimate_peak_gb(self.spec, shape):.1f} GB on a CPU: grant more, '
+                'run fewer scans at once, or use a smaller model'
+            ) from error
+        except errors.OpError as error:
+            raise BrainchopError(f'{self.spec.name}: TensorFlow failed: {error}') from error

@@ -1,0 +1,97 @@
+"""TensorFlow, loaded quietly and set up once."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ..errors import BrainchopError
+
+
+def load_tensorflow(threads: int | None = None) -> Any:
+    """Import TensorFlow, as Keras' backend, with so many threads.
+
+    Parameters
+    ----------
+    threads : int, optional
+        Threads of one operation; TensorFlow's choice by default. It counts from the first use
+        in a process on; TensorFlow cannot change it later.
+
+    Returns
+    -------
+    module
+        ``tensorflow``.
+
+    Raises
+    ------
+    BrainchopError
+        Where Keras already runs on another backend in this process, or TensorFlow cannot be
+        imported.
+    """
+    if 'keras' not in sys.modules:
+        os.environ['KERAS_BACKEND'] = 'tensorflow'
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+    try:
+        with _quiet():
+            import keras
+            import tensorflow as tf
+    except ImportError as error:
+        raise BrainchopError(
+            f'TensorFlow cannot be imported ({error}); install brainchop-bids again'
+        ) from error
+    if keras.backend.backend() != 'tensorflow':
+        raise BrainchopError(
+            f'Keras runs on {keras.backend.backend()} in this process; inference needs '
+            'KERAS_BACKEND=tensorflow, set before Keras is imported'
+        )
+    try:
+        if threads:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            # One operation follows another here: a second one in parallel only costs memory.
+            tf.config.threading.set_inter_op_parallelism_threads(1)
+        for gpu in tf.config.list_physical_devices('GPU'):
+            # Otherwise it takes all of the card's memory, whatever the others do there.
+            tf.config.experimental.set_memory_growth(gpu, True)
+    except RuntimeError:
+        # The process has computed before: threads and memory stay as they are.
+        pass
+    # Otherwise recent cards round every factor to 10 bits, and labels differ from a CPU's.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    return tf
+
+
+def engine_versions() -> str:
+    """Return what computes, e.g. ``keras 3.15.1 on tensorflow 2.21.0``."""
+    import keras
+    import tensorflow as tf
+
+    return f'keras {keras.version()} on tensorflow {tf.__version__}'
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back what C++ code writes while it loads; show it only where loading failed.
+
+    TensorFlow reports its build options and a missing GPU before it reads its own log level.
+    """
+    try:
+        sys.stderr.flush()
+        saved = os.dup(2)
+    except (OSError, AttributeError):
+        # No standard error at all (a daemon): nothing to hold back.
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(saved, 2)
+            held.seek(0)
+            os.write(2, held.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

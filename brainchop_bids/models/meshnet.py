@@ -1,0 +1,120 @@
+"""MeshNet: dilated 3x3x3 convolutions of one narrow width, and a 1x1x1 convolution to classes.
+
+Fedorov et al., End-to-end learning of brain tissue segmentation from imperfect labeling,
+IJCNN 2017, https://doi.org/10.1109/IJCNN.2017.7966333. Written in `keras.layers` alone, so that it
+trains on each of Keras' backends.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+
+from ..errors import ModelError
+
+NORM_EPSILON = 1e-5
+
+
+@keras.saving.register_keras_serializable('brainchop')
+def gelu_tanh(x: Any) -> Any:
+    """Return GELU in its tanh form, x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2."""
+    return keras.ops.gelu(x, approximate=True)
+
+
+# Names of `keras.activations`; Keras' own `gelu` is the exact form.
+ACTIVATIONS: dict[str, str | Callable[[Any], Any]] = {
+    'linear': 'linear',
+    'relu': 'relu',
+    'relu6': 'relu6',
+    'elu': 'elu',
+    'selu': 'selu',
+    'silu': 'silu',
+    'swish': 'silu',
+    'sigmoid': 'sigmoid',
+    'softplus': 'softplus',
+    'softmax': 'softmax',
+    'tanh': 'tanh',
+    'gelu': 'gelu',
+    'gelu_tanh': gelu_tanh,
+    'gelu_new': gelu_tanh,
+}
+
+
+def build_meshnet(
+    *,
+    channels: int,
+    dilations: Sequence[int],
+    classes: int,
+    activation: str = 'relu',
+    norm: str | None = None,
+    dropout: float = 0.0,
+    in_channels: int = 1,
+    input_shape: Sequence[int | None] = (None, None, None),
+) -> Any:
+    """Build a MeshNet.
+
+    Parameters
+    ----------
+    channels : int
+        Width of each hidden layer.
+    dilations : sequence of int
+        Dilation of each hidden layer, e.g. ``(1, 2, 4, 8, 16, 8, 4, 2, 1)``.
+    classes : int
+        Number of classes, background included.
+    activation : str
+        A key of `ACTIVATIONS`.
+    norm : {None, 'batch', 'group'}
+        Between convolution and activation: none, batch normalisation (which `fold_batchnorm`
+        takes out again), or each channel over the volume, without scale or shift.
+    dropout : float
+        Share of channels that training drops after each activation.
+    in_channels : int
+        Channels of the input.
+    input_shape : sequence of int or None
+        Spatial shape; None leaves an axis open.
+
+    Returns
+    -------
+    keras.Model
+        ``(batch, X, Y, Z, in_channels)`` to logits ``(batch, X, Y, Z, classes)``.
+
+    Raises
+    ------
+    ModelError
+        For an unknown activation or norm.
+    """
+    if activation not in ACTIVATIONS or norm not in (None, 'batch', 'group'):
+        raise ModelError(
+            f'MeshNet with activation {activation!r} and norm {norm!r}; expected one of '
+            f"{', '.join(sorted(ACTIVATIONS))} and None, 'batch' or 'group'"
+        )
+    inputs = tensor = keras.Input((*input_shape, in_channels), name='input')
+    for i, dilation in enumerate(dilations):
+        tensor = keras.layers.Conv3D(
+            channels,
+            3,
+            padding='same',
+            dilation_rate=dilation,
+            # A normalisation subtracts whatever a bias adds.
+            use_bias=norm is None,
+            kernel_initializer='he_normal',
+            name=f'conv3d_{i}',
+        )(tensor)
+        if norm == 'batch':
+            tensor = keras.layers.BatchNormalization(epsilon=NORM_EPSILON, name=f'norm_{i}')(
+                tensor
+            )
+        elif norm == 'group':
+            tensor = channel_norm(f'norm_{i}')(tensor)
+        tensor = keras.layers.Activation(ACTIVATIONS[activation], name=f'activation_{i}')(tensor)
+        if dropout:
+            tensor = keras.layers.SpatialDropout3D(dropout, name=f'dropout_{i}')(tensor)
+    outputs = keras.layers.Conv3D(classes, 1, padding='same', name='output')(tensor)
+    return keras.Model(inputs, outputs, name='meshnet')
+
+
+def channel_norm(name: str) -> Any:
+    """Return a layer that gives each channel mean 0 and variance 1 over the volume."""
+    return keras.layers.GroupNormalization(
+        groups=-1, epsilon=NORM_EPSILON, center=False, scale=False, name=name
+    )
