@@ -170,7 +170,7 @@ def _window(data: np.ndarray) -> tuple[np.float32, np.float32]:
 def _reslice(
     values: np.ndarray, source: Geometry, target: Geometry, interpolation: str, threads: int
 ) -> np.ndarray:
-    matrix = (np.linalg.inv(source.vox2ras) @ target.vox2ras).astype(np.float32)
+    matrix = _voxel_to_voxel(source.vox2ras, target.vox2ras)
     if interpolation == 'trilinear':
         return trilinear(values, matrix, target.shape, _round, np.uint8, threads)
     result = np.empty(target.shape, dtype=np.uint8, order='F')
@@ -188,6 +188,34 @@ def _reslice(
 
     run(work, target.shape[2], threads)
     return result
+
+
+def _voxel_to_voxel(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Return ``inv(source) . target``, float32 rounded at every step.
+
+    The inverse is the closed form by cofactors (as in NIfTI-1's reference code), the product a
+    plain sum left to right: on scans whose voxel size is 4/3 mm a tenth of all voxels are ties,
+    and the last bit of this matrix decides them (2.3 % of voxels differ with LAPACK's inverse,
+    0.006 % with this one).
+    """
+    (a, b, c, u), (d, e, f, v), (g, h, i, w) = source.astype(np.float32)[:3]
+    det = a * e * i - a * h * f - d * b * i + d * h * c + g * b * f - g * e * c
+    one = np.float32(1) / det
+    inverse = np.eye(4, dtype=np.float32)
+    inverse[0, :3] = one * (e * i - h * f), one * (-b * i + h * c), one * (b * f - e * c)
+    inverse[1, :3] = one * (-d * i + g * f), one * (a * i - g * c), one * (-a * f + d * c)
+    inverse[2, :3] = one * (d * h - g * e), one * (-a * h + g * b), one * (a * e - d * b)
+    inverse[0, 3] = one * (
+        -b * f * w + b * v * i + e * c * w - e * u * i - h * c * v + h * u * f
+    )
+    inverse[1, 3] = one * (a * f * w - a * v * i - d * c * w + d * u * i + g * c * v - g * u * f)
+    inverse[2, 3] = one * (
+        -a * e * w + a * h * v + d * b * w - d * h * u - g * b * v + g * e * u
+    )
+    matrix = np.zeros((4, 4), dtype=np.float32)
+    for k in range(4):
+        matrix += inverse[:, k : k + 1] * target.astype(np.float32)[k : k + 1]
+    return matrix
 
 
 def _round(values: np.ndarray) -> np.ndarray:
