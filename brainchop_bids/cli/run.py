@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import BrainchopError, SettingsError
 from .parser import build_parser
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..bids.query import Scan, Selection
     from ..models.spec import ModelSpec
     from ..settings import Settings
+    from .progress import Watcher
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -219,7 +220,7 @@ def _announce(settings: 'Settings', spec: 'ModelSpec', selection: 'Selection', p
     sys.stdout.flush()
 
 
-def _write_root(settings: 'Settings', spec: 'ModelSpec', description: dict) -> None:  # type: ignore[type-arg]
+def _write_root(settings: 'Settings', spec: 'ModelSpec', description: dict[str, Any]) -> None:
     """Write what belongs to the dataset and to the run."""
     from ..bids.dataset import describe, write_root
     from ..bids.publish import write_text
@@ -301,21 +302,20 @@ def _process(settings: 'Settings', spec: 'ModelSpec', plan: Plan) -> dict[str, s
     return failures
 
 
-def _run_workflow(settings: 'Settings', workflow: object, watcher: object) -> str:
+def _run_workflow(settings: 'Settings', workflow: Any, watcher: 'Watcher') -> str:
     """Run the workflow; return what stopped it, apart from failures of scans."""
-    from .progress import Watcher, one_line
+    from .progress import one_line
 
-    assert isinstance(watcher, Watcher)  # noqa: S101
     try:
         if settings.use_plugin is not None:
             plugin = _read_plugin(settings.use_plugin)
             watcher.sees_tracebacks = False
             plugin_args = {**plugin.get('plugin_args', {}), 'status_callback': watcher.status}
-            workflow.run(plugin=plugin['plugin'], plugin_args=plugin_args)  # type: ignore[attr-defined]
+            workflow.run(plugin=plugin['plugin'], plugin_args=plugin_args)
         else:
             from brainchop_bids.workflows.plugins import ResilientMultiProcPlugin
 
-            workflow.run(  # type: ignore[attr-defined]
+            workflow.run(
                 ResilientMultiProcPlugin(
                     n_procs=settings.nprocs,
                     memory_gb=settings.mem_gb,
@@ -330,7 +330,7 @@ def _run_workflow(settings: 'Settings', workflow: object, watcher: object) -> st
     return ''
 
 
-def _read_plugin(path: Path) -> dict:  # type: ignore[type-arg]
+def _read_plugin(path: Path) -> dict[str, Any]:
     """Read a plugin file as fMRIPrep's: YAML with ``plugin`` and ``plugin_args``."""
     import yaml
 

@@ -184,7 +184,7 @@ class ResampleProbabilities(StepInterface):
         from ..image.io import read_geometry, save_nifti
         from ..image.resample import image_to_grid
 
-        volumes = nib.load(self.inputs.in_file).dataobj
+        volumes: Any = nib.Nifti1Image.from_filename(self.inputs.in_file).dataobj
         source, _ = read_geometry(self.inputs.in_file)
         target, _ = read_geometry(self.inputs.reference)
         out_files = []
