@@ -11,7 +11,7 @@ from ..image.normalise import Normalization, normalise
 from ..models.spec import ModelSpec
 from .memory import estimate_peak_gb
 from .runtime import engine_versions, load_tensorflow
-from .stream import StreamedChain, slabs
+from .stream import StreamedChain, share, slabs
 
 
 class KerasEngine:
@@ -151,15 +151,16 @@ class KerasEngine:
             # A head holds its features, logits and softmax at once.
             width = features.shape[-1] + 2 * self._head.classes
             for rows in slabs(data.shape, width):
-                block = tf.convert_to_tensor(features[rows])
+                block = features[rows]
+                block = share(tf, block) if isinstance(block, np.ndarray) else block
                 for kind, out in outputs.items():
-                    out[rows] = self._last(kind)(block, kernel, bias)
+                    out[rows] = self._last(kind, block.shape)(block, kernel, bias)
 
     def _features(self, data: np.ndarray) -> Any:
         """Return what the network's body gives, ``(X, Y, Z, channels)`` float32."""
-        volume = normalise(data, self.normalization)[..., None]
         if self._stream is not None:
-            return self._stream.features(volume)
+            return self._stream.features(normalise(data, self.normalization)[..., None])
+        volume = normalise(data, self.normalization)[..., None]
         features = self._graph(data.shape)(self._tf.constant(volume[None]))[0]
         if tuple(features.shape[:3]) != data.shape:
             raise ModelError(
@@ -179,9 +180,10 @@ class KerasEngine:
             self._compiled[shape] = function
         return self._compiled[shape]
 
-    def _last(self, kind: str) -> Callable[..., Any]:
+    def _last(self, kind: str, shape: Any) -> Callable[..., Any]:
         """Return the compiled last layer: features to logits, labels or probabilities."""
-        if kind not in self._compiled:
+        key = (kind, *shape)
+        if key not in self._compiled:
             tf = self._tf
 
             def head(block: Any, kernel: Any, bias: Any) -> Any:
@@ -195,8 +197,8 @@ class KerasEngine:
                     values = tf.nn.softmax(values)
                 return tf.reshape(values, (*block.shape[:-1], -1))
 
-            self._compiled[kind] = tf.function(head, autograph=False)
-        return self._compiled[kind]
+            self._compiled[key] = tf.function(head, autograph=False)
+        return self._compiled[key]
 
     @contextmanager
     def _memory_told(self, shape: tuple[int, ...]) -> Iterator[None]:

@@ -46,6 +46,8 @@ def load_tensorflow(threads: int | None = None) -> Any:
             f'Keras runs on {keras.backend.backend()} in this process; inference needs '
             'KERAS_BACKEND=tensorflow, set before Keras is imported'
         )
+    # Advice to programmers is of no use to those who run a model.
+    tf.get_logger().setLevel('ERROR')
     try:
         if threads:
             tf.config.threading.set_intra_op_parallelism_threads(threads)
