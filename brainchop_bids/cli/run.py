@@ -155,10 +155,7 @@ def _check_options(settings: 'Settings') -> None:
     from ..image.normalise import Normalization
 
     if settings.normalization is not None:
-        try:
-            Normalization.parse(settings.normalization)
-        except ValueError as error:
-            raise SettingsError(f'--normalization {settings.normalization!r}: {error}') from None
+        Normalization.parse(settings.normalization)
     _ = settings.filters
     if settings.use_plugin is not None:
         _read_plugin(settings.use_plugin)

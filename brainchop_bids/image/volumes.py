@@ -30,3 +30,32 @@ def label_volumes(labels: np.ndarray, voxel_volume: float) -> dict[int, tuple[in
         int(label): (int(counts[label]), float(counts[label] * voxel_volume))
         for label in np.flatnonzero(counts)
     }
+
+
+def volumes_table(volumes: dict[int, tuple[int, float]], names: dict[int, str]) -> str:
+    """Write volumes as a table.
+
+    Parameters
+    ----------
+    volumes : dict of int to (int, float)
+        As `label_volumes` gives them.
+    names : dict of int to str
+        Every label that gets a row, also those that were not found.
+
+    Returns
+    -------
+    str
+        TSV with the columns index, name, voxels and volume (mm^3).
+
+    Examples
+    --------
+    >>> print(volumes_table({1: (8, 12.0)}, {0: 'background', 1: 'White Matter'}), end='')
+    index	name	voxels	volume
+    0	background	0	0.000
+    1	White Matter	8	12.000
+    """
+    lines = ['index\tname\tvoxels\tvolume']
+    for index, name in sorted(names.items()):
+        voxels, volume = volumes.get(index, (0, 0.0))
+        lines.append(f'{index}\t{name}\t{voxels}\t{volume:.3f}')
+    return '\n'.join(lines) + '\n'

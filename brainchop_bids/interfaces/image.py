@@ -223,16 +223,12 @@ class LabelVolumes(StepInterface):
 
     def _work(self, cwd: Path) -> dict[str, Any]:
         from ..image.io import load_labels
-        from ..image.volumes import label_volumes
+        from ..image.volumes import label_volumes, volumes_table
 
         labels, geometry = load_labels(self.inputs.in_file)
         volumes = label_volumes(labels, geometry.voxel_volume)
-        lines = ['index\tname\tvoxels\tvolume']
-        for index, name in sorted(self.inputs.labels.items()):
-            voxels, volume = volumes.get(index, (0, 0.0))
-            lines.append(f'{index}\t{name}\t{voxels}\t{volume:.3f}')
         out_file = cwd / 'volumes.tsv'
-        out_file.write_text('\n'.join(lines) + '\n')
+        out_file.write_text(volumes_table(volumes, self.inputs.labels))
         results: dict[str, Any] = {'out_file': str(out_file)}
         if isdefined(self.inputs.mask):
             mask, geometry = load_labels(self.inputs.mask)
