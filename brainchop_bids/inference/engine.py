@@ -24,6 +24,10 @@ class KerasEngine:
     convolutions by a slower detour. Either way the last 1x1x1 convolution and the choice among
     classes follow slab by slab, so the volume of all classes never exists.
 
+    A chain runs on the transposed volume, with transposed kernels: NIfTI's arrays have x as the
+    fastest axis in memory, so that nothing needs to be turned around on the way in or out, and
+    a slab of probabilities is one piece of its file for each class.
+
     Parameters
     ----------
     spec : ModelSpec
@@ -75,7 +79,9 @@ class KerasEngine:
             )
         wanted = self.device == 'cpu' if stream is None else stream
         steps = streamable_steps(self._body) if wanted else None
-        self._stream = StreamedChain(self._tf, steps) if steps is not None else None
+        self._stream = None
+        if steps is not None:
+            self._stream = StreamedChain(self._tf, tuple(step.transposed() for step in steps))
         self._compiled: dict[Any, Callable[..., Any]] = {}
 
     @property
@@ -101,14 +107,15 @@ class KerasEngine:
         Returns
         -------
         (X, Y, Z) uint8 or uint16
-            The most likely class of each voxel; of equal ones the first.
+            The most likely class of each voxel; of equal ones the first. In Fortran order.
 
         Raises
         ------
         BrainchopError
             Where memory runs out.
         """
-        labels = np.empty(data.shape, np.uint8 if self.spec.classes <= 256 else np.uint16)
+        dtype = np.uint8 if self.spec.classes <= 256 else np.uint16
+        labels = np.empty(data.shape, dtype, order='F')
         outputs = {'labels': labels}
         if probabilities is not None:
             outputs['probabilities'] = probabilities
@@ -146,19 +153,23 @@ class KerasEngine:
                 raise ValueError(f'output of shape {out.shape} for a volume of {data.shape}')
         tf = self._tf
         kernel, bias = tf.constant(self._head.kernel), tf.constant(self._head.bias)
+        axes = (0, 1, 2, 3) if self._stream is None else (2, 1, 0, 3)
         with self._memory_told(data.shape):
             features = self._features(data)
             # A head holds its features, logits and softmax at once.
             width = features.shape[-1] + 2 * self._head.classes
-            for rows in slabs(data.shape, width):
+            for rows in slabs(features.shape[:3], width):
                 block = features[rows]
                 block = share(tf, block) if isinstance(block, np.ndarray) else block
                 for kind, out in outputs.items():
-                    out[rows] = self._last(kind, block.shape)(block, kernel, bias)
+                    values = self._last(kind, block.shape)(block, kernel, bias).numpy()
+                    out.transpose(axes[: out.ndim])[rows] = values
 
     def _features(self, data: np.ndarray) -> Any:
-        """Return what the network's body gives, ``(X, Y, Z, channels)`` float32."""
+        """Return what the network's body gives, channels last; transposed for a stream."""
         if self._stream is not None:
+            # Transposed as bytes, where the volume is not in Fortran order.
+            data = np.ascontiguousarray(data.T)
             return self._stream.features(normalise(data, self.normalization)[..., None])
         volume = normalise(data, self.normalization)[..., None]
         features = self._graph(data.shape)(self._tf.constant(volume[None]))[0]

@@ -1,6 +1,6 @@
 """A Keras network taken apart into the steps by which a volume passes through it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -66,6 +66,12 @@ class Step:
         """
         spans = [(n - 1) * d for n, d in zip(self.kernel.shape[:3], self.dilation, strict=True)]
         return tuple((span // 2, span - span // 2) for span in spans)
+
+    def transposed(self) -> 'Step':
+        """Return the step for a volume whose axes are in the opposite order."""
+        kernel = np.ascontiguousarray(self.kernel.transpose(2, 1, 0, 3, 4))
+        x, y, z = self.dilation
+        return replace(self, kernel=kernel, dilation=(z, y, x))
 
 
 def split_head(model: Any) -> tuple[Any, Head]:

@@ -69,7 +69,8 @@ class StreamedChain:
         """
         if not self.steps:
             return volume
-        margin = max(max(step.margins[0]) for step in self.steps)
+        # One more than needed where no step looks aside: a band has two different places.
+        margin = max(1, *(max(step.margins[0]) for step in self.steps))
         band = _Band(volume.shape, margin)
         band.volume[:] = volume
         # The caller may hold no other reference: its memory is wanted for the first layer.
@@ -181,7 +182,7 @@ class _Band:
         size = int(np.prod(planes, dtype=np.int64))
         raw = np.zeros(size + _ALIGNMENT // 4, np.float32)
         offset = -raw.ctypes.data % _ALIGNMENT // 4
-        self.planes = raw[offset : offset + size].reshape(planes)
+        self.planes: np.ndarray = raw[offset : offset + size].reshape(planes)
 
     @property
     def volume(self) -> np.ndarray:

@@ -1,0 +1,304 @@
+"""One scan from file to labels: conform, network, components, the scan's own grid."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..errors import SettingsError
+from ..image.components import brain_mask, keep_components
+from ..image.conform import Conformed, ConformOptions, conform
+from ..image.geometry import Geometry
+from ..image.io import Volume, read_volume, require_contrast, save_nifti
+from ..image.normalise import Normalization
+from ..image.resample import image_to_grid, labels_to_grid
+from ..image.volumes import label_volumes
+from ..models.spec import ModelSpec
+from .outputs import Staged, create_array, writing
+
+SPACES = ('native', 'conform')
+
+
+@dataclass(frozen=True)
+class ScanSettings:
+    """How one scan is segmented and what is written.
+
+    Parameters
+    ----------
+    t1w, out : Path
+        The scan, and the label image to write (``.nii`` or ``.nii.gz``).
+    space : {'native', 'conform'}
+        Grid of everything that is written.
+    components : {'largest', 'per-label', 'none'}
+        Which connected components stay.
+    resample : {'linear', 'nearest'}
+        How labels return to the scan's grid.
+    mask, probseg, volumes, stats : Path, optional
+        Brain mask, class probabilities (4-D float32 ``.nii``), table of volumes and record of
+        the run (JSON) to write.
+    normalization : Normalization, optional
+        Replaces the model's own.
+    frame : int, optional
+        Frame of a file with several.
+    conform : ConformOptions
+        How the scan is conformed.
+    threads : int
+        Threads.
+
+    Raises
+    ------
+    SettingsError
+        For options that no run could follow.
+    """
+
+    t1w: Path
+    out: Path
+    space: str = 'native'
+    components: str = 'largest'
+    resample: str = 'linear'
+    mask: Path | None = None
+    probseg: Path | None = None
+    volumes: Path | None = None
+    stats: Path | None = None
+    normalization: Normalization | None = None
+    frame: int | None = None
+    conform: ConformOptions = field(default_factory=ConformOptions)
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse outputs that would destroy one another or have no place to go."""
+        given = (self.out, self.mask, self.probseg, self.volumes, self.stats)
+        outputs = [path for path in given if path is not None]
+        for path in (self.out, self.mask):
+            if path is not None and not path.name.endswith(('.nii', '.nii.gz')):
+                raise SettingsError(f'{path}: is no NIfTI name; end it with .nii or .nii.gz')
+        if self.probseg is not None and self.probseg.suffix != '.nii':
+            raise SettingsError(
+                f'{self.probseg}: probabilities are written uncompressed; end the name with .nii'
+            )
+        for path in outputs:
+            if not path.parent.is_dir():
+                raise SettingsError(f'{path}: its folder does not exist; make it first')
+            if path.is_dir():
+                raise SettingsError(f'{path}: is a folder; give the name of a file')
+        names = [path.resolve() for path in (self.t1w, *outputs)]
+        if len(set(names)) < len(names):
+            raise SettingsError(
+                f'{self.t1w}: the scan and the outputs need different names; '
+                f'given are {", ".join(map(str, outputs))}'
+            )
+
+
+class Stopwatch:
+    """Wall time of named stages.
+
+    Parameters
+    ----------
+    tell : callable, optional
+        Is given a line when a stage begins and one when it ends.
+    """
+
+    def __init__(self, tell: Callable[[str], None] | None = None) -> None:
+        self.seconds: dict[str, float] = {}
+        self._tell = tell or (lambda line: None)
+        self._start = time.perf_counter()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Measure what happens inside."""
+        start = time.perf_counter()
+        self._tell(f'{name} ...')
+        yield
+        self.seconds[name] = round(time.perf_counter() - start, 3)
+        self._tell(f'{name} {self.seconds[name]:.1f} s')
+
+    def total(self) -> dict[str, float]:
+        """Return all stages and, as ``total``, the time since the beginning."""
+        return {**self.seconds, 'total': round(time.perf_counter() - self._start, 3)}
+
+
+def segment_scan(
+    settings: ScanSettings, spec: ModelSpec, clock: Stopwatch | None = None
+) -> dict[str, Any]:
+    """Segment one scan and write what the settings ask for.
+
+    Parameters
+    ----------
+    settings : ScanSettings
+        What to do.
+    spec : ModelSpec
+        With which model.
+    clock : Stopwatch, optional
+        Measures the stages.
+
+    Returns
+    -------
+    dict
+        What happened, ready for JSON: ``engine``, ``normalization``, ``model``, ``seconds``,
+        ``peak_mb``, ``components`` (rule, and how many components and voxels were removed),
+        ``warnings``.
+
+    Raises
+    ------
+    BrainchopError
+        One of its children, for a scan, model or output at fault; nothing is written then.
+    """
+    clock = clock or Stopwatch()
+    with clock.stage('read'):
+        volume = read_volume(settings.t1w, frame=settings.frame)
+        require_contrast(volume)
+    with clock.stage('conform'):
+        conformed = conform(volume, settings.conform, threads=settings.threads)
+    with clock.stage('load'):
+        from .engine import KerasEngine
+
+        engine = KerasEngine(spec, threads=settings.threads, normalization=settings.normalization)
+    with Staged() as staged:
+        with clock.stage('segment'):
+            labels = _network(settings, engine, conformed, volume, staged)
+        with clock.stage('components'):
+            labels, removed = keep_components(labels, settings.components)
+            mask = _mask(settings, spec, labels, conformed)
+        with clock.stage('write'):
+            _write(settings, spec, labels, mask, conformed, volume, staged)
+        warnings = [*spec.warnings, *dict.fromkeys((*volume.warnings, *conformed.warnings))]
+        if not labels.any():
+            warnings.append('no voxel was labelled; is it a T1w of a whole head?')
+        stats = {
+            'version': __version__,
+            'engine': engine.versions,
+            'device': engine.device,
+            'normalization': str(engine.normalization),
+            'model': {'name': spec.name, 'sha256': spec.sha256},
+            'components': {
+                'rule': settings.components,
+                'removed_components': removed.components,
+                'removed_voxels': removed.voxels,
+            },
+            'warnings': warnings,
+            'seconds': clock.total(),
+            'peak_mb': round(peak_mb(), 1),
+        }
+        if settings.stats is not None:
+            with writing(settings.stats):
+                staged.path(settings.stats).write_text(json.dumps(stats, indent=2) + '\n')
+    return stats
+
+
+def _network(
+    settings: ScanSettings, engine: Any, conformed: Conformed, volume: Volume, staged: Staged
+) -> np.ndarray:
+    labels: np.ndarray
+    if settings.probseg is None:
+        labels = engine.segment(conformed.data)
+        return labels
+    path = settings.probseg
+    classes = len(engine.spec.labels)
+    with writing(path):
+        native = settings.space == 'native'
+        final = _create_probseg(staged.path(path), settings, conformed, volume, classes)
+        found = final
+        if native:
+            found = create_array(staged.scratch(path), (*conformed.data.shape, classes))
+        labels = engine.segment(conformed.data, probabilities=found)
+        if native:
+            for index in range(classes):
+                # Outside the conformed field of view all is background.
+                outside = np.float32(index == 0)
+                share = np.asarray(found[..., index]) - outside
+                resampled = image_to_grid(share, conformed.geometry, volume.geometry)
+                final[..., index] = resampled + outside
+    return labels
+
+
+def _create_probseg(
+    path: Path, settings: ScanSettings, conformed: Conformed, volume: Volume, classes: int
+) -> np.ndarray:
+    """Make a 4-D image of zeros on the disk and return its volumes."""
+    import nibabel as nib
+
+    shape = volume.data.shape if settings.space == 'native' else conformed.data.shape
+    empty = np.zeros(shape, np.float32, order='F')
+    save_nifti(path, empty, **_placed(settings, conformed))
+    header = nib.Nifti1Image.from_filename(path).header.copy()
+    header.set_data_shape((*shape, classes))
+    offset = int(header['sizeof_hdr']) + 4
+    header['vox_offset'] = offset
+    volumes = create_array(path, (*shape, classes), offset)
+    with path.open('r+b') as file:
+        file.write(header.binaryblock)
+    return volumes
+
+
+def _placed(settings: ScanSettings, conformed: Conformed) -> dict[str, Any]:
+    """Return what `save_nifti` needs to know about the grid."""
+    if settings.space == 'native':
+        return {'like': settings.t1w}
+    return {'affine': conformed.affine}
+
+
+def _mask(
+    settings: ScanSettings, spec: ModelSpec, labels: np.ndarray, conformed: Conformed
+) -> np.ndarray | None:
+    if settings.mask is None:
+        return None
+    return brain_mask(
+        labels,
+        conformed.geometry.zooms,
+        closing_mm=spec.mask_closing_mm,
+        exclude=spec.mask_exclude,
+    )
+
+
+def _write(
+    settings: ScanSettings,
+    spec: ModelSpec,
+    labels: np.ndarray,
+    mask: np.ndarray | None,
+    conformed: Conformed,
+    volume: Volume,
+    staged: Staged,
+) -> None:
+    geometry, placed = conformed.geometry, _placed(settings, conformed)
+    if settings.space == 'native':
+        source, geometry = geometry, volume.geometry
+        labels = labels_to_grid(labels, source, geometry, method=settings.resample)
+        if mask is not None:
+            mask = labels_to_grid(mask, source, geometry, method=settings.resample)
+    for path, image in ((settings.out, labels), (settings.mask, mask)):
+        if path is not None and image is not None:
+            with writing(path):
+                save_nifti(staged.path(path), image, labels=True, **placed)
+    if settings.volumes is not None:
+        with writing(settings.volumes):
+            staged.path(settings.volumes).write_text(_table(spec, labels, geometry), 'utf-8')
+
+
+def _table(spec: ModelSpec, labels: np.ndarray, geometry: Geometry) -> str:
+    volumes = label_volumes(labels, geometry.voxel_volume)
+    lines = ['index\tname\tvoxels\tvolume']
+    for label in spec.labels:
+        voxels, volume = volumes.get(label.index, (0, 0.0))
+        lines.append(f'{label.index}\t{label.name}\t{voxels}\t{volume:.3f}')
+    return '\n'.join(lines) + '\n'
+
+
+def peak_mb() -> float:
+    """Return the peak resident memory of this process in MB (10^6 bytes)."""
+    try:
+        # Unlike getrusage, not what the parent had when it forked this process.
+        with open('/proc/self/status', encoding='ascii') as status:
+            line = next(line for line in status if line.startswith('VmHWM'))
+        return int(line.split()[1]) * 1024 / 1e6
+    except (OSError, StopIteration):
+        import resource
+
+        unit = 1 if sys.platform == 'darwin' else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
