@@ -71,7 +71,7 @@ class Settings:
     nprocs: int = 1
     omp_nthreads: int = 1
     mem: str | None = None
-    mem_gb: float = 8.0
+    mem_gb: float = field(default=8.0, compare=False)
     use_plugin: Path | None = None
     work_dir: Path = Path('work')
     clean_workdir: bool = False

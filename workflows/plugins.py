@@ -42,9 +42,11 @@ class ResilientMultiProcPlugin(MultiProcPlugin):
         failure_callback: Callable[[Any, list[str]], None],
     ) -> None:
         # A worker forked from a parent with threads can deadlock; the fork server has none.
+        self.pool: ProcessPoolExecutor
         self._context = multiprocessing.get_context('forkserver')
         self._context.set_forkserver_preload(['brainchop_bids.interfaces'])
         self._tries: dict[int, int] = {}
+        self._groups: dict[str, int] = {}
         self._nodes: dict[int, tuple[Any, bool]] = {}
         self._failure_callback = failure_callback
         super().__init__(
@@ -65,6 +67,17 @@ class ResilientMultiProcPlugin(MultiProcPlugin):
             super().run(graph, config, updatehash=updatehash)
         finally:
             self.pool.shutdown(wait=False, cancel_futures=True)
+
+    def _sort_jobs(self, jobids: Any, scheduler: str = 'tsort') -> Any:
+        """Finish scans that have begun before beginning others.
+
+        Results then come one by one from the start, and a run that is stopped has lost little.
+        """
+        return sorted(jobids, key=lambda jobid: (self._order(jobid), jobid))
+
+    def _order(self, jobid: int) -> int:
+        group = '.'.join(self.procs[jobid].fullname.split('.')[:2])
+        return self._groups.setdefault(group, len(self._groups))
 
     def _submit_job(self, node: Any, updatehash: bool = False) -> int:
         self._taskid += 1

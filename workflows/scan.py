@@ -1,6 +1,7 @@
 """The graph of one T1w scan."""
 
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from nipype.interfaces import utility as niu
@@ -202,16 +203,17 @@ def _describe_method(spec: ModelSpec, components: str, resample: str) -> str:
         'label with the largest value',
         'nearest': 'by nearest-neighbour interpolation',
     }[resample]
-    return f"""
-Each T1-weighted scan was segmented with *brainchop-bids* {__version__}, a BIDS App
-[@bidsapps] based on *Nipype* [@nipype]. The scan was conformed to 1 mm isotropic voxels with
-intensities scaled to 0-255, reproducing *FreeSurfer*'s `mri_convert -c` [@freesurfer].
-Labels were assigned by the model *{spec.name}* (SHA-256 {spec.sha256[:12]}), which has
-{len(spec.labels)} classes and is a MeshNet, a convolutional network of dilated
-three-dimensional kernels [@meshnet], as used in *brainchop* [@brainchop]. {clean}The labels
-were brought back to the grid of the scan {back}. Connected components were found with
-*connected-components-3d*, and files were read and written with *NiBabel* [@nibabel].
-"""
+    text = f"""
+        Each T1-weighted scan was segmented with *brainchop-bids* {__version__}, a BIDS App
+        [@bidsapps] based on *Nipype* [@nipype]. The scan was conformed to 1 mm isotropic voxels
+        with intensities scaled to 0-255, reproducing *FreeSurfer*'s `mri_convert -c`
+        [@freesurfer]. Labels were assigned by the model *{spec.name}* (SHA-256
+        {spec.sha256[:12]}), a convolutional network with {len(spec.labels)} classes that labels
+        the whole volume at once, in the manner of MeshNet [@meshnet] and *brainchop*
+        [@brainchop]. {clean}The labels were brought back to the grid of the scan {back}.
+        Connected components were found with *connected-components-3d*, and files were read and
+        written with *NiBabel* [@nibabel]."""
+    return fill(' '.join(text.split()), 99, break_long_words=False, break_on_hyphens=False) + '\n'
 
 
 REFERENCES = """

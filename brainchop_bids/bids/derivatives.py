@@ -10,9 +10,8 @@ from .. import __version__
 from .names import ScanName
 from .publish import Writer, copy_writer, publish, sha256, text_writer
 
+# `index` and `name` are BIDS' own and may not be described again.
 COLUMNS = {
-    'index': {'Description': 'Value of the label in the image'},
-    'name': {'Description': 'Name of the structure'},
     'voxels': {'Description': 'Number of voxels with this label in the image'},
     'volume': {'Description': 'Volume of the structure', 'Units': 'mm^3'},
 }

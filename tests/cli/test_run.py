@@ -186,10 +186,10 @@ def test_good_and_bad_scans_together(dataset: Path, model: Path, tmp_path: Path)
             'space-conform_desc-preproc_T1w.json',
             'desc-brain_mask.nii.gz',
             'desc-brain_mask.json',
-            'seg-tinymodel_label-WM_probseg.nii.gz',
-            'seg-tinymodel_label-WM_probseg.json',
-            'seg-tinymodel_label-GM_probseg.nii.gz',
-            'seg-tinymodel_label-GM_probseg.json',
+            'seg-tinymodel_label-WhiteMatter_probseg.nii.gz',
+            'seg-tinymodel_label-WhiteMatter_probseg.json',
+            'seg-tinymodel_label-GreyMatter_probseg.nii.gz',
+            'seg-tinymodel_label-GreyMatter_probseg.json',
         )
     } | {'sub-02/figures/sub-02_ses-A_run-01_seg-tinymodel_desc-mosaic_dseg.webp'}
     assert {'sub-01.html', 'sub-02.html', 'seg-tinymodel_dseg.tsv'} <= written
