@@ -270,12 +270,18 @@ def plain(value: object) -> str:
 
     Examples
     --------
-    >>> plain(['T1w', 2, None, [1]])
-    'T1w, 2, n/a, …'
+    >>> plain(['T1w', 2, None, False, [1]])
+    'T1w, 2, n/a, no, …'
     """
     items = value if isinstance(value, list) else [value]
-    words = ('n/a' if item is None else item for item in items)
-    return ', '.join('…' if isinstance(word, (list, dict)) else str(word) for word in words)
+    spoken = {None: 'n/a', True: 'yes', False: 'no'}
+    words = []
+    for item in items:
+        if item is None or isinstance(item, bool):
+            words.append(spoken[item])
+        else:
+            words.append('…' if isinstance(item, (list, dict)) else str(item))
+    return ', '.join(words)
 
 
 def _candidates(folder: Path, session: str | None) -> list[Path]:
