@@ -46,13 +46,12 @@ class Mosaic(StepInterface):
         from ..image.io import load_labels
         from ..reports.mosaic import render_mosaic
 
-        image, labels, mask = (
-            load_labels(path)[0]
-            for path in (self.inputs.in_file, self.inputs.labels, self.inputs.mask)
-        )
+        image, geometry = load_labels(self.inputs.in_file)
+        labels, mask = (load_labels(path)[0] for path in (self.inputs.labels, self.inputs.mask))
+        size = float(geometry.zooms[0])
         out_file = cwd / 'mosaic.webp'
         colors = np.array(self.inputs.colors, dtype=np.uint8)
-        render_mosaic(image, labels, colors, out_file, mask=mask)
+        render_mosaic(image, labels, colors, out_file, mask=mask, voxel_size=size)
         return {'out_file': str(out_file)}
 
 
