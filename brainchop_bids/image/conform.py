@@ -6,21 +6,29 @@ uses float32, because ties are decided there.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import permutations
 from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
-from ..errors import SettingsError
+from ..errors import InputError, SettingsError
 from .geometry import Geometry
 from .io import Volume
-from .sampling import coordinates, run, trilinear
+from .lookup import flat, histogram, lookup
+from .sampling import Sampler, for_each, nearest, trilinear
 
 INTERPOLATIONS = ('trilinear', 'nearest', 'cubic')
 _SIDE = 256
 _BINS = 1000
 _LIA = ((-1, 0, 0), (0, 0, 1), (0, -1, 0))
 _HIGH = 0.999
+_ZERO = 1e-15  # smaller values are background for the histogram
+_CODES = 1 << 16
+_PIECE = 1 << 16
+# The largest float32 below one half: adding it and cutting off rounds halves up for every
+# float32, where adding one half would lift 0.49999997 to 1.
+_HALF = np.nextafter(np.float32(0.5), np.float32(0))
 
 
 @dataclass(frozen=True)
@@ -137,87 +145,159 @@ def _target(source: Geometry, options: ConformOptions) -> tuple[Geometry, list[s
 
 
 def _to_uint8(values: np.ndarray, *, scale: bool) -> np.ndarray:
-    data = values.astype(np.float32)
-    low, factor = np.float32(0), np.float32(1)
+    """Stretch and round in the native grid, before any interpolation."""
+    if values.dtype in (np.int16, np.uint16):
+        # Every step looks at one value at a time: do it once per value, not once per voxel.
+        codes = values.view(np.uint16)
+        counts = histogram(codes, _CODES)
+        table = np.arange(_CODES, dtype=np.uint16).view(values.dtype).astype(np.float32)
+        present = counts > 0
+        window = _window([table[present]], [counts[present]]) if scale else None
+        return lookup(_rounded(table, window), codes)
+    result = np.empty_like(values, dtype=np.uint8, subok=False)
+    source, target = flat(values), flat(result)
+    pieces = [slice(start, start + _PIECE) for start in range(0, source.size, _PIECE)]
+    window = None
     if scale:
-        low, high = _window(data)
-        if high != low:
-            factor = np.float32(np.float32(255) / np.float32(high - low))
-    out = factor * (data - low)
-    out = np.clip(out, 0, 255)
-    result = np.trunc(out.astype(np.float64) + 0.5).astype(np.uint8)
-    if scale:
-        result[data == 0] = 0
+        window = _window([source[piece] for piece in pieces], [None] * len(pieces))
+    for piece in pieces:
+        target[piece] = _rounded(source[piece].astype(np.float32), window)
     return result
 
 
-def _window(data: np.ndarray) -> tuple[np.float32, np.float32]:
-    low, high = data.min(), data.max()
-    width = np.float32(np.float32(high - low) / np.float32(_BINS))
+def _window(
+    pieces: list[np.ndarray], counts: list[np.ndarray | None]
+) -> tuple[np.float32, np.float32]:
+    """Return the darkest value and the factor that stretches the window from it to 0..255."""
+    low = np.float32(min(piece.min() for piece in pieces))
+    high = np.float32(max(piece.max() for piece in pieces))
+    with np.errstate(over='ignore'):
+        width = np.float32(np.float32(high - low) / np.float32(_BINS))
+    if not np.isfinite(width):
+        raise InputError(
+            f'intensities run from {low:g} to {high:g}, more than float32 can span; '
+            'rescale the image'
+        )
     if width == 0:
-        return low, low
-    nonzero = int((np.abs(data) >= 1e-15).sum())
-    bins = np.clip(((data - low) / width).astype(np.int64), 0, _BINS - 1)
-    counts = np.bincount(bins.ravel(), minlength=_BINS)
+        return low, np.float32(1)
+    bins = np.zeros(_BINS, dtype=np.int64)
+    nonzero = 0
+    for piece, weight in zip(pieces, counts, strict=True):
+        value = piece.astype(np.float32)
+        number = np.minimum((value - low) / width, _BINS - 1).astype(np.intp)
+        seen = np.abs(value) >= _ZERO
+        nonzero += int(seen.sum() if weight is None else weight[seen].sum())
+        bins += np.bincount(number, weight, _BINS).astype(np.int64)
+    top = np.float32(np.float32(_top_bin(bins, nonzero)) * width + low)
+    if top == low:
+        return low, np.float32(1)
+    with np.errstate(over='ignore'):
+        return low, np.float32(np.float32(255) / np.float32(top - low))
+
+
+def _top_bin(bins: np.ndarray, nonzero: int) -> int:
+    """Return one bin below the one where the brightest thousandth of the foreground ends."""
     wanted = int((1.0 - float(np.float32(_HIGH))) * nonzero)
-    found, b = 0, _BINS - 1
-    while found < wanted and b > 0:
-        found += int(counts[b])
-        b -= 1
-    return low, np.float32(np.float32(b) * width + low)
+    found, number = 0, _BINS - 1
+    while found < wanted and number > 0:
+        found += int(bins[number])
+        number -= 1
+    return number
+
+
+def _rounded(values: np.ndarray, window: tuple[np.float32, np.float32] | None) -> np.ndarray:
+    """Stretch, cut to 0..255 and round half up; what was exactly 0 stays 0 when stretched."""
+    out = values
+    if window is not None:
+        low, factor = window
+        with np.errstate(over='ignore', invalid='ignore'):
+            out = np.nan_to_num(factor * (values - low))
+    result = _half_up(np.clip(out, 0, 255))
+    if window is not None:
+        result[values == 0] = 0
+    return result
+
+
+def _half_up(values: np.ndarray) -> np.ndarray:
+    """Round float32 values of 0..255 to the nearest integer, halves up."""
+    return (values + _HALF).astype(np.uint8)
+
+
+def _round_plane(values: np.ndarray) -> np.ndarray:
+    # A weighted mean of uint8 never leaves 0..255 by more than the cast to float32 takes back.
+    return _half_up(values.astype(np.float32))
 
 
 def _reslice(
     values: np.ndarray, source: Geometry, target: Geometry, interpolation: str, threads: int
 ) -> np.ndarray:
-    matrix = _voxel_to_voxel(source.vox2ras, target.vox2ras)
+    sampler = Sampler(_voxel_to_voxel(source, target), source.shape, target.shape)
     if interpolation == 'trilinear':
-        return trilinear(values, matrix, target.shape, _round, np.uint8, threads)
-    result = np.empty(target.shape, dtype=np.uint8, order='F')
-    if interpolation == 'cubic':
-        smooth = ndimage.spline_filter(values, order=3, output=np.float64, mode='mirror')
+        return trilinear(values, sampler, _round_plane, np.uint8, threads)
+    if interpolation == 'nearest':
+        return nearest(values, sampler, threads)
+    return _cubic(values, sampler, threads)
 
-    def work(slab: slice) -> None:
-        where = coordinates(matrix, target.shape, slab)
-        if interpolation == 'nearest':
-            where = np.floor(where) + (where - np.floor(where) >= 0.5)
-            found = ndimage.map_coordinates(values, where, order=0, mode='constant')
-        else:
-            found = ndimage.map_coordinates(smooth, where, order=3, mode='mirror', prefilter=False)
-        result[..., slab] = _round(found)
 
-    run(work, target.shape[2], threads)
+def _cubic(values: np.ndarray, sampler: Sampler, threads: int) -> np.ndarray:
+    smooth = ndimage.spline_filter(
+        sampler.arrange(values), order=3, output=np.float32, mode='mirror'
+    )
+    result = np.zeros(sampler.target, dtype=np.uint8, order='F')
+
+    def work(k: int) -> None:
+        found = sampler.coordinates(k)
+        if found is not None:
+            box, where = found
+            plane = ndimage.map_coordinates(
+                smooth, where, output=np.float32, order=3, mode='mirror', prefilter=False
+            )
+            outside = [(x <= -1) | (x >= n) for x, n in zip(where, sampler.size, strict=True)]
+            plane[np.any(outside, axis=0)] = 0
+            result.T[k][box] = _half_up(np.clip(plane, 0, 255))
+
+    for_each(work, sampler.target[2], threads)
     return result
 
 
-def _voxel_to_voxel(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Return ``inv(source) . target``, float32 rounded at every step.
+def _voxel_to_voxel(source: Geometry, target: Geometry) -> np.ndarray:
+    """Return target voxel to source voxel (4, 4) float32, rounded as FreeSurfer rounds it."""
+    inverse, onto = _inverse(source.vox2ras), target.vox2ras
+    product = inverse[:, :1] * onto[:1]
+    for n in range(1, 4):
+        product = product + inverse[:, n : n + 1] * onto[n : n + 1]
+    return product
 
-    The inverse is the closed form by cofactors (as in NIfTI-1's reference code), the product a
-    plain sum left to right: on scans whose voxel size is 4/3 mm a tenth of all voxels are ties,
-    and the last bit of this matrix decides them (2.3 % of voxels differ with LAPACK's inverse,
-    0.006 % with this one).
+
+def _inverse(matrix: np.ndarray) -> np.ndarray:
+    """Invert by cofactors times the reciprocal of the determinant, all in float32.
+
+    This is the form of VNL's 4x4 inverse, which FreeSurfer calls. An LU decomposition is more
+    accurate, but differs in the last bit, and on grids whose voxel sizes are simple fractions of
+    a millimetre that bit decides millions of exact ties.
     """
-    (a, b, c, u), (d, e, f, v), (g, h, i, w) = source.astype(np.float32)[:3]
-    det = a * e * i - a * h * f - d * b * i + d * h * c + g * b * f - g * e * c
-    one = np.float32(1) / det
-    inverse = np.eye(4, dtype=np.float32)
-    inverse[0, :3] = one * (e * i - h * f), one * (-b * i + h * c), one * (b * f - e * c)
-    inverse[1, :3] = one * (-d * i + g * f), one * (a * i - g * c), one * (-a * f + d * c)
-    inverse[2, :3] = one * (d * h - g * e), one * (-a * h + g * b), one * (a * e - d * b)
-    inverse[0, 3] = one * (
-        -b * f * w + b * v * i + e * c * w - e * u * i - h * c * v + h * u * f
-    )
-    inverse[1, 3] = one * (a * f * w - a * v * i - d * c * w + d * u * i + g * c * v - g * u * f)
-    inverse[2, 3] = one * (
-        -a * e * w + a * h * v + d * b * w - d * h * u - g * b * v + g * e * u
-    )
-    matrix = np.zeros((4, 4), dtype=np.float32)
-    for k in range(4):
-        matrix += inverse[:, k : k + 1] * target.astype(np.float32)[k : k + 1]
-    return matrix
+    adjugate = np.empty((4, 4), dtype=np.float32)
+    for i in range(4):
+        x, y, z = (n for n in range(4) if n != i)
+        for j in range(4):
+            rows = [n for n in range(4) if n != j]
+            sign = np.float32(-1 if (i + j) % 2 else 1)
+            total = np.float32(0)
+            for a, b, c, swap in ((0, 1, 2, 1), (1, 0, 2, -1), (2, 0, 1, 1)):
+                first, second, third = (matrix[rows[n]] for n in (a, b, c))
+                lead = sign * np.float32(swap) * first[x]
+                total = total + lead * second[y] * third[z]
+                total = total - lead * second[z] * third[y]
+            adjugate[i, j] = total
+    determinant = np.float32(0)
+    for order in permutations(range(4)):
+        term = np.float32(_parity(order))
+        for column, row in enumerate(order):
+            term = term * matrix[row, column]
+        determinant = determinant + term
+    return adjugate * (np.float32(1) / determinant)
 
 
-def _round(values: np.ndarray) -> np.ndarray:
-    single = np.clip(values.astype(np.float32), 0, 255)
-    return np.trunc(single.astype(np.float64) + 0.5).astype(np.uint8)
+def _parity(order: tuple[int, ...]) -> int:
+    swaps = sum(a > b for n, a in enumerate(order) for b in order[n + 1 :])
+    return -1 if swaps % 2 else 1

@@ -1,4 +1,4 @@
-"""Where a voxel grid stands in the scanner: sizes, directions and centre, as FreeSurfer keeps them."""
+"""Where a voxel grid stands in the scanner: sizes, directions and centre, as in FreeSurfer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -81,9 +81,13 @@ class Geometry:
         cosines = (columns / lengths).astype(np.float32)
         if abs(np.linalg.det(cosines.astype(np.float64))) < _SINGULAR:
             raise ValueError('has axes that lie in one plane')
-        middle = np.asarray(shape[:3], dtype=np.float64) / 2
-        c_ras = (cosines.astype(np.float64) * sizes.astype(np.float64)) @ middle + origin
-        return cls((shape[0], shape[1], shape[2]), sizes, cosines, c_ras.astype(np.float32))
+        # float32 at every step, left to right: FreeSurfer multiplies its float matrices so, and
+        # the last bit of the centre decides ties of the conform step.
+        steps = cosines * sizes
+        i, j, k = (np.float32(n / 2) for n in shape[:3])
+        c_ras = (steps[:, 0] * i + steps[:, 1] * j) + steps[:, 2] * k
+        c_ras += origin.astype(np.float32)
+        return cls((shape[0], shape[1], shape[2]), sizes, cosines, c_ras)
 
     @property
     def affine(self) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Intensities as a network wants them. Which way is a fact of the model, never a choice of ours."""
+"""Intensities as a network wants them; which way is a fact of the model, not our choice."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass

@@ -3,11 +3,19 @@
 import numpy as np
 
 from .geometry import Geometry
-from .sampling import coordinates, run, slabs, trilinear
+from .sampling import Sampler, for_each, nearest, trilinear
+
+_NOTHING = 1e-12  # voxels
+_EQUAL = 1e-9  # weights closer than this are a tie
 
 
 def labels_to_grid(
-    labels: np.ndarray, source: Geometry, target: Geometry, *, method: str = 'linear'
+    labels: np.ndarray,
+    source: Geometry,
+    target: Geometry,
+    *,
+    method: str = 'linear',
+    threads: int = 1,
 ) -> np.ndarray:
     """Resample a label map without inventing labels.
 
@@ -20,6 +28,8 @@ def labels_to_grid(
     method : {'linear', 'nearest'}
         ``'linear'`` takes the label whose indicator, linearly interpolated, is the largest; of
         equal ones the smaller label. ``'nearest'`` takes the nearest voxel's label.
+    threads : int
+        Planes worked on at once.
 
     Returns
     -------
@@ -37,50 +47,77 @@ def labels_to_grid(
         raise ValueError(f"method is {method!r}, expected 'linear' or 'nearest'")
     if source.matches(target):
         return labels.copy(order='K')
+    sampler = Sampler(_voxel_to_voxel(source, target), source.shape, target.shape)
+    if method == 'nearest':
+        return nearest(labels, sampler, threads)
+    return _most_likely(labels, sampler, threads)
+
+
+def _voxel_to_voxel(source: Geometry, target: Geometry) -> np.ndarray:
     matrix = np.linalg.inv(source.affine) @ target.affine
-    padded = np.pad(labels, 2)
-    result = np.zeros(target.shape, dtype=labels.dtype, order='F')
-    for slab in slabs(target.shape[2]):
-        where = coordinates(matrix, target.shape, slab)
-        if method == 'nearest':
-            where = np.floor(where + 0.5)
-        index = [
-            np.clip(np.floor(w).astype(np.intp) + 2, 0, n + 2)
-            for w, n in zip(where, labels.shape, strict=True)
-        ]
-        if method == 'nearest':
-            result[..., slab] = padded[tuple(index)]
-        else:
-            result[..., slab] = _vote(padded, index, where - np.floor(where))
+    # What inversion leaves of a zero would hide that the grids are parallel.
+    matrix[np.abs(matrix) < _NOTHING] = 0
+    return matrix
+
+
+def _most_likely(labels: np.ndarray, sampler: Sampler, threads: int) -> np.ndarray:
+    result = np.zeros(sampler.target, dtype=labels.dtype, order='F')
+    flat = sampler.pad(labels)
+    alike = _alike(flat, sampler)
+
+    def work(k: int) -> None:
+        plane = sampler.plane(k)
+        if plane is None:
+            return
+        found = flat.take(plane.base, mode='clip')
+        mixed = ~alike.take(plane.base, mode='clip')
+        parts = [np.broadcast_to(part, mixed.shape)[mixed] for part in plane.parts]
+        found[mixed] = _vote(flat, plane.base[mixed], parts, sampler.strides)
+        result.T[k][plane.box] = found
+
+    for_each(work, sampler.target[2], threads)
     return result
 
 
-def _vote(padded: np.ndarray, index: list[np.ndarray], part: np.ndarray) -> np.ndarray:
+def _alike(flat: np.ndarray, sampler: Sampler) -> np.ndarray:
+    """Tell for every voxel whether it and its seven upper neighbours have one label.
+
+    Nearly all do, and where they do there is nothing to interpolate.
+    """
+    low, high = flat.copy(), flat.copy()
+    for stride in sampler.strides:
+        low[:-stride] = np.minimum(low[:-stride], low[stride:])
+        high[:-stride] = np.maximum(high[:-stride], high[stride:])
+    return low == high
+
+
+def _vote(
+    flat: np.ndarray, base: np.ndarray, parts: list[np.ndarray], strides: tuple[int, int, int]
+) -> np.ndarray:
+    """Give each of eight corners the summed weight of its label; return the heaviest label."""
     corners = [(a, b, c) for a in (0, 1) for b in (0, 1) for c in (0, 1)]
-    found = np.stack(
-        [padded[tuple(i + d for i, d in zip(index, c, strict=True))] for c in corners]
-    )
-    result = found[0].copy()
-    mixed = (found != found[0]).any(axis=0)
-    found, part = found[:, mixed], part[:, mixed]
-    weights = np.stack(
-        [
-            np.prod([p if d else 1 - p for p, d in zip(part, c, strict=True)], axis=0)
-            for c in corners
-        ]
-    )
-    best = np.full(found.shape[1], -1.0)
-    label = np.zeros(found.shape[1], dtype=padded.dtype)
-    for candidate in found:
-        score = (weights * (found == candidate)).sum(axis=0)
-        wins = (score > best + 1e-9) | ((score > best - 1e-9) & (candidate < label))
-        best = np.where(wins, score, best)
-        label = np.where(wins, candidate, label)
-    result[mixed] = label
-    return result
+    found, weights = [], []
+    for corner in corners:
+        offset = sum(n * stride for n, stride in zip(corner, strides, strict=True))
+        found.append(flat[offset:].take(base, mode='clip'))
+        x, y, z = (part if n else 1 - part for n, part in zip(corner, parts, strict=True))
+        weights.append(x * y * z)
+    scores = [weight.copy() for weight in weights]
+    for a in range(8):
+        for b in range(a):
+            equal = found[a] == found[b]
+            scores[a] += weights[b] * equal
+            scores[b] += weights[a] * equal
+    label, best = found[0], scores[0]
+    for other, score in zip(found[1:], scores[1:], strict=True):
+        wins = (score > best + _EQUAL) | ((score > best - _EQUAL) & (other < label))
+        label, best = np.where(wins, other, label), np.where(wins, score, best)
+    return label
 
 
-def image_to_grid(data: np.ndarray, source: Geometry, target: Geometry) -> np.ndarray:
+def image_to_grid(
+    data: np.ndarray, source: Geometry, target: Geometry, *, threads: int = 1
+) -> np.ndarray:
     """Resample an image linearly.
 
     Parameters
@@ -89,14 +126,13 @@ def image_to_grid(data: np.ndarray, source: Geometry, target: Geometry) -> np.nd
         Values on the source grid.
     source, target : Geometry
         The two grids.
+    threads : int
+        Planes worked on at once.
 
     Returns
     -------
     float32 array of ``target.shape``
         Neighbours outside the source's field of view count as 0.
     """
-    matrix = np.linalg.inv(source.affine) @ target.affine
-    return trilinear(data, matrix, target.shape, lambda values: values, np.float32)
-
-
-__all__ = ['image_to_grid', 'labels_to_grid', 'run']
+    sampler = Sampler(_voxel_to_voxel(source, target), source.shape, target.shape)
+    return trilinear(data, sampler, lambda values: values, np.float32, threads)
