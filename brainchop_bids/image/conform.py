@@ -129,7 +129,7 @@ def conform(
 
 def _target(source: Geometry, options: ConformOptions) -> tuple[Geometry, list[str]]:
     size = np.float32(source.zooms.min() if options.smallest else options.voxel_size)
-    reach = (source.zooms * np.float32(source.shape)).max()
+    reach = (source.zooms * np.array(source.shape, np.float32)).max()
     warnings = []
     if options.force_256:
         side = _SIDE

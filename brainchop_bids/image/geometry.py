@@ -29,7 +29,7 @@ class Geometry:
 
     Examples
     --------
-    >>> Geometry((4, 4, 4), [2, 2, 2], np.diag([-1, 1, 1]), [0, 0, 0]).vox2ras[:3, 3]
+    >>> Geometry((4, 4, 4), np.full(3, 2), np.diag([-1, 1, 1]), np.zeros(3)).vox2ras[:3, 3]
     array([ 4., -4., -4.], dtype=float32)
     """
 
@@ -50,7 +50,7 @@ class Geometry:
 
     @classmethod
     def from_affine(
-        cls, affine: np.ndarray, shape: Sequence[int], zooms: Sequence[float] | None = None
+        cls, affine: np.ndarray, shape: Sequence[int], zooms: np.ndarray | None = None
     ) -> 'Geometry':
         """Split an affine into directions, sizes and centre.
 
@@ -60,7 +60,7 @@ class Geometry:
             Voxel index to RAS+ mm.
         shape : sequence of 3 int
             Voxels along each axis.
-        zooms : sequence of 3 float, optional
+        zooms : (3,) array, optional
             Voxel sizes in mm that replace the lengths of the affine's columns.
 
         Raises
@@ -73,14 +73,14 @@ class Geometry:
         lengths = np.sqrt((columns**2).sum(axis=0))
         sizes = np.asarray(lengths if zooms is None else zooms, dtype=np.float32)
         if not (np.isfinite(columns).all() and np.isfinite(origin).all()):
-            raise ValueError('holds values that are not finite')
+            raise ValueError('is not finite')
         if not (np.isfinite(sizes).all() and (sizes > 0).all()):
             raise ValueError(f'has voxel sizes {tuple(sizes.tolist())}')
         if not (lengths > 0).all():
-            raise ValueError('has a column of zeros')
+            raise ValueError('is singular (a column of zeros)')
         cosines = (columns / lengths).astype(np.float32)
         if abs(np.linalg.det(cosines.astype(np.float64))) < _SINGULAR:
-            raise ValueError('has axes that lie in one plane')
+            raise ValueError('is singular (its axes lie in one plane)')
         # float32 at every step, left to right: FreeSurfer multiplies its float matrices so, and
         # the last bit of the centre decides ties of the conform step.
         steps = cosines * sizes

@@ -14,7 +14,7 @@ from ..errors import InputError
 from .geometry import Geometry
 
 SUFFIXES = ('.nii', '.nii.gz', '.mgh', '.mgz', '.mgh.gz')
-_GZIP = b'\x1f\x8b'
+GZIP = b'\x1f\x8b'
 _HEAD = 1024  # longer than any header that is read here
 # Enough compressed bytes to give `_HEAD`, whatever names and comments the gzip header carries.
 _PREFIX = 1 << 16
@@ -82,7 +82,7 @@ def read_header(path: Path) -> Header:
     else:
         header = _mgh(path, block, compressed)
     if compressed != path.name.lower().endswith(('.gz', '.mgz')):
-        note = f'the file is {"" if compressed else "not "}gzip-compressed, unlike its name says'
+        note = f'the file is {"" if compressed else "not "}gzip-compressed, despite its name'
         header = Header(**{**vars(header), 'warnings': (*header.warnings, note)})
     return header
 
@@ -100,7 +100,7 @@ def _first_bytes(path: Path) -> tuple[bytes, bool]:
         raise bad(path, f'cannot be read ({reason})', 'check its permissions') from None
     if not block:
         raise bad(path, 'is empty (0 bytes)', 'fetch or convert the scan again')
-    if not block.startswith(_GZIP):
+    if not block.startswith(GZIP):
         return block[:_HEAD], False
     try:
         return zlib.decompressobj(31).decompress(block, _HEAD), True
@@ -111,8 +111,8 @@ def _first_bytes(path: Path) -> tuple[bytes, bool]:
 def _nifti(path: Path, block: bytes, compressed: bool) -> Header:
     kinds = {348: (nib.Nifti1Header, 344, b'n+1\0'), 540: (nib.Nifti2Header, 4, b'n+2\0')}
     start = block[:4]
-    for order in ('little', 'big'):
-        size = int.from_bytes(start, order)  # type: ignore[arg-type]
+    for sign in '<>':
+        size = int(np.frombuffer(start, f'{sign}i4')[0]) if len(start) == 4 else 0
         if size not in kinds:
             continue
         kind, at, magic = kinds[size]
@@ -124,7 +124,7 @@ def _nifti(path: Path, block: bytes, compressed: bool) -> Header:
             )
         if block[at : at + 4] != magic:
             break
-        raw = kind(block[:size], '<' if order == 'little' else '>', check=False)
+        raw = kind(block[:size], sign, check=False)
         return _checked_nifti(path, raw, compressed)
     if compressed and len(block) < 348:
         raise bad(
@@ -132,7 +132,8 @@ def _nifti(path: Path, block: bytes, compressed: bool) -> Header:
             f'is cut short inside its header ({len(block)} bytes)',
             'fetch or convert the scan again',
         )
-    raise bad(path, 'is not a NIfTI image', 'give a single-file NIfTI-1 or NIfTI-2 image')
+    found = 'is not a NIfTI image' if compressed else 'is neither gzip nor a NIfTI image'
+    raise bad(path, found, 'give a single-file NIfTI-1 or NIfTI-2 image')
 
 
 def _checked_nifti(path: Path, raw: nib.Nifti1Header, compressed: bool) -> Header:
@@ -222,7 +223,7 @@ def _nifti_geometry(
         raise bad(
             path, f'has a singular affine: its {name} {error}', 'correct the header'
         ) from None
-    c_ras = geometry.c_ras if name != 'affine' else zooms * np.float32(shape) / 2
+    c_ras = geometry.c_ras if name != 'affine' else zooms * np.array(shape, np.float32) / 2
     scale = np.float32(factor)
     return Geometry(shape, zooms * scale, geometry.cosines, c_ras * scale), warnings
 
@@ -265,14 +266,15 @@ def _mgh(path: Path, block: bytes, compressed: bool) -> Header:
     try:
         geometry = _mgh_geometry(raw, shape)
     except ValueError as error:
-        raise bad(path, f'has a singular affine: it {error}', 'correct the header') from None
+        raise bad(path, f'its affine {error}', 'correct the header') from None
     return Header(raw, compressed, dtype, raw.get_data_offset(), frames, 1.0, 0.0, geometry, ())
 
 
 def _mgh_geometry(raw: MGHHeader, shape: tuple[int, int, int]) -> Geometry:
     if int(raw['goodRASFlag']) != 1:
         # FreeSurfer's own default for files that do not say: coronal, 1 mm, centred.
-        return Geometry(shape, np.ones(3), [[-1, 0, 0], [0, 0, 1], [0, -1, 0]], np.zeros(3))
+        cosines = np.array([[-1, 0, 0], [0, 0, 1], [0, -1, 0]])
+        return Geometry(shape, np.ones(3), cosines, np.zeros(3))
     zooms, cosines = np.asarray(raw['delta']), np.asarray(raw['Mdc']).T
     affine = np.eye(4)
     affine[:3, :3] = cosines * zooms

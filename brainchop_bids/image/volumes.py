@@ -49,10 +49,8 @@ def volumes_table(volumes: dict[int, tuple[int, float]], names: dict[int, str]) 
 
     Examples
     --------
-    >>> print(volumes_table({1: (8, 12.0)}, {0: 'background', 1: 'White Matter'}), end='')
-    index	name	voxels	volume
-    0	background	0	0.000
-    1	White Matter	8	12.000
+    >>> volumes_table({1: (8, 12.0)}, {1: 'White Matter'}).splitlines()
+    ['index\\tname\\tvoxels\\tvolume', '1\\tWhite Matter\\t8\\t12.000']
     """
     lines = ['index\tname\tvoxels\tvolume']
     for index, name in sorted(names.items()):
