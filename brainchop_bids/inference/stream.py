@@ -147,7 +147,9 @@ class StreamedChain:
             values = tf.nn.bias_add(values, bias)
             if step.epsilon is None:
                 return _activate(step, values)
-            return values, *tf.nn.moments(values, [0, 1, 2, 3])
+            mean = _mean(tf, values)
+            deviation = tf.math.squared_difference(values, tf.cast(mean, tf.float32))
+            return values, mean, _mean(tf, deviation)
 
         return convolve
 
@@ -221,6 +223,14 @@ class _Moments:
         self.variance += share * (1 - share) * difference**2
         self.mean += share * difference
         self.count += count
+
+
+def _mean(tf: Any, values: Any) -> Any:
+    """Return each channel's mean in double precision.
+
+    Eigen adds up float32 one after the other: over a slab that alone costs four digits.
+    """
+    return tf.reduce_mean(tf.cast(tf.reduce_mean(values, 3), tf.float64), [0, 1, 2])
 
 
 def _activate(step: 'Step', values: Any) -> Any:
