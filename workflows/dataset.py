@@ -123,8 +123,12 @@ def write_graph(workflow: LiterateWorkflow, folder: Path) -> Path:
     Returns
     -------
     Path
-        The ``.dot`` file, beside its picture.
+        The picture, or the ``.dot`` file where Graphviz is not installed.
     """
     path = folder / 'workflow.dot'
-    workflow.write_graph(dotfilename=str(path), graph2use='colored', format='svg')
-    return path
+    try:
+        workflow.write_graph(dotfilename=str(path), graph2use='colored', format='svg')
+    except OSError:
+        # Without Graphviz the description is there, and any other machine can draw it.
+        return path
+    return path.with_suffix('.svg')

@@ -129,8 +129,9 @@ def write_root(output_dir: Path, description: dict[str, Any], label_table: str, 
     """
     text = json.dumps(description, indent=2, ensure_ascii=False) + '\n'
     write_text(output_dir / 'dataset_description.json', text)
-    # "figures/" with a slash is not understood by bids-validator-deno 3.
-    write_text(output_dir / '.bidsignore', '*.html\nfigures\nlogs\n')
+    # "figures/" with a slash is not understood by bids-validator-deno 3; BIDS has no name for a
+    # table over participants.
+    write_text(output_dir / '.bidsignore', '*.html\nfigures\nlogs\ngroup_*\n')
     write_text(output_dir / f'seg-{slug}_dseg.tsv', label_table)
     write_text(
         output_dir / 'README',

@@ -55,8 +55,8 @@ class Selection:
     scans : tuple of Scan
         In the order of their paths.
     missing : tuple of str
-        One line for each participant that was asked for by name and has no such scan, or whose
-        folder may not be read.
+        One line for each participant that was asked for by name and has no such scan, each
+        folder that may not be read, and each scan that is there both as .nii and .nii.gz.
     empty : tuple of str
         Participants (``sub-...``) of a dataset-wide run that have no such scan.
     """
@@ -190,7 +190,12 @@ def find_scans(
         raise DatasetError(
             f'the filters {filters} are not understood by pybids: {error}'
         ) from None
-    scans = tuple(_scan(Path(name), bids_dir) for name in sorted(files))
+    by_stem: dict[str, Scan] = {}
+    for scan in (_scan(Path(name), bids_dir) for name in sorted(files)):
+        # Both would be written to the same names.
+        if by_stem.setdefault(scan.label, scan) is not scan:
+            missing.append(f'{scan.path}: {scan.label} is there twice; keep .nii or .nii.gz')
+    scans = tuple(by_stem.values())
     without = [label for label in chosen if label not in {scan.name.subject for scan in scans}]
     what = f'T1w scan{f" in session {_shorten(list(sessions))}" if sessions else ""}'
     if not scans:

@@ -1,13 +1,11 @@
 """The BIDS App: ``brainchop bids_dir output_dir {participant,group}``."""
 
 import os
-import shutil
 import sys
 import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BrainchopError, SettingsError
@@ -17,7 +15,6 @@ if TYPE_CHECKING:
     from ..bids.query import Scan, Selection
     from ..models.spec import ModelSpec
     from ..settings import Settings
-    from .progress import Watcher
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -145,7 +142,9 @@ def _participant(settings: 'Settings') -> int:
     failures = dict.fromkeys(selection.missing, '')
     if plan.todo:
         check_writable(settings.work_dir)
-        failures.update(_process(settings, spec, plan))
+        from .process import process
+
+        failures.update(process(settings, spec, [scan for scan, _ in plan.todo]))
     failures.update(_missing_pages(settings, plan.current))
     return _summarise(settings, plan, failures, time.monotonic() - begun)
 
@@ -158,7 +157,9 @@ def _check_options(settings: 'Settings') -> None:
         Normalization.parse(settings.normalization)
     _ = settings.filters
     if settings.use_plugin is not None:
-        _read_plugin(settings.use_plugin)
+        from .process import read_plugin
+
+        read_plugin(settings.use_plugin)
 
 
 def make_plan(settings: 'Settings', spec: 'ModelSpec', selection: 'Selection') -> Plan:
@@ -228,128 +229,22 @@ def _write_root(settings: 'Settings', spec: 'ModelSpec', description: dict[str, 
     stamp = f'{time.strftime("%Y%m%d-%H%M%S")}_{uuid.uuid4()}'
     write_text(logs / f'run-{stamp}.toml', settings.to_toml())
     if not (logs / 'CITATION.md').exists() or settings.boilerplate:
+        from .process import configure_nipype
+
+        # Before Nipype is imported: it reads its configuration then.
+        configure_nipype(settings)
         from brainchop_bids.workflows.scan import init_single_scan_wf
 
-        _configure_nipype(settings)
         workflow = init_single_scan_wf(
             model=spec, components=settings.components, resample=settings.resample
         )
         write_text(logs / 'CITATION.md', workflow.visit_desc().lstrip())
 
 
-def _configure_nipype(settings: 'Settings') -> None:
-    """Set what Nipype says and how it fails, here and in the workers."""
-    level = ('CRITICAL', 'CRITICAL', 'INFO', 'DEBUG')[min(settings.verbose, 3)]
-    folder = Path(os.environ['NIPYPE_CONFIG_DIR'])
-    folder.mkdir(parents=True, exist_ok=True)
-    names = ('workflow', 'interface', 'utils')
-    lines = ['[logging]', *(f'{name}_level = {level}' for name in names)]
-    (folder / 'nipype.cfg').write_text('\n'.join(lines) + '\n')
-
-    from nipype import config, logging
-
-    for name in names:
-        config.set('logging', f'{name}_level', level)
-    logging.update_logging(config)
-
-
-def _process(settings: 'Settings', spec: 'ModelSpec', plan: Plan) -> dict[str, str]:
-    """Run the workflow over the scans to do; return what failed, and why."""
-    from ..bids.validate import BackgroundValidation
-
-    # Before Nipype is imported: it reads its configuration then.
-    _configure_nipype(settings)
-    from brainchop_bids.workflows.dataset import init_brainchop_wf, write_graph
-    from brainchop_bids.workflows.scan import scan_node_name
-
-    from .progress import Display, Watcher
-
-    validation = None if settings.skip_bids_validation else BackgroundValidation(settings.bids_dir)
-    scans = [scan for scan, _ in plan.todo]
-    workflow = init_brainchop_wf(settings=settings, spec=spec, scans=scans)
-    folder = Path(workflow.base_dir) / workflow.name
-    if settings.clean_workdir and folder.exists():
-        # Only what is ours: a work folder named by mistake may hold anything.
-        shutil.rmtree(folder)
-    logs = settings.output_dir / 'logs'
-    workflow.config['execution'] = {
-        'crashdump_dir': str(logs),
-        'crashfile_format': 'txt',
-        'stop_on_first_crash': str(settings.stop_on_first_crash).lower(),
-        'poll_sleep_duration': '0.05',
-        'check_version': 'false',
-        'remove_unnecessary_outputs': 'false',
-    }
-    if settings.write_graph:
-        print(f'graph: {write_graph(workflow, logs)}')
-    by_node = {scan_node_name(scan.label): scan for scan in scans}
-    with Display(len(scans), settings.verbose) as display:
-        watcher = Watcher(
-            display,
-            {node: scan.label for node, scan in by_node.items()},
-            lambda node: _page(settings, by_node[node]),
-        )
-        stopped = _run_workflow(settings, workflow, watcher)
-        if validation is not None:
-            display.say(validation.close())
-    failures = {by_node[node].label: why for node, why in watcher.failures.items()}
-    for node, scan in by_node.items():
-        if node not in watcher.finished and scan.label not in failures:
-            failures[scan.label] = stopped or 'not run'
-    return failures
-
-
-def _run_workflow(settings: 'Settings', workflow: Any, watcher: 'Watcher') -> str:
-    """Run the workflow; return what stopped it, apart from failures of scans."""
-    from .progress import one_line
-
-    try:
-        if settings.use_plugin is not None:
-            plugin = _read_plugin(settings.use_plugin)
-            watcher.sees_tracebacks = False
-            plugin_args = {**plugin.get('plugin_args', {}), 'status_callback': watcher.status}
-            workflow.run(plugin=plugin['plugin'], plugin_args=plugin_args)
-        else:
-            from brainchop_bids.workflows.plugins import ResilientMultiProcPlugin
-
-            workflow.run(
-                ResilientMultiProcPlugin(
-                    n_procs=settings.nprocs,
-                    memory_gb=settings.mem_gb,
-                    status_callback=watcher.status,
-                    failure_callback=watcher.failure,
-                )
-            )
-    except Exception as error:  # Nipype re-raises any failure of a node as RuntimeError
-        if settings.verbose > 1:
-            raise
-        return one_line(f'{type(error).__name__}: {error}') or 'the run stopped early'
-    return ''
-
-
-def _read_plugin(path: Path) -> dict[str, Any]:
-    """Read a plugin file as fMRIPrep's: YAML with ``plugin`` and ``plugin_args``."""
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise SettingsError(f'--use-plugin {path}: not a YAML file: {error}') from None
-    if not isinstance(content, dict) or not isinstance(content.get('plugin'), str):
-        raise SettingsError(f'--use-plugin {path}: expected the key "plugin" with a plugin name')
-    return content
-
-
-def _page(settings: 'Settings', scan: 'Scan') -> None:
-    """Write the page of a scan's participant, or of its session where sessions were asked."""
-    from ..reports.page import write_participant_page
-
-    session = scan.name.session if settings.session_label else None
-    write_participant_page(settings.output_dir, scan.name.subject, session)
-
-
 def _missing_pages(settings: 'Settings', scans: 'Sequence[Scan]') -> dict[str, str]:
     """Write pages that an interrupted run did not come to."""
+    from .process import write_page
+
     failures = {}
     for scan in scans:
         stem = f'sub-{scan.name.subject}'
@@ -357,7 +252,7 @@ def _missing_pages(settings: 'Settings', scans: 'Sequence[Scan]') -> dict[str, s
             stem += f'_ses-{scan.name.session}'
         if not (settings.output_dir / f'{stem}.html').exists():
             try:
-                _page(settings, scan)
+                write_page(settings, scan)
             except BrainchopError as error:
                 failures[scan.label] = str(error)
     return failures

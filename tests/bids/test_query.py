@@ -106,6 +106,13 @@ def test_bad_datasets(tmp_path: Path) -> None:
         find_scans(tmp_path)
 
 
+def test_one_scan_in_two_files(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path, [NAMES[0], NAMES[0].removesuffix('.gz')])
+    selection = find_scans(root)
+    assert labels(selection) == ['sub-01_T1w']
+    assert 'is there twice' in selection.missing[0]
+
+
 def test_a_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write_dataset(tmp_path, [NAMES[0], 'sub-04/anat/sub-04_T1w.nii.gz'])
     closed = root / 'sub-04' / 'anat'

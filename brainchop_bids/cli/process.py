@@ -1,0 +1,151 @@
+"""Run the workflow over scans and tell what becomes of them."""
+
+import os
+import shutil
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from ..bids.query import Scan
+from ..bids.validate import BackgroundValidation
+from ..errors import SettingsError
+from ..models.spec import ModelSpec
+from ..settings import Settings
+from .progress import Display, Watcher, one_line
+
+
+def configure_nipype(settings: Settings) -> None:
+    """Set what Nipype says and how it fails, here and in the workers."""
+    level = ('CRITICAL', 'CRITICAL', 'INFO', 'DEBUG')[min(settings.verbose, 3)]
+    folder = Path(os.environ['NIPYPE_CONFIG_DIR'])
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ('workflow', 'interface', 'utils')
+    lines = ['[logging]', *(f'{name}_level = {level}' for name in names)]
+    (folder / 'nipype.cfg').write_text('\n'.join(lines) + '\n')
+
+    from nipype import config, logging
+
+    for name in names:
+        config.set('logging', f'{name}_level', level)
+    logging.update_logging(config)
+
+
+def process(settings: Settings, spec: ModelSpec, scans: list[Scan]) -> dict[str, str]:
+    """Run the workflow over scans.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the run.
+    spec : ModelSpec
+        The model.
+    scans : list of Scan
+        What to process.
+
+    Returns
+    -------
+    dict of str to str
+        Each scan that failed, and why in one line.
+    """
+    # Before Nipype is imported: it reads its configuration then.
+    configure_nipype(settings)
+    from brainchop_bids.workflows.dataset import init_brainchop_wf, write_graph
+    from brainchop_bids.workflows.scan import scan_node_name
+
+    validation = None if settings.skip_bids_validation else BackgroundValidation(settings.bids_dir)
+    workflow = init_brainchop_wf(settings=settings, spec=spec, scans=scans)
+    folder = Path(workflow.base_dir) / workflow.name
+    if settings.clean_workdir and folder.exists():
+        # Only what is ours: a work folder named by mistake may hold anything.
+        shutil.rmtree(folder)
+    logs = settings.output_dir / 'logs'
+    workflow.config['execution'] = {
+        'crashdump_dir': str(logs),
+        'crashfile_format': 'txt',
+        'stop_on_first_crash': str(settings.stop_on_first_crash).lower(),
+        'poll_sleep_duration': '0.05',
+        'check_version': 'false',
+        'remove_unnecessary_outputs': 'false',
+    }
+    if settings.write_graph:
+        print(f'graph: {write_graph(workflow, logs)}')
+    by_node = {scan_node_name(scan.label): scan for scan in scans}
+    with Display(len(scans), settings.verbose) as display:
+        watcher = Watcher(
+            display,
+            {node: scan.label for node, scan in by_node.items()},
+            lambda node: write_page(settings, by_node[node]),
+        )
+        started = time.time()
+        stopped = _run_workflow(settings, workflow, watcher)
+        if validation is not None:
+            display.say(validation.close())
+    told = {} if watcher.sees_tracebacks else _crash_files(logs, started)
+    failures = {by_node[node].label: told.get(node, why) for node, why in watcher.failures.items()}
+    rest = 'not run: another scan failed first' if failures else stopped or 'not run'
+    for node, scan in by_node.items():
+        if node not in watcher.finished:
+            failures.setdefault(scan.label, rest)
+    return failures
+
+
+def _crash_files(logs: Path, since: float) -> dict[str, str]:
+    """Return what the crash files of this run say, by the name of the scan's workflow."""
+    told = {}
+    for path in logs.glob('crash-*.txt'):
+        if path.stat().st_mtime < since:
+            continue
+        text = path.read_text(errors='replace')
+        node = next((line for line in text.splitlines() if line.startswith('Node: ')), '')
+        parts = node.removeprefix('Node: ').split('.')
+        if len(parts) > 1:
+            told[parts[1]] = one_line(text) or f'see {path}'
+    return told
+
+
+def _run_workflow(settings: Settings, workflow: Any, watcher: Watcher) -> str:
+    """Run the workflow; return what stopped it, apart from failures of scans."""
+    try:
+        if settings.use_plugin is not None:
+            plugin = read_plugin(settings.use_plugin)
+            watcher.sees_tracebacks = False
+            plugin_args = {**plugin.get('plugin_args', {}), 'status_callback': watcher.status}
+            workflow.run(plugin=plugin['plugin'], plugin_args=plugin_args)
+        else:
+            from brainchop_bids.workflows.plugins import ResilientMultiProcPlugin
+
+            workflow.run(
+                ResilientMultiProcPlugin(
+                    n_procs=settings.nprocs,
+                    memory_gb=settings.mem_gb,
+                    status_callback=watcher.status,
+                    failure_callback=watcher.failure,
+                )
+            )
+    except Exception as error:  # Nipype re-raises any failure of a node as RuntimeError
+        if settings.verbose > 1:
+            traceback.print_exc()
+        return one_line(f'{type(error).__name__}: {error}') or 'the run stopped early'
+    return ''
+
+
+def read_plugin(path: Path) -> dict[str, Any]:
+    """Read a plugin file as fMRIPrep's: YAML with ``plugin`` and ``plugin_args``."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise SettingsError(f'--use-plugin {path}: not a YAML file: {error}') from None
+    if not isinstance(content, dict) or not isinstance(content.get('plugin'), str):
+        raise SettingsError(f'--use-plugin {path}: expected the key "plugin" with a plugin name')
+    return content
+
+
+def write_page(settings: Settings, scan: Scan) -> None:
+    """Write the page of a scan's participant, or of its session where sessions were asked."""
+    from ..reports.page import write_participant_page
+
+    session = scan.name.session if settings.session_label else None
+    write_participant_page(settings.output_dir, scan.name.subject, session)
