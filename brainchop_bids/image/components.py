@@ -7,7 +7,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..errors import SettingsError
-from .lookup import histogram
+from .lookup import histogram, lookup
 
 RULES = ('largest', 'per-label', 'none')
 
@@ -63,16 +63,16 @@ def keep_components(labels: np.ndarray, rule: str = 'largest') -> tuple[np.ndarr
         return labels, Removed(0, 0)
     inside = labels[box]
     if rule == 'largest':
-        parts = _parts(inside != 0, binary=True)
+        parts = _parts(inside != 0)
         sizes = _sizes(parts)
         keep = np.zeros(sizes.size, dtype=bool)
         keep[np.argmax(sizes)] = True
     else:
-        parts = _parts(inside, binary=False)
+        parts = _parts(inside)
         sizes = _sizes(parts)
         keep = _largest_of_each(inside, parts, sizes)
     result = np.zeros_like(labels)
-    result[box] = np.where(keep[parts], inside, 0)
+    result[box] = inside * lookup(keep, parts)
     gone = ~keep
     gone[0] = False
     return result, Removed(int(gone.sum()), int(sizes[gone].sum()))
@@ -115,7 +115,7 @@ def brain_mask(
     mask = np.pad(foreground[box], [(r, r) for r in reach])
     if closing_mm > 0:
         mask = _close(mask, zooms, closing_mm)
-    parts = _parts(mask, binary=True)
+    parts = _parts(mask)
     sizes = _sizes(parts)
     mask = fill_holes(parts == np.argmax(sizes))
     result[box] = mask[tuple(slice(r, n - r) for r, n in zip(reach, mask.shape, strict=True))]
@@ -135,7 +135,7 @@ def fill_holes(mask: np.ndarray) -> np.ndarray:
     (X, Y, Z) bool
         As `scipy.ndimage.binary_fill_holes` gives, by one pass of component labelling.
     """
-    outside = cc3d.connected_components(np.pad(~mask, 1, constant_values=True), connectivity=6)
+    outside = _parts(np.pad(~mask, 1, constant_values=True), connectivity=6)
     return (outside != outside[0, 0, 0])[1:-1, 1:-1, 1:-1]
 
 
@@ -176,8 +176,11 @@ def _bounding_box(mask: np.ndarray) -> tuple[slice, ...] | None:
     return found[0]
 
 
-def _parts(array: np.ndarray, *, binary: bool) -> np.ndarray:
-    return cc3d.connected_components(array, connectivity=26, binary_image=binary)
+def _parts(array: np.ndarray, connectivity: int = 26) -> np.ndarray:
+    # cc3d 4.1 misreads views with an axis of one voxel, and its way for binary images runs out
+    # of labels on tiny ones (and is the slower one): give it a compact array of integers.
+    values = array.view(np.uint8) if array.dtype == bool else array
+    return cc3d.connected_components(np.array(values, order='F'), connectivity=connectivity)
 
 
 def _sizes(parts: np.ndarray) -> np.ndarray:
@@ -188,7 +191,7 @@ def _sizes(parts: np.ndarray) -> np.ndarray:
 
 def _largest_of_each(labels: np.ndarray, parts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     label_of = np.zeros(sizes.size, dtype=np.int64)
-    label_of[parts.ravel(order='K')] = labels.ravel(order='K')
+    label_of[parts] = labels
     keep = np.zeros(sizes.size, dtype=bool)
     for label in np.unique(label_of[1:]):
         of_label = np.flatnonzero(label_of == label)

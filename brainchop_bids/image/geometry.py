@@ -74,10 +74,10 @@ class Geometry:
         sizes = np.asarray(lengths if zooms is None else zooms, dtype=np.float32)
         if not (np.isfinite(columns).all() and np.isfinite(origin).all()):
             raise ValueError('is not finite')
-        if not (np.isfinite(sizes).all() and (sizes > 0).all()):
-            raise ValueError(f'has voxel sizes {tuple(sizes.tolist())}')
         if not (lengths > 0).all():
             raise ValueError('is singular (a column of zeros)')
+        if not (np.isfinite(sizes).all() and (sizes > 0).all()):
+            raise ValueError(f'has voxel sizes {tuple(sizes.tolist())}')
         cosines = (columns / lengths).astype(np.float32)
         if abs(np.linalg.det(cosines.astype(np.float64))) < _SINGULAR:
             raise ValueError('is singular (its axes lie in one plane)')

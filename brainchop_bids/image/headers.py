@@ -61,6 +61,11 @@ def bad(path: Path, found: str, advice: str) -> InputError:
     return InputError(f'{path}: {found}; {advice}')
 
 
+def zlib_reason(error: Exception) -> str:
+    """Return what zlib found, without the number of its error."""
+    return str(error).rpartition(': ')[2]
+
+
 def read_header(path: Path) -> Header:
     """Read and check a header without touching the voxels.
 
@@ -105,7 +110,9 @@ def _first_bytes(path: Path) -> tuple[bytes, bool]:
     try:
         return zlib.decompressobj(31).decompress(block, _HEAD), True
     except zlib.error as error:
-        raise bad(path, f'is damaged gzip ({error})', 'fetch or convert the scan again') from None
+        raise bad(
+            path, f'is damaged gzip ({zlib_reason(error)})', 'fetch or convert the scan again'
+        ) from None
 
 
 def _nifti(path: Path, block: bytes, compressed: bool) -> Header:
@@ -155,7 +162,7 @@ def _checked_nifti(path: Path, raw: nib.Nifti1Header, compressed: bool) -> Heade
 def _nifti_dtype(path: Path, raw: nib.Nifti1Header) -> np.dtype:
     try:
         dtype = raw.get_data_dtype()
-    except HeaderDataError:
+    except (HeaderDataError, KeyError):
         dtype = np.dtype(object)
     _check_dtype(path, dtype, f'data type code {int(raw["datatype"])}')
     return dtype
@@ -264,17 +271,21 @@ def _mgh(path: Path, block: bytes, compressed: bool) -> Header:
     sizes = [int(n) for n in raw['dims']] + [1, 1, 1]
     shape, frames = _checked_dims(path, sizes)
     try:
-        geometry = _mgh_geometry(raw, shape)
+        # nibabel puts a default of its own where the flag is not set: ask the file.
+        known = int.from_bytes(block[28:30], 'big') == 1
+        geometry = _mgh_geometry(raw, shape) if known else _coronal(shape)
     except ValueError as error:
         raise bad(path, f'its affine {error}', 'correct the header') from None
     return Header(raw, compressed, dtype, raw.get_data_offset(), frames, 1.0, 0.0, geometry, ())
 
 
+def _coronal(shape: tuple[int, int, int]) -> Geometry:
+    """Return FreeSurfer's grid for files that name none: coronal slices of 1 mm, centred."""
+    cosines = np.array([[-1, 0, 0], [0, 0, 1], [0, -1, 0]])
+    return Geometry(shape, np.ones(3), cosines, np.zeros(3))
+
+
 def _mgh_geometry(raw: MGHHeader, shape: tuple[int, int, int]) -> Geometry:
-    if int(raw['goodRASFlag']) != 1:
-        # FreeSurfer's own default for files that do not say: coronal, 1 mm, centred.
-        cosines = np.array([[-1, 0, 0], [0, 0, 1], [0, -1, 0]])
-        return Geometry(shape, np.ones(3), cosines, np.zeros(3))
     zooms, cosines = np.asarray(raw['delta']), np.asarray(raw['Mdc']).T
     affine = np.eye(4)
     affine[:3, :3] = cosines * zooms

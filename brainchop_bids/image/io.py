@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import InputError, OutputError
 from .geometry import Geometry
-from .headers import GZIP, Header, bad, read_header
+from .headers import GZIP, Header, bad, read_header, zlib_reason
 
 _LABEL_INTENT = 'label'  # code 1002
 _PIECE = 1 << 22  # bytes handed to the compressor at once
@@ -248,7 +248,7 @@ def _stored(path: Path, header: Header, frame: int) -> np.ndarray:
                 values = np.fromfile(path, header.dtype, count, offset=start)
     except (EOFError, zlib.error) as error:
         advice = 'fetch or convert the scan again'
-        raise bad(path, f'is damaged or cut short ({error})', advice) from None
+        raise bad(path, f'is damaged or cut short ({zlib_reason(error)})', advice) from None
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise bad(path, f'cannot be read ({reason})', 'check the disk') from None

@@ -1,0 +1,119 @@
+"""Components and masks against scipy.ndimage."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import ndimage
+
+from brainchop_bids.errors import SettingsError
+from brainchop_bids.image.components import Removed, brain_mask, fill_holes, keep_components
+
+FULL = np.ones((3, 3, 3), dtype=bool)
+sparse = hnp.arrays(
+    np.uint8,
+    hnp.array_shapes(min_dims=3, max_dims=3, min_side=2, max_side=8),
+    elements=st.sampled_from([0, 0, 0, 0, 1, 1, 2, 200]),
+)
+
+
+def sizes_of(mask):
+    parts, count = ndimage.label(mask, structure=FULL)
+    return parts, np.bincount(parts.ravel(), minlength=count + 1)[1:]
+
+
+@settings(deadline=None)
+@given(sparse)
+def test_largest(labels):
+    kept, removed = keep_components(labels, 'largest')
+    parts, sizes = sizes_of(labels != 0)
+    assert kept.dtype == labels.dtype
+    if not sizes.size:
+        assert not kept.any()
+        assert removed == Removed(0, 0)
+        return
+    number = np.unique(parts[kept != 0])
+    assert number.size == 1
+    assert sizes[number[0] - 1] == sizes.max() == np.count_nonzero(kept)
+    np.testing.assert_array_equal(kept[kept != 0], labels[kept != 0])
+    assert removed == Removed(sizes.size - 1, int(sizes.sum() - sizes.max()))
+
+
+@settings(deadline=None)
+@given(sparse)
+def test_per_label(labels):
+    kept, removed = keep_components(labels, 'per-label')
+    gone = 0
+    for label in np.unique(labels[labels != 0]):
+        _, sizes = sizes_of(labels == label)
+        assert np.count_nonzero(kept == label) == sizes.max()
+        assert sizes_of(kept == label)[1].size == 1
+        gone += sizes.size - 1
+    changed = kept != labels
+    assert not kept[changed].any()
+    assert removed == Removed(gone, int(changed.sum()))
+
+
+def test_none_and_unknown_rules():
+    labels = np.eye(3, dtype=np.uint8)[None]
+    assert keep_components(labels, 'none') == (labels, Removed(0, 0))
+    with pytest.raises(SettingsError, match='biggest'):
+        keep_components(labels, 'biggest')
+
+
+@settings(deadline=None)
+@given(hnp.arrays(bool, hnp.array_shapes(min_dims=3, max_dims=3, max_side=9)))
+def test_holes_as_scipy_fills_them(mask):
+    np.testing.assert_array_equal(fill_holes(mask), ndimage.binary_fill_holes(mask))
+
+
+def ball(radius, zooms):
+    reach = [int(radius // zoom) for zoom in zooms]
+    grid = np.meshgrid(
+        *[np.arange(-n, n + 1) * zoom for n, zoom in zip(reach, zooms, strict=True)],
+        indexing='ij',
+    )
+    return sum(x * x for x in grid) <= radius * radius * (1 + 1e-6)
+
+
+@pytest.mark.parametrize('order', ['C', 'F'])
+@pytest.mark.parametrize(
+    ('zooms', 'radius'), [((1, 1, 1), 2), ((1, 1, 1), 3.5), ((0.7, 1.1, 2), 3)]
+)
+def test_closing_is_scipys_with_a_ball(zooms, radius, order):
+    noise = np.random.default_rng(3).random((20, 22, 18))
+    labels = np.asarray(noise > 0.8, dtype=np.uint8, order=order)
+    element = ball(radius, zooms)
+    margin = 8  # so that SciPy's border never meets the ball
+    closed = ndimage.binary_closing(np.pad(labels, margin), element)
+    parts, sizes = sizes_of(closed)
+    expected = ndimage.binary_fill_holes(parts == 1 + sizes.argmax())
+    got = brain_mask(labels, np.array(zooms), closing_mm=radius)
+    assert got.dtype == np.uint8
+    np.testing.assert_array_equal(got, expected[(slice(margin, -margin),) * 3])
+
+
+def test_excluded_labels_are_no_brain():
+    labels = np.zeros((9, 9, 9), dtype=np.uint8)
+    labels[2:7, 2:7, 2:7] = 1
+    labels[2:7, 2:7, 6] = 9
+    mask = brain_mask(labels, np.ones(3), exclude=(9,))
+    assert mask.sum() == 5 * 5 * 4
+
+
+def test_nothing_gives_nothing():
+    empty = np.zeros((4, 5, 6), dtype=np.uint16)
+    assert not brain_mask(empty, np.ones(3), closing_mm=3).any()
+    assert not brain_mask(empty + 3, np.ones(3), exclude=(3,)).any()
+    for rule in ('largest', 'per-label', 'none'):
+        kept, removed = keep_components(empty, rule)
+        assert not kept.any()
+        assert removed == Removed(0, 0)
+
+
+def test_closing_does_not_join_opposite_edges():
+    labels = np.zeros((12, 12, 12), dtype=np.uint8)
+    labels[:, :, 0] = labels[:, :, 11] = 1
+    mask = brain_mask(labels, np.ones(3), closing_mm=4)
+    assert mask[:, :, 5].sum() == 0

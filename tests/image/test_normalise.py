@@ -1,0 +1,100 @@
+"""Normalisation against NumPy's quantiles and moments."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from brainchop_bids.errors import SettingsError
+from brainchop_bids.image.normalise import Normalization, normalise
+
+RULES = [
+    'minmax',
+    'quantile:0.02:0.98',
+    'quantile:0.02:0.98:clip',
+    'quantile:0.05:0.95',
+    'zscore',
+]
+volumes = hnp.arrays(
+    st.sampled_from([np.uint8, np.int16]),
+    hnp.array_shapes(min_dims=3, max_dims=3, max_side=6),
+    elements=st.integers(0, 255),
+)
+
+
+def expected(data, rule):
+    """Compute by definition, in double precision."""
+    x = data.astype(np.float64)
+    if rule.kind == 'zscore':
+        inside = x[x > 0]
+        mean, span = (inside.mean(), inside.std()) if inside.size else (0.0, 0.0)
+        return (x - mean) / (span or 1.0)
+    if rule.kind == 'minmax':
+        low, high = x.min(), x.max()
+    else:
+        low, high = np.quantile(data, (rule.low, rule.high))
+    result = (x - low) / ((high - low) or 1.0)
+    return np.clip(result, 0, 1) if rule.clip else result
+
+
+@pytest.mark.parametrize('text', RULES)
+@given(data=volumes)
+def test_by_definition(text, data):
+    rule = Normalization.parse(text)
+    got = normalise(data, rule)
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, expected(data, rule), rtol=2e-5, atol=2e-5)
+
+
+@given(
+    hnp.arrays(np.uint8, hnp.array_shapes(min_dims=3, max_dims=3, max_side=9)),
+    st.floats(0, 0.5),
+    st.floats(0.5001, 1),
+)
+def test_uint8_quantiles_are_numpys_to_the_last_bit(data, low, high):
+    rule = Normalization('quantile', low, high)
+    q_low, q_high = np.quantile(data, (low, high))
+    reference = data.astype(np.float32) - np.float32(q_low)
+    if q_high > q_low:
+        reference /= np.float32(float(q_high) - float(q_low))
+    np.testing.assert_array_equal(normalise(data, rule), reference)
+
+
+@pytest.mark.parametrize('text', RULES)
+@pytest.mark.parametrize('dtype', [np.uint8, np.int16, np.float32])
+@pytest.mark.parametrize('value', [0, 7])
+def test_constant_volumes_give_zeros(text, dtype, value):
+    data = np.full((3, 3, 3), value, dtype=dtype)
+    with np.errstate(all='raise'):
+        assert not normalise(data, Normalization.parse(text)).any()
+
+
+def test_memory_order_is_kept():
+    data = np.asfortranarray(np.random.default_rng(0).integers(0, 255, (40, 50, 60), np.uint8))
+    assert normalise(data, Normalization()).flags.f_contiguous
+    plain = np.ascontiguousarray(data)
+    np.testing.assert_array_equal(
+        normalise(data, Normalization()), normalise(plain, Normalization())
+    )
+
+
+@pytest.mark.parametrize('text', RULES)
+def test_text_and_mapping_go_there_and_back(text):
+    rule = Normalization.parse(text)
+    assert Normalization.parse(str(rule)) == rule
+    assert Normalization.from_dict(rule.to_dict()) == rule
+
+
+@pytest.mark.parametrize(
+    'text',
+    ['', 'max', 'minmax:1', 'quantile:0.5', 'quantile:a:b', 'quantile:0.9:0.1', 'zscore:clip'],
+)
+def test_other_texts_are_refused(text):
+    with pytest.raises(SettingsError):
+        Normalization.parse(text)
+
+
+def test_unknown_keys_are_refused():
+    with pytest.raises(SettingsError, match='colour'):
+        Normalization.from_dict({'kind': 'minmax', 'colour': 1})
