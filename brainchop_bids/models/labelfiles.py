@@ -94,7 +94,10 @@ def override_labels(table: LabelTable, entries: Any, path: Path) -> LabelTable:
             labels[index] = replace(labels[index], **_checked(values))
         except ValueError as error:
             raise ModelError(f'{path}: label {index}: {error}') from error
-    return LabelTable(tuple(labels.values()))
+    try:
+        return LabelTable(tuple(labels.values()))
+    except ModelError as error:
+        raise ModelError(f'{path}: {error}') from error
 
 
 def _checked(values: dict[str, Any]) -> dict[str, Any]:

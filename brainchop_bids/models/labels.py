@@ -161,11 +161,15 @@ class LabelTable:
         """
         try:
             with Path(path).open(encoding='utf-8', newline='') as file:
-                rows = list(csv.DictReader(file, delimiter='\t'))
+                reader = csv.DictReader(file, delimiter='\t')
+                rows = list(reader)
+            missing = set(COLUMNS) - set(reader.fieldnames or ())
+            if missing:
+                raise ValueError(f'no column {", ".join(sorted(missing))}')
             return cls(tuple(_from_row(row) for row in rows))
         except OSError as error:
             raise ModelError(f'{path}: cannot be read ({error.strerror})') from error
-        except (KeyError, TypeError, ValueError) as error:
+        except (TypeError, ValueError) as error:
             raise ModelError(
                 f'{path}: is no label table ({error}); expected the columns {", ".join(COLUMNS)}'
             ) from error

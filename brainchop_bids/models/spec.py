@@ -66,6 +66,8 @@ class ModelSpec:
         The widest hidden layer, which decides how much memory a run needs.
     parameters : int or None
         Number of weights.
+    chain : bool
+        Whether it is a plain chain of convolutions, which needs the memory of one layer only.
     mask_closing_mm : float
         Radius of the closing that makes a brain mask of the labels, in mm.
     mask_exclude : tuple of int
@@ -90,6 +92,7 @@ class ModelSpec:
     in_channels: int
     channels: int
     parameters: int | None
+    chain: bool = True
     mask_closing_mm: float = 0.0
     mask_exclude: tuple[int, ...] = ()
     license: str | None = None
@@ -157,6 +160,7 @@ def load_spec(folder: str | Path) -> ModelSpec:
         in_channels=shape[-1],
         channels=max(convolutions[:-1], default=convolutions[-1]),
         parameters=model.parameters,
+        chain=_is_chain(model),
         mask_closing_mm=closing,
         mask_exclude=exclude,
         license=facts.get('license'),
@@ -178,7 +182,19 @@ def _convolutions(model: LayersModel) -> list[int]:
         raise ModelError(f'{model.file}: a convolution does not say its filters') from error
     if not filters or min(filters) < 1:
         raise ModelError(f'{model.file}: has no 3-D convolution; expected a volumetric network')
+    if filters[-1] < 2:
+        raise ModelError(f'{model.file}: has one class; expected background and at least another')
     return filters
+
+
+def _is_chain(model: LayersModel) -> bool:
+    """Tell whether each layer keeps the grid and feeds the next one only."""
+    return all(
+        layer['class_name'] not in ('Conv3DTranspose', 'Add', 'Concatenate')
+        and layer['config'].get('strides', [1]) in ([1], [1, 1, 1], 1)
+        and layer['config'].get('padding', 'same') == 'same'
+        for layer in model.layers
+    )
 
 
 def _input_shape(model: LayersModel) -> tuple[int, ...]:

@@ -1,0 +1,45 @@
+import pytest
+
+from brainchop_bids.errors import ModelError
+from brainchop_bids.models.zoo import find_model, list_models
+from tests.tfjs_folder import two_layers
+
+
+def test_the_places_a_model_is_looked_for_in(tmp_path, monkeypatch):
+    monkeypatch.setenv('BRAINCHOP_MODELS', str(tmp_path / 'env'))
+    own, chosen = two_layers(tmp_path / 'here'), two_layers(tmp_path / 'dir' / 'net')
+    other = two_layers(tmp_path / 'env' / 'net')
+    assert find_model(str(own)) == own
+    assert find_model('net', tmp_path / 'dir') == chosen
+    assert find_model('net') == other
+
+
+def test_a_missing_model_tells_what_there_is(tmp_path, monkeypatch):
+    monkeypatch.delenv('BRAINCHOP_MODELS', raising=False)
+    two_layers(tmp_path / 'alpha')
+    two_layers(tmp_path / 'beta')
+    with pytest.raises(ModelError) as caught:
+        find_model('gamma', tmp_path)
+    message = str(caught.value)
+    assert 'gamma' in message
+    assert str(tmp_path) in message
+    assert 'alpha, beta' in message
+
+
+def test_a_path_that_does_not_exist_is_not_looked_up_by_name(tmp_path):
+    two_layers(tmp_path / 'net')
+    with pytest.raises(ModelError, match='no such model folder'):
+        find_model(str(tmp_path / 'elsewhere' / 'net'), tmp_path)
+
+
+def test_a_file_is_no_model(tmp_path):
+    folder = two_layers(tmp_path / 'net')
+    with pytest.raises(ModelError, match='is a file'):
+        find_model(folder / 'model.json')
+
+
+def test_listing(tmp_path):
+    two_layers(tmp_path / 'b')
+    (tmp_path / 'empty').mkdir()
+    assert list_models(tmp_path) == ['b']
+    assert list_models(tmp_path / 'missing') == []
