@@ -1,6 +1,7 @@
 """Connected components: what brainchop keeps of a label map, and a brain mask without holes."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import cc3d
 import numpy as np
@@ -176,7 +177,7 @@ def _bounding_box(mask: np.ndarray) -> tuple[slice, ...] | None:
     return found[0]
 
 
-def _parts(array: np.ndarray, connectivity: int = 26) -> np.ndarray:
+def _parts(array: np.ndarray, connectivity: Literal[6, 26] = 26) -> np.ndarray:
     # cc3d 4.1 misreads views with an axis of one voxel, and its way for binary images runs out
     # of labels on tiny ones (and is the slower one): give it a compact array of integers.
     values = array.view(np.uint8) if array.dtype == bool else array

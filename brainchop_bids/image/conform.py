@@ -246,14 +246,17 @@ def _cubic(values: np.ndarray, sampler: Sampler, threads: int) -> np.ndarray:
     result = np.zeros(sampler.target, dtype=np.uint8, order='F')
 
     def work(k: int) -> None:
-        found = sampler.coordinates(k)
-        if found is not None:
-            box, where = found
-            plane = ndimage.map_coordinates(
-                smooth, where, output=np.float32, order=3, mode='mirror', prefilter=False
-            )
+        for box, where in sampler.coordinates(k):
             outside = [(x <= -1) | (x >= n) for x, n in zip(where, sampler.size, strict=True)]
-            plane[np.any(outside, axis=0)] = 0
+            plane = ndimage.map_coordinates(
+                smooth,
+                np.broadcast_arrays(*where),
+                output=np.float32,
+                order=3,
+                mode='mirror',
+                prefilter=False,
+            )
+            plane[np.logical_or.reduce(np.broadcast_arrays(*outside))] = 0
             result.T[k][box] = _half_up(np.clip(plane, 0, 255))
 
     for_each(work, sampler.target[2], threads)

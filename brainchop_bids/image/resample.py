@@ -66,14 +66,12 @@ def _most_likely(labels: np.ndarray, sampler: Sampler, threads: int) -> np.ndarr
     alike = _alike(flat, sampler)
 
     def work(k: int) -> None:
-        plane = sampler.plane(k)
-        if plane is None:
-            return
-        found = flat.take(plane.base, mode='clip')
-        mixed = ~alike.take(plane.base, mode='clip')
-        parts = [np.broadcast_to(part, mixed.shape)[mixed] for part in plane.parts]
-        found[mixed] = _vote(flat, plane.base[mixed], parts, sampler.strides)
-        result.T[k][plane.box] = found
+        for piece in sampler.pieces(k):
+            found = flat.take(piece.base, mode='clip')
+            mixed = ~alike.take(piece.base, mode='clip')
+            parts = [np.broadcast_to(part, mixed.shape)[mixed] for part in piece.parts]
+            found[mixed] = _vote(flat, piece.base[mixed], parts, sampler.strides)
+            result.T[k][piece.box] = found
 
     for_each(work, sampler.target[2], threads)
     return result

@@ -5,7 +5,7 @@ memory is bounded, and planes are independent, so threads share them (NumPy and 
 the interpreter's lock).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -18,15 +18,19 @@ Shape = tuple[int, int, int]
 # of view then is an ordinary lookup, even for a coordinate of exactly n.
 _BEFORE, _BEHIND = 1, 2
 
+_BAND = 1 << 15  # voxels worked on at once: their temporaries fit the second-level cache
+_MARGIN = 0.01  # voxels: far above any rounding of the coordinates
+_LEVEL = 1e-6  # a coordinate that changes less from voxel to voxel does not bound a row
+
 
 @dataclass(frozen=True, eq=False)
-class Plane:
-    """Where the part of a target plane that sees the source lies in it.
+class Piece:
+    """Where voxels of a target plane lie in the source.
 
     Parameters
     ----------
     box : tuple of 2 slices
-        Rows (second target axis) and columns (first target axis) that are described.
+        Rows (second target axis) and columns (first target axis) of the plane.
     base : (J, I) intp
         Index of each voxel's lower corner in the flat source of `Sampler.pad`.
     parts : tuple of 3 float arrays
@@ -84,63 +88,66 @@ class Sampler:
         row, index = self._rows[number], self._index[2 - number]
         return row[2 - number] * index + row[3]
 
-    def plane(self, k: int) -> Plane | None:
-        """Locate one plane of the target; None where it sees nothing of the source."""
-        found = self._parallel(k) if self.separable else self._oblique(k)
-        if found is None:
-            return None
-        box, where = found
-        lower = [np.floor(x) for x in where]
-        base: Any = 0
-        for x, stride in zip(lower, self.strides, strict=True):
-            base = base + (x.astype(np.intp) + _BEFORE) * stride
-        parts = tuple(np.subtract(x, low) for x, low in zip(where, lower, strict=True))
-        return Plane(box, base, (parts[0], parts[1], parts[2]))
+    def pieces(self, k: int) -> Iterator[Piece]:
+        """Locate the parts of one target plane that see the source, a band of rows at a time."""
+        for box, where in self.coordinates(k):
+            lower = [np.floor(x) for x in where]
+            base: Any = _BEFORE * sum(self.strides)
+            for x, stride in zip(lower, self.strides, strict=True):
+                # Doubles hold these integers exactly, and multiply faster.
+                base = base + x * np.float64(stride)
+            parts = tuple(np.subtract(x, low) for x, low in zip(where, lower, strict=True))
+            yield Piece(box, base.astype(np.intp), (parts[0], parts[1], parts[2]))
 
-    def coordinates(self, k: int) -> tuple[tuple[slice, slice], list[np.ndarray]] | None:
-        """Return the box of a plane that sees the source, and coordinates (J, I) along each axis.
+    def coordinates(self, k: int) -> Iterator[tuple[tuple[slice, slice], list[np.ndarray]]]:
+        """Give boxes of a plane, and the source coordinates in them along each kept axis.
 
-        Coordinates are those of the kept axes, cut to -1..n.
+        Coordinates broadcast to (J, I) and are cut to -1..n.
         """
-        if not self.separable:
-            return self._oblique(k)
-        found = self._parallel(k)
-        if found is None:
+        width = max(1, self.target[0])
+        height = max(1, _BAND // width)
+        for start in range(0, self.target[1], height):
+            rows = slice(start, min(start + height, self.target[1]))
+            box = self._box(k, rows)
+            if box is not None:
+                yield box, self._in_box(k, box)
+
+    def _box(self, k: int, rows: slice) -> tuple[slice, slice] | None:
+        """Return a box that holds every voxel of some rows whose neighbours reach the source."""
+        first = np.zeros(rows.stop - rows.start)
+        last = np.full(rows.stop - rows.start, self.target[0] - 1.0)
+        index = np.arange(rows.start, rows.stop)
+        for row, n in zip(self._rows, self.size, strict=True):
+            step = float(row[0])
+            begin = float(row[1]) * index + float(row[2]) * k + float(row[3])
+            if abs(step) < _LEVEL:
+                last[(begin < -1 - _MARGIN) | (begin > n + _MARGIN)] = -1
+                continue
+            ends = np.sort([(-1 - begin) / step, (n - begin) / step], axis=0)
+            first = np.maximum(first, np.ceil(ends[0] - _MARGIN))
+            last = np.minimum(last, np.floor(ends[1] + _MARGIN))
+        seen = np.flatnonzero(first <= last)
+        if not seen.size:
             return None
-        box, where = found
-        return box, list(np.broadcast_arrays(*where))
+        return (
+            slice(rows.start + int(seen[0]), rows.start + int(seen[-1]) + 1),
+            slice(int(first[seen].min()), int(last[seen].max()) + 1),
+        )
 
-    def _parallel(self, k: int) -> tuple[tuple[slice, slice], list[np.ndarray]] | None:
-        slow, rows, columns = (self.axis(number) for number in range(3))
-        slow = slow[k : k + 1]
-        boxes = []
-        for where, n in zip((slow, rows, columns), self.size, strict=True):
-            inside = np.flatnonzero((where > -1) & (where < n))
-            if not inside.size:
-                return None
-            boxes.append(slice(int(inside[0]), int(inside[-1]) + 1))
-        return (boxes[1], boxes[2]), [
-            slow[:, None],
-            rows[boxes[1], None],
-            columns[None, boxes[2]],
-        ]
-
-    def _oblique(self, k: int) -> tuple[tuple[slice, slice], list[np.ndarray]] | None:
-        i, j = self._index[0][None, :], self._index[1][:, None]
-        real = i.dtype.type
-        inside: Any = True
+    def _in_box(self, k: int, box: tuple[slice, slice]) -> list[np.ndarray]:
+        i, j = self._index[0][None, box[1]], self._index[1][box[0], None]
         where = []
         for row, n in zip(self._rows, self.size, strict=True):
-            x = row[0] * i + row[1] * j
-            x += row[2] * real(k)
-            x += row[3]
-            inside = inside & (x > -1) & (x < n)
-            where.append(x)
-        rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-        if not rows.size:
-            return None
-        box = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
-        return box, [np.clip(x[box], -1, n) for x, n in zip(where, self.size, strict=True)]
+            if self.separable:
+                # One term only: adding the others' zeros would change nothing.
+                steps = (row[0] * i, row[1] * j, row[2] * self._index[2][k : k + 1, None])
+                x = steps[int(np.flatnonzero(row[:3])[0])] + row[3]
+            else:
+                x = row[0] * i + row[1] * j
+                x += row[2] * self._index[2][k]
+                x += row[3]
+            where.append(np.clip(x, -1, n, out=x))
+        return where
 
 
 def for_each(work: Callable[[int], None], count: int, threads: int) -> None:
@@ -197,9 +204,8 @@ def trilinear(
         flat = sampler.pad(data)
 
         def work(k: int) -> None:
-            plane = sampler.plane(k)
-            if plane is not None:
-                planes[k][plane.box] = finish(_blend(flat, plane, sampler.strides))
+            for piece in sampler.pieces(k):
+                planes[k][piece.box] = finish(_blend(flat, piece, sampler.strides))
 
     for_each(work, sampler.target[2], threads)
     return result
@@ -226,12 +232,11 @@ def nearest(data: np.ndarray, sampler: Sampler, threads: int = 1) -> np.ndarray:
     planes, flat = result.T, sampler.pad(data)
 
     def work(k: int) -> None:
-        plane = sampler.plane(k)
-        if plane is not None:
-            index = plane.base
-            for part, stride in zip(plane.parts, sampler.strides, strict=True):
+        for piece in sampler.pieces(k):
+            index = piece.base
+            for part, stride in zip(piece.parts, sampler.strides, strict=True):
                 index = index + (part >= 0.5) * stride
-            planes[k][plane.box] = flat[index]
+            planes[k][piece.box] = flat.take(index, mode='clip')
 
     for_each(work, sampler.target[2], threads)
     return result
@@ -253,15 +258,15 @@ def _is_separable(matrix: np.ndarray) -> bool:
     return bool((used.sum(axis=0) == 1).all() and (used.sum(axis=1) == 1).all())
 
 
-def _blend(flat: np.ndarray, plane: Plane, strides: tuple[int, int, int]) -> np.ndarray:
+def _blend(flat: np.ndarray, piece: Piece, strides: tuple[int, int, int]) -> np.ndarray:
     """Interpolate between the eight corners, axis by axis."""
-    slow, middle, fast = (np.asarray(part, dtype=np.float64) for part in plane.parts)
+    slow, middle, fast = (np.asarray(part, dtype=np.float64) for part in piece.parts)
     sides = []
     for a in (0, strides[0]):
         rows = []
         for b in (0, strides[1]):
-            low = flat[a + b :].take(plane.base, mode='clip')
-            high = flat[a + b + 1 :].take(plane.base, mode='clip')
+            low = flat[a + b :].take(piece.base, mode='clip')
+            high = flat[a + b + 1 :].take(piece.base, mode='clip')
             rows.append(_lerp(low.astype(np.float64), high, fast))
         sides.append(_lerp(rows[0], rows[1], middle))
     return _lerp(sides[0], sides[1], slow)
