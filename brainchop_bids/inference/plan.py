@@ -102,9 +102,9 @@ def split_head(model: Any) -> tuple[Any, Head]:
         and last.activation is keras.activations.linear
     ):
         kernel, bias = _weights(last)
-        return keras.Model(model.inputs, last.input), Head(kernel[0, 0, 0], bias)
+        return keras.Model(model.inputs[0], last.input), Head(kernel[0, 0, 0], bias)
     classes = int(output.shape[-1])
-    return keras.Model(model.inputs, output), Head(
+    return keras.Model(model.inputs[0], output), Head(
         np.eye(classes, dtype=np.float32), np.zeros(classes, np.float32)
     )
 

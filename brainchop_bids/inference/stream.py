@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # Output of one slab. Smaller: more calls; larger: memory is fetched from the system anew for each
 # slab instead of being used again, while a convolution holds some six copies of it.
 SLAB_BYTES = 24 << 20
-_ALIGNMENT = 64
+ALIGNMENT = 64
 
 
 def slabs(shape: tuple[int, ...], channels: int, nbytes: int | None = None) -> Iterator[slice]:
@@ -34,8 +34,11 @@ def slabs(shape: tuple[int, ...], channels: int, nbytes: int | None = None) -> I
 def share(tf: Any, array: np.ndarray) -> Any:
     """Return an array as a tensor that shares its memory; it must only be read.
 
-    `tf.constant` would copy it twice.
+    `tf.constant` would copy it twice. TensorFlow aborts the process over memory that begins
+    where its vector instructions cannot read it; planes of an odd size are copied after all.
     """
+    if array.ctypes.data % ALIGNMENT:
+        return tf.constant(array)
     return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
 
@@ -179,11 +182,10 @@ class _Band:
         self.places = margin, 2 * margin
         self.start = margin
         planes = (shape[0] + 3 * margin, *shape[1:])
-        # TensorFlow shares memory that begins where its vector instructions want it, and copies
-        # any other.
+        # So that planes can be shared with TensorFlow, see `share`.
         size = int(np.prod(planes, dtype=np.int64))
-        raw = np.zeros(size + _ALIGNMENT // 4, np.float32)
-        offset = -raw.ctypes.data % _ALIGNMENT // 4
+        raw = np.zeros(size + ALIGNMENT // 4, np.float32)
+        offset = -raw.ctypes.data % ALIGNMENT // 4
         self.planes: np.ndarray = raw[offset : offset + size].reshape(planes)
 
     @property

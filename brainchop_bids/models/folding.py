@@ -41,7 +41,7 @@ def fold_batchnorm(model: Any) -> Any:
     if not model.built:
         raise ModelError(f'model {model.name!r} has no weights yet; build it before folding')
     # A Sequential model's layers can only be skipped in its functional form.
-    functional = keras.Model(model.inputs, model.outputs, name=model.name)
+    functional = keras.Model(_alone(model.inputs), _alone(model.outputs), name=model.name)
     targets = _targets(functional)
     folded_names = {norm.name for norm in targets}
 
@@ -58,6 +58,11 @@ def fold_batchnorm(model: Any) -> Any:
     result = keras.models.clone_model(functional, clone_function=clone, call_function=call)
     _copy_weights(functional, result, targets)
     return result
+
+
+def _alone(tensors: list[Any]) -> Any:
+    # Keras complains of a tensor given where a list of one was said.
+    return tensors[0] if len(tensors) == 1 else tensors
 
 
 def _targets(model: Any) -> dict[Any, Any]:

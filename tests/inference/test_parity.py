@@ -68,7 +68,7 @@ def head_scan(shared: Path) -> np.ndarray:
 
 @pytest.mark.parametrize('name', MODELS)
 def test_logits_of_a_crop(shared: Path, name: str) -> None:
-    """In double precision: on such a crop PyTorch's float32 is itself up to 1.4e-4 away from it."""
+    """Double precision: on such a crop PyTorch's float32 is itself up to 1.4e-4 away from it."""
     spec = load_spec(shared / 'models' / 'brainchop' / name)
     crop = head_scan(shared)[90:154, 90:138, 100:140]
     volume = normalise(crop, spec.normalization)

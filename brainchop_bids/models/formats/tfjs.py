@@ -91,7 +91,7 @@ class _Reader:
                 arguments = [self.tensors[source] for source in sources]
                 self.tensors[name] = self.layer(kind, name, config, arguments)
             previous = name
-        return keras.Model(self.inputs, self.tensors[previous])
+        return keras.Model(self.inputs[0], self.tensors[previous])
 
     def layer(self, kind: str, name: str, config: dict[str, Any], inputs: list[Any]) -> Any:
         if kind in _IGNORED:

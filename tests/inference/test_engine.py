@@ -1,0 +1,213 @@
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from brainchop_bids.errors import BrainchopError, ModelError
+from brainchop_bids.image.normalise import Normalization, normalise
+from brainchop_bids.inference import stream
+from brainchop_bids.inference.engine import KerasEngine
+from brainchop_bids.inference.outputs import create_array
+from brainchop_bids.inference.runtime import load_tensorflow
+from brainchop_bids.models.spec import load_spec
+from tests.tfjs_folder import activation, conv, layer, random_weights, two_layers, write_tfjs
+
+tf = load_tensorflow(2)
+
+from brainchop_bids.inference.plan import split_head, streamable_steps  # noqa: E402
+from brainchop_bids.models.formats.tfjs import load_tfjs  # noqa: E402
+from brainchop_bids.models.meshnet import build_meshnet  # noqa: E402
+
+SCAN = np.random.default_rng(5).integers(0, 256, (12, 15, 11), dtype=np.uint8)
+
+
+def engine(folder, **options):
+    return KerasEngine(load_spec(folder), threads=2, **options)
+
+
+def whole(folder, data=SCAN, rule=None):
+    """Compute logits by one call of the Keras model, without our engine."""
+    volume = normalise(data, rule or Normalization())[None, ..., None]
+    return load_tfjs(folder).predict(volume, verbose=0)[0]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    shape=st.tuples(*[st.integers(1, 14)] * 3),
+    channels=st.integers(1, 4),
+    dilations=st.lists(st.integers(1, 6), min_size=1, max_size=5),
+    norm=st.sampled_from([None, 'group']),
+    in_channels=st.integers(1, 2),
+    slab=st.sampled_from([1, 300, 3000, 1 << 20]),
+)
+def test_slabs_of_any_size_give_the_whole(
+    seed, shape, channels, dilations, norm, in_channels, slab
+):
+    """Whatever the shape, also volumes smaller than a dilation, and slabs of one plane."""
+    rng = np.random.default_rng(seed)
+    model = build_meshnet(
+        channels=channels, dilations=dilations, classes=2, norm=norm, in_channels=in_channels
+    )
+    model.set_weights([rng.normal(0, 0.4, weight.shape) for weight in model.get_weights()])
+    body, _ = split_head(model)
+    volume = rng.random((*shape, in_channels), np.float32)
+    before, limit = volume.copy(), stream.SLAB_BYTES
+    try:
+        stream.SLAB_BYTES = slab
+        found = stream.StreamedChain(tf, streamable_steps(body)).features(volume)
+    finally:
+        stream.SLAB_BYTES = limit
+    expected = body(volume[None], training=False)[0]
+    np.testing.assert_array_equal(volume, before)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize('order', ['C', 'F'])
+@pytest.mark.parametrize('streamed', [True, False])
+def test_labels_logits_and_probabilities_agree(tmp_path, order, streamed):
+    folder = two_layers(tmp_path / 'net')
+    data = np.asarray(SCAN, order=order)
+    machine = engine(folder, stream=streamed)
+    logits = whole(folder)
+    np.testing.assert_allclose(machine.logits(data), logits, atol=1e-5)
+    out = create_array(tmp_path / 'probabilities', (*SCAN.shape, 3))
+    labels = machine.segment(data, probabilities=out)
+    assert labels.dtype == np.uint8
+    np.testing.assert_array_equal(labels, logits.argmax(-1))
+    expected = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    np.testing.assert_allclose(out, expected, atol=1e-5)
+    again = np.zeros((*SCAN.shape, 3), np.float32)
+    machine.probabilities(data, again)
+    np.testing.assert_array_equal(again, out)
+
+
+def test_many_classes(tmp_path):
+    folder = two_layers(tmp_path / 'net', classes=300)
+    labels = engine(folder).segment(SCAN)
+    assert labels.dtype == np.uint16
+    np.testing.assert_array_equal(labels, whole(folder).argmax(-1))
+
+
+def test_of_equal_classes_the_first_is_taken(tmp_path):
+    weights = random_weights(a__kernel=(1, 1, 1, 1, 3))
+    weights['a/kernel'][:] = 1
+    folder = write_tfjs(tmp_path / 'net', [conv('a', 3, 1, use_bias=False)], weights)
+    assert not engine(folder).segment(SCAN).any()
+
+
+def test_the_models_own_normalisation_and_another(tmp_path):
+    folder = two_layers(tmp_path / 'net')
+    (folder / 'brainchop.json').write_text(json.dumps({'normalization': 'quantile:0.1:0.9'}))
+    rule = Normalization('quantile', 0.1, 0.9)
+    np.testing.assert_allclose(engine(folder).logits(SCAN), whole(folder, rule=rule), atol=1e-5)
+    rule = Normalization('zscore')
+    found = engine(folder, normalization=rule).logits(SCAN)
+    np.testing.assert_allclose(found, whole(folder, rule=rule), atol=1e-5)
+
+
+def test_networks_of_other_forms(tmp_path):
+    shapes = {'a__kernel': (3, 3, 3, 1, 2), 'b__kernel': (3, 3, 3, 2, 2)}
+    weights = random_weights(**shapes, c__kernel=(3, 3, 3, 2, 3), c__bias=(3,))
+    add = layer('Add', 'sum', **{})
+    add['inbound_nodes'] = [[['b', 0, 0, {}], ['a', 0, 0, {}]]]
+    bare = {'use_bias': False}
+    # A branch, a last layer that looks around, and a softmax that the file ends with.
+    layers = [conv('a', 2, **bare), conv('b', 2, **bare), add, conv('c', 3)]
+    folder = write_tfjs(tmp_path / 'branch', [*layers, activation('soft', 'softmax')], weights)
+    machine = engine(folder)
+    probabilities = np.zeros((*SCAN.shape, 3), np.float32)
+    machine.probabilities(SCAN, probabilities)
+    np.testing.assert_allclose(probabilities, whole(folder), atol=1e-5)
+    assert not load_spec(folder).chain
+    del weights['b/kernel']
+    folder = write_tfjs(tmp_path / 'chain', [conv('a', 2, **bare), conv('c', 3)], weights)
+    np.testing.assert_allclose(engine(folder).logits(SCAN), whole(folder), atol=1e-5)
+
+
+def test_batch_norms_are_folded_first(tmp_path):
+    weights = random_weights(
+        a__kernel=(3, 3, 3, 1, 2),
+        n__gamma=(2,),
+        n__beta=(2,),
+        n__moving_mean=(2,),
+        out__kernel=(1, 1, 1, 2, 3),
+        out__bias=(3,),
+    )
+    weights['n/moving_variance'] = np.array([0.5, 2], '<f4')
+    norm = layer('BatchNormalization', 'n', axis=[4])
+    layers = [conv('a', 2, use_bias=False), norm, activation('r', 'relu'), conv('out', 3, 1)]
+    folder = write_tfjs(tmp_path / 'net', layers, weights)
+    np.testing.assert_allclose(engine(folder).logits(SCAN), whole(folder), atol=1e-5)
+
+
+def test_networks_that_do_not_label_the_volume(tmp_path):
+    shapes = {'a__kernel': (3, 3, 3, 2, 3), 'a__bias': (3,)}
+    two = write_tfjs(tmp_path / 'two', [conv('a', 3)], random_weights(**shapes), channels=2)
+    with pytest.raises(ModelError, match='takes 2 channels'):
+        engine(two)
+    shapes['a__kernel'] = (3, 3, 3, 1, 3)
+    weights = random_weights(**shapes)
+    small = write_tfjs(tmp_path / 'small', [conv('a', 3, padding='valid')], weights)
+    with pytest.raises(ModelError, match='expected one of the same shape'):
+        engine(small).segment(SCAN)
+
+
+@pytest.mark.parametrize(
+    'error', [MemoryError(), tf.errors.ResourceExhaustedError(None, None, 'OOM\nwhen\nallocating')]
+)
+def test_too_little_memory_is_one_line(tmp_path, monkeypatch, error):
+    def exhausted(*arguments):
+        raise error
+
+    machine = engine(two_layers(tmp_path / 'net'))
+    monkeypatch.setattr(machine, '_features', exhausted)
+    with pytest.raises(BrainchopError, match=r'net: memory ran out .*12 x 15 x 11.* GB') as caught:
+        machine.segment(SCAN)
+    assert '\n' not in str(caught.value)
+
+
+def test_nothing_is_printed(tmp_path):
+    folder = two_layers(tmp_path / 'net')
+    code = (
+        'import numpy as np; from brainchop_bids.inference.engine import KerasEngine; '
+        'from brainchop_bids.models.spec import load_spec; '
+        f'KerasEngine(load_spec({str(folder)!r}), threads=1).segment(np.eye(9)[None] * 9)'
+    )
+    # A backend that the user trains with must not matter here.
+    environment = {**os.environ, 'KERAS_BACKEND': 'torch'}
+    environment.pop('TF_CPP_MIN_LOG_LEVEL', None)
+    done = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, env=environment, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
+
+
+def test_another_backend_in_the_same_process_is_refused(tmp_path):
+    pytest.importorskip('torch', reason="Keras' torch backend: pip install torch")
+    code = (
+        'import keras; from brainchop_bids.inference.runtime import load_tensorflow; '
+        'load_tensorflow()'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'KERAS_BACKEND': 'torch'},
+        check=False,
+    )
+    assert 'Keras runs on torch' in done.stderr
+
+
+def test_slabs_cover_the_first_axis():
+    for length in (1, 7, 256):
+        for nbytes in (1, 4000, 1 << 30):
+            parts = list(stream.slabs((length, 10, 10), 2, nbytes))
+            covered = [row for part in parts for row in range(part.start, part.stop)]
+            assert covered == list(range(length))
+            assert max(part.stop - part.start for part in parts) * 800 <= max(nbytes, 800)
