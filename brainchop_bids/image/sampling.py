@@ -95,7 +95,7 @@ class Sampler:
             base: Any = _BEFORE * sum(self.strides)
             for x, stride in zip(lower, self.strides, strict=True):
                 # Doubles hold these integers exactly, and multiply faster.
-                base = base + x * np.float64(stride)
+                base = base + np.multiply(x, stride, dtype=np.float64)
             parts = tuple(np.subtract(x, low) for x, low in zip(where, lower, strict=True))
             yield Piece(box, base.astype(np.intp), (parts[0], parts[1], parts[2]))
 
