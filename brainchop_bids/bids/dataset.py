@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import __version__
 from ..errors import OutputError, SettingsError
-from .publish import cannot_write, write_text
+from ..publish import cannot_write, write_text
 
 CODE_URL = 'https://github.com/neuroneural/brainchop-bids'
 BIDS_VERSION = '1.10.0'

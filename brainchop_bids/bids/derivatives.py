@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..publish import Writer, copy_writer, publish, sha256, text_writer
 from .names import ScanName
-from .publish import Writer, copy_writer, publish, sha256, text_writer
 
 # `index` and `name` are BIDS' own and may not be described again.
 COLUMNS = {

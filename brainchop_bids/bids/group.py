@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 
 from ..errors import DatasetError
+from ..publish import write_text
 from .derivatives import sidecar
 from .names import ScanName
-from .publish import write_text
 
 
 def write_group_tables(

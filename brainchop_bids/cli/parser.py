@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .. import __version__
+from .options import add_frame_option, add_label_options, add_model_options, positive
 
 
 def _label(prefix: str) -> Callable[[str], str]:
@@ -13,13 +14,6 @@ def _label(prefix: str) -> Callable[[str], str]:
 
     clean.__name__ = f'{prefix[:-1]} label'
     return clean
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -89,42 +83,13 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         help='do not run bids-validator-deno on the input (it runs where it is installed; '
         'what it finds is reported and never stops a run)',
     )
-    group.add_argument(
-        '--frame',
-        metavar='N',
-        type=int,
-        help='the frame to use of 4-D files with several, counted from 0',
-    )
+    add_frame_option(group)
 
 
 def _add_segmentation(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('segmentation')
-    group.add_argument(
-        '--model',
-        metavar='NAME|DIR',
-        help='a model folder, or the name of one in --models-dir or $BRAINCHOP_MODELS',
-    )
-    group.add_argument(
-        '--models-dir', metavar='DIR', type=Path, help='folder that holds model folders'
-    )
-    group.add_argument(
-        '--normalization',
-        metavar='HOW',
-        help="instead of the model's own: minmax, quantile:LOW:HIGH[:clip] or zscore",
-    )
-    group.add_argument(
-        '--components',
-        choices=['largest', 'per-label', 'none'],
-        default='largest',
-        help='which connected components stay: the largest of all foreground, the largest of '
-        'each label, or all (default: %(default)s)',
-    )
-    group.add_argument(
-        '--resample',
-        choices=['linear', 'nearest'],
-        default='linear',
-        help="how labels return to the scan's own grid (default: %(default)s)",
-    )
+    add_model_options(group)
+    add_label_options(group)
     group.add_argument(
         '--probseg', action='store_true', help='write a probability map of each label'
     )
@@ -139,13 +104,13 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
         '--n-cpus',
         dest='nprocs',
         metavar='N',
-        type=_positive,
+        type=positive,
         help='threads over all processes (default: all that affinity, SLURM and cgroup grant)',
     )
     group.add_argument(
         '--omp-nthreads',
         metavar='N',
-        type=_positive,
+        type=positive,
         help='threads of one process (default: --nprocs, 8 at most)',
     )
     group.add_argument(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BrainchopError, SettingsError
+from .options import NO_MODEL
 from .parser import build_parser
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def _participant(settings: 'Settings') -> int:
     if settings.reports_only:
         return _reports_only(settings, selection)
     if not settings.model:
-        raise SettingsError('no model is packaged in this version: give --model a model folder')
+        raise SettingsError(NO_MODEL)
     spec = load_spec(find_model(settings.model, settings.models_dir))
     _check_options(settings)
     plan = make_plan(settings, spec, selection)
@@ -221,7 +222,7 @@ def _announce(settings: 'Settings', spec: 'ModelSpec', selection: 'Selection', p
 def _write_root(settings: 'Settings', spec: 'ModelSpec', description: dict[str, Any]) -> None:
     """Write what belongs to the dataset and to the run."""
     from ..bids.dataset import describe, write_root
-    from ..bids.publish import write_text
+    from ..publish import write_text
 
     described = describe(description, settings.bids_dir, settings.output_dir)
     write_root(settings.output_dir, described, spec.labels.to_tsv(), spec.slug)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..errors import BrainchopError, ModelError, SettingsError
+from .options import NO_MODEL, add_frame_option, add_label_options, add_model_options, positive
 
 if TYPE_CHECKING:
     from ..inference.scan import ScanSettings
@@ -66,22 +67,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('model')
+    add_model_options(group)
     group.add_argument(
-        '--model', metavar='NAME', required=True, help='name of a model, or its folder'
-    )
-    group.add_argument(
-        '--models-dir',
-        metavar='DIR',
-        type=Path,
-        help='folder of model folders (else $BRAINCHOP_MODELS)',
-    )
-    group.add_argument(
-        '--normalization',
-        metavar='TEXT',
-        help="instead of the model's own: minmax, zscore, quantile:0.02:0.98[:clip]",
-    )
-    group.add_argument(
-        '--omp-nthreads', metavar='N', type=_positive, help='threads (default: all there are)'
+        '--omp-nthreads', metavar='N', type=positive, help='threads (default: all there are)'
     )
 
 
@@ -93,18 +81,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         default='native',
         help="grid of all outputs: the scan's own (default) or the conformed one",
     )
-    group.add_argument(
-        '--components',
-        choices=['largest', 'per-label', 'none'],
-        default='largest',
-        help='keep the largest component of all labels together (default), of each, or all',
-    )
-    group.add_argument(
-        '--resample',
-        choices=['linear', 'nearest'],
-        default='linear',
-        help="how labels return to the scan's grid (default: linear, by each label's share)",
-    )
+    add_label_options(group)
     group.add_argument('--mask', metavar='FILE', type=Path, help='also write a brain mask')
     group.add_argument(
         '--probseg',
@@ -122,9 +99,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
 
 def _add_conform(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('reading and conforming')
-    group.add_argument(
-        '--frame', metavar='N', type=_count, help='volume of a 4-D file, counted from 0'
-    )
+    add_frame_option(group)
     size = group.add_mutually_exclusive_group()
     size.add_argument(
         '--voxel-size', metavar='MM', type=float, default=1.0, help='target voxel size (1 mm)'
@@ -141,25 +116,6 @@ def _add_conform(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--no-scale', action='store_true', help='round intensities to 0..255, do not scale them'
     )
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise ValueError(text)
-    return value
-
-
-# What argparse calls them in its messages.
-_positive.__name__ = 'positive number'
-_count.__name__ = 'frame number'
 
 
 def _settings(arguments: argparse.Namespace) -> 'ScanSettings':
@@ -199,6 +155,8 @@ def _run(arguments: argparse.Namespace) -> int:
     from ..models.spec import load_spec
     from ..models.zoo import find_model
 
+    if not arguments.model:
+        raise SettingsError(NO_MODEL)
     spec = load_spec(find_model(arguments.model, arguments.models_dir))
     tell = _say if arguments.verbose else None
     stats = segment_scan(settings, spec, Stopwatch(tell))

@@ -15,13 +15,13 @@ from .. import __version__
 from ..errors import SettingsError
 from ..image.components import brain_mask, keep_components
 from ..image.conform import Conformed, ConformOptions, conform
-from ..image.geometry import Geometry
 from ..image.io import Volume, read_volume, require_contrast, save_nifti
 from ..image.normalise import Normalization
 from ..image.resample import image_to_grid, labels_to_grid
-from ..image.volumes import label_volumes
+from ..image.volumes import label_volumes, volumes_table
 from ..models.spec import ModelSpec
-from .outputs import Staged, create_array, writing
+from ..publish import Staged, writing
+from .arrays import create_array
 
 SPACES = ('native', 'conform')
 
@@ -278,16 +278,9 @@ def _write(
                 save_nifti(staged.path(path), image, labels=True, **placed)
     if settings.volumes is not None:
         with writing(settings.volumes):
-            staged.path(settings.volumes).write_text(_table(spec, labels, geometry), 'utf-8')
-
-
-def _table(spec: ModelSpec, labels: np.ndarray, geometry: Geometry) -> str:
-    volumes = label_volumes(labels, geometry.voxel_volume)
-    lines = ['index\tname\tvoxels\tvolume']
-    for label in spec.labels:
-        voxels, volume = volumes.get(label.index, (0, 0.0))
-        lines.append(f'{label.index}\t{label.name}\t{voxels}\t{volume:.3f}')
-    return '\n'.join(lines) + '\n'
+            volumes = label_volumes(labels, geometry.voxel_volume)
+            table = volumes_table(volumes, {label.index: label.name for label in spec.labels})
+            staged.path(settings.volumes).write_text(table, 'utf-8')
 
 
 def peak_mb() -> float:

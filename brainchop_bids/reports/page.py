@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from .. import __version__
-from ..bids.publish import write_text
+from ..publish import write_text
 from .methods import Block, parse_methods
 from .records import LabelVolume, ScanRecord, collect_scans, number, plain
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from brainchop_bids.bids.publish import copy_writer, publish, text_writer, write_text
+from brainchop_bids.publish import copy_writer, publish, text_writer, write_text
 from brainchop_bids.errors import OutputError
 
 

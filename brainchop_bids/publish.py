@@ -7,16 +7,82 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 
-from ..errors import OutputError
+from .errors import OutputError
 
 _MARK = '.brainchop-'
 # Long enough that no run still writes such a file, short enough that litter does not last.
 _STALE_SECONDS = 3600
 
 Writer = Callable[[Path], object]
+
+
+class Staged:
+    """Files written beside their places, which get their names in one sweep at the end.
+
+    A context manager: leaving it in peace renames, in the order the files were asked for;
+    leaving it by an error removes what was written and leaves what was there.
+
+    Parameters
+    ----------
+    replaces : Path, optional
+        A file whose presence says that the set is complete: it is removed before the first
+        rename, so that an interrupted sweep never looks finished.
+
+    Examples
+    --------
+    >>> with Staged() as staged:  # doctest: +SKIP
+    ...     staged.path(Path('volumes.tsv')).write_text('index')
+    """
+
+    def __init__(self, replaces: Path | None = None) -> None:
+        self._replaces = replaces
+        self._files: list[tuple[Path, Path]] = []
+        self._scratch: list[Path] = []
+
+    def __enter__(self) -> 'Staged':
+        """Start with nothing staged."""
+        return self
+
+    def path(self, final: Path) -> Path:
+        """Return the name to write to; its suffixes are those of the final name."""
+        _sweep(final)
+        self._files.append((_beside(final), final))
+        return self._files[-1][0]
+
+    def scratch(self, near: Path) -> Path:
+        """Return the name of a file that is removed at the end."""
+        self._scratch.append(_beside(near))
+        return self._scratch[-1]
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Rename what was staged, or remove it after an error.
+
+        Raises
+        ------
+        OutputError
+            If a file cannot be renamed.
+        """
+        try:
+            if kind is None:
+                if self._replaces is not None:
+                    with writing(self._replaces):
+                        self._replaces.unlink(missing_ok=True)
+                for hidden, final in self._files:
+                    with writing(final):
+                        os.replace(hidden, final)
+        finally:
+            for hidden in [*(hidden for hidden, _ in self._files), *self._scratch]:
+                hidden.unlink(missing_ok=True)
 
 
 def publish(files: Sequence[tuple[Path, Writer]], *, replaces: Path | None = None) -> None:
@@ -27,32 +93,33 @@ def publish(files: Sequence[tuple[Path, Writer]], *, replaces: Path | None = Non
     files : sequence of (Path, callable)
         Final path and what writes the content to the path it is called with.
     replaces : Path, optional
-        A file whose presence says that the set is complete: it is removed before the first
-        rename, so that an interrupted sweep never looks finished.
+        As for `Staged`.
 
     Raises
     ------
     OutputError
         If a file cannot be written; nothing is left behind and what was there stays.
     """
-    ready: list[tuple[Path, Path]] = []
-    path = Path()
-    try:
+    with Staged(replaces) as staged:
         for path, write in files:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _sweep(path)
-            hidden = path.with_name(f'{_MARK}{uuid.uuid4().hex[:12]}-{path.name}')
-            ready.append((hidden, path))
-            write(hidden)
-        if replaces is not None:
-            replaces.unlink(missing_ok=True)
-        for hidden, path in ready:
-            os.replace(hidden, path)
+            with writing(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write(staged.path(path))
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say in one line which file could not be written, why, and what to do.
+
+    Raises
+    ------
+    OutputError
+        In place of an `OSError`.
+    """
+    try:
+        yield
     except OSError as error:
         raise OutputError(cannot_write(path, error)) from error
-    finally:
-        for hidden, _ in ready:
-            hidden.unlink(missing_ok=True)
 
 
 def text_writer(text: str) -> Writer:
@@ -122,6 +189,10 @@ def cannot_write(path: Path, error: OSError) -> str:
         errno.EROFS: 'choose another folder',
     }.get(error.errno or 0, 'check the folder')
     return f'{path}: cannot be written: {reason}; {advice} and run again (what is done stays done)'
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f'{_MARK}{uuid.uuid4().hex[:12]}-{path.name}')
 
 
 def _sweep(path: Path) -> None:

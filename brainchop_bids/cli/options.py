@@ -1,0 +1,71 @@
+"""Options that the commands share."""
+
+import argparse
+from pathlib import Path
+
+NO_MODEL = 'no model is packaged in this version: give --model a model folder'
+
+
+def positive(text: str) -> int:
+    """Read a number above 0."""
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
+def count(text: str) -> int:
+    """Read a number that is not negative."""
+    value = int(text)
+    if value < 0:
+        raise ValueError(text)
+    return value
+
+
+# What argparse calls them in its messages.
+positive.__name__ = 'positive number'
+count.__name__ = 'frame number'
+
+
+def add_model_options(group: argparse._ArgumentGroup) -> None:
+    """Add which model, and how intensities are normalised."""
+    group.add_argument(
+        '--model',
+        metavar='NAME|DIR',
+        help='a model folder, or the name of one in --models-dir or $BRAINCHOP_MODELS',
+    )
+    group.add_argument(
+        '--models-dir', metavar='DIR', type=Path, help='folder that holds model folders'
+    )
+    group.add_argument(
+        '--normalization',
+        metavar='HOW',
+        help="instead of the model's own: minmax, quantile:LOW:HIGH[:clip] or zscore",
+    )
+
+
+def add_label_options(group: argparse._ArgumentGroup) -> None:
+    """Add how labels are cleaned up and brought back."""
+    group.add_argument(
+        '--components',
+        choices=['largest', 'per-label', 'none'],
+        default='largest',
+        help='which connected components stay: the largest of all foreground, the largest of '
+        'each label, or all (default: %(default)s)',
+    )
+    group.add_argument(
+        '--resample',
+        choices=['linear', 'nearest'],
+        default='linear',
+        help="how labels return to the scan's own grid (default: %(default)s)",
+    )
+
+
+def add_frame_option(group: argparse._ArgumentGroup) -> None:
+    """Add the frame of files with several."""
+    group.add_argument(
+        '--frame',
+        metavar='N',
+        type=count,
+        help='the frame to use of 4-D files with several, counted from 0',
+    )

@@ -1,0 +1,38 @@
+"""Arrays that lie on the disk."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+
+def create_array(path: Path, shape: tuple[int, ...], offset: int = 0) -> np.ndarray:
+    """Create a file of float32 zeros, in Fortran order, as an array that lies on the disk.
+
+    Parameters
+    ----------
+    path : Path
+        The file; what it held is lost.
+    shape : tuple of int
+        Shape of the array.
+    offset : int
+        Bytes left free at the file's beginning.
+
+    Returns
+    -------
+    array of ``shape``, float32
+        Mapped to the file.
+
+    Raises
+    ------
+    OSError
+        Where the disk has too little space. Asked for beforehand: writing to a mapped file on
+        a full disk kills the process.
+    """
+    size = offset + 4 * int(np.prod(shape, dtype=np.int64))
+    with path.open('wb') as file:
+        if hasattr(os, 'posix_fallocate'):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)
+    return np.memmap(path, np.float32, 'r+', offset, shape, order='F')
