@@ -86,4 +86,5 @@ def summarise(report: str, bids_dir: Path) -> str:
     if not errors:
         return 'input validated: no BIDS errors'
     shown = '; '.join(list(errors)[:3]) + ('; ...' if len(errors) > 3 else '')
-    return f'input has {errors.total()} BIDS errors ({shown}): see bids-validator-deno {bids_dir}'
+    number = f'{errors.total()} BIDS error{"" if errors.total() == 1 else "s"}'
+    return f'input has {number} ({shown}): see bids-validator-deno {bids_dir}'

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from brainchop_bids.errors import BrainchopError, ModelError
 from brainchop_bids.image.normalise import Normalization, normalise
 from brainchop_bids.inference import stream
+from brainchop_bids.inference.arrays import create_array
 from brainchop_bids.inference.engine import KerasEngine
-from brainchop_bids.inference.outputs import create_array
 from brainchop_bids.inference.runtime import load_tensorflow
 from brainchop_bids.models.spec import load_spec
 from tests.tfjs_folder import activation, conv, layer, random_weights, two_layers, write_tfjs
