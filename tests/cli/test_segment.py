@@ -1,0 +1,282 @@
+import gzip
+import json
+import subprocess
+import sys
+import time
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from brainchop_bids import __version__
+from brainchop_bids.cli.segment import main
+from brainchop_bids.image.io import read_volume
+from brainchop_bids.inference import scan as scan_module
+from tests.builders import write_model, write_scan
+
+AFFINE = np.array([[-1.0, 0, 0, 20], [0, 0, 1, -20], [0, -1, 0, 20], [0, 0, 0, 1]])
+
+
+@pytest.fixture(scope='module')
+def model(tmp_path_factory):
+    return write_model(tmp_path_factory.mktemp('models') / 'net')
+
+
+@pytest.fixture
+def scan(tmp_path):
+    return write_scan(tmp_path / 'T1w.nii.gz')
+
+
+def run(capsys, *arguments):
+    code = main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    assert captured.out == ''
+    return code, captured.err
+
+
+def files(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_everything_in_the_scans_own_grid(tmp_path, model, scan, capsys):
+    out, mask, volumes = (tmp_path / name for name in ('dseg.nii.gz', 'mask.nii.gz', 'v.tsv'))
+    probseg, stats = tmp_path / 'p.nii', tmp_path / 's.json'
+    outputs = ['--mask', mask, '--volumes', volumes, '--probseg', probseg, '--stats', stats]
+    assert run(capsys, scan, out, '--model', model, *outputs, '-v')[0] == 0
+    assert files(tmp_path) == [
+        'T1w.nii.gz',
+        'dseg.nii.gz',
+        'mask.nii.gz',
+        'p.nii',
+        's.json',
+        'v.tsv',
+    ]
+    source, labels = nib.load(scan), nib.load(out)
+    np.testing.assert_array_equal(labels.affine, source.affine)
+    data = np.asarray(labels.dataobj)
+    assert (data.shape, data.dtype) == (source.shape, np.uint8)
+    assert labels.header.get_intent()[0] == 'label'
+    # The scan is a bright ellipsoid: brighter at one end, air outside.
+    assert (data[24, 28, 24], data[45, 28, 24], data[0, 0, 0]) != (0, 0, 0)
+    assert data[0, 0, 0] == 0
+
+    rows = [line.split('\t') for line in volumes.read_text().splitlines()]
+    assert rows[0] == ['index', 'name', 'voxels', 'volume']
+    counts = np.bincount(data.ravel(), minlength=3)
+    assert [int(row[2]) for row in rows[1:]] == counts.tolist()
+    assert [float(row[3]) for row in rows[1:]] == (counts * 64.0).tolist()
+
+    probabilities = nib.load(probseg)
+    np.testing.assert_array_equal(probabilities.affine, source.affine)
+    assert (probabilities.shape, probabilities.get_data_dtype()) == ((*data.shape, 3), np.float32)
+    values = np.asarray(probabilities.dataobj)
+    np.testing.assert_allclose(values.sum(-1), 1, atol=1e-4)
+    assert (values.argmax(-1) == data).mean() > 0.98
+    assert np.asarray(nib.load(mask).dataobj)[data > 0].mean() > 0.99
+
+    said = json.loads(stats.read_text())
+    assert said['version'] == __version__
+    assert said['engine'].startswith('keras ')
+    assert said['normalization'] == 'minmax'
+    assert said['model']['name'] == 'net'
+    assert len(said['model']['sha256']) == 64
+    assert said['seconds']['total'] >= said['seconds']['segment'] > 0
+    assert said['peak_mb'] > 100
+    assert said['components']['rule'] == 'largest'
+    assert any('normalised' in warning for warning in said['warnings'])
+
+
+def test_the_conformed_grid(tmp_path, model, scan, capsys):
+    out, probseg = tmp_path / 'dseg.nii', tmp_path / 'p.nii'
+    code, told = run(
+        capsys, scan, out, '--model', 'net', '--models-dir', model.parent,
+        '--space', 'conform', '--components', 'none', '--probseg', probseg,
+        '--normalization', 'quantile:0.02:0.98:clip', '--voxel-size', '4', '--omp-nthreads', '1',
+    )  # fmt: skip
+    assert code == 0
+    image = nib.load(out)
+    assert nib.aff2axcodes(image.affine) == tuple('LIA')
+    assert (image.shape, image.header.get_zooms()) == ((256,) * 3, (4.0,) * 3)
+    probabilities = nib.load(probseg)
+    np.testing.assert_array_equal(probabilities.affine, image.affine)
+    values = np.asarray(probabilities.dataobj[100:156, 100:156, 100:156])
+    np.testing.assert_array_equal(values.argmax(-1), image.dataobj[100:156, 100:156, 100:156])
+    # What had to be assumed of the model is said; the normalisation was given after all.
+    assert 'warning' in told
+
+
+def test_a_conformed_scan_is_taken_as_it_is(tmp_path, model, capsys, monkeypatch):
+    data = np.random.default_rng(0).integers(0, 256, (256, 256, 256), dtype=np.uint8)
+    data[:40] = 0
+    path = tmp_path / 'orig.nii'
+    affine = AFFINE.copy()
+    affine[:3, 3] = 128, -128, 128
+    nib.Nifti1Image(data, affine).to_filename(path)
+    seen = []
+    genuine = scan_module.conform
+
+    def watched(volume, *arguments, **options):
+        seen.append(genuine(volume, *arguments, **options))
+        return seen[-1]
+
+    monkeypatch.setattr(scan_module, 'conform', watched)
+    out = tmp_path / 'dseg.nii'
+    assert run(capsys, path, out, '--model', model, '--components', 'none')[0] == 0
+    assert seen[0].unchanged
+    np.testing.assert_array_equal(seen[0].data, data)
+    assert not np.asarray(nib.load(out).dataobj)[:40].any()
+
+
+def test_one_frame_of_several(tmp_path, model, capsys):
+    frames = np.random.default_rng(0).integers(1, 900, (9, 8, 7, 3)).astype(np.int16)
+    path = write_scan(tmp_path / 'bold.nii', frames)
+    code, told = run(capsys, path, tmp_path / 'o.nii', '--model', model)
+    assert code == 1
+    assert '--frame' in told
+    options = ['--voxel-size', '4', '--frame', '2']
+    assert run(capsys, path, tmp_path / 'o.nii', '--model', model, *options)[0] == 0
+    assert nib.load(tmp_path / 'o.nii').shape == (9, 8, 7)
+
+
+def bad_scans(folder):
+    """Write each kind of scan that cannot be segmented; yield its path."""
+    folder.mkdir()
+    good = nib.Nifti1Image(np.arange(720, dtype=np.int16).reshape(9, 10, 8), np.eye(4))
+    good.to_filename(folder / 'good.nii.gz')
+    content = (folder / 'good.nii.gz').read_bytes()
+    (folder / 'good.nii.gz').unlink()
+    (folder / 'truncated.nii.gz').write_bytes(content[: len(content) // 2])
+    (folder / 'text.nii.gz').write_text('this is no image')
+    (folder / 'zipped_text.nii.gz').write_bytes(gzip.compress(b'this is no image either'))
+    (folder / 'empty.nii').write_bytes(b'')
+    kinds = {
+        'zeros': np.zeros((9, 10, 8), np.int16),
+        'constant': np.full((9, 10, 8), 7, np.int16),
+        'complex': np.ones((9, 10, 8), np.complex64),
+        'slice': np.ones((9, 10), np.int16),
+    }
+    for name, data in kinds.items():
+        nib.Nifti1Image(data, np.eye(4)).to_filename(folder / f'{name}.nii.gz')
+    singular = nib.Nifti1Header()
+    singular.set_data_shape((9, 10, 8))
+    singular['sform_code'] = 1
+    singular['srow_x'] = singular['srow_y'] = 1, 0, 0, 0
+    image = nib.Nifti1Image(np.arange(720).reshape(9, 10, 8).astype(np.int16), None, singular)
+    image.to_filename(folder / 'singular.nii.gz')
+    return [*folder.iterdir(), folder / 'missing.nii.gz']
+
+
+def test_scans_that_cannot_be_segmented(tmp_path, model, capsys):
+    outputs = tmp_path / 'out'
+    outputs.mkdir()
+    scans = bad_scans(tmp_path / 'bad')
+    assert len(scans) == 10
+    for path in scans:
+        code, told = run(capsys, path, outputs / 'dseg.nii.gz', '--model', model)
+        lines = told.splitlines()
+        assert (code, len(lines)) == (1, 1), (path, told)
+        assert lines[0].startswith('brainchop-segment: error: ')
+        assert str(path) in lines[0]
+        assert files(outputs) == []
+
+
+@pytest.mark.parametrize(
+    ('options', 'found'),
+    [
+        (['--model', 'nowhere'], 'no such model folder'),
+        (['--model', ''], 'give --model'),
+        (['--normalization', 'median'], 'median'),
+        (['--voxel-size', '-1'], 'voxel size'),
+        (['--probseg', 'p.nii.gz'], 'uncompressed'),
+        (['--mask', 'mask.png'], 'no NIfTI name'),
+        (['--mask', 'missing/mask.nii'], 'folder does not exist'),
+        (['--mask', 'dseg.nii'], 'different names'),
+        (['--stats', 'T1w.nii.gz'], 'different names'),
+        (['--volumes', '.'], 'is a folder'),
+    ],
+)
+def test_usage_errors(tmp_path, model, scan, capsys, monkeypatch, options, found):
+    monkeypatch.chdir(tmp_path)
+    before = files(tmp_path)
+    arguments = ['T1w.nii.gz', 'dseg.nii', '--model', str(model), *options]
+    code, told = run(capsys, *arguments)
+    assert code == 2
+    assert told.startswith('brainchop-segment: error: ')
+    assert found in told
+    assert len(told.splitlines()) == 1
+    assert files(tmp_path) == before
+
+
+def test_a_damaged_model_is_a_usage_error(tmp_path, scan, capsys):
+    folder = write_model(tmp_path / 'net')
+    shard = folder / 'weights.bin'
+    shard.write_bytes(shard.read_bytes()[:-4])
+    code, told = run(capsys, scan, tmp_path / 'dseg.nii', '--model', folder)
+    assert code == 2
+    assert f'{shard}: weight file has {shard.stat().st_size} bytes' in told
+
+
+@pytest.mark.parametrize(
+    'arguments',
+    [[], ['a', 'b', '--frame', '-1'], ['a', 'b', '--voxel-size', '2', '--conform-min']],
+)
+def test_the_parser_refuses(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+
+
+def test_a_failure_in_the_middle_leaves_nothing(tmp_path, model, scan, capsys, monkeypatch):
+    """Old results stay, new ones do not appear in part."""
+    out = tmp_path / 'dseg.nii.gz'
+    out.write_text('the result of an earlier run')
+
+    def full_disk(*arguments):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(scan_module, 'label_volumes', full_disk)
+    outputs = ['--mask', tmp_path / 'mask.nii', '--volumes', tmp_path / 'v.tsv']
+    code, told = run(capsys, scan, out, '--model', model, *outputs)
+    assert code == 1
+    assert 'v.tsv: cannot be written: No space left on device' in told.splitlines()[-1]
+    assert files(tmp_path) == ['T1w.nii.gz', 'dseg.nii.gz']
+    assert out.read_text() == 'the result of an earlier run'
+
+
+def test_memory_that_runs_out_is_one_line(tmp_path, model, scan, capsys, monkeypatch):
+    def exhausted(*arguments, **options):
+        raise MemoryError
+
+    monkeypatch.setattr(scan_module, 'conform', exhausted)
+    code, told = run(capsys, scan, tmp_path / 'dseg.nii', '--model', model)
+    assert (code, len(told.splitlines())) == (1, 1)
+    assert 'memory ran out' in told
+
+
+def test_help_and_version_are_quick():
+    for option, found in (('--help', '--normalization'), ('--version', __version__)):
+        start = time.perf_counter()
+        command = [sys.executable, '-m', 'brainchop_bids.cli.segment', option]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert found in done.stdout
+        # Half a second when nothing else runs; a busy machine needs longer.
+        assert time.perf_counter() - start < 2
+
+
+def test_a_whole_head_by_the_command(shared, tmp_path):
+    """The counts that upstream's command line gives for this scan and model."""
+    scan = shared / 'data' / 't1w' / 'brainchop_t1_crop.nii.gz'
+    out, stats = tmp_path / 'dseg.nii.gz', tmp_path / 'stats.json'
+    command = [
+        sys.executable, '-m', 'brainchop_bids.cli.segment', str(scan), str(out),
+        '--model', str(shared / 'models' / 'brainchop' / 'model5_gw_ae'), '--stats', str(stats),
+        '--components', 'none', '--normalization', 'quantile:0.02:0.98:clip',
+        '--omp-nthreads', '2',
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
+    counts = np.bincount(read_volume(out).data.ravel())
+    np.testing.assert_allclose(counts[1:], (502_702, 751_235), rtol=1e-3)
+    said = json.loads(stats.read_text())
+    assert said['warnings'] == []
+    assert said['peak_mb'] < 1500
