@@ -56,6 +56,6 @@ def test_conform_passes_warnings_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     scan = write_scan(tmp_path / 'T1w.nii', data, 12.0)
     monkeypatch.chdir(tmp_path)
     outputs = Conform(in_file=str(scan)).run().outputs
-    assert any('3 values were not finite' in warning for warning in outputs.warnings)
+    assert any('3 values that are not finite' in warning for warning in outputs.warnings)
     assert nib.load(outputs.out_file).get_data_dtype() == np.uint8
     assert outputs.seconds >= 0
