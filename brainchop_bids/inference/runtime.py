@@ -2,7 +2,6 @@
 
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -74,26 +73,21 @@ def engine_versions() -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hold back what C++ code writes while it loads; show it only where loading failed.
+    """Drop what C++ code writes to standard error while it loads; exceptions still tell.
 
     TensorFlow reports its build options and a missing GPU before it reads its own log level.
     """
     try:
         sys.stderr.flush()
-        saved = os.dup(2)
+        saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     except (OSError, AttributeError):
         # No standard error at all (a daemon): nothing to hold back.
         yield
         return
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            os.dup2(saved, 2)
-            held.seek(0)
-            os.write(2, held.read())
-            raise
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
