@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import __version__
 from ..errors import SettingsError
-from ..image.components import brain_mask, keep_components
+from ..image.components import Removed, brain_mask, keep_components
 from ..image.conform import Conformed, ConformOptions, conform
 from ..image.io import Volume, read_volume, require_contrast, save_nifti
 from ..image.normalise import Normalization
@@ -168,21 +168,9 @@ def segment_scan(
             mask = _mask(settings, spec, labels, conformed)
         with clock.stage('write'):
             _write(settings, spec, labels, mask, conformed, volume, staged)
-        warnings = [*spec.warnings, *dict.fromkeys((*volume.warnings, *conformed.warnings))]
-        if not labels.any():
-            warnings.append('no voxel was labelled; is it a T1w of a whole head?')
         stats = {
-            'version': __version__,
-            'engine': engine.versions,
-            'device': engine.device,
-            'normalization': str(engine.normalization),
-            'model': {'name': spec.name, 'sha256': spec.sha256},
-            'components': {
-                'rule': settings.components,
-                'removed_components': removed.components,
-                'removed_voxels': removed.voxels,
-            },
-            'warnings': warnings,
+            **_facts(settings, engine, removed),
+            'warnings': _concerns(settings, spec, conformed, labels),
             'seconds': clock.total(),
             'peak_mb': round(peak_mb(), 1),
         }
@@ -190,6 +178,33 @@ def segment_scan(
             with writing(settings.stats):
                 staged.path(settings.stats).write_text(json.dumps(stats, indent=2) + '\n')
     return stats
+
+
+def _facts(settings: ScanSettings, engine: Any, removed: Removed) -> dict[str, Any]:
+    return {
+        'version': __version__,
+        'engine': engine.versions,
+        'device': engine.device,
+        'normalization': str(engine.normalization),
+        'model': {'name': engine.spec.name, 'sha256': engine.spec.sha256},
+        'components': {
+            'rule': settings.components,
+            'removed_components': removed.components,
+            'removed_voxels': removed.voxels,
+        },
+    }
+
+
+def _concerns(
+    settings: ScanSettings, spec: ModelSpec, conformed: Conformed, labels: np.ndarray
+) -> list[str]:
+    """Return all warnings, less those of the model that an option has settled."""
+    settled = '--normalization' if settings.normalization else '\0'
+    warnings = [warning for warning in spec.warnings if settled not in warning]
+    warnings += conformed.warnings
+    if not labels.any():
+        warnings.append('no voxel was labelled; is it a T1w of a whole head?')
+    return warnings
 
 
 def _network(
