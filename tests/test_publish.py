@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from brainchop_bids.publish import copy_writer, publish, text_writer, write_text
 from brainchop_bids.errors import OutputError
+from brainchop_bids.publish import copy_writer, publish, text_writer, write_text
 
 
 def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What to process: the T1w scans of a BIDS dataset, found with pybids."""
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +106,29 @@ def check_dataset(bids_dir: Path) -> dict[str, Any]:
     return description
 
 
+def why_absent(path: Path) -> str | None:
+    """Say why a scan that is listed cannot be opened, or None where it can.
+
+    Parameters
+    ----------
+    path : Path
+        The scan.
+
+    Returns
+    -------
+    str or None
+        One line with what to do.
+    """
+    if path.is_symlink() and not path.exists():
+        # DataLad datasets hold links; what they point to comes when it is asked for.
+        return f'{path}: is a link to a file that is not here; run: datalad get {path}'
+    if not path.exists():
+        return f'{path}: is gone'
+    if not os.access(path, os.R_OK):
+        return f'{path}: no permission to read it'
+    return None
+
+
 def list_participants(bids_dir: Path) -> list[str]:
     """List the participants of a dataset by its folders, without indexing it.
 
@@ -191,7 +215,12 @@ def find_scans(
             f'the filters {filters} are not understood by pybids: {error}'
         ) from None
     by_stem: dict[str, Scan] = {}
-    for scan in (_scan(Path(name), bids_dir) for name in sorted(files)):
+    for path in map(Path, sorted(files)):
+        try:
+            scan = Scan(path, path.relative_to(bids_dir).as_posix(), ScanName.parse(path))
+        except DatasetError as error:
+            missing.append(f'{path}: left out: {error}')
+            continue
         # Both would be written to the same names.
         if by_stem.setdefault(scan.label, scan) is not scan:
             missing.append(f'{scan.path}: {scan.label} is there twice; keep .nii or .nii.gz')
@@ -224,10 +253,6 @@ def _index(bids_dir: Path, chosen: list[str], database_dir: Path | None) -> Any:
     except Exception as error:  # SQLAlchemy's and pybids' own errors have no common base
         where = f' (or remove the index in {database_dir})' if database_dir else ''
         raise DatasetError(f'{bids_dir} cannot be indexed by pybids: {error}{where}') from None
-
-
-def _scan(path: Path, bids_dir: Path) -> Scan:
-    return Scan(path, path.relative_to(bids_dir).as_posix(), ScanName.parse(path))
 
 
 def _unreadable(folder: Path) -> str | None:

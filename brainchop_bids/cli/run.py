@@ -110,7 +110,7 @@ def _prepare_environment(settings: 'Settings') -> None:
 def _participant(settings: 'Settings') -> int:
     """Segment each scan that was asked for."""
     from ..bids.dataset import check_folders, check_writable
-    from ..bids.query import check_dataset, find_scans
+    from ..bids.query import check_dataset, find_scans, why_absent
     from ..models.spec import load_spec
     from ..models.zoo import find_model
 
@@ -141,11 +141,14 @@ def _participant(settings: 'Settings') -> int:
         print(f'methods text: {settings.output_dir / "logs" / "CITATION.md"}')
         return DONE
     failures = dict.fromkeys(selection.missing, '')
-    if plan.todo:
+    absent = {scan.label: why_absent(scan.path) for scan, _ in plan.todo}
+    failures.update({label: why for label, why in absent.items() if why})
+    present = [scan for scan, _ in plan.todo if not absent[scan.label]]
+    if present:
         check_writable(settings.work_dir)
         from .process import process
 
-        failures.update(process(settings, spec, [scan for scan, _ in plan.todo]))
+        failures.update(process(settings, spec, present))
     failures.update(_missing_pages(settings, plan.current))
     return _summarise(settings, plan, failures, time.monotonic() - begun)
 

@@ -61,7 +61,8 @@ class WriteDerivativesInputSpec(BaseInterfaceInputSpec):
     output_dir = traits.Str(mandatory=True, desc='root of the derivative dataset')
     source = traits.Str(mandatory=True, desc='path of the scan in its dataset')
     slug = traits.Str(mandatory=True, desc="the model's name in file names")
-    source_file = File(exists=True, mandatory=True, desc='the scan')
+    # A name, not a file: a scan that is gone must fail in its own first step, not here.
+    source_file = traits.Str(mandatory=True, desc='the scan')
     recipe = traits.Dict(mandatory=True, desc='settings that change results')
     model = traits.Dict(mandatory=True, desc='facts about the model, for the sidecar')
     rule = traits.Str(mandatory=True, desc='components rule')

@@ -113,6 +113,23 @@ def test_one_scan_in_two_files(tmp_path: Path) -> None:
     assert 'is there twice' in selection.missing[0]
 
 
+def test_a_name_that_is_nearly_bids_does_not_stop_the_others(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path, [NAMES[0], 'sub-02/anat/sub-02_acq-_T1w.nii.gz'])
+    selection = find_scans(root)
+    assert labels(selection) == ['sub-01_T1w']
+    assert 'left out' in selection.missing[0]
+
+
+def test_a_link_whose_content_is_elsewhere(tmp_path: Path) -> None:
+    link = tmp_path / 'sub-01_T1w.nii.gz'
+    link.symlink_to('.git/annex/objects/x.nii.gz')
+    assert 'datalad get' in (query.why_absent(link) or '')
+    link.unlink()
+    assert 'is gone' in (query.why_absent(link) or '')
+    link.touch()
+    assert query.why_absent(link) is None
+
+
 def test_a_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write_dataset(tmp_path, [NAMES[0], 'sub-04/anat/sub-04_T1w.nii.gz'])
     closed = root / 'sub-04' / 'anat'

@@ -158,18 +158,22 @@ def test_a_typo_in_the_config_file(
 def test_good_and_bad_scans_together(dataset: Path, model: Path, tmp_path: Path) -> None:
     whole = (dataset / SCANS[0]).read_bytes()
     for label, content in (('03', whole[: len(whole) // 2]), ('04', b'this is no image\n')):
-        bad = dataset / f'sub-{label}' / 'anat' / f'sub-{label}_T1w.nii.gz'
-        bad.parent.mkdir(parents=True)
-        bad.write_bytes(content)
+        cut = dataset / f'sub-{label}' / 'anat' / f'sub-{label}_T1w.nii.gz'
+        cut.parent.mkdir(parents=True)
+        cut.write_bytes(content)
     constant = np.full((16, 16, 16), 7, np.int16)
     write_scan(dataset / 'sub-05' / 'anat' / 'sub-05_T1w.nii.gz', constant, 12.0)
+    link = dataset / 'sub-06' / 'anat' / 'sub-06_T1w.nii.gz'
+    link.parent.mkdir(parents=True)
+    link.symlink_to('../../.git/annex/objects/absent.nii.gz')
+    bad = ('03', '04', '05', '06')
     out = tmp_path / 'out'
     arguments = (dataset, out, 'participant', '--model', model, '-w', tmp_path / 'work')
     done = run(*arguments, '--probseg', cwd=tmp_path)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert '2 done, 0 already done, 3 failed' in done.stdout.replace('scans ', '')
+    assert '2 done, 0 already done, 4 failed' in done.stdout.replace('scans ', '')
     assert 'Traceback' not in done.stdout + done.stderr
-    for label in ('03', '04', '05'):
+    for label in bad:
         [line] = [line for line in done.stderr.splitlines() if f'sub-{label}' in line]
         assert f'sub-{label}_T1w.nii.gz' in line
         assert not (out / f'sub-{label}').exists()
@@ -197,7 +201,7 @@ def test_good_and_bad_scans_together(dataset: Path, model: Path, tmp_path: Path)
     check_images(dataset / SCANS[1], out / 'sub-02' / 'ses-A' / 'anat')
     check_valid(out)
 
-    for label in ('03', '04', '05'):
+    for label in bad:
         (dataset / f'sub-{label}' / 'anat' / f'sub-{label}_T1w.nii.gz').unlink()
     again = run(*arguments, '--probseg', cwd=tmp_path)
     assert again.returncode == 0
