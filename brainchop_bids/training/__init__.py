@@ -1,0 +1,1 @@
+"""Generators, losses, metrics and the training loop."""
