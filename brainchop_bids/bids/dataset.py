@@ -95,8 +95,9 @@ def describe(raw: dict[str, Any], bids_dir: Path, output_dir: Path) -> dict[str,
     doi = raw.get('DatasetDOI')
     if isinstance(doi, str) and doi:
         source['DOI'] = doi
+    name = raw.get('Name')
     description: dict[str, Any] = {
-        'Name': 'brainchop-bids: segmentation of brain MRI',
+        'Name': f'Brain labels of {name if isinstance(name, str) and name else bids.name}',
         'BIDSVersion': BIDS_VERSION,
         'DatasetType': 'derivative',
         'GeneratedBy': [generated],

@@ -136,7 +136,7 @@ def _participant(settings: 'Settings') -> int:
     _announce(settings, spec, selection, plan)
     if settings.dry_run:
         return FAILED if selection.missing else DONE
-    _write_root(settings, spec, description)
+    _write_root(settings, spec, description, anew=bool(plan.todo))
     if settings.boilerplate:
         print(f'methods text: {settings.output_dir / "logs" / "CITATION.md"}')
         return DONE
@@ -222,7 +222,9 @@ def _announce(settings: 'Settings', spec: 'ModelSpec', selection: 'Selection', p
     sys.stdout.flush()
 
 
-def _write_root(settings: 'Settings', spec: 'ModelSpec', description: dict[str, Any]) -> None:
+def _write_root(
+    settings: 'Settings', spec: 'ModelSpec', description: dict[str, Any], *, anew: bool
+) -> None:
     """Write what belongs to the dataset and to the run."""
     from ..bids.dataset import describe, write_root
     from ..publish import write_text
@@ -232,7 +234,7 @@ def _write_root(settings: 'Settings', spec: 'ModelSpec', description: dict[str, 
     logs = settings.output_dir / 'logs'
     stamp = f'{time.strftime("%Y%m%d-%H%M%S")}_{uuid.uuid4()}'
     write_text(logs / f'run-{stamp}.toml', settings.to_toml())
-    if not (logs / 'CITATION.md').exists() or settings.boilerplate:
+    if anew or settings.boilerplate or not (logs / 'CITATION.md').exists():
         from .process import configure_nipype
 
         # Before Nipype is imported: it reads its configuration then.
