@@ -156,7 +156,7 @@ def conform(
     target, warnings = _target(volume.geometry, options)
     values = volume.data
     if values.dtype != np.uint8:
-        values = _to_uint8(values, scale=options.scale)
+        values = to_uint8(values, scale=options.scale)
     same = target.matches(volume.geometry)
     if not same:
         values = _reslice(values, volume.geometry, target, options.interpolation, threads)
@@ -185,8 +185,26 @@ def _target(source: Geometry, options: ConformOptions) -> tuple[Geometry, list[s
     return Geometry((side, side, side), np.full(3, size), np.array(_LIA), source.c_ras), warnings
 
 
-def _to_uint8(values: np.ndarray, *, scale: bool) -> np.ndarray:
-    """Stretch and round in the native grid, before any interpolation."""
+def to_uint8(values: np.ndarray, *, scale: bool = True) -> np.ndarray:
+    """Stretch intensities to 0..255 and round, as conform does in the native grid.
+
+    Parameters
+    ----------
+    values : array of integers or floats
+        Finite intensities of one volume.
+    scale : bool
+        Stretch; otherwise only round and cut.
+
+    Returns
+    -------
+    uint8 array of the same shape
+        Step 4 of FreeSurfer's conform: the brightest thousandth of the foreground is cut.
+
+    Raises
+    ------
+    InputError
+        If the intensities span more than float32 can.
+    """
     if values.dtype in (np.int16, np.uint16):
         # Every step looks at one value at a time: do it once per value, not once per voxel.
         codes = values.view(np.uint16)

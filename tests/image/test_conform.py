@@ -164,7 +164,7 @@ def test_intensities_as_written(data, dtype):
     x = factor * (data.astype(np.float32) - low)
     expected = np.trunc(np.clip(x, 0, 255).astype(np.float64) + 0.5).astype(np.uint8)
     expected[data == 0] = 0
-    np.testing.assert_array_equal(module._to_uint8(data, scale=True), expected)
+    np.testing.assert_array_equal(module.to_uint8(data, scale=True), expected)
 
 
 @settings(deadline=None)
@@ -178,7 +178,7 @@ def test_intensities_as_written(data, dtype):
 def test_no_float_image_divides_by_zero(data):
     with np.errstate(divide='raise', invalid='raise'):
         try:
-            got = module._to_uint8(data, scale=True)
+            got = module.to_uint8(data, scale=True)
         except InputError as error:
             assert 'float32' in str(error)  # noqa: PT017
             return
@@ -196,7 +196,7 @@ def test_constant_images(dtype, value):
 
 def test_without_scaling_values_are_cut_and_rounded():
     data = np.array([-3.0, 0.49999997, 0.5, 1.5, 2.4999998, 254.5, 300], np.float32)
-    got = module._to_uint8(data.reshape(7, 1, 1), scale=False).ravel()
+    got = module.to_uint8(data.reshape(7, 1, 1), scale=False).ravel()
     assert got.tolist() == [0, 0, 1, 2, 2, 255, 255]
 
 

@@ -1,0 +1,380 @@
+"""Scans that never were: random images from label maps (domain randomisation).
+
+After Billot et al. (2023), SynthSeg, doi:10.1016/j.media.2023.102789: deform a label map, draw
+an intensity for each label, and spoil the image as scanners do. A network that has seen only
+such images has seen every contrast, so it needs none of its own. Ends with the product's own
+conform step, so that training and inference see the same numbers.
+
+All maps are whole heads in the conformed grid: cubic LIA volumes of 1 mm.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..image.conform import to_uint8
+
+# Beyond this code labels of the SynthSeg maps lie outside the brain.
+FIRST_OUTSIDE = 500
+# Sided codes of FreeSurfer's aseg (and of SynthSeg's extra ones): left to right.
+SIDES = {
+    2: 41, 3: 42, 4: 43, 5: 44, 7: 46, 8: 47, 10: 49, 11: 50, 12: 51, 13: 52, 17: 53, 18: 54,
+    25: 57, 26: 58, 28: 60, 30: 62, 136: 163, 137: 164,
+}  # fmt: skip
+_RIGHT_AS_LEFT = {right: left for left, right in SIDES.items()}
+
+
+@dataclass(frozen=True)
+class SynthesisOptions:
+    """How far images may stray; each range is symmetric or begins at nothing.
+
+    Parameters
+    ----------
+    rotation : float
+        Largest angle about each axis, degrees.
+    scaling, shearing : float
+        Largest relative change of size, and largest shear.
+    translation : float
+        Largest shift along each axis, mm.
+    elastic : float
+        Largest standard deviation of the elastic displacement, mm.
+    elastic_spacing : int
+        Distance of its control points, mm.
+    flip : float
+        Probability of exchanging left and right, anatomy and labels.
+    bias : float
+        Largest standard deviation of the logarithm of the bias field.
+    gamma : float
+        Standard deviation of the logarithm of the contrast exponent.
+    noise : float
+        Largest standard deviation of noise, as a share of the intensity range.
+    thickness : float
+        Largest voxel size of the simulated acquisition, mm.
+    low_resolution : float
+        Probability that it is worse than 1 mm.
+    strip, deface, crop : float
+        Probabilities of removing all but the brain, of cutting the face off, and of a field of
+        view that ends within the head.
+    """
+
+    rotation: float = 15.0
+    scaling: float = 0.15
+    shearing: float = 0.012
+    translation: float = 15.0
+    elastic: float = 3.0
+    elastic_spacing: int = 24
+    flip: float = 0.5
+    bias: float = 0.3
+    gamma: float = 0.3
+    noise: float = 0.08
+    thickness: float = 5.0
+    low_resolution: float = 0.5
+    strip: float = 0.15
+    deface: float = 0.25
+    crop: float = 0.15
+
+
+def synthesise(
+    labels: np.ndarray,
+    rng: np.random.Generator,
+    options: SynthesisOptions = SynthesisOptions(),
+    *,
+    groups: Mapping[int, int] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Make an image and its labels from a label map.
+
+    Parameters
+    ----------
+    labels : (W, W, W) integers
+        aseg codes of a whole head, LIA, 1 mm; from 500 up whatever is outside the brain.
+    rng : numpy.random.Generator
+        Decides everything.
+    options : SynthesisOptions
+        How far the image may stray.
+    groups : mapping of int to int, optional
+        Codes that share their intensity with another; by default right with left.
+
+    Returns
+    -------
+    image : (W, W, W) uint8
+        As the conform step would give it.
+    labels : (W, W, W) integers
+        The deformed map, same type, zero where the field of view has been cut.
+    """
+    moved = deform(labels, rng, options)
+    image = paint(moved, rng, _RIGHT_AS_LEFT if groups is None else groups)
+    if rng.random() < options.strip:
+        image[outside_brain(moved)] = 0
+    elif rng.random() < options.deface:
+        image[_face(moved, rng)] = 0
+    image *= _bias_field(image.shape, rng, options)
+    image = acquire(image, rng, options)
+    if rng.random() < options.crop:
+        cut = _cut(moved, rng)
+        image[cut], moved[cut] = 0, 0
+    # The brightest 0.1 % are cut there, and gamma was applied within the range: as a scan's.
+    return to_uint8(np.round(image * 4000).astype(np.int16)), moved
+
+
+def deform(labels: np.ndarray, rng: np.random.Generator, options: SynthesisOptions) -> np.ndarray:
+    """Turn, stretch, bend and mirror a label map; nearest neighbour, zero outside.
+
+    Parameters
+    ----------
+    labels : (X, Y, Z) integers
+        The map, LIA.
+    rng : numpy.random.Generator
+        Decides how.
+    options : SynthesisOptions
+        How far.
+
+    Returns
+    -------
+    array of the same shape and type
+    """
+    shape = labels.shape
+    if rng.random() < options.flip:
+        # The first axis of LIA runs from right to left.
+        labels = swap_sides(labels[::-1])
+    matrix = _affine(rng, options)
+    middle = (np.array(shape) - 1) / 2
+    shift = middle - matrix @ middle + rng.uniform(-1, 1, 3) * options.translation
+    strength = rng.uniform(0, options.elastic)
+    fields = [strength * smooth_field(shape, options.elastic_spacing, rng) for _ in range(3)]
+    steps = [np.arange(n, dtype=np.float32) for n in shape]
+    index = []
+    for axis in range(3):
+        x, y, z = (matrix[axis, k].astype(np.float32) * steps[k] for k in range(3))
+        where = fields[axis]
+        where += x[:, None, None] + y[None, :, None] + (z + np.float32(shift[axis]))[None, None]
+        np.rint(where, out=where)
+        index.append(where.astype(np.int32))
+    inside = np.ones(shape, bool)
+    flat = np.zeros(shape, np.int32)
+    for axis in range(3):
+        inside &= (index[axis] >= 0) & (index[axis] < shape[axis])
+        flat *= shape[axis]
+        flat += index[axis]
+    flat[~inside] = 0
+    moved: np.ndarray = np.ascontiguousarray(labels).ravel()[flat]
+    moved[~inside] = 0
+    return moved
+
+
+def swap_sides(labels: np.ndarray) -> np.ndarray:
+    """Exchange left and right codes.
+
+    Parameters
+    ----------
+    labels : array of integers
+        aseg codes.
+
+    Returns
+    -------
+    array of the same shape and type
+
+    Examples
+    --------
+    >>> swap_sides(np.array([2, 41, 16])).tolist()
+    [41, 2, 16]
+    """
+    table = np.arange(int(labels.max()) + max(SIDES.values()) + 1, dtype=labels.dtype)
+    for left, right in SIDES.items():
+        table[left], table[right] = right, left
+    return table[labels]
+
+
+def paint(labels: np.ndarray, rng: np.random.Generator, groups: Mapping[int, int]) -> np.ndarray:
+    """Draw a mean and a spread for each label, and from them each voxel.
+
+    Parameters
+    ----------
+    labels : (X, Y, Z) integers
+        The map.
+    rng : numpy.random.Generator
+        Decides.
+    groups : mapping of int to int
+        Codes that share mean and spread with another.
+
+    Returns
+    -------
+    (X, Y, Z) float32
+        0 to 1; air is dark, and exactly 0 in half of all images.
+    """
+    codes = np.unique(labels)
+    means = np.zeros(int(codes.max()) + 1, np.float32)
+    spreads = np.zeros_like(means)
+    drawn: dict[int, tuple[float, float]] = {}
+    for code in codes.tolist():
+        key = groups.get(code, code)
+        if key not in drawn:
+            drawn[key] = (rng.uniform(0.02, 1.0), rng.uniform(0.0, 0.12))
+        means[code], spreads[code] = drawn[key]
+    if rng.random() < 0.5:
+        means[0] = spreads[0] = 0
+    else:
+        means[0], spreads[0] = rng.uniform(0, 0.06), rng.uniform(0, 0.03)
+    image: np.ndarray = rng.standard_normal(labels.shape, dtype=np.float32)
+    image *= spreads[labels]
+    image += means[labels]
+    return np.clip(image, 0, 1, out=image)
+
+
+def acquire(image: np.ndarray, rng: np.random.Generator, options: SynthesisOptions) -> np.ndarray:
+    """Sample an image as a scanner does, with its own voxels and noise, and bring it back.
+
+    Blurring, sampling and interpolation are linear and separable, so each axis takes one matrix
+    there and one back.
+
+    Parameters
+    ----------
+    image : (X, Y, Z) float32
+        0 to 1.
+    rng : numpy.random.Generator
+        Decides.
+    options : SynthesisOptions
+        How far.
+
+    Returns
+    -------
+    (X, Y, Z) float32
+        0 to 1.
+    """
+    sizes = np.ones(3)
+    if rng.random() < options.low_resolution:
+        # Either all axes a little, or one of them (thick slices) a lot.
+        sizes[:] = rng.uniform(1, 1.8)
+        if rng.random() < 0.5:
+            sizes[rng.integers(3)] = rng.uniform(1.8, options.thickness)
+    blur = 0.42 * sizes * rng.uniform(0.7, 1.3)
+    pairs = [
+        _sampling(n, size, width) for n, size, width in zip(image.shape, sizes, blur, strict=True)
+    ]
+    low = along_axes(image, [down for down, _ in pairs])
+    low += rng.standard_normal(low.shape, dtype=np.float32) * np.float32(
+        rng.uniform(0, options.noise)
+    )
+    np.clip(low, 0, None, out=low)
+    top = np.quantile(low[:: max(1, low.shape[0] // 64)], 0.999)
+    low /= np.float32(max(float(top), 1e-3))
+    np.clip(low, 0, 1.2, out=low)
+    low **= np.float32(np.exp(rng.normal(0, options.gamma)))
+    return np.clip(along_axes(low, [up for _, up in pairs]), 0, 1.2)
+
+
+def along_axes(volume: np.ndarray, matrices: list[np.ndarray]) -> np.ndarray:
+    """Multiply each axis of a volume by a matrix.
+
+    Parameters
+    ----------
+    volume : (X, Y, Z) float32
+        The volume.
+    matrices : three float32 arrays, (X', X), (Y', Y) and (Z', Z)
+        One for each axis.
+
+    Returns
+    -------
+    (X', Y', Z') float32
+    """
+    for matrix in matrices:
+        # Each product moves the first axis to the end; after three all are back.
+        volume = np.tensordot(volume, matrix, axes=(0, 1))
+    return volume
+
+
+def smooth_field(shape: tuple[int, ...], spacing: int, rng: np.random.Generator) -> np.ndarray:
+    """Return a smooth random field with mean 0 and standard deviation about 1.
+
+    Parameters
+    ----------
+    shape : tuple of 3 int
+        Its shape.
+    spacing : int
+        Distance of the control points of a cubic B-spline, voxels.
+    rng : numpy.random.Generator
+        Decides.
+
+    Returns
+    -------
+    float32 array of ``shape``
+    """
+    bases = [_spline_basis(n, spacing) for n in shape]
+    points = rng.standard_normal([basis.shape[1] for basis in bases], dtype=np.float32)
+    field = along_axes(points, bases)
+    return field / np.float32(field.std() + 1e-9)
+
+
+def outside_brain(labels: np.ndarray) -> np.ndarray:
+    """Return where a map says air, or something outside the brain, as a bool array."""
+    return (labels == 0) | (labels >= FIRST_OUTSIDE)
+
+
+def _affine(rng: np.random.Generator, options: SynthesisOptions) -> np.ndarray:
+    angles = np.deg2rad(rng.uniform(-1, 1, 3) * options.rotation)
+    matrix = np.diag(1 + rng.uniform(-1, 1, 3) * options.scaling)
+    for axis, angle in enumerate(angles):
+        turn = np.eye(3)
+        i, j = [k for k in range(3) if k != axis]
+        turn[i, i] = turn[j, j] = np.cos(angle)
+        turn[i, j], turn[j, i] = -np.sin(angle), np.sin(angle)
+        matrix = turn @ matrix
+    return matrix @ (np.eye(3) + rng.uniform(-1, 1, (3, 3)) * options.shearing)
+
+
+def _spline_basis(length: int, spacing: int) -> np.ndarray:
+    """Return the cubic B-spline matrix from control points to voxels."""
+    place = np.arange(length) / spacing
+    points = int(np.ceil(length / spacing)) + 3
+    distance = np.abs(place[:, None] + 1 - np.arange(points)[None])
+    near = 2 / 3 - distance**2 + distance**3 / 2
+    far = np.clip(2 - distance, 0, None) ** 3 / 6
+    return np.where(distance < 1, near, far).astype(np.float32)
+
+
+def _sampling(length: int, size: float, blur: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the matrices that blur and sample an axis, and that interpolate it back."""
+    count = max(2, round(length / size))
+    centres = (np.arange(count) + 0.5) * length / count - 0.5
+    distance = np.arange(length)[None] - centres[:, None]
+    down = np.exp(-0.5 * (distance / max(blur, 0.1)) ** 2)
+    down /= down.sum(1, keepdims=True)
+    place = np.clip((np.arange(length) + 0.5) * count / length - 0.5, 0, count - 1)
+    up = np.clip(1 - np.abs(place[:, None] - np.arange(count)[None]), 0, None)
+    return down.astype(np.float32), up.astype(np.float32)
+
+
+def _bias_field(
+    shape: tuple[int, ...], rng: np.random.Generator, options: SynthesisOptions
+) -> np.ndarray:
+    strength = np.float32(rng.uniform(0, options.bias))
+    return np.exp(strength * smooth_field(shape, shape[0] // 3, rng))
+
+
+def _face(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return what defacing removes: outside the brain, below and before a slanted plane."""
+    inferior, anterior = np.ogrid[: labels.shape[1], : labels.shape[2]]
+    brain = np.argwhere(~outside_brain(labels)[::4, ::4, ::4]) * 4
+    if not len(brain):
+        return np.zeros(labels.shape, bool)
+    # In LIA the second axis runs down, the third forward.
+    low, front = np.quantile(brain[:, 1], 0.8), np.quantile(brain[:, 2], 0.75)
+    slope = rng.uniform(0.6, 1.8)
+    below = (inferior - low) + slope * (anterior - front) > rng.uniform(-5, 25)
+    return below[None] & outside_brain(labels)
+
+
+def _cut(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return what a field of view leaves out that ends up to 15 mm inside the head."""
+    cut = np.zeros(labels.shape, bool)
+    for axis in range(3):
+        there = np.flatnonzero((labels > 0).any(axis=tuple(k for k in range(3) if k != axis)))
+        if not len(there) or rng.random() < 0.5:
+            continue
+        view = np.moveaxis(cut, axis, 0)
+        depth = int(rng.integers(0, 16))
+        if rng.random() < 0.5:
+            view[: there[0] + depth] = True
+        else:
+            view[there[-1] - depth + 1 :] = True
+    return cut

@@ -1,0 +1,118 @@
+"""Random images from label maps: what must stay true whatever is drawn."""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from brainchop_bids.training import synthesis
+from brainchop_bids.training.synthesis import SIDES, SynthesisOptions, synthesise
+
+STILL = SynthesisOptions(
+    rotation=0, scaling=0, shearing=0, translation=0, elastic=0, flip=0, bias=0, gamma=0,
+    noise=0, low_resolution=0, strip=0, deface=0, crop=0,
+)  # fmt: skip
+
+
+def head() -> np.ndarray:
+    """Return a small head: skull, and a left and a right half of brain."""
+    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 48)] * 3, indexing='ij'))
+    radius = (grid**2).sum(0)
+    labels = np.where(radius < 0.8, 507, 0).astype(np.int16)
+    # The first axis of LIA runs from right to left.
+    labels[(radius < 0.5) & (grid[0] < 0)] = 41
+    labels[(radius < 0.5) & (grid[0] >= 0)] = 2
+    return labels
+
+
+def test_nothing_moves_where_nothing_may() -> None:
+    labels = head()
+    image, moved = synthesise(labels, np.random.default_rng(0), STILL)
+    np.testing.assert_array_equal(moved, labels)
+    assert image.dtype == np.uint8
+    assert image.shape == labels.shape
+
+
+def test_the_seed_decides() -> None:
+    labels = head()
+    first, again, other = (synthesise(labels, np.random.default_rng(n)) for n in (1, 1, 2))
+    np.testing.assert_array_equal(first[0], again[0])
+    np.testing.assert_array_equal(first[1], again[1])
+    assert (first[0] != other[0]).any()
+
+
+def test_a_mirrored_head_has_its_sides_where_they_belong() -> None:
+    labels = head()
+    mirrored = synthesis.deform(
+        labels, np.random.default_rng(0), SynthesisOptions(**{**vars(STILL), 'flip': 1.0})
+    )
+    np.testing.assert_array_equal(mirrored, labels)
+    np.testing.assert_array_equal(synthesis.swap_sides(synthesis.swap_sides(labels)), labels)
+    assert set(np.unique(synthesis.swap_sides(np.array(list(SIDES))))) == set(SIDES.values())
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_any_draw_gives_a_usable_pair(seed: int) -> None:
+    labels = head()
+    before = labels.copy()
+    image, moved = synthesise(labels, np.random.default_rng(seed))
+    np.testing.assert_array_equal(labels, before)
+    assert set(np.unique(moved)) <= {0, 2, 41, 507}
+    assert np.isin(moved, (2, 41)).mean() > 0.02
+    assert image.dtype == np.uint8
+    assert image.max() > image.min()
+
+
+def test_both_sides_look_alike_unless_told_otherwise() -> None:
+    labels = head()
+    alike = synthesis.paint(labels, np.random.default_rng(3), {41: 2})
+    apart = synthesis.paint(labels, np.random.default_rng(3), {})
+    difference = [
+        abs(image[labels == 2].mean() - image[labels == 41].mean()) for image in (alike, apart)
+    ]
+    assert difference[0] < 0.01 < difference[1]
+
+
+def test_products_along_axes_are_scipys() -> None:
+    rng = np.random.default_rng(0)
+    volume = rng.random((5, 6, 7), dtype=np.float32)
+    matrices = [rng.random((n + 1, n), dtype=np.float32) for n in volume.shape]
+    expected = np.einsum('ijk,ai,bj,ck->abc', volume, *matrices)
+    np.testing.assert_allclose(synthesis.along_axes(volume, matrices), expected, rtol=1e-5)
+
+
+def test_blurring_at_one_millimetre_is_scipys_gaussian() -> None:
+    down, up = synthesis._sampling(64, 1.0, 1.5)
+    signal = np.zeros(64)
+    signal[32] = 1
+    expected = ndimage.gaussian_filter1d(signal, 1.5, truncate=10)
+    np.testing.assert_allclose(up @ (down @ signal), expected, atol=1e-6)
+
+
+def test_spline_fields_are_smooth_and_a_partition_of_unity() -> None:
+    basis = synthesis._spline_basis(50, 12)
+    np.testing.assert_allclose(basis.sum(1), 1, rtol=1e-6)
+    field = synthesis.smooth_field((40, 40, 40), 12, np.random.default_rng(0))
+    assert field.std() == pytest.approx(1, rel=1e-3)
+    assert np.abs(np.diff(field, axis=0)).max() < 0.6
+
+
+def test_defacing_spares_the_brain() -> None:
+    labels = head()
+    face = synthesis._face(labels, np.random.default_rng(0))
+    assert not face[~synthesis.outside_brain(labels)].any()
+
+
+def test_a_whole_head(shared: Path) -> None:
+    path = shared / 'data' / 'label_maps' / 'synthseg-20' / 'training_seg_01.nii.gz'
+    labels = np.asarray(nib.load(path).dataobj).astype(np.int16)
+    image, moved = synthesise(labels, np.random.default_rng(5))
+    assert image.shape == moved.shape == (256, 256, 256)
+    brain = ~synthesis.outside_brain(moved)
+    assert 0.6e6 < brain.sum() < 3.5e6
+    assert image[brain].std() > 3
