@@ -197,7 +197,9 @@ def make_settings(options: dict[str, Any]) -> Settings:
             options[item.name] = tuple(str(label) for label in value)
     options['participant_label'] = _bare(options.get('participant_label'), 'sub-')
     options['session_label'] = _bare(options.get('session_label'), 'ses-')
-    options['model'] = options.get('model') or ''
+    model = str(options.get('model') or '')
+    # A folder is found again from wherever a config file is used later; a name stays a name.
+    options['model'] = str(Path(model).absolute()) if model and Path(model).is_dir() else model
     cpus, memory = available_cpus(), available_memory()
     if options.get('nprocs'):
         cpus = Granted(options['nprocs'], '--nprocs')

@@ -124,7 +124,8 @@ def load_spec(folder: str | Path) -> ModelSpec:
         For a missing or short weight file, JSON that is not understood, labels or colours whose
         number differs from the network's classes, and what `read_layers_model` refuses.
     """
-    folder = Path(folder)
+    # Nodes of a workflow run in folders of their own.
+    folder = Path(folder).absolute()
     model = read_layers_model(folder)
     slug = re.sub(r'[^A-Za-z0-9]', '', folder.resolve().name)
     if not slug:

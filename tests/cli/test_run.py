@@ -261,16 +261,17 @@ def test_reports_and_methods_alone(dataset: Path, model: Path, tmp_path: Path) -
     assert main(list(map(str, [*arguments, '--reports-only']))) == 1
 
 
-def test_the_home_folder_is_not_needed(dataset: Path, model: Path, tmp_path: Path) -> None:
+def test_relative_paths_and_no_home_folder(dataset: Path, model: Path, tmp_path: Path) -> None:
     home = tmp_path / 'home'
     home.mkdir()
     home.chmod(0o500)
     environment = {**os.environ, 'HOME': str(home), 'LANG': 'C'}
-    command = [sys.executable, '-m', 'brainchop_bids.cli.run', dataset, tmp_path / 'out']
-    command += ['participant', '--model', model, '-w', tmp_path / 'work']
+    # All paths as people type them: relative, the work folder left to its default.
+    command = [sys.executable, '-m', 'brainchop_bids.cli.run', 'bids', 'out', 'participant']
+    command += ['--model', os.path.relpath(model, tmp_path)]
     command += ['--participant-label', '01', '--skip-bids-validation']
     done = subprocess.run(
-        list(map(str, command)), env=environment, capture_output=True, text=True, timeout=300
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert list(home.iterdir()) == []
