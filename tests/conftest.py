@@ -5,6 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Machines are shared: an example may take long. CI tries the same examples each time; whoever
+# runs the tests by hand tries new ones.
+settings.register_profile('here', deadline=None)
+settings.register_profile('ci', deadline=None, derandomize=True)
+settings.load_profile('ci' if os.environ.get('CI') else 'here')
 
 
 @pytest.hookimpl(hookwrapper=True)
