@@ -75,12 +75,19 @@ class ScanOutputs:
         """Probability map of one label, in the scan's own grid."""
         return self.anat / self.name.name('probseg', '.nii.gz', seg=self.slug, label=abbreviation)
 
-    def page(self, by_session: bool) -> Path:
-        """The participant's page."""
-        stem = f'sub-{self.name.subject}'
-        if by_session and self.name.session:
-            stem += f'_ses-{self.name.session}'
-        return self.root / f'{stem}.html'
+
+def page_path(root: Path, participant: str, session: str | None = None) -> Path:
+    """Return where the page of a participant lies, or of one of their sessions.
+
+    Examples
+    --------
+    >>> page_path(Path('out'), '01', 'A').name
+    'sub-01_ses-A.html'
+    """
+    stem = f'sub-{participant.removeprefix("sub-")}'
+    if session:
+        stem += f'_ses-{session.removeprefix("ses-")}'
+    return root / f'{stem}.html'
 
 
 def sidecar(path: Path) -> Path:

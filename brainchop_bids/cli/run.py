@@ -249,14 +249,15 @@ def _write_root(
 
 def _missing_pages(settings: 'Settings', scans: 'Sequence[Scan]') -> dict[str, str]:
     """Write pages that an interrupted run did not come to."""
-    from .process import write_page
+    from ..bids.derivatives import page_path
 
     failures = {}
     for scan in scans:
-        stem = f'sub-{scan.name.subject}'
-        if settings.session_label and scan.name.session:
-            stem += f'_ses-{scan.name.session}'
-        if not (settings.output_dir / f'{stem}.html').exists():
+        session = scan.name.session if settings.session_label else None
+        if not page_path(settings.output_dir, scan.name.subject, session).exists():
+            # Only where a page is missing: a run with nothing to do loads neither.
+            from .process import write_page
+
             try:
                 write_page(settings, scan)
             except BrainchopError as error:

@@ -23,8 +23,6 @@ from ..models.spec import ModelSpec
 from ..publish import Staged, writing
 from .arrays import create_array
 
-SPACES = ('native', 'conform')
-
 
 @dataclass(frozen=True)
 class ScanSettings:

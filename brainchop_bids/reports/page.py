@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from .. import __version__
+from ..bids.derivatives import page_path
 from ..publish import write_text
 from .methods import Block, parse_methods
 from .records import LabelVolume, ScanRecord, collect_scans, number, plain
@@ -52,11 +53,8 @@ def write_participant_page(
     scans = collect_scans(root, participant, session)
     if not scans:
         return None
-    stem = f'sub-{participant.removeprefix("sub-")}'
-    if session:
-        stem += f'_ses-{session.removeprefix("ses-")}'
-    page = root / f'{stem}.html'
-    write_text(page, render_page(root, stem, scans))
+    page = page_path(root, participant, session)
+    write_text(page, render_page(root, page.stem, scans))
     return page
 
 
