@@ -59,7 +59,7 @@ def keep_components(labels: np.ndarray, rule: str = 'largest') -> tuple[np.ndarr
     """
     if rule not in RULES:
         raise SettingsError(f'component rule {rule!r} is not known; use one of {", ".join(RULES)}')
-    box = None if rule == 'none' else _bounding_box(labels != 0)
+    box = None if rule == 'none' else bounding_box(labels != 0)
     if box is None:
         return labels, Removed(0, 0)
     inside = labels[box]
@@ -109,7 +109,7 @@ def brain_mask(
     if exclude:
         foreground &= ~np.isin(labels, exclude)
     result = np.zeros_like(labels, dtype=np.uint8, subok=False)
-    box = _bounding_box(foreground)
+    box = bounding_box(foreground)
     if box is None:
         return result
     reach = [1 + int(closing_mm // zoom) for zoom in np.asarray(zooms, dtype=float)]
@@ -172,7 +172,14 @@ def _shifted(axis: int, step: int) -> tuple[tuple[slice, ...], tuple[slice, ...]
     return tuple(low), tuple(high)
 
 
-def _bounding_box(mask: np.ndarray) -> tuple[slice, ...] | None:
+def bounding_box(mask: np.ndarray) -> tuple[slice, ...] | None:
+    """Return the smallest box that holds all that is True; None where nothing is.
+
+    Parameters
+    ----------
+    mask : bool array
+        Any shape.
+    """
     found = ndimage.find_objects(mask.view(np.uint8), max_label=1)
     return found[0]
 

@@ -225,7 +225,7 @@ def test_width(length, options, side, size):
     data = np.ones((length, 8, 8), np.uint8)
     zooms = (1, 1, 0.5)
     options = ConformOptions(interpolation='nearest', **options)
-    target, warnings = module._target(volume_of(data, zooms).geometry, options)
+    target, warnings = module.conformed_grid(volume_of(data, zooms).geometry, options)
     assert target.shape == (side,) * 3
     np.testing.assert_allclose(target.zooms, size)
     assert bool(warnings) == (side > 256)

@@ -1,0 +1,196 @@
+"""``brainchop-evaluate``: score segmentations against references."""
+
+import argparse
+import csv
+import io
+import math
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..errors import BrainchopError, InputError, SettingsError
+
+PROG = 'brainchop-evaluate'
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+BRAIN = 'brain'
+_SUMMARY = ('dice', 'jaccard', 'hausdorff95_mm', 'mean_surface_distance_mm', 'volume_similarity')
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Score one segmentation or a dataset of them.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Command line; by default that of the process.
+
+    Returns
+    -------
+    int
+        0 done, 1 a pair could not be compared, 2 the command cannot run as given.
+    """
+    arguments = build_parser().parse_args(argv)
+    try:
+        return _run(arguments)
+    except SettingsError as error:
+        return _fail(str(error), USAGE)
+    except BrainchopError as error:
+        return _fail(str(error), FAILED)
+    except KeyboardInterrupt:
+        return _fail('interrupted', INTERRUPTED)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of ``brainchop-evaluate``."""
+    parser = argparse.ArgumentParser(
+        prog=PROG,
+        description='Compare segmentations with references, label by label: Dice, Jaccard, 95 % '
+        'Hausdorff distance, mean surface distance, volume similarity.',
+        epilog='A segmentation on another grid is resampled to that of its reference, and a note '
+        'says so. Exit code: 0 done, 1 a pair could not be compared, 2 the command cannot run as '
+        'given.',
+    )
+    parser.add_argument(
+        'predicted', metavar='PRED', type=Path, help='label map, or BIDS derivative dataset'
+    )
+    parser.add_argument('reference', metavar='REF', type=Path, help='of the same kind')
+    table = 'TSV with the columns code and index, a dseg.tsv with index and mapping, or a name'
+    parser.add_argument(
+        '--mapping',
+        metavar='TABLE',
+        help=f"turns the reference's codes into labels: {table} (aseg_to_tissue)",
+    )
+    parser.add_argument(
+        '--pred-mapping', metavar='TABLE', help="the same for the segmentation's codes"
+    )
+    for side in ('pred', 'ref'):
+        parser.add_argument(
+            f'--{side}-filter',
+            metavar='KEY=VALUE',
+            action='append',
+            default=[],
+            help='of a dataset take files with this entity only, e.g. seg=tissue',
+        )
+    parser.add_argument('--out', metavar='FILE.tsv', type=Path, help='write all scores there')
+    parser.add_argument(
+        '--no-surfaces', action='store_true', help='skip the distances: seconds, not a minute'
+    )
+    parser.add_argument('--version', action='version', version=f'{PROG} {__version__}')
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from ..evaluation.pairs import find_pairs
+    from ..models.mapping import read_mapping
+    from ..publish import write_text
+
+    given = (arguments.pred_mapping, arguments.mapping)
+    mappings = [None if name is None else read_mapping(name) for name in given]
+    filters = (_filter(arguments.pred_filter), _filter(arguments.ref_filter))
+    pairs, notes = find_pairs(arguments.predicted, arguments.reference, filters)
+    for note in notes:
+        _say(note)
+    rows: list[dict[str, Any]] = []
+    failed = 0
+    for pair in pairs:
+        try:
+            rows += _scores(pair, mappings, surfaces=not arguments.no_surfaces)
+        except BrainchopError as error:
+            failed += 1
+            _say(f'error: {error}')
+    if rows and arguments.out:
+        write_text(arguments.out, _table(rows))
+    if rows:
+        print(_summary(rows))
+    return FAILED if failed else DONE
+
+
+def _scores(pair: Any, mappings: list[Any], *, surfaces: bool) -> list[dict[str, Any]]:
+    import numpy as np
+
+    from ..evaluation.metrics import compare
+    from ..evaluation.pairs import load_pair
+
+    loaded = load_pair(pair, *mappings)
+    if loaded.note:
+        _say(f'{pair.name}: {loaded.note}')
+    names = {label: name for table in mappings if table for label, name in table.labels.items()}
+    found = np.union1d(np.unique(loaded.predicted), np.unique(loaded.reference))
+    labels = [int(label) for label in found if label]
+    if not labels:
+        raise InputError(
+            f'{pair.predicted}, {pair.reference}: no labels in either; expected label maps'
+        )
+    return [
+        {
+            'scan': pair.name,
+            'label': 'n/a' if label is None else label,
+            'name': BRAIN if label is None else names.get(label, str(label)),
+            **scores.row,
+            'note': loaded.note or 'n/a',
+        }
+        for label, scores in compare(
+            loaded.predicted, loaded.reference, loaded.zooms, labels, surfaces=surfaces
+        )
+    ]
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), delimiter='\t', lineterminator='\n')
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({key: _cell(value) for key, value in row.items()})
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, float):
+        return 'n/a' if math.isnan(value) else f'{value:.6g}'
+    return value
+
+
+def _summary(rows: list[dict[str, Any]]) -> str:
+    """Return means, and standard deviations where there are several scans, of each label."""
+    scans = len({row['scan'] for row in rows})
+    heads = [*(key.removesuffix('_mm').replace('_', ' ') for key in _SUMMARY)]
+    width = max(max(len(row['name']) for row in rows), 5)
+    lines = [' '.join([f'{"label":{width}}', *(f'{head:>21}' for head in heads)])]
+    for name in dict.fromkeys(row['name'] for row in rows):
+        cells = []
+        for key in _SUMMARY:
+            values = [row[key] for row in rows if row['name'] == name]
+            values = [value for value in values if not math.isnan(value)]
+            text = f'{statistics.mean(values):.4f}' if values else 'n/a'
+            if len(values) > 1:
+                text += f' ({statistics.stdev(values):.4f})'
+            cells.append(f'{text:>21}')
+        lines.append(' '.join([f'{name:{width}}', *cells]))
+    kind = 'means (standard deviations)' if scans > 1 else 'distances in mm'
+    return '\n'.join([f'{scans} scan{"s" * (scans > 1)}; {kind}', *lines])
+
+
+def _filter(texts: Sequence[str]) -> dict[str, str]:
+    entities = {}
+    for text in texts:
+        key, sign, value = text.partition('=')
+        if not (sign and key.isalpha() and value):
+            raise SettingsError(f'filter {text!r}: expected KEY=VALUE, as in seg=tissue')
+        entities[key] = value
+    return entities
+
+
+def _say(line: str) -> None:
+    print(f'{PROG}: {line}', file=sys.stderr)
+
+
+def _fail(message: str, code: int) -> int:
+    _say(f'error: {message}')
+    return code
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,207 @@
+"""Which segmentation is compared with which reference, and both on one grid."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..bids.names import ScanName
+from ..errors import BrainchopError, DatasetError, InputError
+from ..image.geometry import Geometry
+from ..image.io import load_labels
+from ..image.resample import labels_to_grid
+from ..models.mapping import LabelMapping
+
+# What tells scans apart; all other entities tell what was made of a scan, and by whom.
+_OF_THE_SCAN = ('sub', 'ses', 'sample', 'task', 'acq', 'ce', 'rec', 'dir', 'run', 'echo', 'part')
+_SUFFIXES = ('.nii.gz', '.nii', '.mgz', '.mgh')
+# Headers carry their numbers with about this precision, in mm.
+_SAME = 1e-3
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A segmentation and its reference.
+
+    Parameters
+    ----------
+    name : str
+        What the scan is called in the table.
+    predicted, reference : Path
+        The two files.
+    """
+
+    name: str
+    predicted: Path
+    reference: Path
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A pair on the grid of the reference.
+
+    Parameters
+    ----------
+    predicted, reference : (X, Y, Z) uint8
+        Label maps.
+    zooms : (3,) array
+        Voxel size in mm.
+    note : str
+        What had to be done to bring them there; empty for nothing.
+    """
+
+    predicted: np.ndarray
+    reference: np.ndarray
+    zooms: np.ndarray
+    note: str
+
+
+def find_pairs(
+    predicted: Path,
+    reference: Path,
+    filters: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {}),
+) -> tuple[list[Pair], list[str]]:
+    """Match two files, or the label maps of two BIDS derivative datasets.
+
+    Parameters
+    ----------
+    predicted, reference : Path
+        Two files or two folders.
+    filters : two mappings of str to str
+        Entities that the files of either dataset must have, e.g. ``{'seg': 'tissue'}``.
+
+    Returns
+    -------
+    pairs : list of Pair
+        Scans that both have, by name.
+    notes : list of str
+        Scans that only one has.
+
+    Raises
+    ------
+    DatasetError
+        For a path that is missing, a folder without label maps, several that fit one scan, or
+        no scan in common.
+    """
+    for path in (predicted, reference):
+        if not path.exists():
+            raise DatasetError(f'{path}: does not exist; give a label map or a BIDS dataset')
+    if predicted.is_dir() != reference.is_dir():
+        raise DatasetError(
+            f'{predicted} and {reference}: one is a folder, the other a file; give two of a kind'
+        )
+    if not predicted.is_dir():
+        return [Pair(_plain(predicted), predicted, reference)], []
+    ours, theirs = _scans(predicted, filters[0]), _scans(reference, filters[1])
+    common = [name for name in ours if name in theirs]
+    if not common:
+        raise DatasetError(
+            f'{predicted} and {reference}: no scan in common; in the first '
+            f'{_some(ours)}, in the second {_some(theirs)}'
+        )
+    notes = [
+        f'{name}: only in {folder}, not compared'
+        for folder, own, other in ((predicted, ours, theirs), (reference, theirs, ours))
+        for name in own
+        if name not in other
+    ]
+    return [Pair(name, ours[name], theirs[name]) for name in common], notes
+
+
+def load_pair(
+    pair: Pair,
+    predicted_mapping: LabelMapping | None = None,
+    reference_mapping: LabelMapping | None = None,
+) -> Loaded:
+    """Read a pair and bring the segmentation to the reference's grid, through both affines.
+
+    Parameters
+    ----------
+    pair : Pair
+        The files.
+    predicted_mapping, reference_mapping : LabelMapping, optional
+        Tables that turn codes into labels.
+
+    Returns
+    -------
+    Loaded
+
+    Raises
+    ------
+    InputError
+        Where a file cannot be read, or the two do not overlap in space.
+    ModelError
+        For codes that a table does not have.
+    """
+    labels, grid = _load(pair.predicted, predicted_mapping)
+    truth, target = _load(pair.reference, reference_mapping)
+    note = ''
+    if not grid.matches(target, _SAME):
+        labels = labels_to_grid(labels, grid, target)
+        note = f'resampled from {_described(grid)} to {_described(target)}'
+        if truth.any() and not labels.any():
+            raise InputError(
+                f'{pair.predicted}: has nothing where {pair.reference} lies in space; expected '
+                'two label maps of one scan'
+            )
+    return Loaded(labels, truth, target.zooms, note)
+
+
+def _load(path: Path, mapping: LabelMapping | None) -> tuple[np.ndarray, Geometry]:
+    labels, geometry = load_labels(path)
+    return (labels if mapping is None else mapping.apply(labels, path)), geometry
+
+
+def _scans(folder: Path, wanted: Mapping[str, str]) -> dict[str, Path]:
+    """Return the label map of each scan in a dataset, by the scan's entities."""
+    found: dict[str, list[tuple[ScanName, Path]]] = {}
+    for path in sorted(folder.rglob('sub-*_dseg.*')):
+        try:
+            name = ScanName.parse(path)
+        except BrainchopError:
+            continue
+        if name.extension in _SUFFIXES and wanted.items() <= name.entities.items():
+            scan = '_'.join(
+                f'{key}-{value}' for key, value in name.entities.items() if key in _OF_THE_SCAN
+            )
+            found.setdefault(scan, []).append((name, path))
+    if not found:
+        raise DatasetError(
+            f'{folder}: no label maps; expected sub-*_dseg.nii.gz'
+            + (f' with {_entities(wanted)}' if wanted else '')
+        )
+    return {scan: _chosen(folder, scan, files) for scan, files in sorted(found.items())}
+
+
+def _chosen(folder: Path, scan: str, files: list[tuple[ScanName, Path]]) -> Path:
+    """Return the file in the scan's own grid; it must be the only one."""
+    native = [path for name, path in files if 'space' not in name.entities]
+    candidates = native or [path for _, path in files]
+    if len(candidates) > 1:
+        names = ', '.join(path.name for path in candidates[:4])
+        raise DatasetError(
+            f'{folder}: {scan} has several label maps ({names}); choose with --pred-filter or '
+            '--ref-filter, as in seg=tissue'
+        )
+    return candidates[0]
+
+
+def _plain(path: Path) -> str:
+    for suffix in _SUFFIXES:
+        if path.name.endswith(suffix):
+            return path.name.removesuffix(suffix)
+    return path.name
+
+
+def _described(grid: Geometry) -> str:
+    sizes = 'x'.join(f'{size:.3g}' for size in grid.zooms)
+    return f'{"x".join(map(str, grid.shape))} voxels of {sizes} mm'
+
+
+def _entities(wanted: Mapping[str, str]) -> str:
+    return ', '.join(f'{key}-{value}' for key, value in wanted.items())
+
+
+def _some(scans: Mapping[str, Path]) -> str:
+    return ', '.join(list(scans)[:3]) + (', ...' if len(scans) > 3 else '')

@@ -1,0 +1,161 @@
+"""Tables that say which label of ours a code of somebody else's is.
+
+A table is a TSV file with the columns ``code`` and ``index``, and perhaps ``label``, the name of
+the index (others are for people to read)::
+
+    code	name	index	label
+    2	Left-Cerebral-White-Matter	2	WM
+
+The label table of a BIDS derivative, with its columns ``index`` and ``mapping``, is one as well:
+from its labels to BIDS' common ones, 0 background, 1 GM, 2 WM, 3 CSF.
+"""
+
+import csv
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import ModelError
+from ..image.lookup import histogram
+
+# Codes of FreeSurfer's cortical parcellations reach 14175; larger ones are no label map.
+LARGEST_CODE = 65535
+
+
+@dataclass(frozen=True)
+class LabelMapping:
+    """Codes and the labels they belong to.
+
+    Parameters
+    ----------
+    name : str
+        Where it was read, for messages.
+    indices : dict of int to int
+        The label of each code.
+    labels : dict of int to str
+        Names of labels, as far as the table gives them.
+    """
+
+    name: str
+    indices: dict[int, int]
+    labels: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> int:
+        """Number of labels, background included."""
+        return max(self.indices.values()) + 1
+
+    @cached_property
+    def table(self) -> np.ndarray:
+        """The labels by code, uint8; 255 where there is none."""
+        table = np.full(max(self.indices) + 1, 255, np.uint8)
+        for code, index in self.indices.items():
+            table[code] = index
+        return table
+
+    def apply(self, codes: np.ndarray, name: str | Path = 'the label map') -> np.ndarray:
+        """Return the label of each voxel.
+
+        Parameters
+        ----------
+        codes : integer array
+            As somebody else wrote them, 0 to 65535.
+        name : str or path
+            The file, for messages.
+
+        Returns
+        -------
+        uint8 array of the same shape
+
+        Raises
+        ------
+        ModelError
+            Naming the codes that the table does not have.
+
+        Examples
+        --------
+        >>> LabelMapping('aseg', {0: 0, 2: 2, 41: 2}).apply(np.array([0, 41])).tolist()
+        [0, 2]
+        """
+        self.check(codes, name)
+        labels: np.ndarray = self.table[codes]
+        return labels
+
+    def check(self, codes: np.ndarray, name: str | Path = 'the label map') -> None:
+        """Refuse codes that the table does not have.
+
+        Raises
+        ------
+        ModelError
+            Naming them.
+        """
+        if codes.size and (codes.min() < 0 or codes.max() > LARGEST_CODE):
+            raise ModelError(
+                f'{name}: labels from {codes.min()} to {codes.max()}; expected codes of 0 to '
+                f'{LARGEST_CODE}'
+            )
+        found = np.flatnonzero(histogram(codes))
+        strange = [code for code in found.tolist() if code not in self.indices]
+        if strange:
+            some = ', '.join(map(str, strange[:10])) + (', ...' if len(strange) > 10 else '')
+            raise ModelError(
+                f'{name}: label {some} is not in the table {self.name}; add it there or choose '
+                'another table'
+            )
+
+
+def read_mapping(name_or_path: str | Path) -> LabelMapping:
+    """Read a packaged table by its name, or any by its path.
+
+    Parameters
+    ----------
+    name_or_path : str or path
+        ``'aseg_to_tissue'``, or a TSV file.
+
+    Returns
+    -------
+    LabelMapping
+
+    Raises
+    ------
+    ModelError
+        Where it is missing, lacks a column, or holds something else than whole numbers; or a
+        code twice.
+    """
+    packaged = resources.files('brainchop_bids.data').joinpath(f'mappings/{name_or_path}.tsv')
+    path = Path(str(packaged)) if packaged.is_file() else Path(name_or_path)
+    indices: dict[int, int] = {}
+    labels: dict[int, str] = {}
+    try:
+        with path.open(encoding='utf-8-sig', newline='') as file:
+            reader = csv.DictReader(file, delimiter='\t')
+            derivative = {'index', 'mapping'} <= set(reader.fieldnames or ())
+            for row in reader:
+                source, target = ('index', 'mapping') if derivative else ('code', 'index')
+                code, index = int(row[source]), int(row[target])
+                if not (0 <= code <= LARGEST_CODE and 0 <= index < 255) or code in indices:
+                    raise ValueError(f'code {code} twice or out of range')
+                indices[code] = index
+                if not derivative and row.get('label'):
+                    labels[index] = row['label']
+    except OSError as error:
+        raise ModelError(
+            f'{path}: label table cannot be read ({error.strerror}); give a TSV file with the '
+            f'columns code and index, or one of {", ".join(_packaged())}'
+        ) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f'{path}: is no label table ({error}); expected a TSV file with the columns code and '
+            'index, whole numbers'
+        ) from error
+    if not indices:
+        raise ModelError(f'{path}: has no labels; expected rows of code and index')
+    return LabelMapping(str(name_or_path), indices, labels)
+
+
+def _packaged() -> list[str]:
+    folder = resources.files('brainchop_bids.data').joinpath('mappings')
+    return sorted(entry.name.removesuffix('.tsv') for entry in folder.iterdir())

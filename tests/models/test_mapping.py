@@ -1,0 +1,70 @@
+"""Tables from codes to labels."""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from brainchop_bids.errors import ModelError
+from brainchop_bids.models.mapping import read_mapping
+
+
+def test_the_packaged_table_follows_freesurfer() -> None:
+    table = read_mapping('aseg_to_tissue')
+    assert table.labels == {0: 'BG', 1: 'GM', 2: 'WM', 3: 'CSF'}
+    assert table.classes == 4
+    found = table.apply(np.array([[3, 42, 10], [2, 41, 16], [4, 24, 15], [0, 502, 530]]))
+    assert found.tolist() == [[1, 1, 1], [2, 2, 2], [3, 3, 3], [0, 0, 0]]
+
+
+def test_both_sides_have_the_same_label() -> None:
+    from brainchop_bids.training.synthesis import SIDES
+
+    table = read_mapping('aseg_to_tissue')
+    assert all(table.indices[left] == table.indices[right] for left, right in SIDES.items())
+
+
+def test_it_knows_every_code_of_the_label_maps(shared: Path) -> None:
+    table = read_mapping('aseg_to_tissue')
+    maps = sorted((shared / 'data' / 'label_maps' / 'synthseg-20').glob('*.nii.gz'))
+    assert len(maps) == 20
+    for path in maps[::7]:
+        table.check(np.asarray(nib.load(path).dataobj).astype(np.int32), path)
+    aseg = shared / 'data' / 't1w' / 'voxelmorph-test-scan' / 'seg.nii.gz'
+    table.check(np.asarray(nib.load(aseg).dataobj).astype(np.int32), aseg)
+
+
+def test_a_derivatives_label_table_is_a_mapping(tmp_path: Path) -> None:
+    path = tmp_path / 'seg-m_dseg.tsv'
+    path.write_text('index\tname\tmapping\n0\tbackground\t0\n1\tWhite\t2\n2\tGrey\t1\n')
+    assert read_mapping(path).apply(np.array([0, 1, 2])).tolist() == [0, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ('text', 'said'),
+    [
+        ('code\tname\n1\tx\n', 'is no label table'),
+        ('code\tindex\n1\tx\n', 'is no label table'),
+        ('code\tindex\n1\t1\n1\t2\n', 'twice'),
+        ('code\tindex\n-1\t1\n', 'out of range'),
+        ('code\tindex\n', 'has no labels'),
+        ('index\tmapping\n1\tn/a\n', 'is no label table'),
+        ('', 'has no labels'),
+    ],
+)
+def test_bad_tables(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / 'table.tsv'
+    path.write_text(text)
+    with pytest.raises(ModelError, match=said):
+        read_mapping(path)
+
+
+def test_codes_that_are_not_there_are_named(tmp_path: Path) -> None:
+    table = read_mapping('aseg_to_tissue')
+    with pytest.raises(ModelError, match=r'scan\.nii: label 99, 200 is not in the table'):
+        table.apply(np.array([2, 99, 200]), 'scan.nii')
+    with pytest.raises(ModelError, match='expected codes of 0 to 65535'):
+        table.apply(np.array([-1]))
+    with pytest.raises(ModelError, match='aseg_to_tissue'):
+        read_mapping(tmp_path / 'none.tsv')
