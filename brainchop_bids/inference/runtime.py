@@ -33,7 +33,7 @@ def load_tensorflow(threads: int | None = None) -> Any:
         os.environ['KERAS_BACKEND'] = 'tensorflow'
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
     try:
-        with _quiet():
+        with quiet():
             import keras
             import tensorflow as tf
     except ImportError as error:
@@ -72,7 +72,7 @@ def engine_versions() -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Drop what C++ code writes to standard error while it loads; exceptions still tell.
 
     TensorFlow reports its build options and a missing GPU before it reads its own log level.

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from ..errors import ModelError
 
@@ -40,6 +41,45 @@ ACTIVATIONS: dict[str, str | Callable[[Any], Any]] = {
 }
 
 
+@keras.saving.register_keras_serializable('brainchop')
+class NearIdentity(keras.initializers.Initializer):
+    """Kernels that hand their input on, with some He noise.
+
+    A long chain of narrow layers without normalisation hardly learns from He's start: what
+    enters is lost on the way. From this one it learns at once. After the Dirac initialisation of
+    Zagoruyko and Komodakis (2017), https://arxiv.org/abs/1706.00388.
+
+    Parameters
+    ----------
+    noise : float
+        Factor on He's normal initialisation, which is added.
+    seed : int, optional
+        Of the noise.
+    """
+
+    def __init__(self, noise: float = 0.3, seed: int | None = None) -> None:
+        self.noise = noise
+        self.seed = seed
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None, **options: Any) -> Any:
+        """Return a kernel of ``(X, Y, Z, Cin, Cout)``; He's alone where widths differ."""
+        he = keras.initializers.HeNormal(seed=self.seed)(shape, dtype=dtype, **options)
+        if shape[-1] != shape[-2]:
+            return he
+        return self.noise * he + keras.ops.cast(identity_kernel(shape), he.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what makes this initialiser again."""
+        return {'noise': self.noise, 'seed': self.seed}
+
+
+def identity_kernel(shape: Sequence[int]) -> np.ndarray:
+    """Return the kernel ``(X, Y, Z, C, C)`` of a convolution that gives back its input."""
+    kernel = np.zeros(shape, np.float32)
+    kernel[tuple(size // 2 for size in shape[:3])] = np.eye(shape[-1])
+    return kernel
+
+
 def build_meshnet(
     *,
     channels: int,
@@ -50,6 +90,8 @@ def build_meshnet(
     dropout: float = 0.0,
     in_channels: int = 1,
     input_shape: Sequence[int | None] = (None, None, None),
+    first_stride: int = 1,
+    initializer: Any = 'he_normal',
 ) -> Any:
     """Build a MeshNet.
 
@@ -72,6 +114,10 @@ def build_meshnet(
         Channels of the input.
     input_shape : sequence of int or None
         Spatial shape; None leaves an axis open.
+    first_stride : int
+        Stride of the first layer, whose dilation then must be 1; only training knows why.
+    initializer : str or keras.initializers.Initializer
+        Of the hidden layers' kernels.
 
     Returns
     -------
@@ -94,10 +140,11 @@ def build_meshnet(
             channels,
             3,
             padding='same',
+            strides=first_stride if i == 0 else 1,
             dilation_rate=dilation,
             # A normalisation subtracts whatever a bias adds.
             use_bias=norm is None,
-            kernel_initializer='he_normal',
+            kernel_initializer=initializer,
             name=f'conv3d_{i}',
         )(tensor)
         if norm == 'batch':

@@ -8,8 +8,10 @@ conform step, so that training and inference see the same numbers.
 All maps are whole heads in the conformed grid: cubic LIA volumes of 1 mm.
 """
 
+import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import resources
 
 import numpy as np
 
@@ -17,11 +19,15 @@ from ..image.conform import to_uint8
 
 # Beyond this code labels of the SynthSeg maps lie outside the brain.
 FIRST_OUTSIDE = 500
+# The fluid between brain and skull.
+AROUND_BRAIN = 24
 # Sided codes of FreeSurfer's aseg (and of SynthSeg's extra ones): left to right.
 SIDES = {
     2: 41, 3: 42, 4: 43, 5: 44, 7: 46, 8: 47, 10: 49, 11: 50, 12: 51, 13: 52, 17: 53, 18: 54,
     25: 57, 26: 58, 28: 60, 30: 62, 136: 163, 137: 164,
 }  # fmt: skip
+# Mean and standard deviation of a structure's mean, then of its standard deviation.
+Gaussian = tuple[float, float, float, float]
 _RIGHT_AS_LEFT = {right: left for left, right in SIDES.items()}
 
 
@@ -53,6 +59,10 @@ class SynthesisOptions:
         Largest voxel size of the simulated acquisition, mm.
     low_resolution : float
         Probability that it is worse than 1 mm.
+    t1 : float
+        Probability of a T1-like contrast; all others are random.
+    t1_spread : float
+        By how much T1-like means vary more than they did in the scans the prior is from.
     strip, deface, crop : float
         Probabilities of removing all but the brain, of cutting the face off, and of a field of
         view that ends within the head.
@@ -70,6 +80,8 @@ class SynthesisOptions:
     noise: float = 0.08
     thickness: float = 5.0
     low_resolution: float = 0.5
+    t1: float = 0.7
+    t1_spread: float = 1.5
     strip: float = 0.15
     deface: float = 0.25
     crop: float = 0.15
@@ -81,6 +93,7 @@ def synthesise(
     options: SynthesisOptions = SynthesisOptions(),
     *,
     groups: Mapping[int, int] | None = None,
+    prior: Mapping[int, Gaussian] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Make an image and its labels from a label map.
 
@@ -94,6 +107,8 @@ def synthesise(
         How far the image may stray.
     groups : mapping of int to int, optional
         Codes that share their intensity with another; by default right with left.
+    prior : mapping of int to tuple, optional
+        What `t1_prior` returns; without it no contrast is T1-like.
 
     Returns
     -------
@@ -103,9 +118,21 @@ def synthesise(
         The deformed map, same type, zero where the field of view has been cut.
     """
     moved = deform(labels, rng, options)
-    image = paint(moved, rng, _RIGHT_AS_LEFT if groups is None else groups)
+    t1_like = rng.random() < options.t1
+    image = paint(
+        moved,
+        rng,
+        _RIGHT_AS_LEFT if groups is None else groups,
+        _around_outside(prior, rng) if prior and t1_like else None,
+        options.t1_spread,
+    )
     if rng.random() < options.strip:
-        image[outside_brain(moved)] = 0
+        gone = outside_brain(moved)
+        if rng.random() < 0.5:
+            # Some tools leave the fluid around the brain, others take it off with the skull.
+            gone |= moved == AROUND_BRAIN
+            moved[gone] = 0
+        image[gone] = 0
     elif rng.random() < options.deface:
         image[_face(moved, rng)] = 0
     image *= _bias_field(image.shape, rng, options)
@@ -185,8 +212,14 @@ def swap_sides(labels: np.ndarray) -> np.ndarray:
     return table[labels]
 
 
-def paint(labels: np.ndarray, rng: np.random.Generator, groups: Mapping[int, int]) -> np.ndarray:
-    """Draw a mean and a spread for each label, and from them each voxel.
+def paint(
+    labels: np.ndarray,
+    rng: np.random.Generator,
+    groups: Mapping[int, int],
+    prior: Mapping[int, Gaussian] | None = None,
+    spread: float = 1.0,
+) -> np.ndarray:
+    """Draw a mean and a standard deviation for each label, and from them each voxel.
 
     Parameters
     ----------
@@ -195,30 +228,78 @@ def paint(labels: np.ndarray, rng: np.random.Generator, groups: Mapping[int, int
     rng : numpy.random.Generator
         Decides.
     groups : mapping of int to int
-        Codes that share mean and spread with another.
+        Codes that share mean and deviation with another.
+    prior : mapping of int to tuple, optional
+        Where means and deviations come from; those of codes it lacks are uniformly random.
+    spread : float
+        Factor on the deviation of the prior's means.
 
     Returns
     -------
     (X, Y, Z) float32
         0 to 1; air is dark, and exactly 0 in half of all images.
     """
-    codes = np.unique(labels)
+    codes = np.flatnonzero(np.bincount(labels.ravel()))
     means = np.zeros(int(codes.max()) + 1, np.float32)
-    spreads = np.zeros_like(means)
+    deviations = np.zeros_like(means)
     drawn: dict[int, tuple[float, float]] = {}
+    # Noise of a scan's tissues is less than what its anatomy and shading make of it.
+    share = rng.uniform(0.2, 1.0)
     for code in codes.tolist():
         key = groups.get(code, code)
         if key not in drawn:
             drawn[key] = (rng.uniform(0.02, 1.0), rng.uniform(0.0, 0.12))
-        means[code], spreads[code] = drawn[key]
+            if prior and key in prior:
+                mean, mean_sd, sd, sd_sd = prior[key]
+                drawn[key] = (
+                    abs(rng.normal(mean, mean_sd * spread)),
+                    abs(rng.normal(sd, sd_sd)) * share,
+                )
+        means[code], deviations[code] = drawn[key]
     if rng.random() < 0.5:
-        means[0] = spreads[0] = 0
+        means[0] = deviations[0] = 0
     else:
-        means[0], spreads[0] = rng.uniform(0, 0.06), rng.uniform(0, 0.03)
+        means[0], deviations[0] = rng.uniform(0, 0.06), rng.uniform(0, 0.03)
     image: np.ndarray = rng.standard_normal(labels.shape, dtype=np.float32)
-    image *= spreads[labels]
+    image *= deviations[labels]
     image += means[labels]
     return np.clip(image, 0, 1, out=image)
+
+
+def t1_prior() -> dict[int, Gaussian]:
+    """Return how bright each structure is on T1-weighted scans.
+
+    Figures of Billot et al.'s ``prior_means_t1.npy`` and ``prior_stds_t1.npy``, which name their
+    25 classes nowhere. Ordered by code, with FreeSurfer's structures of one tissue taken
+    together, they agree with what FreeSurfer measures (``normMean`` of an ``aseg.stats``: all
+    ratios to white matter within 0.15 but the vessels'), and the last eleven are the eleven
+    labels outside the brain.
+
+    Returns
+    -------
+    dict of int to tuple of 4 float
+        For each code the mean and standard deviation, over scans, of the mean and of the
+        standard deviation within the structure; 1 is the brightest a scan can be.
+    """
+    table = resources.files('brainchop_bids.data').joinpath('t1_prior.tsv').read_text()
+    prior = {}
+    for row in csv.DictReader(table.splitlines(), delimiter='\t'):
+        values = [float(row[key]) / 255 for key in ('mean', 'mean_sd', 'sd', 'sd_sd')]
+        for code in row['codes'].split():
+            prior[int(code)] = (values[0], values[1], values[2], values[3])
+    return prior
+
+
+def _around_outside(
+    prior: Mapping[int, Gaussian], rng: np.random.Generator
+) -> Mapping[int, Gaussian]:
+    """Return the prior, in half of all cases without what it says of tissues outside the brain.
+
+    Fat, bone and muscle depend on coil and sequence far more than the brain does.
+    """
+    if rng.random() < 0.5:
+        return prior
+    return {code: values for code, values in prior.items() if code < FIRST_OUTSIDE}
 
 
 def acquire(image: np.ndarray, rng: np.random.Generator, options: SynthesisOptions) -> np.ndarray:
@@ -247,7 +328,7 @@ def acquire(image: np.ndarray, rng: np.random.Generator, options: SynthesisOptio
         sizes[:] = rng.uniform(1, 1.8)
         if rng.random() < 0.5:
             sizes[rng.integers(3)] = rng.uniform(1.8, options.thickness)
-    blur = 0.42 * sizes * rng.uniform(0.7, 1.3)
+    blur = 0.42 * sizes * rng.uniform(0.7, 1.6)
     pairs = [
         _sampling(n, size, width) for n, size, width in zip(image.shape, sizes, blur, strict=True)
     ]

@@ -5,6 +5,7 @@ a layer that is not in the list is refused. Keras' own reader is no help in any 
 would silently lose the normalisation that brainchop's files imply by a layer's name.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ import keras
 import numpy as np
 
 from ...errors import ModelError
+from ...publish import publish, text_writer
 from ..meshnet import ACTIVATIONS, channel_norm
-from .manifest import LayersModel, read_layers_model
+from .manifest import TOPOLOGY, LayersModel, read_layers_model
 
 # Brainchop's mark of a convolution whose output is normalised per channel (mindgrab).
 NORM_MARK = '_gn'
@@ -237,3 +239,97 @@ def _set_weights(network: Any, model: LayersModel) -> None:
         raise ModelError(
             f'{model.file}: no layer takes the weights {names}; its topology is incomplete'
         )
+
+
+def save_tfjs(model: Any, folder: Path, *, input_shape: tuple[int, int, int]) -> list[Path]:
+    """Write a Keras model as a tfjs layers-format folder.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A functional chain of the layers that `load_tfjs` reads, batch normalisation folded.
+    folder : Path
+        Gets ``model.json`` and one weight file.
+    input_shape : tuple of 3 int
+        The spatial shape to name in the file.
+
+    Returns
+    -------
+    list of Path
+        The two files.
+
+    Raises
+    ------
+    ModelError
+        For a layer that the format has no place for here.
+    OutputError
+        Where they cannot be written.
+    """
+    layers, weights, data = [], [], b''
+    previous = ''
+    for layer in model.layers:
+        # Only chains are written, so that the layer before is the one that feeds this one.
+        layers.append(_described(layer, previous, input_shape))
+        previous = layer.name
+        for variable in layer.weights:
+            values = np.asarray(keras.ops.convert_to_numpy(variable.value), '<f4')
+            name = f'{layer.name}/{variable.name}'
+            weights.append({'name': name, 'shape': list(values.shape), 'dtype': 'float32'})
+            data += values.tobytes()
+    shard = 'group1-shard1of1.bin'
+    content = {
+        'format': 'layers-model',
+        'generatedBy': 'keras',
+        'convertedBy': 'brainchop-bids',
+        'modelTopology': {
+            'keras_version': '2.7.0',
+            'backend': 'tensorflow',
+            'model_config': {
+                'class_name': 'Functional',
+                'config': {
+                    'name': model.name,
+                    'layers': layers,
+                    'input_layers': [[layers[0]['name'], 0, 0]],
+                    'output_layers': [[previous, 0, 0]],
+                },
+            },
+        },
+        'weightsManifest': [{'paths': [shard], 'weights': weights}],
+    }
+    files = [folder / shard, folder / TOPOLOGY]
+    publish(
+        [
+            (files[0], lambda path: path.write_bytes(data)),
+            (files[1], text_writer(json.dumps(content) + '\n')),
+        ]
+    )
+    return files
+
+
+def _described(layer: Any, previous: str, shape: tuple[int, int, int]) -> dict[str, Any]:
+    """Return a layer in the words of Keras 2, which TensorFlow.js reads."""
+    config: dict[str, Any] = {'name': layer.name, 'dtype': 'float32'}
+    kind = type(layer).__name__
+    if kind == 'InputLayer':
+        config.update(batch_input_shape=[None, *shape, layer.batch_shape[-1]], sparse=False)
+    elif kind == 'Conv3D' and layer.activation is keras.activations.linear:
+        config.update(
+            filters=layer.filters,
+            kernel_size=list(layer.kernel_size),
+            strides=list(layer.strides),
+            padding=layer.padding,
+            data_format='channels_last',
+            dilation_rate=list(layer.dilation_rate),
+            groups=layer.groups,
+            activation='linear',
+            use_bias=layer.use_bias,
+        )
+    elif kind == 'Activation':
+        config['activation'] = keras.activations.serialize(layer.activation)
+    else:
+        raise ModelError(
+            f'layer {layer.name!r} is a {kind}, which is not written; expected a chain of Conv3D '
+            'and Activation layers (fold batch normalisation first)'
+        )
+    taken = [[[previous, 0, 0, {}]]] if previous else []
+    return {'class_name': kind, 'name': layer.name, 'config': config, 'inbound_nodes': taken}

@@ -1,0 +1,237 @@
+"""Score models on scans with references, and on spoilt versions of them.
+
+    python benchmarks/score_models.py SHARED OUT [--models NAME=FOLDER[,NORMALIZATION] ...]
+
+Every score is made by ``brainchop-segment`` and ``brainchop-evaluate`` as users run them. Scans:
+``voxelmorph`` (FreeSurfer's aseg), ``mni152`` (nilearn's grey and white matter maps above 0.5)
+and ``held-out`` (label maps the packaged model never saw, rendered T1-like). README.md beside
+this says more.
+"""
+
+import argparse
+import csv
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from scipy import ndimage
+
+from brainchop_bids.models.mapping import read_mapping
+from brainchop_bids.models.spec import load_spec
+from brainchop_bids.models.zoo import DEFAULT, find_model
+from brainchop_bids.training.synthesis import SynthesisOptions, synthesise, t1_prior
+
+HELD_OUT = [f'training_seg_{n}' for n in range(16, 21)]
+# What a good scanner does to a head: little.
+RENDERED = SynthesisOptions(
+    rotation=5, scaling=0.05, translation=5, elastic=0, flip=0, bias=0.2, gamma=0.1, noise=0.02,
+    low_resolution=0, t1=1, t1_spread=0.5, strip=0, deface=0, crop=0,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Case:
+    """A scan, its reference and the table for the reference's codes."""
+
+    name: str
+    scan: Path
+    reference: Path
+    mapping: str | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model and how its input is scaled, None for its own way."""
+
+    name: str
+    folder: Path
+    normalization: str | None = None
+
+
+def main() -> None:
+    """Make the cases, segment and compare, print Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('shared', type=Path, help='the folder of scans and upstream models')
+    parser.add_argument('out', type=Path, help='segmentations and scores')
+    parser.add_argument('--models', nargs='*', metavar='NAME=FOLDER[,NORMALIZATION]')
+    parser.add_argument('--no-spoilt', action='store_true', help='only the scans as they are')
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    candidates = [*map(_candidate, arguments.models or [])] or _defaults(arguments.shared)
+    cases = list(_cases(arguments.shared, arguments.out))
+    rows = [row for candidate in candidates for row in _scores(candidate, cases, arguments.out)]
+    if not arguments.no_spoilt:
+        for case in cases[:2]:
+            spoilt = list(_spoilt(case, arguments.out))
+            rows += [r for c in candidates[:2] for r in _scores(c, spoilt, arguments.out)]
+    with (arguments.out / 'scores.tsv').open('w') as file:
+        writer = csv.DictWriter(file, list(rows[0]), delimiter='\t')
+        writer.writeheader()
+        writer.writerows(rows)
+    _report(rows)
+
+
+def _candidate(text: str) -> Candidate:
+    name, _, rest = text.partition('=')
+    folder, _, normalization = rest.partition(',')
+    return Candidate(name, Path(folder), normalization or None)
+
+
+def _defaults(shared: Path) -> list[Candidate]:
+    upstream = shared / 'models' / 'brainchop'
+    clipped = 'quantile:0.02:0.98:clip'
+    return [
+        Candidate(DEFAULT, find_model(DEFAULT)),
+        Candidate('model5_gw_ae minmax', upstream / 'model5_gw_ae', 'minmax'),
+        Candidate('model5_gw_ae quantile', upstream / 'model5_gw_ae', clipped),
+        Candidate('model20chan3cls', upstream / 'model20chan3cls'),
+    ]
+
+
+def _cases(shared: Path, out: Path) -> Iterator[Case]:
+    folder = shared / 'data' / 't1w' / 'voxelmorph-test-scan'
+    yield Case('voxelmorph', folder / 'vol.nii.gz', folder / 'seg.nii.gz', 'aseg_to_tissue')
+    data = Path(str(files('nilearn.datasets') / 'data'))
+    names = {k: f'mni_icbm152_{k}_tal_nlin_sym_09a_converted.nii.gz' for k in ('t1', 'gm', 'wm')}
+    grey, white = (nib.load(data / names[kind]) for kind in ('gm', 'wm'))
+    maps = [np.asarray(image.dataobj) / 255 for image in (grey, white)]
+    labels = np.where(np.max(maps, 0) > 0.5, 1 + np.argmax(maps, 0), 0).astype(np.uint8)
+    reference = out / 'mni152_reference.nii.gz'
+    nib.Nifti1Image(labels, grey.affine).to_filename(reference)
+    yield Case('mni152', data / names['t1'], reference)
+    for number, name in enumerate(HELD_OUT):
+        scan, truth = out / f'{name}_T1w.nii.gz', out / f'{name}_reference.nii.gz'
+        image = nib.load(shared / 'data' / 'label_maps' / 'synthseg-20' / f'{name}.nii.gz')
+        codes = np.asarray(image.dataobj).astype(np.uint16)
+        rng = np.random.default_rng(number)
+        rendered, moved = synthesise(codes, rng, RENDERED, prior=t1_prior())
+        nib.Nifti1Image(rendered, image.affine).to_filename(scan)
+        tissue = read_mapping('aseg_to_tissue').apply(moved)
+        nib.Nifti1Image(tissue, image.affine).to_filename(truth)
+        yield Case(f'held-out {name[-2:]}', scan, truth)
+
+
+def _spoilt(case: Case, out: Path) -> Iterator[Case]:
+    """Make the scan turned, inverted, blurred and noisy; turn the reference with it."""
+    image, truth = nib.load(case.scan), nib.load(case.reference)
+    values = np.squeeze(np.asarray(image.dataobj)).astype(np.float32)
+    codes = np.squeeze(np.asarray(truth.dataobj)).astype(np.int16)
+    rng = np.random.default_rng(0)
+    top = float(np.quantile(values[values > 0], 0.99))
+    changes: dict[str, tuple[Callable[[np.ndarray], np.ndarray], np.ndarray]] = {
+        'rotated 20 degrees': (lambda v: _turned(v, 1), _turned(codes, 0)),
+        'half contrast, inverted': (lambda v: _inverted(v), codes),
+        'slices of 3 mm': (lambda v: _thick(v, 3 / float(image.header.get_zooms()[2])), codes),
+        'noise of 10 %': (
+            lambda v: np.abs(v + rng.normal(0, 0.1 * top, v.shape).astype(np.float32)),
+            codes,
+        ),
+    }
+    for name, (change, reference) in changes.items():
+        stem = f'{case.name}_{name.replace(" ", "-").replace("%", "percent").replace(",", "")}'
+        files = out / f'{stem}_T1w.nii.gz', out / f'{stem}_reference.nii.gz'
+        nib.Nifti1Image(change(values.copy()), image.affine).to_filename(files[0])
+        nib.Nifti1Image(reference, truth.affine).to_filename(files[1])
+        yield Case(f'{case.name}, {name}', *files, case.mapping)
+
+
+def _turned(values: np.ndarray, order: int) -> np.ndarray:
+    for axes in ((0, 1), (1, 2)):
+        values = ndimage.rotate(values, 20, axes, reshape=False, order=order)
+    return values
+
+
+def _inverted(values: np.ndarray) -> np.ndarray:
+    """Invert the contrast of the head and halve it, around its mean."""
+    head = values > 0.05 * values.max()
+    mean = values[head].mean()
+    values[head] = np.clip(mean - (values[head] - mean) / 2, 0, None)
+    return values
+
+
+def _thick(values: np.ndarray, voxels: float) -> np.ndarray:
+    """Average over slices along the last axis, and interpolate back."""
+    count = max(2, round(values.shape[2] / voxels))
+    blurred = ndimage.uniform_filter1d(values, max(1, round(voxels)), axis=2)
+    low = ndimage.zoom(
+        blurred, (1, 1, count / values.shape[2]), order=1, grid_mode=True, mode='nearest'
+    )
+    back = values.shape[2] / low.shape[2]
+    return ndimage.zoom(low, (1, 1, back), order=1, grid_mode=True, mode='nearest')
+
+
+def _scores(
+    candidate: Candidate, cases: list[Case], out: Path
+) -> Iterator[dict[str, str | float]]:
+    table = out / f'{candidate.folder.name}_mapping.tsv'
+    table.write_text(load_spec(candidate.folder).labels.to_tsv())
+    for case in cases:
+        stem = f'{candidate.name}_{case.name}'.replace(' ', '-').replace(',', '').replace('%', '')
+        labels, scores = out / f'{stem}_dseg.nii.gz', out / f'{stem}_scores.tsv'
+        how = ['--normalization', candidate.normalization] if candidate.normalization else []
+        _run('segment', case.scan, labels, '--model', candidate.folder, *how)
+        mapping = ['--mapping', case.mapping] if case.mapping else []
+        _run(
+            'evaluate', labels, case.reference, '--pred-mapping', table, *mapping, '--out', scores
+        )
+        with scores.open() as file:
+            for row in csv.DictReader(file, delimiter='\t'):
+                # Upstream's and nilearn's labels have no fluid: its brain is another one.
+                name = {'1': 'GM', '2': 'WM', '3': 'CSF'}.get(row['label'], row['name'])
+                yield {'model': candidate.name, **row, 'scan': case.name, 'name': name}
+        print(f'{candidate.name}: {case.name}', file=sys.stderr)
+
+
+def _run(command: str, *arguments: object) -> None:
+    subprocess.run(
+        [sys.executable, '-m', f'brainchop_bids.cli.{command}', *map(str, arguments)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def _report(rows: list[dict[str, str | float]]) -> None:
+    scans = list(dict.fromkeys(str(row['scan']) for row in rows))
+    print('| scan | model | GM | WM | mean | brain | GM 95 % Hausdorff, mm | WM |')
+    print('|---|---|---|---|---|---|---|---|')
+    for scan in [*scans, 'held-out, all']:
+        for model in dict.fromkeys(str(row['model']) for row in rows):
+            values = {
+                (name, key): _mean(rows, scan, model, name, key)
+                for name in ('GM', 'WM', 'brain')
+                for key in ('dice', 'hausdorff95_mm')
+            }
+            if values['GM', 'dice'] is None:
+                continue
+            pair = [values['GM', 'dice'], values['WM', 'dice']]
+            cells = [*pair, statistics.mean(pair), values['brain', 'dice']]
+            far = [values['GM', 'hausdorff95_mm'], values['WM', 'hausdorff95_mm']]
+            texts = [
+                *(f'{x:.3f}' for x in cells),
+                *('n/a' if x is None else f'{x:.1f}' for x in far),
+            ]
+            print(f'| {scan} | {model} | {" | ".join(texts)} |')
+
+
+def _mean(
+    rows: list[dict[str, str | float]], scan: str, model: str, name: str, key: str
+) -> float | None:
+    found = [
+        float(row[key])
+        for row in rows
+        if row['model'] == model
+        and row['name'] == name
+        and row[key] != 'n/a'
+        and (row['scan'] == scan or (scan == 'held-out, all' and 'held-out' in str(row['scan'])))
+    ]
+    return statistics.mean(found) if found else None
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,126 @@
+"""``brainchop-train``: train a network on images made from label maps."""
+
+import argparse
+import os
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..errors import BrainchopError, SettingsError
+from .options import positive
+
+PROG = 'brainchop-train'
+DONE, FAILED, USAGE, INTERRUPTED, UNFINISHED = 0, 1, 2, 130, 75
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train, or go on training.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Command line; by default that of the process.
+
+    Returns
+    -------
+    int
+        0 done, 1 training failed, 2 the command cannot run as given, 75 stopped in good order
+        before the end: the same command goes on.
+    """
+    arguments = build_parser().parse_args(argv)
+    try:
+        return _run(arguments)
+    except SettingsError as error:
+        return _fail(str(error), USAGE)
+    except BrainchopError as error:
+        return _fail(str(error), FAILED)
+    except MemoryError:
+        return _fail('memory ran out; train with smaller cubes or batches', FAILED)
+    except KeyboardInterrupt:
+        return _fail('interrupted; the same command goes on at the last checkpoint', INTERRUPTED)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of ``brainchop-train``."""
+    parser = argparse.ArgumentParser(
+        prog=PROG,
+        description='Train a MeshNet on synthetic images made from label maps. Ends with a model '
+        'folder for brainchop --model. A run that was stopped or killed goes on where it was.',
+        epilog='Exit code: 0 done, 1 failed, 2 the command cannot run as given, 75 stopped '
+        'before its end (time limit or SIGTERM): run it again to go on.',
+    )
+    parser.add_argument('config', metavar='CONFIG.toml', type=Path, help='what to train and how')
+    parser.add_argument(
+        '--set',
+        dest='changes',
+        metavar='KEY=VALUE',
+        action='append',
+        default=[],
+        help='change one key of the config, e.g. stages.0.steps=100; may be repeated',
+    )
+    parser.add_argument(
+        '--out',
+        metavar='DIR',
+        type=Path,
+        help="folder of the run and, in it, of the model (default: the config's name)",
+    )
+    parser.add_argument(
+        '--backend',
+        choices=['tensorflow', 'torch', 'jax'],
+        help='of Keras (default: $KERAS_BACKEND, else tensorflow)',
+    )
+    parser.add_argument(
+        '--minutes', metavar='N', type=positive, help='stop in good order after so long'
+    )
+    parser.add_argument('--version', action='version', version=f'{PROG} {__version__}')
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    # Before anything imports Keras, which chooses its backend once.
+    if arguments.backend:
+        os.environ['KERAS_BACKEND'] = arguments.backend
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+    # Generators cannot be shuffled, which Keras finds worth a warning.
+    warnings.filterwarnings('ignore', message='.*shuffle=True.*')
+    from ..training.config import read_config
+
+    config = read_config(arguments.config, arguments.changes)
+    out = arguments.out or Path(arguments.config.stem)
+    from ..inference.runtime import quiet
+
+    with quiet():
+        from ..training.export import export
+        from ..training.loop import Clock, train
+
+    clock = Clock(time.monotonic() + 60 * arguments.minutes if arguments.minutes else None)
+
+    def stop(number: int, frame: Any) -> None:
+        clock.asked = True
+
+    signal.signal(signal.SIGTERM, stop)
+    model = train(config, out, clock)
+    if model is None:
+        _say(f'{out}: stopped before the end; run the same command to go on')
+        return UNFINISHED
+    folder = export(config, model, out)
+    _say(f'{folder}: done; try it with brainchop-segment T1W OUT --model {folder}')
+    return DONE
+
+
+def _say(line: str) -> None:
+    print(f'{PROG}: {line}', file=sys.stderr)
+
+
+def _fail(message: str, code: int) -> int:
+    _say(f'error: {message}')
+    return code
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""States of a training run on disk: all that is needed to go on as if nothing had happened."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from ..errors import OutputError
+from ..publish import publish
+
+KEPT = 2
+_NAME = re.compile(r'stage-(\d+)_step-(\d+)\.npz')
+
+
+def save_state(folder: Path, stage: int, step: int, model: Any) -> Path:
+    """Write weights and the optimiser's state, then remove all but the last two.
+
+    Parameters
+    ----------
+    folder : Path
+        Where checkpoints lie.
+    stage, step : int
+        Steps done in this stage.
+    model : keras.Model
+        Compiled.
+
+    Returns
+    -------
+    Path
+        ``stage-<i>_step-<n>.npz``: one array for each variable in the model's own order.
+
+    Raises
+    ------
+    OutputError
+        Where it cannot be written; the checkpoints before stay.
+    """
+    path = folder / f'stage-{stage}_step-{step:06d}.npz'
+    values = {
+        f'{i:04d}': keras.ops.convert_to_numpy(variable.value)
+        for i, variable in enumerate(_variables(model))
+    }
+
+    def write(to: Path) -> None:
+        # An open file, for numpy would add a suffix to a name.
+        with to.open('wb') as file:
+            np.savez(file, **values)
+
+    publish([(path, write)])
+    for _, _, old in list_states(folder)[:-KEPT]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def list_states(folder: Path) -> list[tuple[int, int, Path]]:
+    """Return stage, step and file of all checkpoints, oldest first."""
+    found = []
+    for path in folder.glob('stage-*_step-*.npz'):
+        if match := _NAME.fullmatch(path.name):
+            found.append((int(match[1]), int(match[2]), path))
+    return sorted(found)
+
+
+def load_state(path: Path, model: Any) -> None:
+    """Give a compiled model the weights and optimiser's state of a checkpoint.
+
+    Raises
+    ------
+    OutputError
+        Where the file is damaged or is another network's.
+    """
+    variables = _variables(model)
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            values = [content[f'{i:04d}'] for i in range(len(content.files))]
+        if [v.shape for v in values] != [tuple(v.shape) for v in variables]:
+            raise ValueError('its arrays are those of another network')
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise OutputError(
+            f'{path}: checkpoint cannot be used ({error}); remove it to go on from the one before'
+        ) from error
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _variables(model: Any) -> list[Any]:
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    return [*model.variables, *model.optimizer.variables]

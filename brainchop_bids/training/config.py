@@ -1,0 +1,345 @@
+"""What a training run is asked for: a TOML file, read into frozen dataclasses.
+
+Every key has a default but the folder of label maps; `brainchop-train --help` and the packaged
+``tissue`` recipe show them. A key that is not known is refused with the nearest one that is.
+"""
+
+import difflib
+import sys
+import types
+import typing
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import SettingsError
+from ..image.normalise import Normalization
+from .synthesis import SynthesisOptions
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where images come from.
+
+    Parameters
+    ----------
+    label_maps : str
+        Folder of label maps: whole heads, ``*.nii.gz``, ``*.nii`` or ``*.mgz``, conformed.
+    hold_out : tuple of str
+        Names of maps kept out of training, without suffix.
+    mapping : str
+        Name or path of the table that gives each code its label.
+    normalization : str
+        How images are scaled, in training as in use.
+    """
+
+    label_maps: str = ''
+    hold_out: tuple[str, ...] = ()
+    mapping: str = 'aseg_to_tissue'
+    normalization: str = 'quantile:0.02:0.98'
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network.
+
+    Parameters
+    ----------
+    channels : int
+        Width of each hidden layer.
+    dilations : tuple of int
+        Dilation of each.
+    activation : str
+        As `brainchop_bids.models.meshnet.ACTIVATIONS` has them.
+    dropout : float
+        Share of channels dropped in training.
+    """
+
+    channels: int = 16
+    dilations: tuple[int, ...] = (1, 2, 4, 8, 16, 8, 4, 2, 1)
+    activation: str = 'relu'
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the curriculum, with a one-cycle schedule of its own.
+
+    Parameters
+    ----------
+    steps : int
+        Updates of the weights.
+    cube : int
+        Side of the cubes cut from each image, voxels.
+    batch : int
+        Cubes in each step.
+    stride : int
+        1, or 2 to compute every second voxel of each axis only, an eighth of the work:
+        dilated layers never look at the others (see `brainchop_bids.training.network`).
+    learning_rate : float
+        At the height of the cycle.
+    norm : str
+        ``'batch'`` for batch normalisation, or ``'none'``: what a stage before learnt is folded
+        into the convolutions.
+    cubes_per_volume : int
+        Cubes cut from each image.
+    synthesis : dict
+        Options of the images that this stage has otherwise than the run.
+    """
+
+    steps: int = 1000
+    cube: int = 96
+    batch: int = 1
+    stride: int = 1
+    learning_rate: float = 1e-3
+    norm: str = 'none'
+    cubes_per_volume: int = 8
+    synthesis: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The loss.
+
+    Parameters
+    ----------
+    kind : str
+        A key of `brainchop_bids.training.losses.LOSSES`.
+    class_weights : tuple of float
+        One for each class, or none.
+    """
+
+    kind: str = 'dice_cross_entropy'
+    class_weights: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the model's folder says of it.
+
+    Parameters
+    ----------
+    name : str
+        The model's name.
+    labels : tuple of dict
+        As ``labels`` in ``brainchop.json``.
+    mask : dict
+        As ``mask`` there.
+    license, citation : str
+        As there.
+    status : str
+        A word such as ``'provisional'``; empty for none.
+    notes : str
+        Anything else a user should know.
+    """
+
+    name: str = 'model'
+    labels: tuple[dict[str, Any], ...] = ()
+    mask: dict[str, Any] = field(default_factory=dict)
+    license: str = ''
+    citation: str = ''
+    status: str = ''
+    notes: str = ''
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run.
+
+    Parameters
+    ----------
+    seed : int
+        Decides every random number.
+    workers : int
+        Processes that make images; 0 takes all processors but one.
+    precision : str
+        A dtype policy of Keras: ``'float32'``, ``'mixed_bfloat16'``, ``'mixed_float16'``.
+    checkpoint_every : int
+        Steps between checkpoints, log rows and validations.
+    validation_cubes : int
+        Cubes of the held-out maps (of the others, where none is held out) that are scored then.
+    centred : float
+        Share of cubes drawn around a voxel that is neither background nor the last class.
+    """
+
+    seed: int = 0
+    workers: int = 0
+    precision: str = 'float32'
+    checkpoint_every: int = 100
+    validation_cubes: int = 4
+    centred: float = 0.9
+    data: Data = field(default_factory=Data)
+    model: Network = field(default_factory=Network)
+    loss: Loss = field(default_factory=Loss)
+    synthesis: SynthesisOptions = field(default_factory=SynthesisOptions)
+    card: Card = field(default_factory=Card)
+    stages: tuple[Stage, ...] = (Stage(),)
+
+    def __post_init__(self) -> None:
+        """Refuse what could only fail later.
+
+        Raises
+        ------
+        SettingsError
+            Naming the key.
+        """
+        from .losses import LOSSES
+
+        Normalization.parse(self.data.normalization)
+        checks = [
+            (bool(self.data.label_maps), 'data.label_maps', 'the folder of label maps'),
+            (self.loss.kind in LOSSES, 'loss.kind', f'one of {", ".join(LOSSES)}'),
+            (self.precision in _PRECISIONS, 'precision', f'one of {", ".join(_PRECISIONS)}'),
+            (self.checkpoint_every > 0, 'checkpoint_every', 'at least 1'),
+            (0 <= self.centred <= 1, 'centred', '0 to 1'),
+            (bool(self.stages), 'stages', 'at least one [[stages]]'),
+            (self.workers >= 0 and self.validation_cubes >= 0, 'workers', '0 or more'),
+            (self.model.channels > 0, 'model.channels', 'at least 1'),
+            (
+                bool(self.model.dilations) and min(self.model.dilations, default=0) > 0,
+                'model.dilations',
+                'a list of whole numbers of 1 or more',
+            ),
+        ]
+        for i, stage in enumerate(self.stages):
+            self.options(stage)
+            numbers = (stage.steps, stage.cube, stage.batch, stage.cubes_per_volume)
+            even = stage.cube % stage.stride == 0 if stage.stride in (1, 2) else False
+            checks += [
+                (min(numbers) > 0, f'stages[{i}]', 'numbers above 0'),
+                (even, f'stages[{i}].stride', '1, or 2 with an even cube'),
+                (stage.learning_rate > 0, f'stages[{i}].learning_rate', 'above 0'),
+                (stage.norm in _NORMS, f'stages[{i}].norm', f'one of {", ".join(_NORMS)}'),
+            ]
+        for holds, key, expected in checks:
+            if not holds:
+                raise SettingsError(f'{key} in the training config: expected {expected}')
+
+    @property
+    def steps(self) -> int:
+        """Steps of all stages together."""
+        return sum(stage.steps for stage in self.stages)
+
+    def options(self, stage: Stage) -> SynthesisOptions:
+        """Return how a stage's images are made."""
+        options: SynthesisOptions = _build(
+            SynthesisOptions, {**vars(self.synthesis), **stage.synthesis}, 'stages.synthesis.', ''
+        )
+        return options
+
+    def to_toml(self) -> str:
+        """Write the config so that `read_config` reads it back."""
+        import tomli_w
+
+        return tomli_w.dumps(_plain(asdict(self)))
+
+
+_PRECISIONS = ('float32', 'mixed_bfloat16', 'mixed_float16')
+_NORMS = ('batch', 'none')
+
+
+def read_config(path: str | Path, changes: Sequence[str] = ()) -> TrainConfig:
+    """Read a training config.
+
+    Parameters
+    ----------
+    path : path
+        A TOML file. A relative folder of label maps is looked up from the current folder.
+    changes : sequence of str
+        ``KEY=VALUE``, the key with dots (``stages.0.steps=10``), the value as in TOML; what is
+        no TOML value is taken as text.
+
+    Returns
+    -------
+    TrainConfig
+
+    Raises
+    ------
+    SettingsError
+        For a file that cannot be read, a key that is not known, a value of the wrong kind.
+    """
+    path = Path(path)
+    try:
+        content = tomllib.loads(path.read_text(encoding='utf-8'))
+    except OSError as error:
+        raise SettingsError(
+            f'{path}: training config cannot be read ({error.strerror})'
+        ) from error
+    except ValueError as error:
+        raise SettingsError(f'{path}: is not TOML ({error})') from error
+    for change in changes:
+        _apply(content, change)
+    config: TrainConfig = _build(TrainConfig, content, '', path)
+    return config
+
+
+def _apply(content: dict[str, Any], change: str) -> None:
+    """Put one ``KEY=VALUE`` into the file's content."""
+    key, sign, text = change.partition('=')
+    if not sign or not key.strip():
+        raise SettingsError(f'--set {change}: expected KEY=VALUE, as in --set stages.0.steps=10')
+    try:
+        value = tomllib.loads(f'value = {text}')['value']
+    except ValueError:
+        value = text.strip()
+    *parents, last = key.strip().split('.')
+    where: Any = content
+    try:
+        for part in parents:
+            where = where[int(part)] if isinstance(where, list) else where.setdefault(part, {})
+        where[int(last) if isinstance(where, list) else last] = value
+    except (IndexError, TypeError, ValueError, AttributeError) as error:
+        raise SettingsError(f'--set {change}: the config has no such place ({error})') from error
+
+
+def _build(kind: Any, content: Any, place: str, path: Path | str) -> Any:
+    """Return the dataclass of a table; every key must be one of its fields."""
+    if not isinstance(content, dict):
+        raise SettingsError(f'{_of(path)}{place.rstrip(".")} is {content!r}; expected a table')
+    hints = typing.get_type_hints(kind)
+    names = [item.name for item in fields(kind)]
+    values = {}
+    for key, value in content.items():
+        if key not in names:
+            near = difflib.get_close_matches(key, names, 1, 0.5)
+            hint = f'did you mean {place}{near[0]}?' if near else f'known: {", ".join(names)}'
+            raise SettingsError(f'{_of(path)}{place}{key} is no key of a training config; {hint}')
+        values[key] = _value(hints[key], value, f'{place}{key}', path)
+    return kind(**values)
+
+
+def _value(hint: Any, value: Any, place: str, path: Path | str) -> Any:
+    if is_dataclass(hint):
+        return _build(hint, value, f'{place}.', path)
+    if typing.get_origin(hint) is tuple:
+        inner = typing.get_args(hint)[0]
+        if not isinstance(value, list):
+            raise SettingsError(f'{_of(path)}{place} is {value!r}; expected a list')
+        return tuple(_value(inner, item, f'{place}[{i}]', path) for i, item in enumerate(value))
+    plain = typing.get_origin(hint) or hint
+    if plain is float and type(value) is int:
+        value = float(value)
+    if isinstance(plain, types.UnionType) or type(value) is not plain:
+        raise SettingsError(
+            f'{_of(path)}{place} is {value!r}; expected {getattr(plain, "__name__", plain)}'
+        )
+    return value
+
+
+def _of(path: Path | str) -> str:
+    return f'{path}: ' if path else 'training config: '
+
+
+def _plain(value: Any) -> Any:
+    """Turn tuples into lists: TOML knows no others."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,190 @@
+"""What a person watches while a network trains: a bar with the time left, CSV, TensorBoard."""
+
+import csv
+import io
+import sys
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from ..models.labels import camel_case, distinct_colors, parse_color
+from ..publish import write_text
+from .config import TrainConfig
+from .generate import Pair, computed
+
+LOG = 'log.csv'
+EVENTS = 'tensorboard'
+# Steps over which the time for one is measured.
+_RECENT = 50
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is written down between two checkpoints.
+
+    Parameters
+    ----------
+    stage, step : int
+        Number of the stage; steps done over all stages.
+    learning_rate, loss : float
+        The last learning rate, the mean loss.
+    dice, validation_dice : list of float
+        Of each class, over the batches trained on and over the validation's cubes.
+    """
+
+    stage: int
+    step: int
+    learning_rate: float
+    loss: float
+    dice: list[float]
+    validation_dice: list[float]
+
+
+class Record:
+    """Writes a run down; a context manager.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        The run.
+    out : Path
+        Its folder.
+    classes : int
+        Number of classes.
+    """
+
+    def __init__(self, config: TrainConfig, out: Path, classes: int) -> None:
+        from tensorboardX import SummaryWriter
+
+        self.total, self.path = config.steps, out / LOG
+        self.names = class_names(config, classes)
+        self.colors = np.array(_colors(config, classes), np.uint8)
+        self._events_folder = str(out / EVENTS)
+        self._writer_type = SummaryWriter
+        self._writer: Any = None
+        self._rows: list[dict[str, Any]] = []
+        self._times: list[float] = []
+        self._said = 0.0
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._bar: Progress | None = None
+        self._loss = float('nan')
+
+    def __enter__(self) -> 'Record':
+        """Start the bar."""
+        if sys.stdout.isatty():
+            columns = (TextColumn('{task.description}'), BarColumn(30))
+            self._bar = Progress(
+                *columns, TextColumn('{task.fields[left]}'), console=self._console
+            )
+            self._task = self._bar.add_task('training', total=self.total, left='')
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the bar and the event file."""
+        if self._bar:
+            self._bar.stop()
+        if self._writer is not None:
+            self._writer.close()
+
+    def resume(self, step: int) -> None:
+        """Forget what was written beyond a step that is taken up again."""
+        if self.path.exists():
+            rows = csv.DictReader(io.StringIO(self.path.read_text()))
+            self._rows = [row for row in rows if int(row['step']) <= step]
+        self._writer = self._writer_type(
+            self._events_folder, purge_step=step + 1 if step else None
+        )
+        if step:
+            self._console.print(f'going on at step {step} of {self.total}')
+
+    def tick(self, step: int, loss: float) -> None:
+        """Note that a step is done."""
+        self._times = [*self._times[-_RECENT:], time.monotonic()]
+        self._loss = loss
+        if self._bar:
+            self._bar.update(self._task, completed=step, left=self._line(step))
+
+    def add(self, row: Row) -> None:
+        """Write a row to the log and to TensorBoard's file.
+
+        Raises
+        ------
+        OutputError
+            Where the log cannot be written.
+        """
+        cells: dict[str, Any] = {
+            'stage': row.stage,
+            'step': row.step,
+            'learning_rate': f'{row.learning_rate:.3g}',
+            'loss': f'{row.loss:.4f}',
+        }
+        scalars = {'loss': row.loss, 'learning_rate': row.learning_rate}
+        for kind, values in (('dice', row.dice), ('validation_dice', row.validation_dice)):
+            for name, value in zip(self.names, values, strict=True):
+                cells[f'{kind}_{name}'] = f'{value:.4f}'
+                scalars[f'{kind}/{name}'] = value
+        self._rows.append(cells)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(self._rows[-1]), lineterminator='\n')
+        writer.writeheader()
+        writer.writerows(self._rows)
+        write_text(self.path, text.getvalue())
+        for name, value in scalars.items():
+            self._writer.add_scalar(name, value, row.step)
+        self._writer.flush()
+        if not self._bar:
+            scores = ' '.join(f'{value:.2f}' for value in row.validation_dice)
+            self._console.print(f'{self._line(row.step)}, validation Dice {scores}')
+
+    def pictures(self, step: int, pairs: list[Pair], found: list[np.ndarray], stride: int) -> None:
+        """Write the middle slice of each validation cube: image, truth and prediction."""
+        for i, ((image, truth), labels) in enumerate(zip(pairs, found, strict=True)):
+            middle = truth.shape[1] // 2
+            grey = computed(image[0, ..., 0], stride)[middle]
+            grey = np.uint8(255 * np.clip(grey / max(float(np.quantile(grey, 0.99)), 1e-6), 0, 1))
+            cuts = [
+                np.repeat(grey[..., None], 3, 2),
+                self.colors[truth[0, middle]],
+                self.colors[labels[0, middle]],
+            ]
+            self._writer.add_image(
+                f'validation/{i}', np.concatenate(cuts, 1), step, dataformats='HWC'
+            )
+        self._writer.flush()
+
+    def _line(self, step: int) -> str:
+        pace = (self._times[-1] - self._times[0]) / max(1, len(self._times) - 1)
+        left = timedelta(seconds=round(pace * (self.total - step)))
+        return f'{step}/{self.total}, loss {self._loss:.3f}, {pace:.2f} s a step, {left} left'
+
+
+def class_names(config: TrainConfig, classes: int) -> list[str]:
+    """Return what the log calls each class: its abbreviation, or its number."""
+    given = {label.get('index', i): label for i, label in enumerate(config.card.labels)}
+    return [
+        str(given[i].get('abbreviation') or camel_case(str(given[i].get('name', i))))
+        if i in given
+        else str(i)
+        for i in range(classes)
+    ]
+
+
+def _colors(config: TrainConfig, classes: int) -> list[tuple[int, int, int]]:
+    colors = distinct_colors(classes)
+    for i, label in enumerate(config.card.labels):
+        if 'color' in label:
+            colors[int(label.get('index', i))] = parse_color(label['color'])
+    return colors

@@ -1,0 +1,74 @@
+"""Training configs: what is written is read back, and a slip of the pen is named."""
+
+from pathlib import Path
+
+import pytest
+
+from brainchop_bids.errors import SettingsError
+from brainchop_bids.training.config import TrainConfig, read_config
+
+RECIPE = Path(__file__).parents[2] / 'recipes' / 'tissue.toml'
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / 'c.toml'
+    path.write_text('[data]\nlabel_maps = "maps"\n[[stages]]\nsteps = 3\n[[stages]]\ncube = 32\n')
+    return path
+
+
+def test_the_packaged_recipe_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    config = read_config(RECIPE)
+    (tmp_path / 'again.toml').write_text(config.to_toml())
+    assert read_config(tmp_path / 'again.toml') == config
+    assert [label['abbreviation'] for label in config.card.labels] == ['BG', 'GM', 'WM', 'CSF']
+
+
+def test_single_keys_are_changed_by_their_dotted_names(config: Path) -> None:
+    changes = ['stages.1.steps=7', 'card.name=mine', 'synthesis.t1 = 1', 'model.dilations=[1,2]']
+    changed = read_config(config, changes)
+    assert [stage.steps for stage in changed.stages] == [3, 7]
+    assert changed.card.name == 'mine'
+    assert changed.synthesis.t1 == 1.0
+    assert changed.model.dilations == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ('change', 'said'),
+    [
+        ('stages.0.learning_rte=1', 'stages[0].learning_rate'),
+        ('sed=1', 'did you mean seed'),
+        ('data.lable_maps=x', 'did you mean data.label_maps'),
+        ('synthesis.nose=0', 'did you mean synthesis.noise'),
+        ('zzz=1', 'known: seed'),
+        ('seed="one"', "seed is 'one'; expected int"),
+        ('seed=true', 'expected int'),
+        ('stages.9.steps=1', 'no such place'),
+        ('stages', 'expected KEY=VALUE'),
+        ('loss.kind=dise', 'soft_dice'),
+        ('precision=float8', 'float32'),
+        ('stages.0.stride=3', 'stages[0].stride'),
+        ('stages.0.norm=layer', 'stages[0].norm'),
+        ('data.label_maps=', 'data.label_maps'),
+        ('data.normalization=max', 'normalisation'),
+        ('stages=[]', 'at least one'),
+        ('model=3', 'expected a table'),
+        ('model.dilations=3', 'expected a list'),
+        ('model.dilations=[]', 'model.dilations'),
+    ],
+)
+def test_mistakes_are_named_in_one_line(config: Path, change: str, said: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read_config(config, [change])
+    assert said in str(caught.value)
+    assert '\n' not in str(caught.value)
+
+
+def test_a_config_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match='cannot be read'):
+        read_config(tmp_path / 'nothing.toml')
+    (tmp_path / 'bad.toml').write_text('[[')
+    with pytest.raises(SettingsError, match='is not TOML'):
+        read_config(tmp_path / 'bad.toml')
+    with pytest.raises(SettingsError, match='label_maps'):
+        TrainConfig()

@@ -1,0 +1,218 @@
+"""Whole small runs: killed and resumed, written down, and stopped by what goes wrong."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from brainchop_bids.errors import BrainchopError, OutputError
+from brainchop_bids.models.formats.tfjs import load_tfjs
+from brainchop_bids.models.spec import load_spec
+from brainchop_bids.training.checkpoints import list_states
+from tests.training.maps import write_maps
+
+CONFIG = """
+seed = 3
+workers = 2
+checkpoint_every = 4
+validation_cubes = 1
+[data]
+label_maps = "{maps}"
+hold_out = ["map_1"]
+[model]
+channels = 3
+dilations = [1, 2, 1]
+[card]
+name = "tiny"
+status = "experimental"
+labels = [{{ name = "BG" }}, {{ name = "GM" }}, {{ name = "WM" }}, {{ name = "CSF" }}]
+[[stages]]
+steps = 10
+cube = 24
+stride = 2
+batch = 2
+learning_rate = 1e-2
+cubes_per_volume = 16
+[[stages]]
+steps = 6
+cube = 16
+learning_rate = 1e-3
+cubes_per_volume = 16
+"""
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp('training')
+    maps = write_maps(folder / 'maps', 2)
+    path = folder / 'tiny.toml'
+    path.write_text(CONFIG.format(maps=maps))
+    return path
+
+
+def command(config: Path, out: Path, *more: str) -> list[str]:
+    return [
+        sys.executable, '-m', 'brainchop_bids.cli.train', str(config), '--out', str(out), *more
+    ]  # fmt: skip
+
+
+def run(config: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(config, out, *more), capture_output=True, text=True)
+
+
+@pytest.fixture(scope='module')
+def finished(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp('whole') / 'run'
+    result = run(config, out)
+    assert result.returncode == 0, result.stderr
+    assert 'done; try it' in result.stderr
+    assert '16/16' in result.stdout
+    return out
+
+
+def states(out: Path) -> list[str]:
+    return [path.name for _, _, path in list_states(out / 'checkpoints')]
+
+
+def test_it_ends_with_a_model_that_runs(finished: Path) -> None:
+    spec = load_spec(finished / 'tiny')
+    assert [label.name for label in spec.labels] == ['BG', 'GM', 'WM', 'CSF']
+    assert str(spec.normalization) == 'quantile:0.02:0.98'
+    assert not spec.warnings
+    logits = load_tfjs(finished / 'tiny')(np.zeros((1, 8, 8, 8, 1), np.float32))
+    assert logits.shape == (1, 8, 8, 8, 4)
+    card = (finished / 'tiny' / 'README.md').read_text()
+    assert 'experimental' in card
+    assert '| 0 | 10 | 2 x 24^3 | 2 |' in card
+    assert states(finished) == ['stage-1_step-000004.npz', 'stage-1_step-000006.npz']
+
+
+def test_a_killed_run_ends_with_the_same_weights(
+    config: Path, finished: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / 'run'
+    with subprocess.Popen(command(config, out), stdout=subprocess.DEVNULL) as process:
+        end = time.monotonic() + 300
+        while not states(out) and time.monotonic() < end:
+            time.sleep(0.05)
+        os.kill(process.pid, signal.SIGKILL)
+    first = states(out)
+    assert first
+    assert first[-1] < 'stage-1_step-000006.npz'
+    result = run(config, out)
+    assert result.returncode == 0, result.stderr
+    assert 'going on at step' in result.stdout
+    for name in ('model.json', 'group1-shard1of1.bin', 'log.csv'):
+        assert (out / 'tiny' / name).read_bytes() == (finished / 'tiny' / name).read_bytes()
+
+
+def test_a_run_stopped_politely_goes_on(config: Path, finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / 'run'
+    with subprocess.Popen(
+        command(config, out), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        end = time.monotonic() + 300
+        while not states(out) and time.monotonic() < end:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert 'stopped before the end' in process.communicate()[1]
+    assert process.returncode == 75
+    assert not (out / 'tiny').exists()
+    assert run(config, out).returncode == 0
+    name = 'group1-shard1of1.bin'
+    assert (out / 'tiny' / name).read_bytes() == (finished / 'tiny' / name).read_bytes()
+
+
+def test_tensorboards_own_reader_lists_scalars_and_images(finished: Path) -> None:
+    events = EventAccumulator(str(finished / 'tensorboard'))
+    events.Reload()
+    scalars = events.Tags()['scalars']
+    assert {'loss', 'learning_rate', 'dice/GM', 'validation_dice/WM'} <= set(scalars)
+    assert [event.step for event in events.Scalars('loss')] == [4, 8, 10, 14, 16]
+    assert events.Tags()['images'] == ['validation/0']
+    picture = events.Images('validation/0')[0]
+    # Image, truth and prediction of every second voxel of a cube of 24, side by side.
+    assert (picture.height, picture.width) == (12, 36)
+    with (finished / 'log.csv').open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row['step']) for row in rows] == [4, 8, 10, 14, 16]
+    logged = [event.value for event in events.Scalars('loss')]
+    np.testing.assert_allclose([float(row['loss']) for row in rows], logged, atol=1e-4)
+
+
+def test_a_folder_of_another_run_is_refused(config: Path, finished: Path) -> None:
+    result = run(config, finished, '--set', 'seed=4')
+    assert result.returncode == 2
+    assert 'holds a run of another config' in result.stderr
+    assert 'Traceback' not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ('more', 'code', 'said'),
+    [
+        (('--set', 'stages.0.stps=1'), 2, 'did you mean stages[0].steps?'),
+        (('--set', 'data.label_maps=nowhere'), 1, 'cannot be read'),
+        (('--set', 'data.mapping=nothing.tsv'), 1, 'label table cannot be read'),
+        (('--set', 'model.dilations=[1, 2, 1, 2]'), 2, 'need even dilations'),
+        (('--set', 'loss.class_weights=[1.0]'), 2, 'class_weights'),
+        (('--set', 'stages.0.learning_rate=1e30'), 1, 'lower the learning rate'),
+    ],
+)
+def test_what_goes_wrong_is_one_line(
+    config: Path, tmp_path: Path, more: tuple[str, ...], code: int, said: str
+) -> None:
+    result = run(config, tmp_path / 'run', *more)
+    assert result.returncode == code, result.stderr
+    errors = [
+        line for line in result.stderr.splitlines() if line.startswith('brainchop-train: error:')
+    ]
+    assert len(errors) == 1
+    assert said in errors[0]
+    assert 'Traceback' not in result.stderr
+
+
+def test_a_full_disk_keeps_the_last_good_checkpoint(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from brainchop_bids.training import checkpoints
+    from brainchop_bids.training.config import Network, Stage
+    from brainchop_bids.training.network import build_stage
+
+    model = build_stage(Network(channels=2, dilations=(1,)), Stage(cube=8), 3)
+    model.compile('adam', 'mse')
+    good = checkpoints.save_state(tmp_path, 0, 5, model)
+    before = good.read_bytes()
+    limit = 'ulimit -f 1; exec "$@"'
+    code = (
+        'import sys; from pathlib import Path\n'
+        'from brainchop_bids.training import checkpoints\n'
+        'from brainchop_bids.training.config import Network, Stage\n'
+        'from brainchop_bids.training.network import build_stage\n'
+        'import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n'
+        'model = build_stage(Network(channels=8, dilations=(1, 1)), Stage(cube=8), 3)\n'
+        'model.compile("adam", "mse")\n'
+        'checkpoints.save_state(Path(sys.argv[1]), 0, 9, model)\n'
+    )
+    result = subprocess.run(
+        ['bash', '-c', limit, 'bash', sys.executable, '-c', code, str(tmp_path)],
+        capture_output=True,
+        text=True,
+    )
+    assert 'cannot be written' in result.stderr.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == [good.name]
+    assert good.read_bytes() == before
+    checkpoints.load_state(good, model)
+    other = build_stage(Network(channels=3, dilations=(1,)), Stage(cube=8), 3)
+    other.compile('adam', 'mse')
+    with pytest.raises(OutputError, match='those of another network'):
+        checkpoints.load_state(good, other)
+    good.write_bytes(before[:100])
+    with pytest.raises(BrainchopError, match='checkpoint cannot be used'):
+        checkpoints.load_state(good, model)
