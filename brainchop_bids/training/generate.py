@@ -5,6 +5,8 @@ s therefore goes on with exactly the cubes it would have seen.
 """
 
 import multiprocessing
+import os
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -131,7 +133,7 @@ class CubeSource:
         self.training, self.held_out = label_map_files(config)
         # Forking a process that runs a deep learning library's threads can deadlock.
         context = multiprocessing.get_context('spawn')
-        self._pool = ProcessPoolExecutor(workers, context, initializer=_one_thread)
+        self._pool = ProcessPoolExecutor(workers, context, initializer=_prepare_worker)
         self._ahead = workers + 1
         try:
             jobs = [
@@ -290,11 +292,19 @@ def _stem(path: Path) -> str:
     return path.name.removesuffix(suffix)
 
 
-def _one_thread() -> None:
-    """Let each worker use one processor: there are as many workers as processors."""
+def _prepare_worker() -> None:
+    """Let a worker use one processor, and end with the run even if that is killed."""
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _check(path: Path, mapping: str) -> None:

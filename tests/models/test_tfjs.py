@@ -202,3 +202,23 @@ def test_graphs_that_lead_nowhere(tmp_path):
     layers.insert(1, {**layers[0], 'name': 'other'})
     (folder / 'model.json').write_text(json.dumps(model))
     refused(folder, 'several inputs')
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    from brainchop_bids.errors import ModelError
+    from brainchop_bids.models.formats.tfjs import save_tfjs
+    from brainchop_bids.models.meshnet import build_meshnet
+
+    model = build_meshnet(channels=3, dilations=(1, 2), classes=4, activation='elu')
+    rng = np.random.default_rng(0)
+    for variable in model.variables:
+        variable.assign(rng.normal(0, 0.5, variable.shape))
+    save_tfjs(model, tmp_path, input_shape=(256, 256, 256))
+    again = load_tfjs(tmp_path)
+    image = rng.normal(size=(1, 6, 7, 8, 1)).astype(np.float32)
+    np.testing.assert_array_equal(again(image), model(image))
+    for mine, other in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, other)
+    normed = build_meshnet(channels=3, dilations=(1,), classes=4, norm='batch')
+    with pytest.raises(ModelError, match='BatchNormalization, which is not written'):
+        save_tfjs(normed, tmp_path, input_shape=(256, 256, 256))

@@ -116,3 +116,44 @@ def test_a_whole_head(shared: Path) -> None:
     brain = ~synthesis.outside_brain(moved)
     assert 0.6e6 < brain.sum() < 3.5e6
     assert image[brain].std() > 3
+
+
+def test_the_prior_orders_tissues_as_freesurfer_measured_them(shared: Path) -> None:
+    prior = synthesis.t1_prior()
+    measured = {}
+    stats = shared / 'data' / 't1w' / 'fnndsc-10yr-trio' / 'aseg.stats'
+    for line in stats.read_text().splitlines():
+        cells = line.split()
+        if not line.startswith('#') and int(cells[1]) in prior:
+            measured[int(cells[1])] = float(cells[5])
+    # Left thalamus, putamen, pallidum, cerebellum, brainstem, hippocampus and ventricle.
+    codes = [10, 12, 13, 7, 8, 16, 17, 4]
+    pairs = [[prior[code][0] for code in codes], [measured[code] for code in codes]]
+    assert np.corrcoef(pairs)[0, 1] > 0.9
+
+
+def test_t1_like_images_have_bright_white_and_dark_fluid() -> None:
+    labels = head()
+    labels[labels == 507] = 24
+    labels[20:28, 20:28, 20:28] = 3
+    prior = synthesis.t1_prior()
+    assert {0, 2, 3, 24, 41, 502, 530} <= set(prior)
+    for seed in range(5):
+        image = synthesis.paint(labels, np.random.default_rng(seed), {41: 2}, prior, 0.5)
+        means = [image[labels == code].mean() for code in (2, 3, 24)]
+        assert means == sorted(means, reverse=True)
+
+
+def test_a_stripped_head_keeps_no_label_where_its_image_is_gone() -> None:
+    labels = head()
+    labels[labels == 507] = 24
+    options = SynthesisOptions(**{**vars(STILL), 'strip': 1.0})
+    kept = set()
+    for seed in range(8):
+        image, moved = synthesise(labels, np.random.default_rng(seed), options)
+        kept.add(bool((moved == 24).any()))
+        gone = (moved == 0) & (labels == 24)
+        if gone.any():
+            # The scanner's blur leaves a seam.
+            assert image[gone].mean() < 0.2 * image[moved > 0].mean()
+    assert kept == {True, False}
