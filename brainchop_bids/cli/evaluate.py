@@ -12,9 +12,9 @@ from typing import Any
 
 from .. import __version__
 from ..errors import BrainchopError, InputError, SettingsError
+from .outcome import DONE, FAILED, outcome, say
 
 PROG = 'brainchop-evaluate'
-DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 BRAIN = 'brain'
 _SUMMARY = ('dice', 'jaccard', 'hausdorff95_mm', 'mean_surface_distance_mm', 'volume_similarity')
 
@@ -33,14 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 done, 1 a pair could not be compared, 2 the command cannot run as given.
     """
     arguments = build_parser().parse_args(argv)
-    try:
-        return _run(arguments)
-    except SettingsError as error:
-        return _fail(str(error), USAGE)
-    except BrainchopError as error:
-        return _fail(str(error), FAILED)
-    except KeyboardInterrupt:
-        return _fail('interrupted', INTERRUPTED)
+    return outcome(PROG, lambda: _run(arguments))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -92,7 +85,7 @@ def _run(arguments: argparse.Namespace) -> int:
     filters = (_filter(arguments.pred_filter), _filter(arguments.ref_filter))
     pairs, notes = find_pairs(arguments.predicted, arguments.reference, filters)
     for note in notes:
-        _say(note)
+        say(PROG, note)
     rows: list[dict[str, Any]] = []
     failed = 0
     for pair in pairs:
@@ -100,7 +93,7 @@ def _run(arguments: argparse.Namespace) -> int:
             rows += _scores(pair, mappings, surfaces=not arguments.no_surfaces)
         except BrainchopError as error:
             failed += 1
-            _say(f'error: {error}')
+            say(PROG, f'error: {error}')
     if rows and arguments.out:
         write_text(arguments.out, _table(rows))
     if rows:
@@ -116,7 +109,7 @@ def _scores(pair: Any, mappings: list[Any], *, surfaces: bool) -> list[dict[str,
 
     loaded = load_pair(pair, *mappings)
     if loaded.note:
-        _say(f'{pair.name}: {loaded.note}')
+        say(PROG, f'{pair.name}: {loaded.note}')
     names = {label: name for table in mappings if table for label, name in table.labels.items()}
     found = np.union1d(np.unique(loaded.predicted), np.unique(loaded.reference))
     labels = [int(label) for label in found if label]
@@ -181,15 +174,6 @@ def _filter(texts: Sequence[str]) -> dict[str, str]:
             raise SettingsError(f'filter {text!r}: expected KEY=VALUE, as in seg=tissue')
         entities[key] = value
     return entities
-
-
-def _say(line: str) -> None:
-    print(f'{PROG}: {line}', file=sys.stderr)
-
-
-def _fail(message: str, code: int) -> int:
-    _say(f'error: {message}')
-    return code
 
 
 if __name__ == '__main__':

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..errors import BrainchopError, SettingsError
 from .options import positive
+from .outcome import DONE, outcome, say
 
 PROG = 'brainchop-train'
-DONE, FAILED, USAGE, INTERRUPTED, UNFINISHED = 0, 1, 2, 130, 75
+# EX_TEMPFAIL of sysexits.h: try again.
+UNFINISHED = 75
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,16 +34,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         before the end: the same command goes on.
     """
     arguments = build_parser().parse_args(argv)
-    try:
-        return _run(arguments)
-    except SettingsError as error:
-        return _fail(str(error), USAGE)
-    except BrainchopError as error:
-        return _fail(str(error), FAILED)
-    except MemoryError:
-        return _fail('memory ran out; train with smaller cubes or batches', FAILED)
-    except KeyboardInterrupt:
-        return _fail('interrupted; the same command goes on at the last checkpoint', INTERRUPTED)
+    return outcome(
+        PROG,
+        lambda: _run(arguments),
+        memory='memory ran out; train with smaller cubes or batches',
+        interrupted='interrupted; the same command goes on at the last checkpoint',
+    )
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -106,20 +103,11 @@ def _run(arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, stop)
     model = train(config, out, clock)
     if model is None:
-        _say(f'{out}: stopped before the end; run the same command to go on')
+        say(PROG, f'{out}: stopped before the end; run the same command to go on')
         return UNFINISHED
     folder = export(config, model, out)
-    _say(f'{folder}: done; try it with brainchop-segment T1W OUT --model {folder}')
+    say(PROG, f'{folder}: done; try it with brainchop-segment T1W OUT --model {folder}')
     return DONE
-
-
-def _say(line: str) -> None:
-    print(f'{PROG}: {line}', file=sys.stderr)
-
-
-def _fail(message: str, code: int) -> int:
-    _say(f'error: {message}')
-    return code
 
 
 if __name__ == '__main__':

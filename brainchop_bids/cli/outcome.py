@@ -1,0 +1,56 @@
+"""How every command ends: one line on standard error and an exit code, never a traceback."""
+
+import sys
+from collections.abc import Callable
+
+from ..errors import BrainchopError, SettingsError
+
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+def outcome(
+    prog: str,
+    work: Callable[[], int],
+    *,
+    usage: tuple[type[BrainchopError], ...] = (SettingsError,),
+    memory: str = 'memory ran out; grant more',
+    interrupted: str = 'interrupted',
+) -> int:
+    """Do a command's work and turn what users can mend into a line and a code.
+
+    Parameters
+    ----------
+    prog : str
+        The command, which begins the line.
+    work : callable
+        Returns the exit code.
+    usage : tuple of exceptions
+        Those that mean that the command cannot run as given.
+    memory, interrupted : str
+        What to say where memory runs out, and after Ctrl-C.
+
+    Returns
+    -------
+    int
+        The code that ``work`` returned, `FAILED`, `USAGE` or `INTERRUPTED`.
+    """
+    try:
+        return work()
+    except usage as error:
+        return _fail(prog, str(error), USAGE)
+    except BrainchopError as error:
+        return _fail(prog, str(error), FAILED)
+    except MemoryError:
+        return _fail(prog, memory, FAILED)
+    except KeyboardInterrupt:
+        return _fail(prog, interrupted, INTERRUPTED)
+
+
+def say(prog: str, line: str) -> None:
+    """Write a line to standard error."""
+    print(f'{prog}: {line}', file=sys.stderr)
+
+
+def _fail(prog: str, message: str, code: int) -> int:
+    say(prog, f'error: {message}')
+    return code
