@@ -1,13 +1,18 @@
-# Each target makes what it needs in .venv. The README names two: `make demo MODEL=DIR` and
-# `make test`.
+# Each target makes what it needs in .venv. The README names two: `make demo` and `make test`.
 PYTHON ?= python3
 VENV ?= .venv
 EXTRAS ?= test
 DEMO ?= demo
+# Where label maps lie, which recipe is trained from them, and where.
+LABEL_MAPS ?= ../shared/data/label_maps/synthseg-20
+RECIPE ?= tissue
+RETRAIN ?= retrain
+KIT ?= retrain-kit
+KIT_PYTHON ?= 3.12
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow lint retrain retrain-kit clean
 
 $(BIN)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -20,10 +25,9 @@ $(BIN)/.installed-for-tests: $(BIN)/.installed
 	touch $@
 
 demo: $(BIN)/.installed
-	@test -n "$(MODEL)" || { echo 'give a model folder: make demo MODEL=DIR'; exit 2; }
 	$(BIN)/python -m tests.make_demo $(DEMO)/bids
-	$(BIN)/brainchop $(DEMO)/bids $(DEMO)/derivatives participant --model '$(MODEL)' \
-	    --work-dir $(DEMO)/work
+	$(BIN)/brainchop $(DEMO)/bids $(DEMO)/derivatives participant \
+	    --work-dir $(DEMO)/work $(if $(MODEL),--model '$(MODEL)')
 	@echo "Look at $(DEMO)/derivatives/sub-MNI152.html"
 
 lint: $(BIN)/.installed-for-tests
@@ -37,5 +41,14 @@ test: lint
 test-slow: $(BIN)/.installed-for-tests
 	$(BIN)/pytest -m slow
 
+# Goes on where it was stopped. Afterwards score it, and copy $(RETRAIN)/tissue to
+# brainchop_bids/data/models if it is better: see recipes/README.md.
+retrain: $(BIN)/.installed
+	$(BIN)/brainchop-train recipes/$(RECIPE).toml --out $(RETRAIN) \
+	    --set "data.label_maps='$(LABEL_MAPS)'"
+
+retrain-kit:
+	PYTHON=$(PYTHON) recipes/pack.sh $(KIT) $(LABEL_MAPS) $(KIT_PYTHON)
+
 clean:
-	rm -rf $(VENV) $(DEMO) build dist *.egg-info
+	rm -rf $(VENV) $(DEMO) $(RETRAIN) $(KIT) build dist *.egg-info

@@ -22,9 +22,10 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
+from brainchop_bids.models import DEFAULT_MODEL
 from brainchop_bids.models.mapping import read_mapping
 from brainchop_bids.models.spec import load_spec
-from brainchop_bids.models.zoo import DEFAULT, find_model
+from brainchop_bids.models.zoo import find_model
 from brainchop_bids.training.synthesis import SynthesisOptions, synthesise, t1_prior
 
 HELD_OUT = [f'training_seg_{n}' for n in range(16, 21)]
@@ -61,15 +62,21 @@ def main() -> None:
     parser.add_argument('out', type=Path, help='segmentations and scores')
     parser.add_argument('--models', nargs='*', metavar='NAME=FOLDER[,NORMALIZATION]')
     parser.add_argument('--no-spoilt', action='store_true', help='only the scans as they are')
+    parser.add_argument('--surfaces', action='store_true', help='distances too: a minute a scan')
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     candidates = [*map(_candidate, arguments.models or [])] or _defaults(arguments.shared)
     cases = list(_cases(arguments.shared, arguments.out))
-    rows = [row for candidate in candidates for row in _scores(candidate, cases, arguments.out)]
+    more = [] if arguments.surfaces else ['--no-surfaces']
+
+    def scores(candidates: list[Candidate], cases: list[Case]) -> list[dict[str, str | float]]:
+        return [row for c in candidates for row in _scores(c, cases, arguments.out, more)]
+
+    rows = scores(candidates, cases)
     if not arguments.no_spoilt:
         for case in cases[:2]:
             spoilt = list(_spoilt(case, arguments.out))
-            rows += [r for c in candidates[:2] for r in _scores(c, spoilt, arguments.out)]
+            rows += scores(candidates[:2], spoilt)
     with (arguments.out / 'scores.tsv').open('w') as file:
         writer = csv.DictWriter(file, list(rows[0]), delimiter='\t')
         writer.writeheader()
@@ -87,7 +94,7 @@ def _defaults(shared: Path) -> list[Candidate]:
     upstream = shared / 'models' / 'brainchop'
     clipped = 'quantile:0.02:0.98:clip'
     return [
-        Candidate(DEFAULT, find_model(DEFAULT)),
+        Candidate(DEFAULT_MODEL, find_model(DEFAULT_MODEL)),
         Candidate('model5_gw_ae minmax', upstream / 'model5_gw_ae', 'minmax'),
         Candidate('model5_gw_ae quantile', upstream / 'model5_gw_ae', clipped),
         Candidate('model20chan3cls', upstream / 'model20chan3cls'),
@@ -167,7 +174,7 @@ def _thick(values: np.ndarray, voxels: float) -> np.ndarray:
 
 
 def _scores(
-    candidate: Candidate, cases: list[Case], out: Path
+    candidate: Candidate, cases: list[Case], out: Path, more: list[str]
 ) -> Iterator[dict[str, str | float]]:
     table = out / f'{candidate.folder.name}_mapping.tsv'
     table.write_text(load_spec(candidate.folder).labels.to_tsv())
@@ -176,10 +183,8 @@ def _scores(
         labels, scores = out / f'{stem}_dseg.nii.gz', out / f'{stem}_scores.tsv'
         how = ['--normalization', candidate.normalization] if candidate.normalization else []
         _run('segment', case.scan, labels, '--model', candidate.folder, *how)
-        mapping = ['--mapping', case.mapping] if case.mapping else []
-        _run(
-            'evaluate', labels, case.reference, '--pred-mapping', table, *mapping, '--out', scores
-        )
+        tables = ['--pred-mapping', table, *(['--mapping', case.mapping] if case.mapping else [])]
+        _run('evaluate', labels, case.reference, *tables, '--out', scores, *more)
         with scores.open() as file:
             for row in csv.DictReader(file, delimiter='\t'):
                 # Upstream's and nilearn's labels have no fluid: its brain is another one.

@@ -19,6 +19,7 @@ from brainchop_bids.interfaces import (
     ResampleProbabilities,
     Segment,
 )
+from brainchop_bids.models import DEFAULT_MODEL
 from brainchop_bids.models.spec import ModelSpec, load_spec
 from brainchop_bids.models.zoo import find_model
 
@@ -30,7 +31,7 @@ _LABELS_GB = 0.8
 
 def init_single_scan_wf(
     *,
-    model: ModelSpec | str | Path,
+    model: ModelSpec | str | Path = DEFAULT_MODEL,
     conform: ConformOptions | None = None,
     normalization: str | None = None,
     components: str = 'largest',
@@ -47,7 +48,7 @@ def init_single_scan_wf(
     Parameters
     ----------
     model : ModelSpec or str or Path
-        A model, its folder or its name.
+        A model, its folder or its name; by default the packaged one.
     conform : ConformOptions, optional
         Target grid and interpolation; by default those of ``mri_convert -c``.
     normalization : str, optional

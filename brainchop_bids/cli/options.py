@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-NO_MODEL = 'no model is packaged in this version: give --model a model folder'
+from ..models import DEFAULT_MODEL
 
 
 def positive(text: str) -> int:
@@ -32,7 +32,9 @@ def add_model_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         '--model',
         metavar='NAME|DIR',
-        help='a model folder, or the name of one in --models-dir or $BRAINCHOP_MODELS',
+        default=DEFAULT_MODEL,
+        help='a model folder, or the name of a packaged one or of one in --models-dir or '
+        '$BRAINCHOP_MODELS (default: %(default)s)',
     )
     group.add_argument(
         '--models-dir', metavar='DIR', type=Path, help='folder that holds model folders'

@@ -8,16 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BrainchopError, SettingsError
-from .options import NO_MODEL
+from ..errors import BrainchopError
+from .outcome import DONE, FAILED, outcome
 from .parser import build_parser
 
 if TYPE_CHECKING:
     from ..bids.query import Scan, Selection
     from ..models.spec import ModelSpec
     from ..settings import Settings
-
-DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 @dataclass(frozen=True)
@@ -49,18 +47,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         0 all done, 1 some scan failed, 2 the command cannot run as given.
     """
-    try:
+
+    def work() -> int:
         settings = parse_settings(argv)
         _prepare_environment(settings)
         if settings.analysis_level == 'group':
             return _group(settings)
         return _participant(settings)
-    except BrainchopError as error:
-        print(f'brainchop: error: {error}', file=sys.stderr)
-        return USAGE
-    except KeyboardInterrupt:
-        print('brainchop: interrupted; what is done stays done', file=sys.stderr)
-        return INTERRUPTED
+
+    return outcome(
+        'brainchop',
+        work,
+        usage=(BrainchopError,),
+        interrupted='interrupted; what is done stays done',
+    )
 
 
 def parse_settings(argv: Sequence[str] | None = None) -> 'Settings':
@@ -128,8 +128,6 @@ def _participant(settings: 'Settings') -> int:
     )
     if settings.reports_only:
         return _reports_only(settings, selection)
-    if not settings.model:
-        raise SettingsError(NO_MODEL)
     spec = load_spec(find_model(settings.model, settings.models_dir))
     _check_options(settings)
     plan = make_plan(settings, spec, selection)

@@ -3,18 +3,19 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..errors import BrainchopError, ModelError, SettingsError
-from .options import NO_MODEL, add_frame_option, add_label_options, add_model_options, positive
+from ..errors import ModelError, SettingsError
+from .options import add_frame_option, add_label_options, add_model_options, positive
+from .outcome import DONE, outcome, say
 
 if TYPE_CHECKING:
     from ..inference.scan import ScanSettings
 
 PROG = 'brainchop-segment'
-DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,16 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = build_parser().parse_args(argv)
     _remove_files_when_terminated()
-    try:
-        return _run(arguments)
-    except (SettingsError, ModelError) as error:
-        return _fail(str(error), USAGE)
-    except BrainchopError as error:
-        return _fail(str(error), FAILED)
-    except MemoryError:
-        return _fail(f'{arguments.t1w}: memory ran out; grant more', FAILED)
-    except KeyboardInterrupt:
-        return _fail('interrupted; nothing was written', INTERRUPTED)
+    return outcome(
+        PROG,
+        lambda: _run(arguments),
+        usage=(SettingsError, ModelError),
+        memory=f'{arguments.t1w}: memory ran out; grant more',
+        interrupted='interrupted; nothing was written',
+    )
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -155,25 +153,14 @@ def _run(arguments: argparse.Namespace) -> int:
     from ..models.spec import load_spec
     from ..models.zoo import find_model
 
-    if not arguments.model:
-        raise SettingsError(NO_MODEL)
     spec = load_spec(find_model(arguments.model, arguments.models_dir))
-    tell = _say if arguments.verbose else None
+    tell = partial(say, PROG) if arguments.verbose else None
     stats = segment_scan(settings, spec, Stopwatch(tell))
     for warning in stats['warnings']:
-        _say(f'warning: {warning}')
+        say(PROG, f'warning: {warning}')
     if arguments.verbose:
-        _say(f'{settings.out}: done, {stats["peak_mb"]:.0f} MB at most')
+        say(PROG, f'{settings.out}: done, {stats["peak_mb"]:.0f} MB at most')
     return DONE
-
-
-def _say(line: str) -> None:
-    print(f'{PROG}: {line}', file=sys.stderr)
-
-
-def _fail(message: str, code: int) -> int:
-    _say(f'error: {message}')
-    return code
 
 
 def _remove_files_when_terminated() -> None:

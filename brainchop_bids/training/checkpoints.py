@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import keras
 import numpy as np
@@ -76,7 +77,7 @@ def load_state(path: Path, model: Any) -> None:
             values = [content[f'{i:04d}'] for i in range(len(content.files))]
         if [v.shape for v in values] != [tuple(v.shape) for v in variables]:
             raise ValueError('its arrays are those of another network')
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise OutputError(
             f'{path}: checkpoint cannot be used ({error}); remove it to go on from the one before'
         ) from error

@@ -89,6 +89,8 @@ class Stage:
         into the convolutions.
     cubes_per_volume : int
         Cubes cut from each image.
+    centred : float
+        Share of cubes drawn around a voxel that is neither background nor the last class.
     synthesis : dict
         Options of the images that this stage has otherwise than the run.
     """
@@ -100,6 +102,7 @@ class Stage:
     learning_rate: float = 1e-3
     norm: str = 'none'
     cubes_per_volume: int = 8
+    centred: float = 0.9
     synthesis: dict[str, Any] = field(default_factory=dict)
 
 
@@ -164,8 +167,6 @@ class TrainConfig:
         Steps between checkpoints, log rows and validations.
     validation_cubes : int
         Cubes of the held-out maps (of the others, where none is held out) that are scored then.
-    centred : float
-        Share of cubes drawn around a voxel that is neither background nor the last class.
     """
 
     seed: int = 0
@@ -173,7 +174,6 @@ class TrainConfig:
     precision: str = 'float32'
     checkpoint_every: int = 100
     validation_cubes: int = 4
-    centred: float = 0.9
     data: Data = field(default_factory=Data)
     model: Network = field(default_factory=Network)
     loss: Loss = field(default_factory=Loss)
@@ -197,7 +197,6 @@ class TrainConfig:
             (self.loss.kind in LOSSES, 'loss.kind', f'one of {", ".join(LOSSES)}'),
             (self.precision in _PRECISIONS, 'precision', f'one of {", ".join(_PRECISIONS)}'),
             (self.checkpoint_every > 0, 'checkpoint_every', 'at least 1'),
-            (0 <= self.centred <= 1, 'centred', '0 to 1'),
             (bool(self.stages), 'stages', 'at least one [[stages]]'),
             (self.workers >= 0 and self.validation_cubes >= 0, 'workers', '0 or more'),
             (self.model.channels > 0, 'model.channels', 'at least 1'),
@@ -214,6 +213,7 @@ class TrainConfig:
             checks += [
                 (min(numbers) > 0, f'stages[{i}]', 'numbers above 0'),
                 (even, f'stages[{i}].stride', '1, or 2 with an even cube'),
+                (0 <= stage.centred <= 1, f'stages[{i}].centred', '0 to 1'),
                 (stage.learning_rate > 0, f'stages[{i}].learning_rate', 'above 0'),
                 (stage.norm in _NORMS, f'stages[{i}].norm', f'one of {", ".join(_NORMS)}'),
             ]

@@ -246,7 +246,7 @@ def make_cubes(job: Volume) -> list[Pair]:
     inside = np.flatnonzero((labels > 0) & (labels < classes - 1))
     pairs = []
     for _ in range(stage.cubes_per_volume):
-        box = _box(labels.shape, stage.cube, inside, rng, config.centred)
+        box = _box(labels.shape, stage.cube, inside, rng, stage.centred)
         pairs.append((scaled[box].copy(), computed(labels[box], stage.stride).copy()))
     return pairs
 

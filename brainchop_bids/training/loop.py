@@ -74,7 +74,7 @@ def train(config: TrainConfig, out: Path, clock: Clock | None = None) -> Any:
         For label maps and files that cannot be used.
     """
     clock = clock or Clock()
-    _claim(config, out)
+    _check_folder(config, out)
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.precision)
     classes = read_mapping(config.data.mapping).classes
@@ -83,6 +83,7 @@ def train(config: TrainConfig, out: Path, clock: Clock | None = None) -> Any:
     first, step, path = done[-1] if done else (0, 0, None)
     workers = config.workers or max(1, int(available_cpus().amount) - 1)
     with CubeSource(config, workers) as source, Record(config, out, classes) as record:
+        write_text(out / CONFIG, config.to_toml())
         record.resume(_global_step(config, first, step))
         previous = None
         for number in range(first, len(config.stages)):
@@ -100,17 +101,13 @@ def train(config: TrainConfig, out: Path, clock: Clock | None = None) -> Any:
     return previous
 
 
-def _claim(config: TrainConfig, out: Path) -> None:
-    """Refuse a folder in which another run lies; write down this one's config."""
+def _check_folder(config: TrainConfig, out: Path) -> None:
+    """Refuse a folder in which another run has got somewhere."""
     path = out / CONFIG
-    if path.exists():
-        if read_config(path) != config:
-            raise SettingsError(
-                f'{out}: holds a run of another config ({path}); choose another --out, or remove '
-                'it'
-            )
-        return
-    write_text(path, config.to_toml())
+    if path.exists() and list_states(out / CHECKPOINTS) and read_config(path) != config:
+        raise SettingsError(
+            f'{out}: holds a run of another config ({path}); choose another --out, or remove it'
+        )
 
 
 def _networks(config: TrainConfig, classes: int) -> Any:

@@ -90,8 +90,6 @@ def test_what_cannot_run_is_refused_in_one_line(
     assert 'memory' in refused(capsys, dataset, out, *rest, '--mem', 'much')
     threads = ('--nprocs', 1, '--omp-nthreads', 2)
     assert '--omp-nthreads 2' in refused(capsys, dataset, out, *rest, *threads)
-    nothing = refused(capsys, dataset, out, 'participant', '-w', tmp_path / 'work')
-    assert '--model' in nothing
     assert 'no_such_model' in refused(capsys, dataset, out, *rest[:-1], 'no_such_model')
     filters = tmp_path / 'filters.json'
     filters.write_text('[]')

@@ -193,41 +193,33 @@ def test_what_goes_wrong_is_one_line(
     assert 'Traceback' not in result.stderr
 
 
-def test_a_full_disk_keeps_the_last_good_checkpoint(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_keeps_the_last_good_checkpoint(config: Path, tmp_path: Path) -> None:
+    out = tmp_path / 'run'
+    # Checkpoints of the first stage have 9 kB, those of the second, with one layer more, 13 kB.
+    limited = ['bash', '-c', 'ulimit -f 11; exec "$@"', 'bash', *command(config, out)]
+    result = subprocess.run(limited, capture_output=True, text=True)
+    assert result.returncode == 1
+    errors = [line for line in result.stderr.splitlines() if 'brainchop-train: error' in line]
+    assert len(errors) == 1
+    assert 'stage-1_step-000004.npz: cannot be written' in errors[0]
+    assert 'Traceback' not in result.stderr
+    assert states(out) == ['stage-0_step-000008.npz', 'stage-0_step-000010.npz']
+    assert len(list((out / 'checkpoints').iterdir())) == 2
+
+
+def test_checkpoints_that_cannot_be_used(tmp_path: Path) -> None:
     from brainchop_bids.training import checkpoints
     from brainchop_bids.training.config import Network, Stage
     from brainchop_bids.training.network import build_stage
 
     model = build_stage(Network(channels=2, dilations=(1,)), Stage(cube=8), 3)
-    model.compile('adam', 'mse')
-    good = checkpoints.save_state(tmp_path, 0, 5, model)
-    before = good.read_bytes()
-    limit = 'ulimit -f 1; exec "$@"'
-    code = (
-        'import sys; from pathlib import Path\n'
-        'from brainchop_bids.training import checkpoints\n'
-        'from brainchop_bids.training.config import Network, Stage\n'
-        'from brainchop_bids.training.network import build_stage\n'
-        'import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n'
-        'model = build_stage(Network(channels=8, dilations=(1, 1)), Stage(cube=8), 3)\n'
-        'model.compile("adam", "mse")\n'
-        'checkpoints.save_state(Path(sys.argv[1]), 0, 9, model)\n'
-    )
-    result = subprocess.run(
-        ['bash', '-c', limit, 'bash', sys.executable, '-c', code, str(tmp_path)],
-        capture_output=True,
-        text=True,
-    )
-    assert 'cannot be written' in result.stderr.splitlines()[-1]
-    assert [path.name for path in tmp_path.iterdir()] == [good.name]
-    assert good.read_bytes() == before
-    checkpoints.load_state(good, model)
     other = build_stage(Network(channels=3, dilations=(1,)), Stage(cube=8), 3)
-    other.compile('adam', 'mse')
+    for network in (model, other):
+        network.compile('adam', 'mse')
+    good = checkpoints.save_state(tmp_path, 0, 5, model)
+    checkpoints.load_state(good, model)
     with pytest.raises(OutputError, match='those of another network'):
         checkpoints.load_state(good, other)
-    good.write_bytes(before[:100])
+    good.write_bytes(good.read_bytes()[:100])
     with pytest.raises(BrainchopError, match='checkpoint cannot be used'):
         checkpoints.load_state(good, model)
