@@ -184,7 +184,6 @@ def test_scans_that_cannot_be_segmented(tmp_path, model, capsys):
     ('options', 'found'),
     [
         (['--model', 'nowhere'], 'no such model folder'),
-        (['--model', ''], 'give --model'),
         (['--normalization', 'median'], 'median'),
         (['--voxel-size', '-1'], 'voxel size'),
         (['--probseg', 'p.nii.gz'], 'uncompressed'),
