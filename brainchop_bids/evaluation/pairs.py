@@ -9,13 +9,13 @@ import numpy as np
 from ..bids.names import ScanName
 from ..errors import BrainchopError, DatasetError, InputError
 from ..image.geometry import Geometry
+from ..image.headers import SUFFIXES, stem
 from ..image.io import load_labels
 from ..image.resample import labels_to_grid
 from ..models.mapping import LabelMapping
 
 # What tells scans apart; all other entities tell what was made of a scan, and by whom.
 _OF_THE_SCAN = ('sub', 'ses', 'sample', 'task', 'acq', 'ce', 'rec', 'dir', 'run', 'echo', 'part')
-_SUFFIXES = ('.nii.gz', '.nii', '.mgz', '.mgh')
 # Headers carry their numbers with about this precision, in mm.
 _SAME = 1e-3
 
@@ -92,7 +92,7 @@ def find_pairs(
             f'{predicted} and {reference}: one is a folder, the other a file; give two of a kind'
         )
     if not predicted.is_dir():
-        return [Pair(_plain(predicted), predicted, reference)], []
+        return [Pair(stem(predicted), predicted, reference)], []
     ours, theirs = _scans(predicted, filters[0]), _scans(reference, filters[1])
     common = [name for name in ours if name in theirs]
     if not common:
@@ -161,7 +161,7 @@ def _scans(folder: Path, wanted: Mapping[str, str]) -> dict[str, Path]:
             name = ScanName.parse(path)
         except BrainchopError:
             continue
-        if name.extension in _SUFFIXES and wanted.items() <= name.entities.items():
+        if name.extension in SUFFIXES and wanted.items() <= name.entities.items():
             scan = '_'.join(
                 f'{key}-{value}' for key, value in name.entities.items() if key in _OF_THE_SCAN
             )
@@ -185,13 +185,6 @@ def _chosen(folder: Path, scan: str, files: list[tuple[ScanName, Path]]) -> Path
             '--ref-filter, as in seg=tissue'
         )
     return candidates[0]
-
-
-def _plain(path: Path) -> str:
-    for suffix in _SUFFIXES:
-        if path.name.endswith(suffix):
-            return path.name.removesuffix(suffix)
-    return path.name
 
 
 def _described(grid: Geometry) -> str:

@@ -13,6 +13,7 @@ from nibabel.spatialimages import HeaderDataError
 from ..errors import InputError
 from .geometry import Geometry
 
+# No name ends in two of them.
 SUFFIXES = ('.nii', '.nii.gz', '.mgh', '.mgz', '.mgh.gz')
 GZIP = b'\x1f\x8b'
 _HEAD = 1024  # longer than any header that is read here
@@ -64,6 +65,12 @@ def bad(path: Path, found: str, advice: str) -> InputError:
 def zlib_reason(error: Exception) -> str:
     """Return what zlib found, without the number of its error."""
     return str(error).rpartition(': ')[2]
+
+
+def stem(path: Path) -> str:
+    """Return a file's name without the suffix of an image."""
+    suffix = next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), '')
+    return path.name[: len(path.name) - len(suffix)]
 
 
 def read_header(path: Path) -> Header:

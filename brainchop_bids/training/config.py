@@ -6,7 +6,6 @@ Every key has a default but the folder of label maps; `brainchop-train --help` a
 
 import difflib
 import sys
-import types
 import typing
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
@@ -325,7 +324,7 @@ def _value(hint: Any, value: Any, place: str, path: Path | str) -> Any:
     plain = typing.get_origin(hint) or hint
     if plain is float and type(value) is int:
         value = float(value)
-    if isinstance(plain, types.UnionType) or type(value) is not plain:
+    if type(value) is not plain:
         raise SettingsError(
             f'{_of(path)}{place} is {value!r}; expected {getattr(plain, "__name__", plain)}'
         )

@@ -1,6 +1,7 @@
 """From a trained network to a folder that ``brainchop --model`` runs."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ..publish import publish, text_writer
 from .config import Stage, TrainConfig
 from .generate import label_map_files
 from .network import build_stage, take_over
-from .record import LOG, class_names
+from .record import LOG, label_table
 
 CARD = 'README.md'
 RECIPE = 'training.toml'
@@ -46,11 +47,12 @@ def export(config: TrainConfig, model: Any, out: Path) -> Path:
     classes = model.output_shape[-1]
     # Mixed precision is for training alone.
     keras.config.set_dtype_policy('float32')
-    whole = build_stage(config.model, Stage(cube=32, norm='none'), classes)
+    network = replace(config.model, dropout=0.0)
+    whole = build_stage(network, Stage(cube=32, norm='none'), classes)
     take_over(model, whole)
     folder = out / config.card.name
     folder.mkdir(parents=True, exist_ok=True)
-    save_tfjs(_without_dropout(whole), folder, input_shape=_INPUT)
+    save_tfjs(whole, folder, input_shape=_INPUT)
     log = (out / LOG).read_text()
     publish(
         [
@@ -84,7 +86,7 @@ def model_card(config: TrainConfig, model: Any, log: str) -> str:
     training, held_out = label_map_files(config)
     header, *_, last = [line.split(',') for line in log.splitlines()]
     final = dict(zip(header, last, strict=True))
-    names = class_names(config, model.output_shape[-1])
+    names = [label.abbreviation for label in label_table(config, model.output_shape[-1])]
     scores = ', '.join(f'{name} {final[f"validation_dice_{name}"]}' for name in names[1:])
     dilations = ', '.join(map(str, config.model.dilations))
     stages = '\n'.join(
@@ -133,12 +135,3 @@ def _facts(config: TrainConfig) -> dict[str, Any]:
         if getattr(card, key):
             facts[key] = getattr(card, key)
     return facts
-
-
-def _without_dropout(model: Any) -> Any:
-    """Return the same chain without layers that only training needs."""
-    inputs = tensor = keras.Input((None, None, None, model.input_shape[-1]), name='input')
-    for layer in model.layers[1:]:
-        if not isinstance(layer, keras.layers.SpatialDropout3D):
-            tensor = layer(tensor)
-    return keras.Model(inputs, tensor, name=model.name)

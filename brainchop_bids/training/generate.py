@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +19,7 @@ import numpy as np
 
 from ..errors import DatasetError, SettingsError
 from ..image.conform import conformed_grid
+from ..image.headers import SUFFIXES, stem
 from ..image.io import load_labels
 from ..image.lookup import lookup
 from ..image.normalise import Normalization, normalise
@@ -27,7 +28,6 @@ from ..models.mapping import LabelMapping, read_mapping
 from .config import Stage, TrainConfig
 from .synthesis import synthesise, t1_prior
 
-SUFFIXES = ('.nii.gz', '.nii', '.mgz', '.mgh')
 # Volumes whose cubes are dealt in turn: neighbours of one scan are too much alike.
 _DEALT = 4
 # In place of a stage's number: what validates is drawn apart.
@@ -65,12 +65,12 @@ def label_map_files(config: TrainConfig) -> tuple[list[Path], list[Path]]:
     """
     folder = Path(config.data.label_maps).expanduser()
     try:
-        found = sorted(path for path in folder.iterdir() if path.name.endswith(SUFFIXES))
+        found = sorted(path for path in folder.iterdir() if path.name.lower().endswith(SUFFIXES))
     except OSError as error:
         raise DatasetError(
             f'{folder}: label maps cannot be read ({error.strerror}); set data.label_maps'
         ) from error
-    names = {_stem(path): path for path in found}
+    names = {stem(path): path for path in found}
     missing = [name for name in config.data.hold_out if name not in names]
     if missing:
         raise DatasetError(f'{folder}: has no {", ".join(missing)}, named in data.hold_out')
@@ -186,7 +186,7 @@ class CubeSource:
     def validation(self, number: int) -> list[Pair]:
         """Return single-cube batches of the held-out maps, the same ones at every call."""
         stage = self.config.stages[number]
-        stage = Stage(**{**vars(stage), 'cubes_per_volume': 1, 'batch': 1})
+        stage = replace(stage, cubes_per_volume=1, batch=1)
         files = self.held_out or self.training
         jobs = [
             self._submit(files[i % len(files)], (_VALIDATION, i), stage)
@@ -285,11 +285,6 @@ def _box(
         middle = rng.integers(0, shape)
     start = np.clip(middle - side // 2, 0, np.array(shape) - side)
     return tuple(slice(int(low), int(low) + side) for low in start)
-
-
-def _stem(path: Path) -> str:
-    suffix = next(suffix for suffix in SUFFIXES if path.name.endswith(suffix))
-    return path.name.removesuffix(suffix)
 
 
 def _prepare_worker() -> None:

@@ -14,7 +14,8 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from ..models.labels import camel_case, distinct_colors, parse_color
+from ..models.labelfiles import override_labels
+from ..models.labels import LabelTable
 from ..publish import write_text
 from .config import TrainConfig
 from .generate import Pair, computed
@@ -64,14 +65,14 @@ class Record:
         from tensorboardX import SummaryWriter
 
         self.total, self.path = config.steps, out / LOG
-        self.names = class_names(config, classes)
-        self.colors = np.array(_colors(config, classes), np.uint8)
+        labels = label_table(config, classes)
+        self.names = [label.abbreviation for label in labels]
+        self.colors = labels.colors
         self._events_folder = str(out / EVENTS)
         self._writer_type = SummaryWriter
         self._writer: Any = None
         self._rows: list[dict[str, Any]] = []
         self._times: list[float] = []
-        self._said = 0.0
         self._console = Console(highlight=False, soft_wrap=True)
         self._bar: Progress | None = None
         self._loss = float('nan')
@@ -171,20 +172,24 @@ class Record:
         return f'{step}/{self.total}, loss {self._loss:.3f}, {pace:.2f} s a step, {left} left'
 
 
-def class_names(config: TrainConfig, classes: int) -> list[str]:
-    """Return what the log calls each class: its abbreviation, or its number."""
-    given = {label.get('index', i): label for i, label in enumerate(config.card.labels)}
-    return [
-        str(given[i].get('abbreviation') or camel_case(str(given[i].get('name', i))))
-        if i in given
-        else str(i)
-        for i in range(classes)
-    ]
+def label_table(config: TrainConfig, classes: int) -> LabelTable:
+    """Return the labels of the model's card; where it says nothing, numbers.
 
+    Parameters
+    ----------
+    config : TrainConfig
+        The run.
+    classes : int
+        Number of classes.
 
-def _colors(config: TrainConfig, classes: int) -> list[tuple[int, int, int]]:
-    colors = distinct_colors(classes)
-    for i, label in enumerate(config.card.labels):
-        if 'color' in label:
-            colors[int(label.get('index', i))] = parse_color(label['color'])
-    return colors
+    Returns
+    -------
+    LabelTable
+
+    Raises
+    ------
+    ModelError
+        Where the card's labels are not understood.
+    """
+    numbers = LabelTable.from_names([str(i) for i in range(classes)])
+    return override_labels(numbers, list(config.card.labels), Path('card.labels'))

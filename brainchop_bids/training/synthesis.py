@@ -126,10 +126,13 @@ def synthesise(
     """
     moved = deform(labels, rng, options)
     t1_like = rng.random() < options.t1
+    groups = _RIGHT_AS_LEFT if groups is None else groups
+    if options.neck > 0 and rng.random() < 0.5:
+        groups = {**groups, **_like_brain(rng)}
     image = paint(
         moved,
         rng,
-        _RIGHT_AS_LEFT if groups is None else groups,
+        groups,
         _around_outside(prior, rng) if prior and t1_like else None,
         options.t1_spread,
     )
@@ -209,11 +212,20 @@ def deform(labels: np.ndarray, rng: np.random.Generator, options: SynthesisOptio
 
 def _fill_neck(labels: np.ndarray, below: np.ndarray, rng: np.random.Generator) -> None:
     """Turn all that lies below the map, and patches of what is outside the brain, into blobs."""
-    field = smooth_field(labels.shape, int(rng.integers(8, 25)), rng)
+    # Mostly fine ones: layers of muscle and fat are as thin as gyri.
+    field = smooth_field(labels.shape, int(np.exp(rng.uniform(*np.log((2.5, 20))))), rng)
     blobs = np.digitize(field, (-1.2, -0.5, 0, 0.5, 1.2)).astype(np.uint8)
-    patches = smooth_field(labels.shape, int(rng.integers(12, 40)), rng) > 0.7
+    patches = smooth_field(labels.shape, int(rng.integers(12, 40)), rng) > rng.uniform(-0.5, 1)
     where = (below & (labels > 0)) | (patches & (labels >= FIRST_OUTSIDE))
     labels[where] = _ANYTHING[blobs[where]]
+
+
+def _like_brain(rng: np.random.Generator) -> dict[int, int]:
+    """Let tissues of a neck share the intensities of grey matter, white matter and fluid.
+
+    Muscle and fat of many scans do; what is left to tell them apart is where they are.
+    """
+    return {int(code): int(rng.choice((2, 3, 3, AROUND_BRAIN))) for code in _ANYTHING}
 
 
 def swap_sides(labels: np.ndarray) -> np.ndarray:
