@@ -8,8 +8,10 @@ import numpy as np
 
 from ..errors import BrainchopError, ModelError
 from ..image.normalise import Normalization, normalise
+from ..models.formats import read_network
 from ..models.spec import ModelSpec
 from .memory import estimate_peak_gb
+from .plan import split_head, streamable_steps
 from .runtime import engine_versions, load_tensorflow
 from .stream import StreamedChain, share, slabs
 
@@ -66,22 +68,23 @@ class KerasEngine:
         self.spec = spec
         self.normalization = normalization or spec.normalization
         self._tf = load_tensorflow(threads)
-        # They import Keras, which must find its backend chosen.
-        from ..models.folding import fold_batchnorm
-        from ..models.formats.tfjs import load_tfjs
-        from .plan import split_head, streamable_steps
-
-        self._body, self._head = split_head(fold_batchnorm(load_tfjs(spec.folder)))
+        body, self._head = split_head(read_network(spec.folder)[0])
         if self._head.classes != spec.classes:
             raise ModelError(
                 f'{spec.folder}: the network gives {self._head.classes} classes for '
                 f'{spec.classes} labels; it must end with a convolution to classes'
             )
         wanted = self.device == 'cpu' if stream is None else stream
-        steps = streamable_steps(self._body) if wanted else None
+        steps = streamable_steps(body) if wanted else None
+        self._body: Any = None
         self._stream = None
         if steps is not None:
             self._stream = StreamedChain(self._tf, tuple(step.transposed() for step in steps))
+        else:
+            # It imports Keras, which must find its backend chosen.
+            from ..models.keras_model import build_model
+
+            self._body = build_model(body)
         self._compiled: dict[Any, Callable[..., Any]] = {}
 
     @property

@@ -1,24 +1,13 @@
-"""A Keras network taken apart into the steps by which a volume passes through it."""
+"""A network taken apart into the steps by which a volume passes through it."""
 
 from dataclasses import dataclass, replace
 from typing import Any
 
-import keras
 import numpy as np
 
-_ELEMENTWISE = (
-    keras.layers.Activation,
-    keras.layers.ReLU,
-    keras.layers.LeakyReLU,
-    keras.layers.ELU,
-)
-_TRAINING_ONLY = (
-    keras.layers.Dropout,
-    keras.layers.SpatialDropout3D,
-    keras.layers.GaussianDropout,
-    keras.layers.GaussianNoise,
-    keras.layers.Identity,
-)
+from ..models.network import Network, Op, fold_batchnorm, without
+
+Activation = tuple[str, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,15 +37,15 @@ class Step:
         Along each axis.
     epsilon : float or None
         Of the normalisation; None without one.
-    activations : tuple of keras layers
-        Applied to each value on its own.
+    activations : tuple of (str, float)
+        Functions of each value on its own, and their alpha, see `Op`.
     """
 
     kernel: np.ndarray
     bias: np.ndarray
     dilation: tuple[int, int, int]
     epsilon: float | None = None
-    activations: tuple[Any, ...] = ()
+    activations: tuple[Activation, ...] = ()
 
     @property
     def margins(self) -> tuple[tuple[int, int], ...]:
@@ -74,106 +63,70 @@ class Step:
         return replace(self, kernel=kernel, dilation=(z, y, x))
 
 
-def split_head(model: Any) -> tuple[Any, Head]:
+def split_head(network: Network) -> tuple[Network, Head]:
     """Cut a network before its last 1x1x1 convolution.
 
     Parameters
     ----------
-    model : keras.Model
-        A functional model with one input and one output.
+    network : Network
+        The network; its batch normalisation is folded.
 
     Returns
     -------
-    body : keras.Model
+    body : Network
         From the input to the features; without a softmax that the file may end with.
     head : Head
         The rest. Where the network ends otherwise, the identity.
     """
-    output = model.outputs[0]
-    last = _producer(model, output)
-    while _is_softmax(last) or isinstance(last, _TRAINING_ONLY):
-        output = last.input
-        last = _producer(model, output)
-    if (
-        isinstance(last, keras.layers.Conv3D)
-        and tuple(last.kernel_size) == (1, 1, 1)
-        and tuple(last.strides) == (1, 1, 1)
-        and last.groups == 1
-        and last.activation is keras.activations.linear
-    ):
+    network = fold_batchnorm(network)
+    while network.ops[-1].is_activation('softmax', 'linear'):
+        # The last one's only input is the last but one: nothing else would be needed.
+        network = replace(network, ops=network.ops[:-1])
+    last = network.ops[-1]
+    if last.is_plain and last.kernel_size == (1, 1, 1):
         kernel, bias = _weights(last)
-        return keras.Model(model.inputs[0], last.input), Head(kernel[0, 0, 0], bias)
-    classes = int(output.shape[-1])
-    return keras.Model(model.inputs[0], output), Head(
-        np.eye(classes, dtype=np.float32), np.zeros(classes, np.float32)
-    )
+        source = network[last.inputs[0]]
+        ops = network.ops[: network.ops.index(source) + 1]
+        return replace(network, ops=ops), Head(kernel[0, 0, 0], bias)
+    identity = np.eye(network.classes, dtype=np.float32)
+    return network, Head(identity, np.zeros(network.classes, np.float32))
 
 
-def streamable_steps(body: Any) -> tuple[Step, ...] | None:
+def streamable_steps(body: Network) -> tuple[Step, ...] | None:
     """Return the steps of a plain chain of convolutions, None for any other network.
 
     Parameters
     ----------
-    body : keras.Model
+    body : Network
         What `split_head` gave.
 
     Returns
     -------
     tuple of Step or None
-        None where a layer branches, strides, changes the grid or is of another kind.
+        None where an operation branches, strides, changes the grid or is of another kind.
     """
+    if not body.is_chain:
+        return None
     steps: list[dict[str, Any]] = []
-    tensor = body.inputs[0]
-    for layer in body.layers:
-        if isinstance(layer, keras.layers.InputLayer):
-            continue
-        if layer.input is not tensor:
-            return None
-        tensor = layer.output
-        if isinstance(layer, _TRAINING_ONLY):
-            continue
-        if _is_plain_convolution(layer):
-            kernel, bias = _weights(layer)
-            steps.append({'kernel': kernel, 'bias': bias, 'dilation': tuple(layer.dilation_rate)})
-            if layer.activation is not keras.activations.linear:
-                steps[-1]['activations'] = (keras.layers.Activation(layer.activation),)
-        elif steps and _is_channel_norm(layer) and not set(steps[-1]) & {'epsilon', 'activations'}:
-            steps[-1]['epsilon'] = float(layer.epsilon)
-        elif steps and isinstance(layer, _ELEMENTWISE) and not _is_softmax(layer):
-            steps[-1]['activations'] = (*steps[-1].get('activations', ()), layer)
+    for op in without(body, lambda op: op.is_activation('linear')).ops[1:]:
+        if op.kind == 'conv':
+            kernel, bias = _weights(op)
+            steps.append({'kernel': kernel, 'bias': bias, 'dilation': op.settings['dilation']})
+        elif op.kind == 'group_norm' and _may_normalise(op, steps):
+            steps[-1]['epsilon'] = op.settings['epsilon']
+        elif steps and op.is_activation() and not op.is_activation('softmax'):
+            given: Activation = (op.settings['function'], op.settings['alpha'])
+            steps[-1]['activations'] = (*steps[-1].get('activations', ()), given)
         else:
             return None
-    return tuple(Step(**step) for step in steps) if tensor is body.outputs[0] else None
+    return tuple(Step(**step) for step in steps)
 
 
-def _producer(model: Any, tensor: Any) -> Any:
-    return next((layer for layer in model.layers if layer.output is tensor), None)
+def _weights(op: Op) -> tuple[np.ndarray, np.ndarray]:
+    return op.weights['kernel'], op.weights.get('bias', np.zeros(op.channels, np.float32))
 
 
-def _weights(layer: Any) -> tuple[np.ndarray, np.ndarray]:
-    values = [np.asarray(weight, np.float32) for weight in layer.get_weights()]
-    return values[0], values[1] if layer.use_bias else np.zeros(layer.filters, np.float32)
-
-
-def _is_softmax(layer: Any) -> bool:
-    return isinstance(layer, keras.layers.Softmax) or (
-        isinstance(layer, keras.layers.Activation)
-        and layer.activation is keras.activations.softmax
-    )
-
-
-def _is_plain_convolution(layer: Any) -> bool:
-    return (
-        isinstance(layer, keras.layers.Conv3D)
-        and tuple(layer.strides) == (1, 1, 1)
-        and layer.padding == 'same'
-        and layer.groups == 1
-    )
-
-
-def _is_channel_norm(layer: Any) -> bool:
-    return (
-        isinstance(layer, keras.layers.GroupNormalization)
-        and not (layer.center or layer.scale)
-        and layer.groups in (-1, layer.input.shape[-1])
-    )
+def _may_normalise(op: Op, steps: list[dict[str, Any]]) -> bool:
+    """Tell whether each channel is normalised alone, straight behind a convolution."""
+    alone = op.settings['groups'] in (-1, op.channels)
+    return alone and bool(steps) and not set(steps[-1]) & {'epsilon', 'activations'}

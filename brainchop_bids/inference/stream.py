@@ -7,13 +7,11 @@ longer needed, so that input and output share the memory; the next layer goes th
 """
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    # It imports Keras, which must not happen before the backend is chosen.
-    from .plan import Step
+from .plan import Step
 
 # Output of one slab. Smaller: more calls; larger: memory is fetched from the system anew for each
 # slab instead of being used again, while a convolution holds some six copies of it.
@@ -53,7 +51,7 @@ class StreamedChain:
         The network's hidden part.
     """
 
-    def __init__(self, tf: Any, steps: 'tuple[Step, ...]') -> None:
+    def __init__(self, tf: Any, steps: tuple[Step, ...]) -> None:
         self.tf = tf
         self.steps = steps
         self._functions: dict[Any, Callable[..., Any]] = {}
@@ -86,7 +84,7 @@ class StreamedChain:
             band = result
         return band.volume
 
-    def _convolve(self, step: 'Step', source: '_Band', result: '_Band') -> None:
+    def _convolve(self, step: Step, source: '_Band', result: '_Band') -> None:
         source.clear(*step.margins[0])
         start, target = source.start, result.other if result is source else result.start
         kernel, bias = self.tf.constant(step.kernel), self.tf.constant(step.bias)
@@ -105,7 +103,7 @@ class StreamedChain:
         if step.epsilon is not None:
             self._normalise(step, result.volume, moments, step.epsilon)
 
-    def _blocks(self, step: 'Step', source: '_Band', rows: slice) -> tuple[list[np.ndarray], int]:
+    def _blocks(self, step: Step, source: '_Band', rows: slice) -> tuple[list[np.ndarray], int]:
         """Return the input planes a slab needs, and the dilation along x among them.
 
         Where the dilation is wider than the slab, the planes in between are of no use: only
@@ -119,7 +117,7 @@ class StreamedChain:
         return [source.planes[i : i + count] for i in starts], count
 
     def _normalise(
-        self, step: 'Step', volume: np.ndarray, moments: '_Moments', epsilon: float
+        self, step: Step, volume: np.ndarray, moments: '_Moments', epsilon: float
     ) -> None:
         scale = 1 / np.sqrt(moments.variance + epsilon)
         factor = self.tf.constant(scale, self.tf.float32)
@@ -129,16 +127,16 @@ class StreamedChain:
             function = self._after_norm(step, block.shape)
             block[...] = function(share(self.tf, block[None]), factor, term).numpy()[0]
 
-    def _function(self, step: 'Step', shape: tuple[int, ...], dilation: int) -> Callable[..., Any]:
+    def _function(self, step: Step, shape: tuple[int, ...], dilation: int) -> Callable[..., Any]:
         """Return the compiled convolution; steps that differ in weights only share it."""
         dilations = (dilation, *step.dilation[1:])
-        key = (shape, step.kernel.shape, dilations, step.epsilon is None, _names(step))
+        key = (shape, step.kernel.shape, dilations, step.epsilon is None, step.activations)
         if key not in self._functions:
             graph = self._graph(step, dilations)
             self._functions[key] = self.tf.function(graph, autograph=False)
         return self._functions[key]
 
-    def _graph(self, step: 'Step', dilations: tuple[int, ...]) -> Callable[..., Any]:
+    def _graph(self, step: Step, dilations: tuple[int, ...]) -> Callable[..., Any]:
         tf, padding = self.tf, [[0, 0], [0, 0], *map(list, step.margins[1:]), [0, 0]]
 
         def convolve(blocks: list[Any], kernel: Any, bias: Any) -> Any:
@@ -156,8 +154,8 @@ class StreamedChain:
 
         return convolve
 
-    def _after_norm(self, step: 'Step', shape: tuple[int, ...]) -> Callable[..., Any]:
-        key = (shape, _names(step))
+    def _after_norm(self, step: Step, shape: tuple[int, ...]) -> Callable[..., Any]:
+        key = (shape, step.activations)
         if key not in self._functions:
             self._functions[key] = self.tf.function(
                 lambda values, factor, term: _activate(step, values * factor + term),
@@ -235,19 +233,10 @@ def _mean(tf: Any, values: Any) -> Any:
     return tf.reduce_mean(tf.cast(tf.reduce_mean(values, 3), tf.float64), [0, 1, 2])
 
 
-def _activate(step: 'Step', values: Any) -> Any:
-    for layer in step.activations:
-        values = layer(values)
+def _activate(step: Step, values: Any) -> Any:
+    # It imports Keras, which must find its backend chosen.
+    from ..models.keras_model import activation_layer
+
+    for function, alpha in step.activations:
+        values = activation_layer(function, alpha)(values)
     return values
-
-
-def _names(step: 'Step') -> tuple[str, ...]:
-    """Tell activations apart by what they do."""
-    settings = [
-        {key: value for key, value in layer.get_config().items() if key != 'name'}
-        for layer in step.activations
-    ]
-    return tuple(
-        f'{type(layer).__name__} {config}'
-        for layer, config in zip(step.activations, settings, strict=True)
-    )

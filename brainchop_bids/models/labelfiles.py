@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError
-from .formats.manifest import read_json
+from .formats.files import read_json
 from .labels import Color, Label, LabelTable, camel_case, clean, parse_color
 
 OVERRIDES = 'brainchop.json'

@@ -5,40 +5,17 @@ IJCNN 2017, https://doi.org/10.1109/IJCNN.2017.7966333. Written in `keras.layers
 trains on each of Keras' backends.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
 from ..errors import ModelError
+from .keras_model import activation_layer
+from .network import ACTIVATIONS
 
 NORM_EPSILON = 1e-5
-
-
-@keras.saving.register_keras_serializable('brainchop')
-def gelu_tanh(x: Any) -> Any:
-    """Return GELU in its tanh form, x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2."""
-    return keras.ops.gelu(x, approximate=True)
-
-
-# Names of `keras.activations`; Keras' own `gelu` is the exact form.
-ACTIVATIONS: dict[str, str | Callable[[Any], Any]] = {
-    'linear': 'linear',
-    'relu': 'relu',
-    'relu6': 'relu6',
-    'elu': 'elu',
-    'selu': 'selu',
-    'silu': 'silu',
-    'swish': 'silu',
-    'sigmoid': 'sigmoid',
-    'softplus': 'softplus',
-    'softmax': 'softmax',
-    'tanh': 'tanh',
-    'gelu': 'gelu',
-    'gelu_tanh': gelu_tanh,
-    'gelu_new': gelu_tanh,
-}
 
 
 @keras.saving.register_keras_serializable('brainchop')
@@ -104,7 +81,7 @@ def build_meshnet(
     classes : int
         Number of classes, background included.
     activation : str
-        A key of `ACTIVATIONS`.
+        One of `brainchop_bids.models.network.ACTIVATIONS`.
     norm : {None, 'batch', 'group'}
         Between convolution and activation: none, batch normalisation (which `fold_batchnorm`
         takes out again), or each channel over the volume, without scale or shift.
@@ -153,7 +130,7 @@ def build_meshnet(
             )
         elif norm == 'group':
             tensor = channel_norm(f'norm_{i}')(tensor)
-        tensor = keras.layers.Activation(ACTIVATIONS[activation], name=f'activation_{i}')(tensor)
+        tensor = activation_layer(activation, 1.0, f'activation_{i}')(tensor)
         if dropout:
             tensor = keras.layers.SpatialDropout3D(dropout, name=f'dropout_{i}')(tensor)
     outputs = keras.layers.Conv3D(classes, 1, padding='same', name='output')(tensor)

@@ -1,10 +1,11 @@
 """Everything a run must know about a model, read from its folder without loading Keras.
 
-A folder in the tfjs layers format may carry ``brainchop.json``, by which its author says what
-the format has no place for. Every key may be left out::
+A folder may carry ``brainchop.json``, by which its author says what
+the file formats have no place for. Every key may be left out::
 
     {
       "name": "my_model",                          name in messages, file names, records
+      "task": "tissue",                            what it is for, in brainchop-models list
       "normalization": "quantile:0.02:0.98:clip",  or {"kind": "quantile", "low": 0.02, ...}
       "labels": [                                  all classes in order, or some by "index"
         {"index": 0, "name": "background", "abbreviation": "BG", "color": "#000000",
@@ -23,17 +24,18 @@ checksum of the weights so that a renamed folder is still recognised, then from 
 import hashlib
 import re
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from ..errors import BrainchopError, ModelError
 from ..image.normalise import Normalization
-from .formats.manifest import TOPOLOGY, LayersModel, read_json, read_layers_model
+from .formats import read_network
+from .formats.files import read_json
 from .labelfiles import OVERRIDES, folder_labels, override_labels
-from .labels import Label, LabelTable, parse_color, with_facts
+from .labels import LabelTable, with_facts
+from .registry import known_facts
 
-_OVERRIDE_KEYS = {'name', 'normalization', 'labels', 'mask', 'license', 'citation'}
+_OVERRIDE_KEYS = {'name', 'task', 'normalization', 'labels', 'mask', 'license', 'citation'}
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class ModelSpec:
     folder : Path
         Where it lies.
     format : str
-        ``'tfjs'``.
+        As `read_network` calls it.
     sha256 : str
         Checksum over the names and contents of all files the model consists of.
     weights_sha256 : str
@@ -72,6 +74,8 @@ class ModelSpec:
         Radius of the closing that makes a brain mask of the labels, in mm.
     mask_exclude : tuple of int
         Labels that are no part of the brain.
+    task : str or None
+        What it is for: tissue, structures, parcellation, skull-strip.
     license, citation : str or None
         As its authors demand.
     known : bool
@@ -95,6 +99,7 @@ class ModelSpec:
     chain: bool = True
     mask_closing_mm: float = 0.0
     mask_exclude: tuple[int, ...] = ()
+    task: str | None = None
     license: str | None = None
     citation: str | None = None
     known: bool = False
@@ -112,7 +117,7 @@ def load_spec(folder: str | Path) -> ModelSpec:
     Parameters
     ----------
     folder : path
-        A folder in the tfjs layers format.
+        A folder that `read_network` reads.
 
     Returns
     -------
@@ -122,124 +127,55 @@ def load_spec(folder: str | Path) -> ModelSpec:
     ------
     ModelError
         For a missing or short weight file, JSON that is not understood, labels or colours whose
-        number differs from the network's classes, and what `read_layers_model` refuses.
+        number differs from the network's classes, and what `read_network` refuses.
     """
     # Nodes of a workflow run in folders of their own.
     folder = Path(folder).absolute()
-    model = read_layers_model(folder)
+    network, form = read_network(folder)
     slug = re.sub(r'[^A-Za-z0-9]', '', folder.resolve().name)
     if not slug:
         raise ModelError(
             f'{folder}: its name has no letter or digit to name outputs by; rename it'
         )
-    convolutions = _convolutions(model)
-    weights_sha256 = model.weights_sha256()
+    if network.classes < 2:
+        raise network.fault('has one class; expected background and at least another')
+    weights_sha256 = network.weights_sha256()
     overrides = _overrides(folder)
-    known = _registered(weights_sha256)
+    known = known_facts(weights_sha256)
     facts = {**known, **overrides}
-    table, label_files, warnings = _labels(model, convolutions[-1], known, overrides)
+    table, label_files, warnings = _labels(folder, network.classes, known, overrides)
     if 'normalization' not in facts:
         warnings.append(
             f'{folder}: nothing says how its input is normalised; taking minmax '
             f'(say otherwise in its {OVERRIDES} or with --normalization)'
         )
     closing, exclude = _mask_rule(folder, facts.get('mask', {}), len(table))
-    files = [folder / TOPOLOGY, *model.shards, *label_files]
+    files = [*network.files, *label_files]
     if overrides:
         files.append(folder / OVERRIDES)
-    shape = _input_shape(model)
+    x, y, z = (size or 256 for size in network.input_shape)
     return ModelSpec(
         name=str(facts.get('name', folder.resolve().name)),
         slug=slug,
         folder=folder,
-        format='tfjs',
+        format=form,
         sha256=_sha256(files, folder),
         weights_sha256=weights_sha256,
         labels=table,
         normalization=_normalization(folder, facts.get('normalization', 'minmax')),
-        input_shape=shape[:-1],
-        in_channels=shape[-1],
-        channels=max(convolutions[:-1], default=convolutions[-1]),
-        parameters=model.parameters,
-        chain=_is_chain(model),
+        input_shape=(x, y, z),
+        in_channels=network.in_channels,
+        channels=network.width,
+        parameters=network.parameters,
+        chain=network.is_chain,
         mask_closing_mm=closing,
         mask_exclude=exclude,
+        task=facts.get('task'),
         license=facts.get('license'),
         citation=facts.get('citation'),
         known=bool(known),
         warnings=tuple(warnings),
     )
-
-
-def _convolutions(model: LayersModel) -> list[int]:
-    """Return the output channels of each convolution; the last one's are the classes."""
-    try:
-        filters = [
-            int(layer['config']['filters'])
-            for layer in model.layers
-            if layer['class_name'] in ('Conv3D', 'Conv3DTranspose')
-        ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f'{model.file}: a convolution does not say its filters') from error
-    if not filters or min(filters) < 1:
-        raise ModelError(f'{model.file}: has no 3-D convolution; expected a volumetric network')
-    if filters[-1] < 2:
-        raise ModelError(f'{model.file}: has one class; expected background and at least another')
-    return filters
-
-
-def _is_chain(model: LayersModel) -> bool:
-    """Tell whether each layer keeps the grid and feeds the next one only."""
-    return all(
-        layer['class_name'] not in ('Conv3DTranspose', 'Add', 'Concatenate')
-        and layer['config'].get('strides', [1]) in ([1], [1, 1, 1], 1)
-        and layer['config'].get('padding', 'same') == 'same'
-        for layer in model.layers
-    )
-
-
-def _input_shape(model: LayersModel) -> tuple[int, ...]:
-    """Return (X, Y, Z, channels); sizes that the file leaves open become 256."""
-    for layer in model.layers:
-        config = layer['config']
-        shape = config.get('batch_input_shape') or config.get('batch_shape')
-        if shape:
-            if len(shape) != 5 or not isinstance(shape[4], int):
-                raise ModelError(
-                    f'{model.file}: its input has the shape {shape}; '
-                    'expected [batch, X, Y, Z, channels]'
-                )
-            return (*(size or 256 for size in shape[1:4]), shape[4])
-    raise ModelError(f'{model.file}: does not say its input shape; expected an InputLayer')
-
-
-def _registry() -> dict[str, Any]:
-    import json
-
-    text = resources.files('brainchop_bids.data').joinpath('known_models.json').read_text('utf-8')
-    content: dict[str, Any] = json.loads(text)
-    return content
-
-
-def _registered(weights_sha256: str) -> dict[str, Any]:
-    """Return what the registry knows of these weights, its label table in full; {} if nothing."""
-    registry = _registry()
-    entry = registry['models'].get(weights_sha256)
-    if entry is None:
-        return {}
-    rows = registry['tables'][entry['labels']]
-    labels = tuple(
-        Label(
-            index,
-            row['name'],
-            row['abbreviation'],
-            parse_color(row['color']),
-            row['mapping'],
-            row['freesurfer'],
-        )
-        for index, row in enumerate(rows)
-    )
-    return {**entry, 'labels': labels}
 
 
 def _overrides(folder: Path) -> dict[str, Any]:
@@ -250,20 +186,20 @@ def _overrides(folder: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or set(content) - _OVERRIDE_KEYS:
         found = sorted(set(content) - _OVERRIDE_KEYS) if isinstance(content, dict) else content
         raise ModelError(f'{path}: has {found}; expected keys of {sorted(_OVERRIDE_KEYS)}')
-    for key in ('name', 'license', 'citation'):
+    for key in ('name', 'task', 'license', 'citation'):
         if not isinstance(content.get(key, ''), str):
             raise ModelError(f'{path}: "{key}" is {content[key]!r}; expected text')
     return content
 
 
 def _labels(
-    model: LayersModel, classes: int, known: dict[str, Any], overrides: dict[str, Any]
+    folder: Path, classes: int, known: dict[str, Any], overrides: dict[str, Any]
 ) -> tuple[LabelTable, list[Path], list[str]]:
     """Return the label table, the files it came from, and what had to be assumed."""
     warnings: list[str] = []
     facts = known.get('labels')
     try:
-        table, files = folder_labels(model.folder, classes)
+        table, files = folder_labels(folder, classes)
     except ModelError as error:
         # The registry knows better than a colour table that belongs to another network.
         if facts is None:
@@ -278,11 +214,11 @@ def _labels(
         table = LabelTable.from_names(['background', *(f'Label-{i}' for i in range(1, classes))])
         if len(overrides.get('labels', ())) < classes:
             warnings.append(
-                f'{model.folder}: has no labels; its {classes} classes are called Label-1, '
+                f'{folder}: has no labels; its {classes} classes are called Label-1, '
                 f'Label-2, ... (name them in colormap.json or {OVERRIDES})'
             )
     if 'labels' in overrides:
-        table = override_labels(table, overrides['labels'], model.folder / OVERRIDES)
+        table = override_labels(table, overrides['labels'], folder / OVERRIDES)
     return table, files, warnings
 
 

@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 from ..errors import ModelError
-from .formats.manifest import TOPOLOGY
+from .formats import holds_model
+from .registry import published_models
 
 ENVIRONMENT = 'BRAINCHOP_MODELS'
 
@@ -17,13 +18,13 @@ def find_model(name_or_folder: str | Path, models_dir: str | Path | None = None)
     name_or_folder : str or path
         A model's folder, or its name in one of the places below.
     models_dir : path, optional
-        A folder of model folders, looked into first.
+        A folder of model folders, looked into last.
 
     Returns
     -------
     Path
-        The first that exists of: the folder itself, ``models_dir/name``,
-        ``$BRAINCHOP_MODELS/name``, and the packaged models.
+        The first that exists of: the folder itself, the packaged model of that name, that in
+        the cache (see `cache_folder`), and ``models_dir/name``.
 
     Raises
     ------
@@ -34,33 +35,61 @@ def find_model(name_or_folder: str | Path, models_dir: str | Path | None = None)
     if given.is_dir():
         return given
     if given.exists():
-        raise ModelError(
-            f'{given}: is a file; expected the folder of a model, with its {TOPOLOGY}'
-        )
-    places = _places(models_dir)
+        raise ModelError(f'{given}: is a file; expected the folder it lies in')
+    places = model_places(models_dir)
     # A path that does not exist is a slip of the pen, not a name to look up elsewhere.
     if given.name == str(name_or_folder):
         for place in places:
             if (place / given).is_dir():
                 return place / given
-    names = sorted({name for place in places for name in list_models(place)})
     looked = ', '.join(str(place) for place in places)
+    if str(name_or_folder) in published_models():
+        raise ModelError(
+            f'{name_or_folder}: is not here yet (looked in {looked}); '
+            f'fetch it with brainchop-models get {name_or_folder}'
+        )
+    names = sorted({name for place in places for name in list_models(place)})
     raise ModelError(
-        f'{name_or_folder}: no such model folder; looked in {looked}; '
-        f'models there: {", ".join(names) or "none"} (give a folder, or set --models-dir)'
+        f'{name_or_folder}: no such model folder; looked in {looked}; models there: '
+        f'{", ".join(names) or "none"} (give a folder, or set --models-dir); '
+        f'brainchop-models list shows all'
     )
 
 
 def list_models(folder: Path) -> list[str]:
     """Return the names of the model folders in a folder, sorted; none where it is missing."""
     try:
-        return sorted(path.name for path in folder.iterdir() if (path / TOPOLOGY).is_file())
+        return sorted(
+            path.name for path in folder.iterdir() if path.is_dir() and holds_model(path)
+        )
     except OSError:
         return []
 
 
-def _places(models_dir: str | Path | None) -> list[Path]:
-    places = [] if models_dir is None else [Path(models_dir).expanduser()]
+def cache_folder(models_dir: str | Path | None = None) -> Path:
+    """Return where fetched models are kept.
+
+    Parameters
+    ----------
+    models_dir : path, optional
+        Given by the user, it is this one.
+
+    Returns
+    -------
+    Path
+        Else ``$BRAINCHOP_MODELS``, else ``brainchop-bids/models`` in ``$XDG_CACHE_HOME`` or
+        ``~/.cache``.
+    """
+    if models_dir is not None:
+        return Path(models_dir).expanduser()
     if os.environ.get(ENVIRONMENT):
-        places.append(Path(os.environ[ENVIRONMENT]).expanduser())
-    return [*places, Path(__file__).resolve().parents[1] / 'data' / 'models']
+        return Path(os.environ[ENVIRONMENT]).expanduser()
+    base = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
+    return Path(base).expanduser() / 'brainchop-bids' / 'models'
+
+
+def model_places(models_dir: str | Path | None = None) -> list[Path]:
+    """Return the folders that models are looked for in, in order."""
+    packaged = Path(__file__).resolve().parents[1] / 'data' / 'models'
+    given = [] if models_dir is None else [Path(models_dir).expanduser()]
+    return list(dict.fromkeys([packaged, cache_folder(), *given]))

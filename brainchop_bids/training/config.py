@@ -55,7 +55,7 @@ class Network:
     dilations : tuple of int
         Dilation of each.
     activation : str
-        As `brainchop_bids.models.meshnet.ACTIVATIONS` has them.
+        As `brainchop_bids.models.network.ACTIVATIONS` has them.
     dropout : float
         Share of channels dropped in training.
     """
@@ -208,9 +208,12 @@ class TrainConfig:
         for i, stage in enumerate(self.stages):
             self.options(stage)
             numbers = (stage.steps, stage.cube, stage.batch, stage.cubes_per_volume)
+            # Layers that a stage of stride 2 leaves out would be lost.
+            back = i > 0 and stage.stride > self.stages[i - 1].stride
             even = stage.cube % stage.stride == 0 if stage.stride in (1, 2) else False
             checks += [
                 (min(numbers) > 0, f'stages[{i}]', 'numbers above 0'),
+                (not back, f'stages[{i}].stride', '1, as in the stage before'),
                 (even, f'stages[{i}].stride', '1, or 2 with an even cube'),
                 (0 <= stage.centred <= 1, f'stages[{i}].centred', '0 to 1'),
                 (stage.learning_rate > 0, f'stages[{i}].learning_rate', 'above 0'),

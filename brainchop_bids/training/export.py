@@ -9,6 +9,7 @@ import keras
 
 from .. import __version__
 from ..models.formats.tfjs import save_tfjs
+from ..models.keras_model import network_of
 from ..models.labelfiles import OVERRIDES
 from ..publish import publish, text_writer
 from .config import Stage, TrainConfig
@@ -52,7 +53,7 @@ def export(config: TrainConfig, model: Any, out: Path) -> Path:
     take_over(model, whole)
     folder = out / config.card.name
     folder.mkdir(parents=True, exist_ok=True)
-    save_tfjs(whole, folder, input_shape=_INPUT)
+    save_tfjs(replace(network_of(whole), input_shape=_INPUT), folder)
     log = (out / LOG).read_text()
     publish(
         [

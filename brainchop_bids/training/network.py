@@ -16,8 +16,9 @@ import keras
 import numpy as np
 
 from ..errors import SettingsError
-from ..models.folding import fold_batchnorm
+from ..models.keras_model import network_of
 from ..models.meshnet import NearIdentity, build_meshnet, identity_kernel
+from ..models.network import fold_batchnorm
 from .config import Network, Stage
 
 
@@ -106,9 +107,11 @@ def take_over(previous: Any, model: Any) -> None:
     SettingsError
         Where a layer that both have differs in shape.
     """
-    if not any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers):
-        previous = fold_batchnorm(previous)
-    known = {layer.name: layer.get_weights() for layer in previous.layers}
+    if any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers):
+        known = {layer.name: layer.get_weights() for layer in previous.layers}
+    else:
+        folded = fold_batchnorm(network_of(previous))
+        known = {op.name: list(op.weights.values()) for op in folded.ops}
     for layer in model.layers:
         weights = layer.get_weights()
         if not weights:

@@ -20,7 +20,8 @@ from tests.tfjs_folder import activation, conv, layer, random_weights, two_layer
 tf = load_tensorflow(2)
 
 from brainchop_bids.inference.plan import split_head, streamable_steps  # noqa: E402
-from brainchop_bids.models.formats.tfjs import load_tfjs  # noqa: E402
+from brainchop_bids.models.formats.tfjs import read_tfjs  # noqa: E402
+from brainchop_bids.models.keras_model import build_model, network_of  # noqa: E402
 from brainchop_bids.models.meshnet import build_meshnet  # noqa: E402
 
 SCAN = np.random.default_rng(5).integers(0, 256, (12, 15, 11), dtype=np.uint8)
@@ -33,7 +34,7 @@ def engine(folder, **options):
 def whole(folder, data=SCAN, rule=None):
     """Compute logits by one call of the Keras model, without our engine."""
     volume = normalise(data, rule or Normalization())[None, ..., None]
-    return load_tfjs(folder).predict(volume, verbose=0)[0]
+    return build_model(read_tfjs(folder)).predict(volume, verbose=0)[0]
 
 
 @settings(max_examples=25, deadline=None)
@@ -55,7 +56,7 @@ def test_slabs_of_any_size_give_the_whole(
         channels=channels, dilations=dilations, classes=2, norm=norm, in_channels=in_channels
     )
     model.set_weights([rng.normal(0, 0.4, weight.shape) for weight in model.get_weights()])
-    body, _ = split_head(model)
+    body, _ = split_head(network_of(model))
     volume = rng.random((*shape, in_channels), np.float32)
     before, limit = volume.copy(), stream.SLAB_BYTES
     try:
@@ -63,7 +64,7 @@ def test_slabs_of_any_size_give_the_whole(
         found = stream.StreamedChain(tf, streamable_steps(body)).features(volume)
     finally:
         stream.SLAB_BYTES = limit
-    expected = body(volume[None], training=False)[0]
+    expected = build_model(body)(volume[None], training=False)[0]
     np.testing.assert_array_equal(volume, before)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 

@@ -78,6 +78,49 @@ def test_logits_of_a_crop(shared: Path, name: str) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
 
 
+@torch.no_grad()
+def test_the_autoencoder(shared: Path) -> None:
+    """robust_tissue, built from the numbers of ``spec/models.md`` and torch's own reader."""
+    spec = load_spec(shared / 'models' / 'brainchop_pth' / 'robust_tissue')
+    assert [label.abbreviation for label in spec.labels] == ['BG', 'GM', 'WM']
+    assert (spec.parameters, str(spec.normalization)) == (219_219, 'quantile:0.02:0.98:clip')
+
+    def conv(before: int, after: int, dilation: int, stride: int = 1) -> list[torch.nn.Module]:
+        padding = dilation if stride == 1 else 1
+        layer = torch.nn.Conv3d(before, after, 3, stride, padding, dilation if stride == 1 else 1)
+        return [layer, torch.nn.SiLU()]
+
+    layers = [*conv(1, 16, 1)]
+    for dilation in (2, 4, 6, 8):
+        layers += conv(16, 16, dilation)
+    layers += conv(16, 32, 1, stride=2)
+    for dilation in (10, 12, 16, 12, 10):
+        layers += conv(32, 32, dilation)
+    layers += [torch.nn.ConvTranspose3d(32, 16, 2, 2)]
+    for dilation in (8, 6, 4, 2, 1):
+        layers += conv(16, 16, dilation)
+    network = torch.nn.Sequential(*layers, torch.nn.Conv3d(16, 3, 1)).double()
+    network.load_state_dict(torch.load(spec.folder / 'model.pth', weights_only=True))
+    crop = head_scan(shared)[90:154, 90:138, 100:140]
+    volume = torch.from_numpy(normalise(crop, spec.normalization))[None, None].double()
+    expected = network(volume)[0].permute(1, 2, 3, 0).numpy()
+    found = KerasEngine(spec, threads=2).logits(crop)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize('name', ['model5_gw_ae', 'model21_104class', 'mindgrab'])
+def test_the_command_lines_files_hold_the_same_networks(shared: Path, name: str) -> None:
+    found = load_spec(shared / 'models' / 'brainchop_pth' / name)
+    web = load_spec(shared / 'models' / 'brainchop' / name)
+    assert found.format == 'pth'
+    assert found.known
+    assert found.weights_sha256 == web.weights_sha256
+    assert found.labels == web.labels
+    crop = np.asarray(head_scan(shared)[90:122, 90:122, 100:132])
+    ours = KerasEngine(found, threads=2).logits(crop)
+    np.testing.assert_array_equal(ours, KerasEngine(web, threads=2).logits(crop))
+
+
 def test_labels_and_logits_of_a_whole_head(shared: Path) -> None:
     spec = load_spec(shared / 'models' / 'brainchop' / 'model5_gw_ae')
     rule = Normalization.parse('quantile:0.02:0.98:clip')

@@ -74,13 +74,14 @@ def test_it_trains_on_the_torch_backend():
     code = """
 import numpy as np
 from brainchop_bids.models.meshnet import build_meshnet
-from brainchop_bids.models.folding import fold_batchnorm
+from brainchop_bids.models.keras_model import build_model, network_of
+from brainchop_bids.models.network import fold_batchnorm
 model = build_meshnet(channels=2, dilations=(1, 2), classes=2, norm='batch', activation='gelu')
 model.compile('adam', 'mse')
 x = np.random.default_rng(0).random((2, 6, 6, 6, 1), np.float32)
 y = np.repeat(x, 2, -1)
 model.fit(x, y, epochs=2, verbose=0)
-folded = fold_batchnorm(model)
+folded = build_model(fold_batchnorm(network_of(model)))
 difference = np.abs(folded.predict(x, verbose=0) - model.predict(x, verbose=0)).max()
 import keras
 print(keras.backend.backend(), difference < 1e-4)

@@ -170,7 +170,7 @@ def edit(folder, change):
 def test_a_folder_that_is_not_there(tmp_path):
     refused(tmp_path / 'nothing', 'is no model folder')
     (tmp_path / 'empty').mkdir()
-    refused(tmp_path / 'empty', 'model.json', 'is missing')
+    refused(tmp_path / 'empty', 'model.json', 'has no weights')
 
 
 @pytest.mark.parametrize('text', ['', '{"modelTopology": ', '[' * 100_000, '\xff\xfe'])
@@ -290,4 +290,4 @@ def test_networks_that_segment_nothing(tmp_path):
     weights = random_weights(a__kernel=(3, 3, 3, 1, 1), a__bias=(1,))
     refused(write_tfjs(tmp_path / 'one', [conv('a', 1)], weights), 'one class')
     dense = {'class_name': 'Dense', 'name': 'd', 'config': {'name': 'd', 'units': 3}}
-    refused(write_tfjs(tmp_path / 'dense', [dense], {}), 'no 3-D convolution')
+    refused(write_tfjs(tmp_path / 'dense', [dense], {}), 'Dense, which is not supported')

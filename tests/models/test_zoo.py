@@ -6,12 +6,24 @@ from tests.tfjs_folder import two_layers
 
 
 def test_the_places_a_model_is_looked_for_in(tmp_path, monkeypatch):
-    monkeypatch.setenv('BRAINCHOP_MODELS', str(tmp_path / 'env'))
-    own, chosen = two_layers(tmp_path / 'here'), two_layers(tmp_path / 'dir' / 'net')
-    other = two_layers(tmp_path / 'env' / 'net')
+    monkeypatch.delenv('BRAINCHOP_MODELS', raising=False)
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    own, given = two_layers(tmp_path / 'here'), two_layers(tmp_path / 'dir' / 'net')
+    two_layers(tmp_path / 'dir' / 'tissue')
     assert find_model(str(own)) == own
-    assert find_model('net', tmp_path / 'dir') == chosen
-    assert find_model('net') == other
+    assert find_model('net', tmp_path / 'dir') == given
+    assert find_model('tissue', tmp_path / 'dir').parent.name == 'models'
+    cached = two_layers(tmp_path / 'cache' / 'brainchop-bids' / 'models' / 'net')
+    assert find_model('net', tmp_path / 'dir') == cached
+    monkeypatch.setenv('BRAINCHOP_MODELS', str(tmp_path / 'env'))
+    other = two_layers(tmp_path / 'env' / 'net')
+    assert find_model('net', tmp_path / 'dir') == other
+
+
+def test_a_published_model_that_is_not_here_can_be_fetched(tmp_path, monkeypatch):
+    monkeypatch.setenv('BRAINCHOP_MODELS', str(tmp_path))
+    with pytest.raises(ModelError, match='brainchop-models get mindgrab'):
+        find_model('mindgrab')
 
 
 def test_a_missing_model_tells_what_there_is(tmp_path, monkeypatch):

@@ -48,6 +48,7 @@ def test_single_keys_are_changed_by_their_dotted_names(config: Path) -> None:
         ('loss.kind=dise', 'soft_dice'),
         ('precision=float8', 'float32'),
         ('stages.0.stride=3', 'stages[0].stride'),
+        ('stages.1.stride=2', 'stages[1].stride'),
         ('stages.0.norm=layer', 'stages[0].norm'),
         ('data.label_maps=', 'data.label_maps'),
         ('data.normalization=max', 'normalisation'),

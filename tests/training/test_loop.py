@@ -13,7 +13,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from brainchop_bids.errors import BrainchopError, OutputError
-from brainchop_bids.models.formats.tfjs import load_tfjs
+from brainchop_bids.models.formats.tfjs import read_tfjs
+from brainchop_bids.models.keras_model import build_model
 from brainchop_bids.models.spec import load_spec
 from brainchop_bids.training.checkpoints import list_states
 from tests.training.maps import write_maps
@@ -94,7 +95,7 @@ def test_it_ends_with_a_model_that_runs(finished: Path) -> None:
     assert [label.name for label in spec.labels] == ['BG', 'GM', 'WM', 'CSF']
     assert str(spec.normalization) == 'quantile:0.02:0.98'
     assert not spec.warnings
-    logits = load_tfjs(finished / 'tiny')(np.zeros((1, 8, 8, 8, 1), np.float32))
+    logits = build_model(read_tfjs(finished / 'tiny'))(np.zeros((1, 8, 8, 8, 1), np.float32))
     assert logits.shape == (1, 8, 8, 8, 4)
     card = (finished / 'tiny' / 'README.md').read_text()
     assert 'experimental' in card

@@ -1,1 +1,99 @@
-"""One module for each weight format."""
+"""One module for each file format that a network may come in."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from ...errors import ModelError
+from ..network import Network
+from ..registry import known_facts
+from .files import read_json
+from .keras_files import read_h5, read_keras
+from .onnx_files import read_onnx
+from .openvino_files import read_openvino
+from .tfjs import TOPOLOGY, is_tfjs, read_tfjs
+from .torch_files import network_of_header, network_of_state
+from .torch_state import read_state
+
+_READERS: dict[str, Callable[[Path], Network]] = {
+    '.keras': read_keras,
+    '.h5': read_h5,
+    '.onnx': read_onnx,
+    '.xml': read_openvino,
+}
+_SUFFIXES = (*_READERS, '.safetensors', '.pth', '.pt')
+
+
+def read_network(folder: Path) -> tuple[Network, str]:
+    """Read the network in a model's folder.
+
+    Parameters
+    ----------
+    folder : Path
+        A folder with TensorFlow.js' ``model.json`` and shards; or else with one file that ends
+        in ``.keras``, ``.h5``, ``.safetensors``, ``.pth`` or ``.pt``, or that `convert` has
+        written as ``.onnx`` or ``.xml``. torch's weights need the command line's ``model.json``
+        beside them, unless they are known.
+
+    Returns
+    -------
+    network : Network
+    form : str
+        Its format: ``'tfjs'``, or the file's suffix without the dot.
+
+    Raises
+    ------
+    ModelError
+        Where there is no network or more than one, or its files are not understood.
+    """
+    if not folder.is_dir():
+        raise ModelError(f'{folder}: is no model folder; expected a folder with {TOPOLOGY}')
+    file = folder / TOPOLOGY
+    described = read_json(file) if file.exists() else None
+    if is_tfjs(described):
+        return read_tfjs(folder), 'tfjs'
+    path = _weight_file(folder)
+    form = {'.xml': 'openvino'}.get(path.suffix.lower(), path.suffix[1:].lower())
+    if path.suffix.lower() in _READERS:
+        return _READERS[path.suffix.lower()](path), form
+    network = network_of_header(path) if form == 'safetensors' else None
+    if network is not None:
+        return network, form
+    state = read_state(path)
+    if described is not None:
+        return network_of_state(file, described, state, (path, file)), form
+    digest = hashlib.sha256()
+    for array in state.values():
+        digest.update(array.astype('<f4').tobytes())
+    known = known_facts(digest.hexdigest()).get('network')
+    if known is None:
+        raise ModelError(
+            f'{path}: holds weights alone, and unknown ones; put a {TOPOLOGY} beside it that '
+            'describes its layers'
+        )
+    return network_of_state(path, known, state, (path,)), form
+
+
+def holds_model(folder: Path) -> bool:
+    """Tell whether a folder looks like a model's."""
+    return (folder / TOPOLOGY).is_file() or bool(_candidates(folder))
+
+
+def _candidates(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES)
+
+
+def _weight_file(folder: Path) -> Path:
+    found = _candidates(folder)
+    if not found and (folder / TOPOLOGY).exists():
+        raise ModelError(
+            f'{folder / TOPOLOGY}: has no "weightsManifest", and there are no weights beside it; '
+            f'expected a file that ends in {", ".join(_SUFFIXES)}'
+        )
+    if len(found) != 1:
+        names = ', '.join(path.name for path in found) or 'no weights'
+        raise ModelError(
+            f'{folder}: has {names}; expected {TOPOLOGY} with its shards, or one file of '
+            f'{", ".join(_SUFFIXES)}'
+        )
+    return found[0]

@@ -1,0 +1,272 @@
+"""``brainchop-models``: what there is to run, fetched, checked and brought into other forms."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..errors import BrainchopError, ModelError, SettingsError
+from .outcome import DONE, FAILED, outcome, say
+
+PROG = 'brainchop-models'
+_FORMATS = ('tfjs', 'keras', 'h5', 'safetensors', 'onnx', 'openvino')
+_WHOLE = (256, 256, 256)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """List, fetch, check, import and convert models.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Command line; by default that of the process.
+
+    Returns
+    -------
+    int
+        0 done, 1 a model is at fault or cannot be had, 2 the command cannot run as given.
+    """
+    arguments = build_parser().parse_args(argv)
+    return outcome(PROG, lambda: int(arguments.work(arguments)))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of ``brainchop-models``."""
+    parser = argparse.ArgumentParser(
+        prog=PROG,
+        description='See which models there are, fetch them, check them, and bring them from one '
+        'file format to another. Only `get` uses the network.',
+        epilog='Exit code: 0 done, 1 a model is at fault or cannot be had, 2 the command cannot '
+        'run as given.',
+    )
+    parser.add_argument('--version', action='version', version=f'{PROG} {__version__}')
+    commands = parser.add_subparsers(title='commands', metavar='COMMAND', required=True)
+    folder = argparse.ArgumentParser(add_help=False)
+    folder.add_argument(
+        '--models-dir',
+        metavar='DIR',
+        type=Path,
+        help='folder of model folders, in place of $BRAINCHOP_MODELS or the cache',
+    )
+
+    def command(name: str, work: Callable[[Any], int], text: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=text, description=text, parents=[folder])
+        made.set_defaults(work=work)
+        return made
+
+    command('list', _list, 'show all models that are here or can be fetched')
+    info = command('info', _info, 'show all that is known of a model')
+    info.add_argument('model', metavar='NAME|DIR')
+    get = command('get', _get, 'fetch published models, checked by sha256')
+    get.add_argument('names', metavar='NAME', nargs='*')
+    get.add_argument('--all', action='store_true', help='fetch all of them')
+    get.add_argument(
+        '--mirror', metavar='URL', help="a folder of model folders, in place of upstream's"
+    )
+    verify = command('verify', _verify, 'check files, shapes and a test volume')
+    verify.add_argument(
+        'names', metavar='NAME|DIR', nargs='*', help='by default all that are here'
+    )
+    bring = command('import', _import, 'bring a model of any readable format into our folder form')
+    bring.add_argument('folder', metavar='DIR', type=Path)
+    bring.add_argument('--name', help="the new model's name (default: the folder's)")
+    convert = command('convert', _convert, "write a model in another program's format")
+    convert.add_argument('model', metavar='NAME|DIR')
+    convert.add_argument('format', metavar='FORMAT', choices=_FORMATS, help=', '.join(_FORMATS))
+    convert.add_argument('out', metavar='OUT', type=Path, help='folder to write to')
+    return parser
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from ..models.registry import published_models
+    from ..models.zoo import list_models, model_places
+
+    rows, here = [], set()
+    for place in model_places(arguments.models_dir):
+        for name in list_models(place):
+            if name not in here:
+                here.add(name)
+                rows.append(_row(place / name))
+    for name, model in published_models().items():
+        if name not in here:
+            there = f'get {name}'
+            rows.append([name, model.task, str(model.classes), '', '', model.license, there])
+    titles = ['name', 'task', 'classes', 'weights', 'GB', 'licence', 'where']
+    _print_table([titles, *rows])
+    return DONE
+
+
+def _row(folder: Path) -> list[str]:
+    from ..inference.memory import estimate_peak_gb
+    from ..models.spec import load_spec
+
+    try:
+        spec = load_spec(folder)
+    except BrainchopError as error:
+        return [folder.name, '', '', '', '', '', f'at fault: {error}']
+    memory = f'{estimate_peak_gb(spec, _WHOLE):.1f}'
+    return [
+        folder.name,
+        spec.task or '',
+        str(spec.classes),
+        f'{spec.parameters:,}',
+        memory,
+        spec.license or 'not said',
+        str(folder),
+    ]
+
+
+def _print_table(rows: list[list[str]]) -> None:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
+    for row in rows:
+        cells = [
+            cell.rjust(width) if rows[0][i] in ('classes', 'weights', 'GB') else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=False))
+        ]
+        print('  '.join([*cells, row[-1]]).rstrip())
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    from ..inference.memory import estimate_peak_gb
+    from ..models.spec import load_spec
+    from ..models.zoo import find_model
+
+    spec = load_spec(find_model(arguments.model, arguments.models_dir))
+    facts = {
+        'name': spec.name,
+        'folder': spec.folder,
+        'format': spec.format,
+        'task': spec.task or 'not said',
+        'classes': spec.classes,
+        'weights': f'{spec.parameters:,}',
+        'widest layer': f'{spec.channels} channels',
+        'input': ' x '.join(map(str, (*spec.input_shape, spec.in_channels))),
+        'normalisation': spec.normalization,
+        'memory': f'about {estimate_peak_gb(spec, _WHOLE):.1f} GB for 256^3',
+        'licence': spec.license or 'not said',
+        'citation': spec.citation or 'none given',
+        'sha256': spec.sha256,
+    }
+    for key, value in facts.items():
+        print(f'{key + ":":15}{value}')
+    print('labels:')
+    codes = [
+        str(label.freesurfer) if label.freesurfer is not None else '' for label in spec.labels
+    ]
+    _print_table(
+        [
+            ['  index', 'name', 'abbreviation', 'color', 'FreeSurfer'],
+            *(
+                [f'  {label.index}', label.name, label.abbreviation, label.hex_color, code]
+                for label, code in zip(spec.labels, codes, strict=True)
+            ),
+        ]
+    )
+    for warning in spec.warnings:
+        say(PROG, f'warning: {warning}')
+    return DONE
+
+
+def _get(arguments: argparse.Namespace) -> int:
+    from ..models.fetch import fetch_model
+    from ..models.registry import published_models
+    from ..models.zoo import cache_folder
+
+    known = published_models()
+    names = list(known) if arguments.all else arguments.names
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        raise SettingsError(
+            f'{", ".join(unknown) or "no name given"}: expected --all, or names of '
+            f'{", ".join(known)}'
+        )
+    folder, failed = cache_folder(arguments.models_dir), 0
+    for name in names:
+        try:
+            target = fetch_model(
+                known[name],
+                folder,
+                mirror=arguments.mirror,
+                tell=lambda line: say(PROG, line),
+            )
+        except BrainchopError as error:
+            say(PROG, f'error: {error}')
+            failed += 1
+        else:
+            print(target)
+    return FAILED if failed else DONE
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from ..models.zoo import find_model, list_models, model_places
+
+    if arguments.names:
+        folders = [find_model(name, arguments.models_dir) for name in arguments.names]
+    else:
+        places = model_places(arguments.models_dir)
+        folders = [place / name for place in places for name in list_models(place)]
+    failed = 0
+    for folder in folders:
+        try:
+            print(f'{folder}: {_verified(folder)}')
+        except BrainchopError as error:
+            say(PROG, f'error: {error}')
+            failed += 1
+    return FAILED if failed else DONE
+
+
+def _verified(folder: Path) -> str:
+    """Check one model; return what was found to be well."""
+    from ..models.fetch import faults
+    from ..models.registry import published_models
+    from ..models.selftest import self_test
+    from ..models.spec import load_spec
+
+    spec = load_spec(folder)
+    said = [f'{spec.format}, {spec.classes} classes, {spec.parameters:,} weights']
+    model = published_models().get(folder.name)
+    if spec.known:
+        said.append('weights as published')
+    if model is not None:
+        wrong = faults(folder, model)
+        if wrong and not spec.known:
+            raise ModelError(f'{wrong[0]}; fetch it again with {PROG} get {model.name}')
+        said[-1:] = ['weights as published'] if wrong else ['all files as published']
+    difference = self_test(spec)
+    said.append(f'test volume computed in two ways to {difference:.1g}')
+    return '; '.join(said)
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    from ..models.bring import import_model
+    from ..models.zoo import cache_folder
+
+    made = import_model(arguments.folder, cache_folder(arguments.models_dir), arguments.name)
+    print(made)
+    return DONE
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    from ..models.bring import describe_model
+    from ..models.convert import write_network
+    from ..models.formats import read_network
+    from ..models.spec import load_spec
+    from ..models.zoo import find_model
+    from ..publish import write_text
+
+    folder = find_model(arguments.model, arguments.models_dir)
+    spec = load_spec(folder)
+    if arguments.out.exists() and any(arguments.out.iterdir()):
+        raise SettingsError(f'{arguments.out}: is not empty; give a new folder')
+    write_network(read_network(folder)[0], arguments.format, arguments.out)
+    content = json.dumps(describe_model(spec), indent=2) + '\n'
+    write_text(arguments.out / 'brainchop.json', content)
+    print(arguments.out)
+    return DONE
+
+
+if __name__ == '__main__':
+    sys.exit(main())

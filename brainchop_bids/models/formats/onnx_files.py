@@ -1,0 +1,307 @@
+"""ONNX, and through it OpenVINO's form: written for other programs, with channels first.
+
+Input ``input`` is ``[batch, channels, X, Y, Z]``, output ``logits`` ``[batch, classes, X, Y, Z]``,
+float32, with batch and sizes open. What the operations are called here, and how they are
+connected, is kept in the file's metadata, and so `read_onnx` finds back what `save_onnx` wrote;
+ONNX files of other programs are not read.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import ModelError, SettingsError
+from ...publish import publish
+from ..network import Network, Op
+from .layers import network_from_layers
+from .words import layers_of, marked
+
+_OPSET = 18
+_KEY = 'brainchop_network'
+
+
+def save_onnx(network: Network, path: Path) -> None:
+    """Write a network as ONNX.
+
+    Parameters
+    ----------
+    network : Network
+        The network.
+    path : Path
+        The file, ``.onnx``.
+
+    Raises
+    ------
+    SettingsError
+        Where the package onnx is not installed.
+    OutputError
+        Where the file cannot be written.
+    """
+    model = onnx_model(network)
+    publish([(path, lambda staged: staged.write_bytes(model.SerializeToString()))])
+
+
+def onnx_model(network: Network) -> Any:
+    """Return a network as ``onnx.ModelProto``; see the head of this module."""
+    onnx, network = _onnx(), marked(network)
+    graph = _Graph(onnx)
+    for op in network.ops[1:]:
+        _WRITERS[op.kind](graph, op)
+    graph.node('Identity', [network.ops[-1].name], 'logits')
+    value, kind = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+    given = ['batch', network.in_channels, 'x', 'y', 'z']
+    result = ['batch', network.classes, 'x_out', 'y_out', 'z_out']
+    made = onnx.helper.make_graph(
+        graph.nodes,
+        'network',
+        [value(network.ops[0].name, kind, given)],
+        [value('logits', kind, result)],
+        graph.weights,
+    )
+    model = onnx.helper.make_model(
+        made,
+        producer_name='brainchop-bids',
+        opset_imports=[onnx.helper.make_opsetid('', _OPSET)],
+        ir_version=9,
+    )
+    onnx.helper.set_model_props(model, {_KEY: json.dumps(layers_of(network))})
+    onnx.checker.check_model(model)
+    return model
+
+
+def read_onnx(path: Path) -> Network:
+    """Read back what `save_onnx` wrote.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    Network
+
+    Raises
+    ------
+    ModelError
+        For a damaged file, or one of another program.
+    """
+    onnx = _onnx()
+    try:
+        # Weights in files beside it are never looked for.
+        model = onnx.load_model(path, load_external_data=False)
+        properties = {entry.key: entry.value for entry in model.metadata_props}
+        weights = {
+            tensor.name: onnx.numpy_helper.to_array(tensor)
+            for tensor in model.graph.initializer
+            # Constants of our own have a colon.
+            if ':' not in tensor.name
+        }
+    except Exception as error:
+        # protobuf fails in its own ways.
+        raise ModelError(f'{path}: is no whole ONNX file ({error}); write it again') from error
+    if _KEY not in properties:
+        raise ModelError(
+            f'{path}: was not written by brainchop-models; bring the model as safetensors, '
+            '.keras, .h5 or tfjs'
+        )
+    layers = json.loads(properties[_KEY])
+    return network_from_layers(path, layers, _channels_last(weights), files=(path,))
+
+
+def _channels_last(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {
+        name: np.ascontiguousarray(array.transpose(2, 3, 4, 1, 0) if array.ndim == 5 else array)
+        for name, array in weights.items()
+    }
+
+
+def _onnx() -> Any:
+    try:
+        import onnx
+        import onnx.numpy_helper
+    except ImportError as error:
+        raise SettingsError(
+            'ONNX files need the package onnx; pip install "brainchop-bids[convert]"'
+        ) from error
+    return onnx
+
+
+class _Graph:
+    """Nodes and weights, as they come."""
+
+    def __init__(self, onnx: Any) -> None:
+        self.onnx = onnx
+        self.nodes: list[Any] = []
+        self.weights: list[Any] = []
+
+    def node(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> None:
+        node = self.onnx.helper.make_node(kind, list(inputs), [output], name=output, **attributes)
+        self.nodes.append(node)
+
+    def weight(self, name: str, values: np.ndarray) -> str:
+        self.weights.append(self.onnx.numpy_helper.from_array(np.ascontiguousarray(values), name))
+        return name
+
+
+def _conv(graph: _Graph, op: Op) -> None:
+    settings = op.settings
+    kernel = op.weights['kernel'].transpose(4, 3, 0, 1, 2)
+    given = [*op.inputs, graph.weight(f'{op.name}/kernel', kernel)]
+    if 'bias' in op.weights:
+        given.append(graph.weight(f'{op.name}/bias', op.weights['bias']))
+    attributes = {
+        'kernel_shape': op.kernel_size,
+        'strides': settings['strides'],
+        'dilations': settings['dilation'],
+    }
+    if op.kind == 'conv':
+        attributes |= {'group': settings['groups'], **_padding(op, op.kernel_size)}
+        graph.node('Conv', given, op.name, **attributes)
+        return
+    reach = [(n - 1) * d + 1 for n, d in zip(op.kernel_size, settings['dilation'], strict=True)]
+    over = [n - stride for n, stride in zip(reach, settings['strides'], strict=True)]
+    # Where strides are wider than the kernel, zeros follow.
+    attributes['output_padding'] = [max(-n, 0) for n in over]
+    if settings['padding'] == 'same':
+        # Keras cuts off what goes beyond strides times the input's size.
+        cut = [max(n, 0) for n in over]
+        attributes['pads'] = [n // 2 for n in cut] + [n - n // 2 for n in cut]
+    graph.node('ConvTranspose', given, op.name, **attributes)
+
+
+def _padding(op: Op, size: Sequence[int]) -> dict[str, Any]:
+    """Return the padding of a convolution or pooling as attributes."""
+    settings = op.settings
+    if settings['padding'] == 'valid':
+        return {}
+    if settings['strides'] != (1, 1, 1):
+        # Depends on the volume's size; the odd one lies behind, as Keras has it.
+        if set(settings.get('dilation', (1,))) != {1}:
+            raise ModelError(f'{op.name}: strides and dilation together have no place in ONNX')
+        return {'auto_pad': 'SAME_UPPER'}
+    spans = [(n - 1) * d for n, d in zip(size, settings.get('dilation', (1, 1, 1)), strict=True)]
+    return {'pads': [span // 2 for span in spans] + [span - span // 2 for span in spans]}
+
+
+def _batch_norm(graph: _Graph, op: Op) -> None:
+    ones, zeros = np.ones(op.channels, np.float32), np.zeros(op.channels, np.float32)
+    defaults = {'gamma': ones, 'beta': zeros, 'moving_mean': zeros, 'moving_variance': ones}
+    given = [
+        graph.weight(f'{op.name}{"/" if name in op.weights else ":"}{name}', values)
+        for name, values in {**defaults, **op.weights}.items()
+    ]
+    graph.node('BatchNormalization', [*op.inputs, *given], op.name, epsilon=op.settings['epsilon'])
+
+
+def _group_norm(graph: _Graph, op: Op) -> None:
+    groups = op.settings['groups']
+    if groups not in (-1, op.channels):
+        raise ModelError(f'{op.name}: normalisation in {groups} groups is not written')
+    constant = [
+        graph.weight(f'{op.name}:{name}', values)
+        for name, values in (
+            ('scale', np.ones(op.channels, np.float32)),
+            ('shift', np.zeros(op.channels, np.float32)),
+        )
+    ]
+    graph.node(
+        'InstanceNormalization', [*op.inputs, *constant], op.name, epsilon=op.settings['epsilon']
+    )
+
+
+def _activation(graph: _Graph, op: Op) -> None:
+    function, alpha = op.settings['function'], op.settings['alpha']
+    (source,) = op.inputs
+    simple = {
+        'linear': 'Identity',
+        'relu': 'Relu',
+        'selu': 'Selu',
+        'sigmoid': 'Sigmoid',
+        'softplus': 'Softplus',
+        'tanh': 'Tanh',
+    }
+    if function in simple:
+        graph.node(simple[function], [source], op.name)
+    elif function in ('leaky_relu', 'elu'):
+        graph.node(
+            {'leaky_relu': 'LeakyRelu', 'elu': 'Elu'}[function], [source], op.name, alpha=alpha
+        )
+    elif function == 'softmax':
+        graph.node('Softmax', [source], op.name, axis=1)
+    elif function == 'relu6':
+        bounds = [graph.weight(f'{op.name}:{n}', np.float32(n)) for n in (0, 6)]
+        graph.node('Clip', [source, *bounds], op.name)
+    elif function == 'silu':
+        graph.node('Sigmoid', [source], f'{op.name}:sigmoid')
+        graph.node('Mul', [source, f'{op.name}:sigmoid'], op.name)
+    else:
+        _gelu(graph, op, source, tanh=function == 'gelu_tanh')
+
+
+def _gelu(graph: _Graph, op: Op, source: str, *, tanh: bool) -> None:
+    """Write GELU in basic operations; ONNX has it as one since its version 20 only."""
+
+    def number(value: float) -> str:
+        return graph.weight(f'{op.name}:{value:.4g}', np.float32(value))
+
+    def node(kind: str, *inputs: str) -> str:
+        name = f'{op.name}:{len(graph.nodes)}'
+        graph.node(kind, inputs, name)
+        return name
+
+    if tanh:
+        cube = node('Mul', node('Mul', source, source), source)
+        inner = node('Add', source, node('Mul', cube, number(0.044715)))
+        bent = node('Tanh', node('Mul', inner, number(np.sqrt(2 / np.pi))))
+    else:
+        bent = node('Erf', node('Mul', source, number(np.sqrt(0.5))))
+    half = node('Mul', source, number(0.5))
+    graph.node('Mul', [half, node('Add', bent, number(1.0))], op.name)
+
+
+def _max_pool(graph: _Graph, op: Op) -> None:
+    size = op.settings['size']
+    graph.node(
+        'MaxPool',
+        op.inputs,
+        op.name,
+        kernel_shape=size,
+        strides=op.settings['strides'],
+        **_padding(op, size),
+    )
+
+
+def _upsample(graph: _Graph, op: Op) -> None:
+    scales = graph.weight(f'{op.name}:scales', np.array([1, 1, *op.settings['size']], np.float32))
+    graph.node(
+        'Resize',
+        [*op.inputs, '', scales],
+        op.name,
+        mode='nearest',
+        coordinate_transformation_mode='asymmetric',
+        nearest_mode='floor',
+    )
+
+
+def _zero_pad(graph: _Graph, op: Op) -> None:
+    before, after = zip(*op.settings['padding'], strict=True)
+    pads = graph.weight(f'{op.name}:pads', np.array([0, 0, *before, 0, 0, *after], np.int64))
+    graph.node('Pad', [*op.inputs, pads], op.name)
+
+
+_WRITERS: dict[str, Callable[[_Graph, Op], None]] = {
+    'conv': _conv,
+    'conv_transpose': _conv,
+    'batch_norm': _batch_norm,
+    'group_norm': _group_norm,
+    'activation': _activation,
+    'max_pool': _max_pool,
+    'upsample': _upsample,
+    'zero_pad': _zero_pad,
+    'add': lambda graph, op: graph.node('Sum', op.inputs, op.name),
+    'concatenate': lambda graph, op: graph.node('Concat', op.inputs, op.name, axis=1),
+}

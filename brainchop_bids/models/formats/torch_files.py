@@ -1,0 +1,282 @@
+"""Networks around PyTorch's weights, read and written without torch.
+
+Weights alone are no network. Brainchop's command line keeps the rest in ``model.json``::
+
+    {
+      "bnorm": false,                  normalise each channel behind hidden convolutions
+      "gelu": false,                   GELU in its tanh form, as upstream has it, else ReLU
+      "activation": "elu",             or any other one
+      "layers": [                      convolutions in order; widths come from the weights
+        {"kernel_size": 3, "padding": 1, "stride": 1, "dilation": 1},
+        {"kernel_size": 2, "padding": 0, "stride": 2, "transposed": true, "activation": "linear"}
+      ]
+    }
+
+``activation`` and ``transposed`` are ours. The last layer gives the classes, without activation.
+Networks that are no such chain are described, in Keras' words, in the header of the safetensors.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import ModelError
+from ...publish import Writer, publish, text_writer
+from ..network import Network, Op, fold_batchnorm
+from .layers import NORM_MARK, network_from_layers
+from .torch_state import read_state
+from .words import layers_of, marked
+
+_KEY = 'brainchop_network'
+
+
+def save_safetensors(network: Network, folder: Path) -> list[Path]:
+    """Write a network as safetensors, in torch's order of axes.
+
+    Parameters
+    ----------
+    network : Network
+        The network; its batch normalisation is folded.
+    folder : Path
+        Gets ``model.safetensors``: a chain's as a ``torch.nn.Sequential`` called ``model`` of
+        its convolutions and activations would have it, other networks' by the names of their
+        layers; and for a chain ``model.json``, as the command line has it.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+
+    Raises
+    ------
+    ModelError
+        For what the description has no words for.
+    OutputError
+        Where it cannot be written.
+    """
+    from safetensors.numpy import save
+
+    network = marked(fold_batchnorm(network))
+    described = _described(network)
+    state = {}
+    for place, op in enumerate(network.ops[1:]):
+        for variable, values in op.weights.items():
+            key = f'model.{place}' if described else op.name
+            array = values.transpose(4, 3, 0, 1, 2) if values.ndim == 5 else values
+            name = f'{key}.{"weight" if variable == "kernel" else variable}'
+            state[name] = np.ascontiguousarray(array)
+    header = {'format': 'pt'} | ({} if described else {_KEY: json.dumps(layers_of(network))})
+    content = save(state, header)
+    weights, file = folder / 'model.safetensors', folder / 'model.json'
+    files: list[tuple[Path, Writer]] = [(weights, lambda path: path.write_bytes(content))]
+    if described:
+        files.append((file, text_writer(json.dumps(described, indent=2) + '\n')))
+    publish(files)
+    return [path for path, _ in files]
+
+
+def _described(network: Network) -> dict[str, Any] | None:
+    """Return what the command line's ``model.json`` says of a chain; None for other networks."""
+    if not network.is_chain:
+        return None
+    convolutions = [op for op in network.ops if op.kind == 'conv']
+    between = _between(network)
+    kinds = {tuple(op.kind for op in group) for group in between[:-1]}
+    functions = {
+        op.settings['function'] for group in between for op in group if op.is_activation()
+    }
+    odd = any(n % 2 == 0 or n != op.kernel_size[0] for op in convolutions for n in op.kernel_size)
+    uneven = any(len(set(op.settings['dilation'])) > 1 for op in convolutions)
+    alphas = any(op.settings['alpha'] != 1 for op in network.ops if op.is_activation())
+    if (
+        between[-1]
+        or len(functions) > 1
+        or kinds - {('activation',), ('group_norm', 'activation')}
+        or len(kinds) > 1
+        or odd
+        or uneven
+        or alphas
+    ):
+        return None
+    layers = []
+    for op in convolutions:
+        size, dilation = op.kernel_size[0], op.settings['dilation'][0]
+        channels = op.weights['kernel'].shape[3:]
+        layers.append(
+            {
+                'in_channels': channels[0],
+                'out_channels': channels[1],
+                'kernel_size': size,
+                'padding': dilation * (size - 1) // 2,
+                'stride': 1,
+                'dilation': dilation,
+            }
+        )
+    function = functions.pop() if functions else 'relu'
+    return {
+        'header': 'written by brainchop-bids',
+        'bnorm': ('group_norm', 'activation') in kinds,
+        'gelu': function == 'gelu_tanh',
+        'dropout_p': 0,
+        'bias': any('bias' in op.weights for op in convolutions),
+        'activation': function,
+        'layers': layers,
+    }
+
+
+def _between(network: Network) -> list[list[Op]]:
+    """Return what follows each convolution of a chain."""
+    groups: list[list[Op]] = []
+    for op in network.ops[1:]:
+        if op.kind == 'conv':
+            groups.append([])
+        elif groups:
+            groups[-1].append(op)
+    return groups
+
+
+def network_of_header(path: Path) -> Network | None:
+    """Read a safetensors file that says in its header what its weights are; None if it does not.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Raises
+    ------
+    ModelError
+        Where header and weights do not fit together.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, 'numpy') as file:
+            described = (file.metadata() or {}).get(_KEY)
+        layers = None if described is None else json.loads(described)
+    except (SafetensorError, ValueError, OSError):
+        # `read_state` says what is wrong with it.
+        return None
+    if layers is None:
+        return None
+    weights = {}
+    for name, array in read_state(path).items():
+        layer, _, variable = name.rpartition('.')
+        weights[f'{layer}/{"kernel" if variable == "weight" else variable}'] = array
+    return network_from_layers(path, layers, weights, files=(path,))
+
+
+def network_of_state(
+    source: Path, description: Any, state: dict[str, np.ndarray], files: tuple[Path, ...]
+) -> Network:
+    """Make a network of a state dict and what the command line's ``model.json`` says.
+
+    Parameters
+    ----------
+    source : Path
+        Where the description is from, for messages.
+    description : object
+        As in the head of this module.
+    state : dict of str to array
+        From `read_state`.
+    files : tuple of Path
+        All files that these are from.
+
+    Returns
+    -------
+    Network
+
+    Raises
+    ------
+    ModelError
+        Where the two do not fit together.
+    """
+    modules: dict[str, dict[str, np.ndarray]] = {}
+    for name, array in state.items():
+        module, _, variable = name.rpartition('.')
+        modules.setdefault(module, {})[variable] = array
+    convolutions = [m for m in modules.values() if m.get('weight', np.empty(0)).ndim == 5]
+    norms = [module for module in modules.values() if 'running_mean' in module]
+    if len(convolutions) + len(norms) < len(modules):
+        raise ModelError(f'{source}: has weights that are of no convolution or batch norm')
+    try:
+        described = list(description['layers'])
+        if len(described) != len(convolutions):
+            raise ValueError(f'{len(described)} layers for {len(convolutions)} convolutions')
+        maker = _Maker(description, norms, int(convolutions[0]['weight'].shape[3]))
+        for i, layer in enumerate(described):
+            maker.add(i, layer, convolutions[i], last=i == len(described) - 1)
+        if maker.norms:
+            raise ValueError(f'{len(maker.norms)} batch norms more than it says')
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError(f'{source}: does not describe its weights ({error})') from error
+    return network_from_layers(source, maker.layers, maker.weights, files=files)
+
+
+class _Maker:
+    """Puts down a network in Keras' words."""
+
+    def __init__(
+        self, description: Any, norms: list[dict[str, np.ndarray]], channels: int
+    ) -> None:
+        self.normed = bool(description.get('bnorm'))
+        self.norms = list(norms)
+        gelu = 'gelu_tanh' if description.get('gelu') else 'relu'
+        self.activation = description.get('activation', gelu)
+        shape = [None, None, None, None, channels]
+        self.layers: list[dict[str, Any]] = []
+        self.weights: dict[str, np.ndarray] = {}
+        self._append('InputLayer', 'input', batch_input_shape=shape)
+
+    def add(self, i: int, layer: Any, module: dict[str, np.ndarray], *, last: bool) -> None:
+        kernel = module['weight']
+        transposed = bool(layer.get('transposed'))
+        size = list(kernel.shape[:3])
+        stride, dilation = int(layer.get('stride', 1)), int(layer.get('dilation', 1))
+        normed = self.normed and not last
+        # Without statistics of a training, each volume's own are meant.
+        name = f'conv3d_{i}' + (NORM_MARK if normed and not self.norms else '')
+        config = {
+            'filters': kernel.shape[3 if transposed else 4],
+            'kernel_size': size,
+            'strides': [stride] * 3,
+            'dilation_rate': [dilation] * 3,
+            'padding': self._padding(i, layer, size, transposed),
+            'use_bias': 'bias' in module,
+        }
+        self._append('Conv3DTranspose' if transposed else 'Conv3D', name, **config)
+        self.weights[f'{name}/kernel'] = kernel
+        if 'bias' in module:
+            self.weights[f'{name}/bias'] = module['bias']
+        if normed and self.norms:
+            self._batch_norm(f'norm_{i}', self.norms.pop(0))
+        if not last:
+            activation = layer.get('activation', self.activation)
+            self._append('Activation', f'activation_{i}', activation=activation)
+
+    def _padding(self, i: int, layer: Any, size: list[int], transposed: bool) -> str:
+        padding, dilation = int(layer.get('padding', 0)), int(layer.get('dilation', 1))
+        same = [dilation * (n - 1) for n in size] == [2 * padding] * 3
+        if transposed or padding == 0:
+            if padding:
+                raise ValueError(f'layer {i} is transposed and padded')
+            return 'valid'
+        if same and int(layer.get('stride', 1)) == 1:
+            return 'same'
+        # Keras' own padding of strided layers lies on one side alone.
+        self._append('ZeroPadding3D', f'padding_{i}', padding=[[padding] * 2] * 3)
+        return 'valid'
+
+    def _batch_norm(self, name: str, module: dict[str, np.ndarray]) -> None:
+        affine = 'weight' in module
+        config = {'epsilon': 1e-5, 'scale': affine, 'center': affine}
+        self._append('BatchNormalization', name, **config)
+        names = {'gamma': 'weight', 'beta': 'bias'} if affine else {}
+        names |= {'moving_mean': 'running_mean', 'moving_variance': 'running_var'}
+        for ours, theirs in names.items():
+            self.weights[f'{name}/{ours}'] = module[theirs]
+
+    def _append(self, kind: str, name: str, **config: Any) -> None:
+        self.layers.append({'class_name': kind, 'name': name, 'config': {'name': name, **config}})

@@ -1,0 +1,224 @@
+"""A network as data: operations in order, with their settings and weights. No Keras here.
+
+Every file format is read into this form and written from it, and engines are built from it, so
+that what a model is does not depend on where it came from or on what computes it.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ModelError
+
+# Function of each value alone, but for softmax, which is over the channels.
+ACTIVATIONS = (
+    'linear', 'relu', 'relu6', 'leaky_relu', 'elu', 'selu', 'silu', 'sigmoid', 'softplus', 'tanh',
+    'gelu', 'gelu_tanh', 'softmax',
+)  # fmt: skip
+NORMS = ('batch_norm', 'group_norm')
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """One operation on channels-last volumes.
+
+    Parameters
+    ----------
+    name : str
+        Unique in its network.
+    kind : str
+        ``input``; ``conv`` and ``conv_transpose`` (settings ``strides``, ``dilation``,
+        ``padding`` 'same' or 'valid' as Keras has them, ``groups``); ``batch_norm``
+        (``epsilon``); ``group_norm`` (``epsilon``, ``groups``, -1 for each channel alone);
+        ``activation`` (``function``, one of `ACTIVATIONS`, and ``alpha``); ``max_pool``
+        (``size``, ``strides``, ``padding``); ``upsample`` (nearest; ``size``); ``zero_pad``
+        (``padding``, two for each axis); ``add``; ``concatenate``.
+    inputs : tuple of str
+        Names of the operations that feed it.
+    channels : int
+        Of its output.
+    settings : mapping
+        As above.
+    weights : mapping of str to float32 array
+        By Keras' names: ``kernel`` (D, H, W, Cin, Cout), when transposed (D, H, W, Cout, Cin),
+        ``bias``, ``gamma``, ``beta``, ``moving_mean``, ``moving_variance``.
+    """
+
+    name: str
+    kind: str
+    inputs: tuple[str, ...]
+    channels: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    weights: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a convolution that keeps the grid and mixes all channels."""
+        return (
+            self.kind == 'conv'
+            and self.settings['strides'] == (1, 1, 1)
+            and self.settings['groups'] == 1
+            and (self.settings['padding'] == 'same' or self.kernel_size == (1, 1, 1))
+        )
+
+    @property
+    def kernel_size(self) -> tuple[int, int, int]:
+        """Of a convolution, voxels."""
+        x, y, z = self.weights['kernel'].shape[:3]
+        return x, y, z
+
+    def is_activation(self, *functions: str) -> bool:
+        """Tell whether it is an activation, of these functions if any are given."""
+        if self.kind != 'activation':
+            return False
+        return not functions or self.settings['function'] in functions
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A network of one input and one output.
+
+    Parameters
+    ----------
+    source : Path
+        The file that describes it, for messages.
+    ops : tuple of Op
+        In an order in which each follows what feeds it; the first is the input, the last the
+        output.
+    input_shape : tuple of int or None
+        Spatial shape that its file names; None where an axis is open.
+    files : tuple of Path
+        All files that it was read from.
+    """
+
+    source: Path
+    ops: tuple[Op, ...]
+    input_shape: tuple[int | None, int | None, int | None] = (None, None, None)
+    files: tuple[Path, ...] = ()
+
+    def __getitem__(self, name: str) -> Op:
+        """Return the operation of a name."""
+        return next(op for op in self.ops if op.name == name)
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the input."""
+        return self.ops[0].channels
+
+    @property
+    def classes(self) -> int:
+        """Channels of the output."""
+        return self.ops[-1].channels
+
+    @property
+    def width(self) -> int:
+        """Channels of the widest hidden convolution, or of the only one."""
+        widths = [op.channels for op in self.ops if op.kind in ('conv', 'conv_transpose')]
+        return max(widths[:-1], default=widths[-1])
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights' values."""
+        return sum(values.size for op in self.ops for values in op.weights.values())
+
+    @property
+    def is_chain(self) -> bool:
+        """Whether each operation keeps the grid and feeds the next one alone."""
+        return all(
+            op.inputs == (before.name,) and (op.is_plain or op.kind in ('activation', *NORMS))
+            for before, op in zip(self.ops, self.ops[1:], strict=False)
+        )
+
+    def weights_sha256(self) -> str:
+        """Return the checksum of all weights, in order, as float32; whatever their file's form."""
+        digest = hashlib.sha256()
+        for op in self.ops:
+            for values in op.weights.values():
+                digest.update(np.ascontiguousarray(values, '<f4').tobytes())
+        return digest.hexdigest()
+
+    def takers(self, name: str) -> list[Op]:
+        """Return the operations that an operation feeds."""
+        return [op for op in self.ops if name in op.inputs]
+
+    def fault(self, what: str) -> ModelError:
+        """Make the error for something in the file."""
+        return ModelError(f'{self.source}: {what}')
+
+
+def fold_batchnorm(network: Network) -> Network:
+    """Return a network without batch normalisation that computes the same.
+
+    At inference batch normalisation is one multiplication and one addition per channel,
+    ``y = (x - mean) * gamma / sqrt(variance + epsilon) + beta``. After a convolution both go
+    into its kernel and bias (Jacob et al., https://arxiv.org/abs/1712.05877, section 3.2).
+
+    Parameters
+    ----------
+    network : Network
+        Each batch normalisation must alone take the output of a convolution, or of another
+        normalisation that does.
+
+    Returns
+    -------
+    Network
+        The same one where there is nothing to fold.
+
+    Raises
+    ------
+    ModelError
+        Naming the operation that cannot be folded.
+    """
+    for name in [op.name for op in network.ops if op.kind == 'batch_norm']:
+        norm = network[name]
+        target = network[norm.inputs[0]]
+        reason = ''
+        if target.kind not in ('conv', 'conv_transpose'):
+            reason = f'it follows {target.name!r}, no convolution'
+        elif len(network.takers(target.name)) > 1:
+            reason = f'{target.name!r} feeds other layers too'
+        if reason:
+            raise network.fault(
+                f'batch normalisation {norm.name!r} cannot be folded: {reason}; expected it '
+                'alone behind a convolution without activation'
+            )
+        network = _replaced(network, {target.name: _with_norm(target, norm), norm.name: None})
+    return network
+
+
+def _with_norm(conv: Op, norm: Op) -> Op:
+    # In double precision: a tiny variance makes a huge factor.
+    values = {name: np.asarray(array, np.float64) for name, array in norm.weights.items()}
+    scale = values.get('gamma', 1.0) / np.sqrt(
+        values['moving_variance'] + norm.settings['epsilon']
+    )
+    kernel = np.asarray(conv.weights['kernel'], np.float64)
+    # The output channel is the last axis of a kernel, but the last but one when transposed.
+    kernel = kernel * (scale if conv.kind == 'conv' else scale[:, None])
+    bias = (conv.weights.get('bias', 0.0) - values['moving_mean']) * scale
+    bias = bias + values.get('beta', 0.0)
+    weights = {'kernel': kernel.astype(np.float32), 'bias': bias.astype(np.float32)}
+    return replace(conv, weights=weights)
+
+
+def _replaced(network: Network, changes: Mapping[str, Op | None]) -> Network:
+    """Exchange operations by name, and take out those that become None: one input each."""
+    gone = {op.name: op.inputs[0] for op in network.ops if changes.get(op.name, op) is None}
+    ops = []
+    for op in network.ops:
+        new = changes.get(op.name, op)
+        if new is not None:
+            ops.append(replace(new, inputs=tuple(gone.get(name, name) for name in new.inputs)))
+    return replace(network, ops=tuple(ops))
+
+
+def without(network: Network, wanted: Callable[[Op], bool]) -> Network:
+    """Return a network without some operations; what fed each feeds what it fed."""
+    for op in network.ops:
+        if wanted(op):
+            network = _replaced(network, {op.name: None})
+    return network

@@ -1,0 +1,237 @@
+"""`brainchop-models` as a user runs it, against a server of our own."""
+
+import errno
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from brainchop_bids.cli.models import main
+from brainchop_bids.errors import ModelError, OutputError
+from brainchop_bids.models import fetch
+from brainchop_bids.models.fetch import faults, fetch_model
+from brainchop_bids.models.formats import read_network
+from brainchop_bids.models.registry import Published, published_models
+from tests.tfjs_folder import two_layers, write_colormap
+
+
+class Server(SimpleHTTPRequestHandler):
+    """Serves a folder, with ranges, and may cut an answer short."""
+
+    cut: int | None = None
+    seen: list[tuple[str, str | None]]
+
+    def do_GET(self) -> None:
+        path = Path(self.translate_path(self.path))
+        wanted = self.headers.get('Range')
+        self.seen.append((path.name, wanted))
+        if not path.is_file():
+            self.send_error(404)
+            return
+        content = path.read_bytes()
+        start = int(wanted.removeprefix('bytes=').removesuffix('-')) if wanted else 0
+        self.send_response(206 if wanted else 200)
+        self.send_header('Content-Length', str(len(content) - start))
+        self.end_headers()
+        end = len(content) if self.cut is None else start + self.cut
+        self.wfile.write(content[start:end])
+        self.close_connection = True
+
+    def log_message(self, *arguments: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Any]:
+    """Serve ``tmp_path/there``; what was asked for is in ``.seen``."""
+    (tmp_path / 'there').mkdir()
+    handler = type('Handler', (Server,), {'seen': [], 'cut': None})
+    made = ThreadingHTTPServer(
+        ('127.0.0.1', 0), partial(handler, directory=str(tmp_path / 'there'))
+    )
+    threading.Thread(target=made.serve_forever, daemon=True).start()
+    handler.url = f'http://127.0.0.1:{made.server_port}'
+    yield handler
+    made.shutdown()
+    made.server_close()
+
+
+def publish(tmp_path: Path, url: str) -> Published:
+    folder = two_layers(tmp_path / 'there' / 'net')
+    files = {
+        path.name: {
+            'bytes': path.stat().st_size,
+            'sha256': hashlib.sha256(path.read_bytes()).hexdigest(),
+        }
+        for path in sorted(folder.iterdir())
+    }
+    return Published('net', 'tissue', 3, 'MIT', f'{url}/net/', files)
+
+
+def left(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.suffix != '.lock')
+
+
+def test_a_model_is_fetched_once(tmp_path: Path, server: Any) -> None:
+    model = publish(tmp_path, server.url)
+    target = fetch_model(model, tmp_path / 'cache')
+    assert not faults(target, model)
+    assert left(tmp_path / 'cache') == ['net']
+    read_network(target)
+    asked = len(server.seen)
+    assert fetch_model(model, tmp_path / 'cache') == target
+    assert len(server.seen) == asked
+
+
+def test_a_cut_connection_is_gone_on_with(tmp_path: Path, server: Any) -> None:
+    model = publish(tmp_path, server.url)
+    server.cut = 100
+    for _ in range(2):
+        with pytest.raises(ModelError, match=r'run the command again|cannot be fetched'):
+            fetch_model(model, tmp_path / 'cache')
+        assert left(tmp_path / 'cache') == ['.net.part']
+    server.cut = None
+    fetch_model(model, tmp_path / 'cache')
+    assert left(tmp_path / 'cache') == ['net']
+    first = next(iter(model.files))
+    assert (first, 'bytes=100-') in server.seen
+    assert (first, 'bytes=200-') in server.seen
+
+
+def test_another_file_than_it_should_be(tmp_path: Path, server: Any) -> None:
+    model = publish(tmp_path, server.url)
+    path = next((tmp_path / 'there' / 'net').glob('*.bin'))
+    content = bytearray(path.read_bytes())
+    content[5] ^= 1
+    for wrong in (bytes(content), bytes(content) + b'x'):
+        path.write_bytes(wrong)
+        with pytest.raises(ModelError, match='the server has another file'):
+            fetch_model(model, tmp_path / 'cache')
+        assert 'net' not in left(tmp_path / 'cache')
+    content[5] ^= 1
+    path.write_bytes(bytes(content))
+    assert not faults(fetch_model(model, tmp_path / 'cache'), model)
+
+
+def test_a_damaged_folder_is_mended(tmp_path: Path, server: Any) -> None:
+    model = publish(tmp_path, server.url)
+    target = fetch_model(model, tmp_path / 'cache')
+    (target / 'model.json').write_text('{}')
+    assert len(faults(target, model)) == 1
+    fetch_model(model, tmp_path / 'cache')
+    assert not faults(target, model)
+
+
+def test_what_the_server_has_not(tmp_path: Path, server: Any) -> None:
+    model = publish(tmp_path, server.url)
+    (tmp_path / 'there' / 'net' / 'model.json').unlink()
+    with pytest.raises(ModelError) as caught:
+        fetch_model(model, tmp_path / 'cache')
+    assert '404' in str(caught.value)
+    assert str(tmp_path / 'cache' / 'net' / 'model.json') in str(caught.value)
+
+
+def test_without_a_network(tmp_path: Path) -> None:
+    model = publish(tmp_path, 'http://127.0.0.1:9')
+    with pytest.raises(ModelError, match=r'cannot be fetched .*put it at') as caught:
+        fetch_model(model, tmp_path / 'cache')
+    assert '\n' not in str(caught.value)
+
+
+def test_a_full_disk(tmp_path: Path, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = publish(tmp_path, server.url)
+    copy = fetch._copy
+
+    def full(answer: Any, file: Any, limit: int) -> None:
+        copy(answer, file, 50)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(fetch, '_copy', full)
+    with pytest.raises(OutputError, match='No space left'):
+        fetch_model(model, tmp_path / 'cache')
+    assert 'net' not in left(tmp_path / 'cache')
+    monkeypatch.setattr(fetch, '_copy', copy)
+    assert not faults(fetch_model(model, tmp_path / 'cache'), model)
+
+
+def test_two_processes_at_once(tmp_path: Path, server: Any, shared: Path) -> None:
+    os.symlink(shared / 'models' / 'brainchop' / 'mindgrab', tmp_path / 'there' / 'mindgrab')
+    command = [sys.executable, '-m', 'brainchop_bids.cli.models', 'get', 'mindgrab']
+    command += ['--mirror', server.url, '--models-dir', str(tmp_path / 'cache')]
+    runs = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    target = str(tmp_path / 'cache' / 'mindgrab')
+    for run in runs:
+        out, err = run.communicate(timeout=120)
+        assert (run.returncode, out.strip()) == (0, target), err
+    assert left(tmp_path / 'cache') == ['mindgrab']
+    # The first of them fetched, the others waited.
+    assert len(server.seen) == 3
+
+
+def test_through_a_proxy(tmp_path: Path, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our server plays the proxy: it is asked for a whole address."""
+    model = publish(tmp_path, 'http://nowhere.invalid')
+    monkeypatch.setenv('http_proxy', server.url)
+    monkeypatch.setattr(
+        server,
+        'translate_path',
+        lambda self, path: str(tmp_path / 'there' / path.removeprefix('http://nowhere.invalid/')),
+    )
+    assert not faults(fetch_model(model, tmp_path / 'cache'), model)
+
+
+def test_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv('BRAINCHOP_MODELS', str(tmp_path / 'cache'))
+    assert main(['list']) == 0
+    table = capsys.readouterr().out
+    assert 'tissue' in table
+    for name in published_models():
+        assert f'get {name}' in table
+    assert main(['info', 'tissue']) == 0
+    assert 'Gray Matter' in capsys.readouterr().out
+    assert main(['get']) == 2
+    assert main(['get', 'nobody']) == 2
+    assert main(['get', 'mindgrab', '--mirror', 'http://127.0.0.1:9']) == 1
+    error = capsys.readouterr().err
+    assert 'nobody' in error
+    assert 'put it at' in error
+    assert 'Traceback' not in error
+
+
+def test_a_custom_model_goes_all_the_way_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv('BRAINCHOP_MODELS', str(tmp_path / 'cache'))
+    folder = two_layers(tmp_path / 'mine')
+    write_colormap(folder / 'colormap.json', ['nothing', 'left', 'right'])
+    assert main(['convert', str(folder), 'safetensors', str(tmp_path / 'out')]) == 0
+    assert main(['import', str(tmp_path / 'out'), '--name', 'again']) == 0
+    made = tmp_path / 'cache' / 'again'
+    assert json.loads((made / 'brainchop.json').read_text())['labels'][1]['name'] == 'left'
+    for op, other in zip(read_network(folder)[0].ops, read_network(made)[0].ops, strict=True):
+        for name, values in op.weights.items():
+            np.testing.assert_array_equal(values, other.weights[name])
+    assert main(['verify', 'again']) == 0
+    assert 'computed in two ways' in capsys.readouterr().out
+    # Nothing is overwritten.
+    assert main(['import', str(tmp_path / 'out'), '--name', 'again']) == 2
+    assert main(['convert', str(folder), 'tfjs', str(tmp_path / 'out')]) == 2
+    shard = next(made.glob('*.bin'))
+    shard.write_bytes(shard.read_bytes()[:-4])
+    assert main(['verify']) == 1
+    assert 'bytes' in capsys.readouterr().err
