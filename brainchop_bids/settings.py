@@ -39,8 +39,10 @@ class Settings:
         Name or folder of the model.
     normalization : str, optional
         Replaces the model's own.
-    components, resample : str
-        Rules of clean-up and of the way back to the scan's grid.
+    components : str, optional
+        Rule of clean-up, in place of the model's.
+    resample : str
+        Rule of the way back to the scan's grid.
     nprocs, omp_nthreads : int
         Threads over all processes and of one.
     mem : str, optional
@@ -65,7 +67,7 @@ class Settings:
     frame: int | None = None
     models_dir: Path | None = None
     normalization: str | None = None
-    components: str = 'largest'
+    components: str | None = None
     resample: str = 'linear'
     probseg: bool = False
     nprocs: int = 1

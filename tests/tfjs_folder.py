@@ -49,11 +49,12 @@ def write_tfjs(
     shards: int = 1,
     sequential: bool = False,
     channels: int = 1,
+    size: int = 256,
     quantization: dict[str, dict[str, Any]] | None = None,
 ) -> Path:
     """Write a folder; each layer follows the one before it unless it has `inbound_nodes`."""
     folder.mkdir(parents=True, exist_ok=True)
-    shape = [None, 32, 32, 32, channels]
+    shape = [None, size, size, size, channels]
     layers = [json.loads(json.dumps(entry)) for entry in layers]
     if sequential:
         layers[0]['config']['batch_input_shape'] = shape

@@ -85,7 +85,7 @@ def init_scan_derivatives_wf(
             source_file=str(scan.path),
             recipe=settings.recipe(),
             model={'Name': spec.name, 'SHA256': spec.sha256, 'Classes': len(spec.labels)},
-            rule=settings.components,
+            rule=settings.components or spec.cleanup,
             abbreviations=[label.abbreviation for label in spec.labels],
         ),
         name='write',

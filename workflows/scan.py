@@ -9,6 +9,7 @@ from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from brainchop_bids import __version__
+from brainchop_bids.image.cleanup import Cleanup
 from brainchop_bids.image.conform import ConformOptions
 from brainchop_bids.inference.memory import estimate_peak_gb
 from brainchop_bids.interfaces import (
@@ -34,7 +35,7 @@ def init_single_scan_wf(
     model: ModelSpec | str | Path = DEFAULT_MODEL,
     conform: ConformOptions | None = None,
     normalization: str | None = None,
-    components: str = 'largest',
+    components: str | None = None,
     resample: str = 'linear',
     probseg: bool = False,
     frame: int | None = None,
@@ -53,8 +54,8 @@ def init_single_scan_wf(
         Target grid and interpolation; by default those of ``mri_convert -c``.
     normalization : str, optional
         Replaces the model's own, e.g. ``'quantile:0.02:0.98:clip'``.
-    components : {'largest', 'per-label', 'none'}
-        Which connected components stay.
+    components : str, optional
+        Which connected components stay, see `Cleanup`; by default as the model has it.
     resample : {'linear', 'nearest'}
         How labels return to the scan's own grid.
     probseg : bool
@@ -107,6 +108,7 @@ def init_single_scan_wf(
     spec = model if isinstance(model, ModelSpec) else load_spec(find_model(str(model)))
     options = conform or ConformOptions()
     workflow = LiterateWorkflow(name=name)
+    components = components or spec.cleanup
     workflow.__desc__ = _describe_method(spec, components, resample)
     workflow.__postdesc__ = REFERENCES
 
@@ -192,13 +194,31 @@ def _outputs(probseg: bool) -> list[str]:
     return fields + [f'{step}_seconds' for step in steps] + ['probseg'] * probseg
 
 
+def _describe_cleanup(cleanup: Cleanup) -> str:
+    """Say in the methods text what stays of the labels."""
+    of = {
+        'largest': 'all foreground voxels',
+        'per-label': 'each label',
+        'groups': f'each group of labels ({str(cleanup).partition(":")[2].partition("+")[0]})',
+    }
+    text = ''
+    if cleanup.rule in of:
+        text = f'Only the largest 26-connected component of {of[cleanup.rule]} was kept. '
+    if cleanup.open_mm:
+        text += (
+            'What hung on it by bridges that a ball of '
+            f'{cleanup.open_mm:g} mm radius does not pass was dropped. '
+        )
+    if cleanup.min_mm3:
+        text += f'Components of less than {cleanup.min_mm3:g} mm^3 were dropped. '
+    if cleanup.fill:
+        text += 'Holes were filled with the label of the nearest voxel. '
+    return text
+
+
 def _describe_method(spec: ModelSpec, components: str, resample: str) -> str:
     """Write the methods text, with citation keys in pandoc's form."""
-    clean = {
-        'largest': 'Only the largest 26-connected component of all foreground voxels was kept. ',
-        'per-label': 'Only the largest 26-connected component of each label was kept. ',
-        'none': '',
-    }[components]
+    clean = _describe_cleanup(Cleanup.parse(components))
     back = {
         'linear': "by linear interpolation of each label's indicator function and choice of the "
         'label with the largest value',

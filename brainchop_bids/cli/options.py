@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from ..errors import SettingsError
 from ..models import DEFAULT_MODEL
 
 
@@ -20,6 +21,16 @@ def count(text: str) -> int:
     if value < 0:
         raise ValueError(text)
     return value
+
+
+def cleanup(text: str) -> str:
+    """Read a rule for connected components."""
+    from ..image.cleanup import Cleanup
+
+    try:
+        return str(Cleanup.parse(text))
+    except SettingsError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 # What argparse calls them in its messages.
@@ -50,10 +61,12 @@ def add_label_options(group: argparse._ArgumentGroup) -> None:
     """Add how labels are cleaned up and brought back."""
     group.add_argument(
         '--components',
-        choices=['largest', 'per-label', 'none'],
-        default='largest',
-        help='which connected components stay: the largest of all foreground, the largest of '
-        'each label, or all (default: %(default)s)',
+        metavar='RULE',
+        type=cleanup,
+        help='which connected components stay: the largest of all foreground (largest), of each '
+        'label (per-label), of labels joined (groups:1,2/3), or all (none); largest+open:MM cuts '
+        'off what hangs on by a thin bridge, +min:MM3 drops small ones, +fill fills holes '
+        '(default: the rule of the model, mostly largest)',
     )
     group.add_argument(
         '--resample',

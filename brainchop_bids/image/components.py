@@ -1,5 +1,7 @@
 """Connected components: what brainchop keeps of a label map, and a brain mask without holes."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -7,10 +9,11 @@ import cc3d
 import numpy as np
 from scipy import ndimage
 
-from ..errors import SettingsError
+from .cleanup import Cleanup
 from .lookup import histogram, lookup
 
-RULES = ('largest', 'per-label', 'none')
+# Of the largest part's size, eroded: smaller ones are gyri, not tongues.
+_THICK = 0.001
 
 
 @dataclass(frozen=True)
@@ -23,27 +26,36 @@ class Removed:
         Number of components set to background.
     voxels : int
         Number of voxels set to background.
+    filled : int
+        Number of background voxels that got a label.
     """
 
     components: int
     voxels: int
+    filled: int = 0
 
 
-def keep_components(labels: np.ndarray, rule: str = 'largest') -> tuple[np.ndarray, Removed]:
+def keep_components(
+    labels: np.ndarray,
+    rule: str | Cleanup = 'largest',
+    *,
+    zooms: Sequence[float] | np.ndarray = (1, 1, 1),
+) -> tuple[np.ndarray, Removed]:
     """Drop islands, by 26-connectivity.
 
     Parameters
     ----------
     labels : (X, Y, Z) array of unsigned integers
         Label map, 0 is background.
-    rule : {'largest', 'per-label', 'none'}
-        ``'largest'`` joins all labels and keeps the one largest foreground component (brainchop's
-        rule); ``'per-label'`` keeps the largest component of every label; ``'none'`` keeps all.
+    rule : Cleanup or str
+        What stays; text as `Cleanup.parse` reads it.
+    zooms : sequence of 3 float
+        Voxel sizes in mm.
 
     Returns
     -------
     labels : (X, Y, Z) array
-        A new array of the same dtype (the same array for ``'none'``).
+        A new array of the same dtype (the same array where nothing is to be done).
     removed : Removed
         What was set to background.
 
@@ -55,28 +67,95 @@ def keep_components(labels: np.ndarray, rule: str = 'largest') -> tuple[np.ndarr
     Examples
     --------
     >>> keep_components(np.array([[[1, 2, 0, 1]]], dtype=np.uint8))
-    (array([[[1, 2, 0, 0]]], dtype=uint8), Removed(components=1, voxels=1))
+    (array([[[1, 2, 0, 0]]], dtype=uint8), Removed(components=1, voxels=1, filled=0))
     """
-    if rule not in RULES:
-        raise SettingsError(f'component rule {rule!r} is not known; use one of {", ".join(RULES)}')
-    box = None if rule == 'none' else bounding_box(labels != 0)
+    cleanup = Cleanup.parse(rule) if isinstance(rule, str) else rule
+    idle = cleanup == Cleanup('none')
+    box = None if idle else bounding_box(labels != 0)
     if box is None:
         return labels, Removed(0, 0)
     inside = labels[box]
-    if rule == 'largest':
-        parts = _parts(inside != 0)
-        sizes = _sizes(parts)
-        keep = np.zeros(sizes.size, dtype=bool)
-        keep[np.argmax(sizes)] = True
-    else:
-        parts = _parts(inside)
-        sizes = _sizes(parts)
-        keep = _largest_of_each(inside, parts, sizes)
-    result = np.zeros_like(labels)
-    result[box] = inside * lookup(keep, parts)
+    parts = _parts(_joined(inside, cleanup))
+    sizes = _sizes(parts)
+    keep = _kept(inside, parts, sizes, cleanup)
+    keep &= sizes * math.prod(map(float, zooms)) >= cleanup.min_mm3
     gone = ~keep
     gone[0] = False
-    return result, Removed(int(gone.sum()), int(sizes[gone].sum()))
+    stay = lookup(keep, parts)
+    cut = 0
+    if cleanup.open_mm:
+        whole = stay
+        stay = _without_hangers(whole, np.asarray(zooms, dtype=float), cleanup.open_mm)
+        cut = np.count_nonzero(whole) - np.count_nonzero(stay)
+    kept = inside * stay
+    filled = 0
+    if cleanup.fill:
+        kept, filled = _filled(kept)
+    result = np.zeros_like(labels)
+    result[box] = kept
+    return result, Removed(int(gone.sum()), int(sizes[gone].sum()) + cut, filled)
+
+
+def _joined(labels: np.ndarray, cleanup: Cleanup) -> np.ndarray:
+    """Return the map in which components are sought: labels that belong together are one."""
+    if cleanup.rule == 'groups':
+        table = np.arange(int(labels.max()) + 1, dtype=labels.dtype)
+        for group in cleanup.groups:
+            table[[label for label in group if label < table.size]] = group[0]
+        return lookup(table, labels)
+    return labels if cleanup.rule == 'per-label' else labels != 0
+
+
+def _kept(
+    labels: np.ndarray, parts: np.ndarray, sizes: np.ndarray, cleanup: Cleanup
+) -> np.ndarray:
+    """Tell which components the rule keeps, whatever their size."""
+    keep = np.zeros(sizes.size, dtype=bool)
+    if cleanup.rule == 'none':
+        keep[1:] = True
+    elif cleanup.rule == 'largest':
+        keep[np.argmax(sizes)] = True
+    else:
+        joined = _joined(labels, cleanup)
+        keep = _largest_of_each(joined, parts, sizes)
+        if cleanup.rule == 'groups':
+            free = ~np.isin(joined, [group[0] for group in cleanup.groups])
+            keep[np.unique(parts[free])] = True
+            keep[0] = False
+    return keep
+
+
+def _without_hangers(mask: np.ndarray, zooms: np.ndarray, radius: float) -> np.ndarray:
+    """Drop what lies nearer to another thick part of the mask than to the largest one."""
+    reach = [1 + int(radius // zoom) for zoom in zooms]
+    inside = tuple(slice(r, -r) for r in reach)
+    core = ~_within(np.pad(~mask, [(r, r) for r in reach], constant_values=True), zooms, radius)
+    parts = _parts(core[inside])
+    sizes = _sizes(parts)
+    largest = int(np.argmax(sizes))
+    others = sizes > _THICK * sizes[largest]
+    others[largest] = False
+    if not others.any():
+        return mask
+    to_largest, to_others = (
+        ndimage.distance_transform_edt(away, sampling=zooms)
+        for away in (parts != largest, ~lookup(others, parts))
+    )
+    rest = _parts(mask & (to_largest <= to_others))
+    return rest == rest[np.unravel_index(np.argmin(to_largest), rest.shape)]
+
+
+def _filled(labels: np.ndarray) -> tuple[np.ndarray, int]:
+    """Give holes the label of the nearest labelled voxel."""
+    holes = fill_holes(labels != 0) & (labels == 0)
+    if not holes.any():
+        return labels, 0
+    nearest = ndimage.distance_transform_edt(
+        labels == 0, return_distances=False, return_indices=True
+    )
+    result = labels.copy()
+    result[holes] = labels[tuple(axis[holes] for axis in nearest)]
+    return result, int(holes.sum())
 
 
 def brain_mask(

@@ -10,6 +10,7 @@ from ..errors import BrainchopError, ModelError
 from ..image.normalise import Normalization, normalise
 from ..models.formats import read_network
 from ..models.spec import ModelSpec
+from .blocks import blocks
 from .memory import estimate_peak_gb
 from .plan import split_head, streamable_steps
 from .runtime import engine_versions, load_tensorflow
@@ -24,7 +25,8 @@ class KerasEngine:
     memory stays in use. Networks of other forms, and any network on a GPU, run as one compiled
     graph at the volume's own static shape: with open shapes TensorFlow replaces dilated
     convolutions by a slower detour. Either way the last 1x1x1 convolution and the choice among
-    classes follow slab by slab, so the volume of all classes never exists.
+    classes follow slab by slab, so the volume of all classes never exists. Networks that were
+    trained on cubes run on cubes.
 
     A chain runs on the transposed volume, with transposed kernels: NIfTI's arrays have x as the
     fastest axis in memory, so that nothing needs to be turned around on the way in or out, and
@@ -74,7 +76,8 @@ class KerasEngine:
                 f'{spec.folder}: the network gives {self._head.classes} classes for '
                 f'{spec.classes} labels; it must end with a convolution to classes'
             )
-        wanted = self.device == 'cpu' if stream is None else stream
+        # Cubes are small: one graph computes them at once.
+        wanted = spec.block is None and self.device == 'cpu' if stream is None else stream
         steps = streamable_steps(body) if wanted else None
         self._body: Any = None
         self._stream = None
@@ -85,6 +88,7 @@ class KerasEngine:
             from ..models.keras_model import build_model
 
             self._body = build_model(body)
+        self._block = spec.block
         self._compiled: dict[Any, Callable[..., Any]] = {}
 
     @property
@@ -157,6 +161,10 @@ class KerasEngine:
         tf = self._tf
         kernel, bias = tf.constant(self._head.kernel), tf.constant(self._head.bias)
         axes = (0, 1, 2, 3) if self._stream is None else (2, 1, 0, 3)
+        if self._block is not None:
+            with self._memory_told(self._block):
+                self._fill_blocks(normalise(data, self.normalization), outputs)
+            return
         with self._memory_told(data.shape):
             features = self._features(data)
             # A head holds its features, logits and softmax at once.
@@ -168,6 +176,32 @@ class KerasEngine:
                     values = self._last(kind, block.shape)(block, kernel, bias).numpy()
                     out.transpose(axes[: out.ndim])[rows] = values
 
+    def _fill_blocks(self, volume: np.ndarray, outputs: dict[str, Any]) -> None:
+        """Compute cubes of the size that the network was trained on, side by side."""
+        tf, size = self._tf, self._block or volume.shape
+        kernel, bias = tf.constant(self._head.kernel), tf.constant(self._head.bias)
+        # Behind the end of a volume smaller than a cube there is nothing.
+        padding = [(0, max(0, n - length)) for n, length in zip(size, volume.shape, strict=True)]
+        padded = np.pad(volume, padding)
+        for start, own in blocks(padded.shape, size):
+            cube = tuple(slice(first, first + n) for first, n in zip(start, size, strict=True))
+            features = self._graph(size)(tf.constant(padded[cube][None, ..., None]))[0]
+            self._check_grid(features, size)
+            for kind, out in outputs.items():
+                values = self._last(kind, features.shape)(features, kernel, bias).numpy()
+                inner = tuple(
+                    slice(place.start - first, min(place.stop, length) - first)
+                    for place, first, length in zip(own, start, volume.shape, strict=True)
+                )
+                out[own] = values[inner]
+
+    def _check_grid(self, features: Any, shape: tuple[int, ...]) -> None:
+        if tuple(features.shape[:3]) != tuple(shape):
+            raise ModelError(
+                f'{self.spec.folder}: the network makes a volume of {tuple(features.shape[:3])} '
+                f'out of {tuple(shape)}; expected one of the same shape'
+            )
+
     def _features(self, data: np.ndarray) -> Any:
         """Return what the network's body gives, channels last; transposed for a stream."""
         if self._stream is not None:
@@ -176,11 +210,7 @@ class KerasEngine:
             return self._stream.features(normalise(data, self.normalization)[..., None])
         volume = normalise(data, self.normalization)[..., None]
         features = self._graph(data.shape)(self._tf.constant(volume[None]))[0]
-        if tuple(features.shape[:3]) != data.shape:
-            raise ModelError(
-                f'{self.spec.folder}: the network makes a volume of {tuple(features.shape[:3])} '
-                f'out of {data.shape}; expected one of the same shape'
-            )
+        self._check_grid(features, data.shape)
         return features
 
     def _graph(self, shape: tuple[int, ...]) -> Callable[..., Any]:

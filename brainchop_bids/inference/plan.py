@@ -74,12 +74,15 @@ def split_head(network: Network) -> tuple[Network, Head]:
     Returns
     -------
     body : Network
-        From the input to the features; without a softmax that the file may end with.
+        From the input to the features; without a softmax, or a single channel's sigmoid, that
+        the file may end with.
     head : Head
-        The rest. Where the network ends otherwise, the identity.
+        The rest. Where the network ends otherwise, the identity. One logit x becomes two, 0 and
+        x: their softmax is the sigmoid of x.
     """
     network = fold_batchnorm(network)
-    while network.ops[-1].is_activation('softmax', 'linear'):
+    single = network.classes == 1
+    while network.ops[-1].is_activation('sigmoid' if single else 'softmax', 'linear'):
         # The last one's only input is the last but one: nothing else would be needed.
         network = replace(network, ops=network.ops[:-1])
     last = network.ops[-1]
@@ -87,9 +90,12 @@ def split_head(network: Network) -> tuple[Network, Head]:
         kernel, bias = _weights(last)
         source = network[last.inputs[0]]
         ops = network.ops[: network.ops.index(source) + 1]
-        return replace(network, ops=ops), Head(kernel[0, 0, 0], bias)
-    identity = np.eye(network.classes, dtype=np.float32)
-    return network, Head(identity, np.zeros(network.classes, np.float32))
+        network, kernel = replace(network, ops=ops), kernel[0, 0, 0]
+    else:
+        kernel, bias = np.eye(network.classes, dtype=np.float32), np.zeros(network.classes, 'f4')
+    if single:
+        kernel, bias = np.pad(kernel, ((0, 0), (1, 0))), np.pad(bias, (1, 0))
+    return network, Head(kernel, bias)
 
 
 def streamable_steps(body: Network) -> tuple[Step, ...] | None:

@@ -34,8 +34,8 @@ class ScanSettings:
         The scan, and the label image to write (``.nii`` or ``.nii.gz``).
     space : {'native', 'conform'}
         Grid of everything that is written.
-    components : {'largest', 'per-label', 'none'}
-        Which connected components stay.
+    components : str, optional
+        Which connected components stay, see `Cleanup`; by default as the model has it.
     resample : {'linear', 'nearest'}
         How labels return to the scan's grid.
     mask, probseg, volumes, stats : Path, optional
@@ -59,7 +59,7 @@ class ScanSettings:
     t1w: Path
     out: Path
     space: str = 'native'
-    components: str = 'largest'
+    components: str | None = None
     resample: str = 'linear'
     mask: Path | None = None
     probseg: Path | None = None
@@ -162,7 +162,8 @@ def segment_scan(
         with clock.stage('segment'):
             labels = _network(settings, engine, conformed, volume, staged)
         with clock.stage('components'):
-            labels, removed = keep_components(labels, settings.components)
+            rule = settings.components or spec.cleanup
+            labels, removed = keep_components(labels, rule, zooms=conformed.geometry.zooms)
             mask = _mask(settings, spec, labels, conformed)
         with clock.stage('write'):
             _write(settings, spec, labels, mask, conformed, volume, staged)
@@ -186,7 +187,7 @@ def _facts(settings: ScanSettings, engine: Any, removed: Removed) -> dict[str, A
         'normalization': str(engine.normalization),
         'model': {'name': engine.spec.name, 'sha256': engine.spec.sha256},
         'components': {
-            'rule': settings.components,
+            'rule': settings.components or engine.spec.cleanup,
             'removed_components': removed.components,
             'removed_voxels': removed.voxels,
         },

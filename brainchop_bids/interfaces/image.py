@@ -66,7 +66,7 @@ class KeepComponentsInputSpec(BaseInterfaceInputSpec):
     """Inputs of `KeepComponents`."""
 
     in_file = File(exists=True, mandatory=True, desc='labels')
-    rule = traits.Enum('largest', 'per-label', 'none', usedefault=True, desc='what stays')
+    rule = traits.Str('largest', usedefault=True, desc='what stays, see Cleanup')
     mask_closing = traits.Float(0.0, usedefault=True, desc="mask's closing radius, mm")
     mask_exclude = traits.List(traits.Int, desc='labels that are no brain')
 
@@ -98,7 +98,7 @@ class KeepComponents(StepInterface):
         from ..image.io import load_labels, save_nifti
 
         labels, geometry = load_labels(self.inputs.in_file)
-        kept, removed = keep_components(labels, self.inputs.rule)
+        kept, removed = keep_components(labels, self.inputs.rule, zooms=geometry.zooms)
         exclude = tuple(self.inputs.mask_exclude) if isdefined(self.inputs.mask_exclude) else ()
         mask = brain_mask(
             kept, geometry.zooms, closing_mm=self.inputs.mask_closing, exclude=exclude

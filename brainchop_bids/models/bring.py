@@ -85,6 +85,7 @@ def describe_model(spec: ModelSpec) -> dict[str, Any]:
             }
             for label in spec.labels
         ],
+        'components': spec.cleanup,
         'mask': {'closing_mm': spec.mask_closing_mm, 'exclude': list(spec.mask_exclude)},
     }
     for key in ('license', 'citation', 'task'):

@@ -11,6 +11,7 @@ the file formats have no place for. Every key may be left out::
         {"index": 0, "name": "background", "abbreviation": "BG", "color": "#000000",
          "mapping": 0, "freesurfer": 0}
       ],
+      "components": "per-label+min:20",            connected components that stay, see Cleanup
       "mask": {"closing_mm": 10, "exclude": [3]},  brain mask: closing radius, labels left out
       "license": "MIT",
       "citation": "..."
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BrainchopError, ModelError
+from ..image.cleanup import Cleanup
 from ..image.normalise import Normalization
 from .formats import read_network
 from .formats.files import read_json
@@ -35,7 +37,11 @@ from .labelfiles import OVERRIDES, folder_labels, override_labels
 from .labels import LabelTable, with_facts
 from .registry import known_facts
 
-_OVERRIDE_KEYS = {'name', 'task', 'normalization', 'labels', 'mask', 'license', 'citation'}
+# Networks for smaller inputs than a conformed volume have learnt from cubes.
+_WHOLE = 256
+_OVERRIDE_KEYS = {
+    'name', 'task', 'normalization', 'labels', 'components', 'mask', 'license', 'citation',
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,8 @@ class ModelSpec:
         Number of weights.
     chain : bool
         Whether it is a plain chain of convolutions, which needs the memory of one layer only.
+    cleanup : str
+        Which connected components stay, see `Cleanup`.
     mask_closing_mm : float
         Radius of the closing that makes a brain mask of the labels, in mm.
     mask_exclude : tuple of int
@@ -97,6 +105,7 @@ class ModelSpec:
     channels: int
     parameters: int | None
     chain: bool = True
+    cleanup: str = 'largest'
     mask_closing_mm: float = 0.0
     mask_exclude: tuple[int, ...] = ()
     task: str | None = None
@@ -104,6 +113,11 @@ class ModelSpec:
     citation: str | None = None
     known: bool = False
     warnings: tuple[str, ...] = ()
+
+    @property
+    def block(self) -> tuple[int, ...] | None:
+        """The cube that the network was trained on; None for one that takes whole volumes."""
+        return self.input_shape if max(self.input_shape) < _WHOLE else None
 
     @property
     def classes(self) -> int:
@@ -137,13 +151,15 @@ def load_spec(folder: str | Path) -> ModelSpec:
         raise ModelError(
             f'{folder}: its name has no letter or digit to name outputs by; rename it'
         )
-    if network.classes < 2:
-        raise network.fault('has one class; expected background and at least another')
+    if network.classes == 1 and network.ops[-1].is_activation('softmax'):
+        raise network.fault('has a softmax over one channel, which is 1 everywhere')
+    # One channel tells what is not background.
+    classes = max(network.classes, 2)
     weights_sha256 = network.weights_sha256()
     overrides = _overrides(folder)
     known = known_facts(weights_sha256)
     facts = {**known, **overrides}
-    table, label_files, warnings = _labels(folder, network.classes, known, overrides)
+    table, label_files, warnings = _labels(folder, classes, known, overrides)
     if 'normalization' not in facts:
         warnings.append(
             f'{folder}: nothing says how its input is normalised; taking minmax '
@@ -153,7 +169,7 @@ def load_spec(folder: str | Path) -> ModelSpec:
     files = [*network.files, *label_files]
     if overrides:
         files.append(folder / OVERRIDES)
-    x, y, z = (size or 256 for size in network.input_shape)
+    x, y, z = (size or _WHOLE for size in network.input_shape)
     return ModelSpec(
         name=str(facts.get('name', folder.resolve().name)),
         slug=slug,
@@ -168,6 +184,7 @@ def load_spec(folder: str | Path) -> ModelSpec:
         channels=network.width,
         parameters=network.parameters,
         chain=network.is_chain,
+        cleanup=_cleanup(folder, facts.get('components', 'largest'), len(table)),
         mask_closing_mm=closing,
         mask_exclude=exclude,
         task=facts.get('task'),
@@ -229,6 +246,18 @@ def _normalization(folder: Path, value: Any) -> Normalization:
         return Normalization.from_dict(value)
     except (BrainchopError, TypeError) as error:
         raise ModelError(f'{folder / OVERRIDES}: its normalization: {error}') from error
+
+
+def _cleanup(folder: Path, rule: Any, classes: int) -> str:
+    try:
+        cleanup = Cleanup.parse(str(rule))
+    except BrainchopError as error:
+        raise ModelError(f'{folder / OVERRIDES}: {error}') from error
+    if max((label for group in cleanup.groups for label in group), default=0) >= classes:
+        raise ModelError(
+            f'{folder / OVERRIDES}: components {rule!r} names labels beyond {classes - 1}'
+        )
+    return str(cleanup)
 
 
 def _mask_rule(folder: Path, rule: Any, classes: int) -> tuple[float, tuple[int, ...]]:

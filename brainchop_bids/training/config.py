@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SettingsError
+from ..image.cleanup import Cleanup
 from ..image.normalise import Normalization
 from .synthesis import SynthesisOptions
 
@@ -131,6 +132,8 @@ class Card:
         The model's name.
     labels : tuple of dict
         As ``labels`` in ``brainchop.json``.
+    components : str
+        As ``components`` there.
     mask : dict
         As ``mask`` there.
     license, citation : str
@@ -143,6 +146,7 @@ class Card:
 
     name: str = 'model'
     labels: tuple[dict[str, Any], ...] = ()
+    components: str = ''
     mask: dict[str, Any] = field(default_factory=dict)
     license: str = ''
     citation: str = ''
@@ -191,6 +195,7 @@ class TrainConfig:
         from .losses import LOSSES
 
         Normalization.parse(self.data.normalization)
+        Cleanup.parse(self.card.components or 'largest')
         checks = [
             (bool(self.data.label_maps), 'data.label_maps', 'the folder of label maps'),
             (self.loss.kind in LOSSES, 'loss.kind', f'one of {", ".join(LOSSES)}'),

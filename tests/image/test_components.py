@@ -8,6 +8,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from brainchop_bids.errors import SettingsError
+from brainchop_bids.image.cleanup import Cleanup
 from brainchop_bids.image.components import Removed, brain_mask, fill_holes, keep_components
 
 FULL = np.ones((3, 3, 3), dtype=bool)
@@ -117,3 +118,111 @@ def test_closing_does_not_join_opposite_edges():
     labels[:, :, 0] = labels[:, :, 11] = 1
     mask = brain_mask(labels, np.ones(3), closing_mm=4)
     assert mask[:, :, 5].sum() == 0
+
+
+@given(sparse, st.sampled_from([0.0, 1.0, 2.5, 8.0]), st.sampled_from([0.5, 1.0]))
+def test_groups_and_sizes(labels, smallest, voxel):
+    """The largest of 1 and 2 together, of 200, none of them small; against scipy."""
+    rule = f'groups:1,2/200+min:{smallest:g}' if smallest else 'groups:1,2/200'
+    kept, removed = keep_components(labels, rule, zooms=(voxel, 1, 1))
+    gone = 0
+    for group in ((1, 2), (200,)):
+        _, sizes = sizes_of(np.isin(labels, group))
+        stays = sizes.max(initial=0) if sizes.max(initial=0) * voxel >= smallest else 0
+        found = np.isin(kept, group)
+        assert np.count_nonzero(found) == stays
+        gone += sizes.size - (stays > 0)
+    assert removed == Removed(gone, int((kept != labels).sum()))
+
+
+@given(sparse, st.sampled_from([1.0, 2.0, 5.0]))
+def test_small_ones_go(labels, smallest):
+    kept, _ = keep_components(labels, f'none+min:{smallest:g}')
+    parts, sizes = sizes_of(labels != 0)
+    big = np.concatenate([[False], sizes >= smallest])
+    np.testing.assert_array_equal(kept, labels * big[parts])
+
+
+@given(sparse)
+def test_holes_get_the_nearest_label(labels):
+    kept, removed = keep_components(labels, 'none+fill')
+    holes = ndimage.binary_fill_holes(labels != 0) & (labels == 0)
+    assert removed.filled == holes.sum()
+    np.testing.assert_array_equal(kept[~holes], labels[~holes])
+    labelled = np.argwhere(labels)
+    for place in np.argwhere(holes):
+        distance = ((labelled - place) ** 2).sum(1)
+        nearest = labelled[distance == distance.min()]
+        assert kept[tuple(place)] in labels[tuple(nearest.T)]
+
+
+@pytest.mark.parametrize('zooms', [(1.0, 1.0, 1.0), (0.8, 1.0, 1.5)])
+def test_what_hangs_on_by_a_thin_bridge_goes(zooms):
+    """A brain, a tongue and the canal between them, against SciPy's distances."""
+    x, y, z = (np.indices((60, 50, 40)).T * zooms).T
+    brain = (x - 15) ** 2 + (y - 25) ** 2 + (z - 20) ** 2 < 12**2
+    tongue = (x - 40) ** 2 + (y - 25) ** 2 + (z - 20) ** 2 < 8**2
+    canal = (abs(y - 25) <= 1.6) & (abs(z - 20) <= 1.6) & (x > 15) & (x < 40)
+    labels = np.where(brain, 1, np.where(tongue, 2, 3 * canal)).astype(np.uint8)
+    assert keep_components(labels, 'largest')[0] is not labels
+    np.testing.assert_array_equal(keep_components(labels, 'largest')[0], labels)
+    kept, removed = keep_components(labels, 'largest+open:3', zooms=zooms)
+    np.testing.assert_array_equal(kept[brain], labels[brain])
+    assert not kept[tongue & ~brain].any()
+    assert removed == Removed(0, np.count_nonzero(labels) - np.count_nonzero(kept))
+
+
+def test_what_is_thin_everywhere_stays():
+    """Gyri that hang on by less than the ball are no tongues."""
+    x, y, z = np.indices((60, 50, 40))
+    labels = ((x - 20) ** 2 + (y - 25) ** 2 + (z - 20) ** 2 < 18**2).astype(np.uint8)
+    labels[35:58, 24:27, 10:30] = 2
+    kept, removed = keep_components(labels, 'largest+open:3')
+    np.testing.assert_array_equal(kept, labels)
+    assert removed == Removed(0, 0)
+
+
+@given(sparse, st.sampled_from([1.0, 1.5]))
+def test_thick_things_nearer_to_another_go(labels, radius):
+    """Against SciPy's erosion by distance, and its distances to what is left."""
+    whole, _ = keep_components(labels, 'largest')
+    kept, _ = keep_components(labels, f'largest+open:{radius:g}')
+    thick = ndimage.distance_transform_edt(np.pad(whole != 0, 1))[1:-1, 1:-1, 1:-1] > radius
+    _, sizes = sizes_of(thick)
+    if sizes.size < 2:
+        np.testing.assert_array_equal(kept, whole)
+        return
+    assert not (kept != whole)[kept != 0].any()
+    assert np.count_nonzero(kept[thick]) == sizes.max()
+
+
+def test_labels_of_no_group_stay():
+    labels = np.array([[[1, 0, 0, 1, 1, 0, 3, 0, 3]]], np.uint8)
+    kept, removed = keep_components(labels, 'groups:1')
+    assert kept.tolist() == [[[0, 0, 0, 1, 1, 0, 3, 0, 3]]]
+    assert removed == Removed(1, 1)
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        'largest',
+        'none',
+        'per-label+min:20',
+        'groups:1,2/3+fill',
+        'largest+min:0.5+fill',
+        'largest+open:3',
+    ],
+)
+def test_rules_are_written_as_they_are_read(text):
+    assert str(Cleanup.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    'text',
+    ['', 'biggest', 'groups', 'groups:', 'groups:a', 'groups:1,1', 'groups:0', 'largest:1',
+     'none+min', 'none+min:x', 'none+min:-1', 'none+min:nan', 'none+fil', 'none+fill+fill'],
+)  # fmt: skip
+def test_what_is_no_rule(text):
+    with pytest.raises(SettingsError, match='is not known; expected largest'):
+        Cleanup.parse(text)

@@ -69,6 +69,27 @@ def test_slabs_of_any_size_give_the_whole(
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize('end', [[], [activation('end', 'sigmoid')]])
+@pytest.mark.parametrize('size', [1, 3])
+def test_one_channel_is_background_and_another_class(tmp_path, end, size):
+    weights = random_weights(
+        a__kernel=(3, 3, 3, 1, 2), a__bias=(2,), o__kernel=(size, size, size, 2, 1), o__bias=(1,)
+    )
+    layers = [conv('a', 2), activation('relu', 'relu'), conv('o', 1, size), *end]
+    folder = write_tfjs(tmp_path / 'net', layers, weights)
+    spec = load_spec(folder)
+    assert [label.name for label in spec.labels] == ['background', 'Label-1']
+    machine = KerasEngine(spec, threads=2)
+    found = np.zeros((*SCAN.shape, 2), np.float32)
+    labels = machine.segment(SCAN, probabilities=found)
+    logits = whole(folder)[..., 0]
+    expected = logits if end else tf.sigmoid(logits).numpy()
+    assert 0.1 < labels.mean() < 0.9
+    np.testing.assert_array_equal(labels, expected > 0.5)
+    np.testing.assert_allclose(found.sum(-1), 1, atol=1e-6)
+    np.testing.assert_allclose(found[..., 1], expected, atol=1e-5)
+
+
 @pytest.mark.parametrize('order', ['C', 'F'])
 @pytest.mark.parametrize('streamed', [True, False])
 def test_labels_logits_and_probabilities_agree(tmp_path, order, streamed):

@@ -8,7 +8,14 @@ import pytest
 
 from brainchop_bids.errors import ModelError
 from brainchop_bids.models.spec import load_spec
-from tests.tfjs_folder import conv, random_weights, two_layers, write_colormap, write_tfjs
+from tests.tfjs_folder import (
+    activation,
+    conv,
+    random_weights,
+    two_layers,
+    write_colormap,
+    write_tfjs,
+)
 
 # As measured from upstream's files: classes, channels, parameters, normalisation.
 UPSTREAM = {
@@ -275,6 +282,8 @@ def test_colour_tables_that_are_none(tmp_path, content):
         {'labels': [{'color': 'red'}]},
         {'labels': [{'name': 'x', 'mapping': 'GM'}]},
         {'labels': [{'abbreviation': 'a b'}]},
+        {'components': 'biggest'},
+        {'components': 'groups:1,7'},
         {'mask': {'closing': 3}},
         {'mask': {'closing_mm': -1}},
         {'mask': {'exclude': [3]}},
@@ -288,6 +297,7 @@ def test_a_brainchop_json_that_cannot_be_followed(tmp_path, content):
 
 def test_networks_that_segment_nothing(tmp_path):
     weights = random_weights(a__kernel=(3, 3, 3, 1, 1), a__bias=(1,))
-    refused(write_tfjs(tmp_path / 'one', [conv('a', 1)], weights), 'one class')
+    layers = [conv('a', 1), activation('end', 'softmax')]
+    refused(write_tfjs(tmp_path / 'one', layers, weights), 'softmax over one channel')
     dense = {'class_name': 'Dense', 'name': 'd', 'config': {'name': 'd', 'units': 3}}
     refused(write_tfjs(tmp_path / 'dense', [dense], {}), 'Dense, which is not supported')
