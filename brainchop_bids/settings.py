@@ -35,12 +35,14 @@ class Settings:
         As given.
     frame : int, optional
         Frame of files with several.
-    model : str
-        Name or folder of the model.
+    model : tuple of str
+        Names or folders of the models.
     normalization : str, optional
         Replaces the model's own.
     components : str, optional
         Rule of clean-up, in place of the model's.
+    label_codes : str
+        Values of labels, see `LabelTable.values`.
     resample : str
         Rule of the way back to the scan's grid.
     nprocs, omp_nthreads : int
@@ -58,7 +60,7 @@ class Settings:
     bids_dir: Path
     output_dir: Path
     analysis_level: str
-    model: str
+    model: tuple[str, ...] = ()
     participant_label: tuple[str, ...] = ()
     session_label: tuple[str, ...] = ()
     bids_filter_file: Path | None = None
@@ -68,6 +70,7 @@ class Settings:
     models_dir: Path | None = None
     normalization: str | None = None
     components: str | None = None
+    label_codes: str = 'model'
     resample: str = 'linear'
     probseg: bool = False
     nprocs: int = 1
@@ -115,7 +118,7 @@ class Settings:
         dict
             Compared between runs to tell whether a result is current.
         """
-        names = ('normalization', 'components', 'resample', 'probseg', 'frame')
+        names = ('normalization', 'components', 'label_codes', 'resample', 'probseg', 'frame')
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def to_toml(self) -> str:
@@ -199,9 +202,12 @@ def make_settings(options: dict[str, Any]) -> Settings:
             options[item.name] = tuple(str(label) for label in value)
     options['participant_label'] = _bare(options.get('participant_label'), 'sub-')
     options['session_label'] = _bare(options.get('session_label'), 'ses-')
-    model = str(options.get('model') or '')
+    models = options.get('model') or ()
     # A folder is found again from wherever a config file is used later; a name stays a name.
-    options['model'] = str(Path(model).absolute()) if model and Path(model).is_dir() else model
+    options['model'] = tuple(
+        str(Path(model).absolute()) if Path(model).is_dir() else str(model)
+        for model in dict.fromkeys([models] if isinstance(models, str) else models)
+    )
     cpus, memory = available_cpus(), available_memory()
     if options.get('nprocs'):
         cpus = Granted(options['nprocs'], '--nprocs')

@@ -56,9 +56,10 @@ def write_model(
         blob, weights = _add(blob, weights, f'conv_{number}', kernel, np.zeros(channels, '<f4'))
         inputs = channels
     kernel = np.zeros((1, 1, 1, inputs, classes), '<f4')
-    kernel[0, 0, 0, 0, :3] = 0.0, 10.0, 20.0
+    known = min(classes, 3)
+    kernel[0, 0, 0, 0, :known] = (0.0, 10.0, 20.0)[:known]
     bias = np.full(classes, -100.0, '<f4')
-    bias[:3] = 0.0, -2.0, -8.0
+    bias[:known] = (0.0, -2.0, -8.0)[:known]
     layers.append(_conv('output', classes, 1, 1))
     blob, weights = _add(blob, weights, 'output', kernel, bias)
     for before, layer in zip([None, *layers], layers, strict=False):

@@ -1,24 +1,32 @@
 """The graph of a whole run: every scan by itself, with its figure and its derivatives."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from brainchop_bids import __version__
 from brainchop_bids.bids.query import Scan
-from brainchop_bids.interfaces import Mosaic, WriteDerivatives
+from brainchop_bids.interfaces import Mosaic, StripSkull, WriteDerivatives
 from brainchop_bids.models.spec import ModelSpec
 from brainchop_bids.settings import Settings
 
-from .scan import connect_all, init_single_scan_wf, scan_node_name
+from .scan import (
+    connect_all,
+    init_conform_node,
+    init_segmentation_wf,
+    model_outputs,
+    scan_node_name,
+)
 
 
 def init_brainchop_wf(
     *,
     settings: Settings,
-    spec: ModelSpec,
-    scans: list[Scan],
+    work: Sequence[tuple[Scan, Sequence[ModelSpec]]],
+    owner: ModelSpec | None,
     name: str | None = None,
 ) -> LiterateWorkflow:
     """Build the workflow that segments scans and writes their derivatives.
@@ -27,10 +35,10 @@ def init_brainchop_wf(
     ----------
     settings : Settings
         Settings of the run.
-    spec : ModelSpec
-        The model.
-    scans : list of Scan
-        Scans to do.
+    work : sequence of (Scan, sequence of ModelSpec)
+        Scans to do, and with which models.
+    owner : ModelSpec or None
+        The model whose brain mask is written, see `mask_owner`.
     name : str, optional
         By default it carries the version, because Nipype's cache does not see changed code.
 
@@ -41,15 +49,50 @@ def init_brainchop_wf(
     """
     name = name or f'brainchop_{__version__.replace(".", "_")}_wf'
     workflow = LiterateWorkflow(name=name, base_dir=str(settings.work_dir))
-    for scan in scans:
-        workflow.add_nodes([init_scan_derivatives_wf(settings=settings, spec=spec, scan=scan)])
+    for scan, specs in work:
+        workflow.add_nodes([init_scan_wf(settings=settings, specs=specs, owner=owner, scan=scan)])
     return workflow
 
 
-def init_scan_derivatives_wf(
-    *, settings: Settings, spec: ModelSpec, scan: Scan
+def init_scan_wf(
+    *, settings: Settings, specs: Sequence[ModelSpec], owner: ModelSpec | None, scan: Scan
 ) -> LiterateWorkflow:
-    """Build the workflow of one scan of a dataset, with its figure and its derivatives.
+    """Build the workflow of one scan of a dataset: one conform, then each model.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the run.
+    specs : sequence of ModelSpec
+        The models.
+    owner : ModelSpec or None
+        The model whose brain mask is written.
+    scan : Scan
+        The scan.
+
+    Returns
+    -------
+    LiterateWorkflow
+    """
+    workflow = LiterateWorkflow(name=scan_node_name(scan.label))
+    conform = init_conform_node(frame=settings.frame, omp_nthreads=settings.omp_nthreads)
+    conform.inputs.in_file = str(scan.path)
+    shared = [
+        ('out_file', 't1w_conform'),
+        ('warnings', 'warnings'),
+        ('seconds', 'conform_seconds'),
+    ]
+    for spec in specs:
+        model = init_model_wf(settings=settings, spec=spec, scan=scan, owns_mask=spec is owner)
+        pairs = [(out, f'inputnode.{into}') for out, into in shared]
+        workflow.connect([(conform, model, pairs)])
+    return workflow
+
+
+def init_model_wf(
+    *, settings: Settings, spec: ModelSpec, scan: Scan, owns_mask: bool
+) -> LiterateWorkflow:
+    """Build the workflow of one model on one scan, with its figure and its derivatives.
 
     Parameters
     ----------
@@ -59,23 +102,31 @@ def init_scan_derivatives_wf(
         The model.
     scan : Scan
         The scan.
+    owns_mask : bool
+        Whether it writes the brain mask.
 
     Returns
     -------
     LiterateWorkflow
+        Its ``inputnode`` takes what the conform step gives.
     """
-    workflow = LiterateWorkflow(name=scan_node_name(scan.label))
-    single = init_single_scan_wf(
-        model=spec,
+    workflow = LiterateWorkflow(name=f'{spec.slug}_wf')
+    inputnode = pe.Node(
+        niu.IdentityInterface(fields=['t1w_conform', 'warnings', 'conform_seconds']),
+        name='inputnode',
+    )
+    segmentation = init_segmentation_wf(
+        spec=spec,
         normalization=settings.normalization,
         components=settings.components,
         resample=settings.resample,
+        label_codes=settings.label_codes,
         probseg=settings.probseg,
-        frame=settings.frame,
         omp_nthreads=settings.omp_nthreads,
     )
-    single.inputs.inputnode.t1w = str(scan.path)
-    colors = [label.color for label in spec.labels]
+    segmentation.inputs.inputnode.t1w = str(scan.path)
+    values = spec.label_values(settings.label_codes)
+    colors = {value: label.color for value, label in zip(values, spec.labels, strict=True)}
     mosaic = pe.Node(Mosaic(colors=colors), name='mosaic', mem_gb=0.5)
     write = pe.Node(
         WriteDerivatives(
@@ -91,22 +142,34 @@ def init_scan_derivatives_wf(
         name='write',
         mem_gb=0.3,
     )
-    same = ('warnings', 'engine', 'normalization', 'removed_components', 'removed_voxels')
-    steps = ('conform', 'segment', 'components', 'resample')
-    pairs = [(field, field) for field in (*same, 'brain_volume', 'peak_mb', 'volumes', 'dseg')]
-    pairs += [(f'{step}_seconds', f'{step}_seconds') for step in steps]
-    pairs += [('t1w_conform', 'preproc'), ('dseg_conform', 'dseg_conform'), ('brain_mask', 'mask')]
+    same = [field for field in model_outputs() if not field.startswith('brain_mask')]
+    pairs = [(field, field) for field in same]
+    picture = [('dseg_conform', 'labels'), ('brain_mask_conform', 'mask')]
     if settings.probseg:
         pairs.append(('probseg', 'probabilities'))
-    picture = [('t1w_conform', 'in_file'), ('dseg_conform', 'labels')]
-    picture.append(('brain_mask_conform', 'mask'))
-    workflow.connect(
-        [
-            connect_all(single, mosaic, picture),
-            connect_all(single, write, pairs),
-            (mosaic, write, [('out_file', 'mosaic'), ('seconds', 'mosaic_seconds')]),
-        ]
-    )
+    if owns_mask:
+        pairs.append(('brain_mask', 'mask'))
+    shared = [('t1w_conform', 'preproc'), ('warnings', 'warnings')]
+    # fmt: off
+    workflow.connect([
+        (inputnode, segmentation, [('t1w_conform', 'inputnode.t1w_conform')]),
+        (inputnode, mosaic, [('t1w_conform', 'in_file')]),
+        (inputnode, write, [*shared, ('conform_seconds', 'conform_seconds')]),
+        connect_all(segmentation, mosaic, picture),
+        connect_all(segmentation, write, pairs),
+        (mosaic, write, [('out_file', 'mosaic'), ('seconds', 'mosaic_seconds')]),
+    ])
+    # fmt: on
+    if owns_mask and spec.strips_skulls:
+        strip = pe.Node(StripSkull(in_file=str(scan.path)), name='strip', mem_gb=0.8)
+        if settings.frame is not None:
+            strip.inputs.frame = settings.frame
+        workflow.connect(
+            [
+                connect_all(segmentation, strip, [('brain_mask', 'mask')]),
+                (strip, write, [('out_file', 'brain')]),
+            ]
+        )
     return workflow
 
 

@@ -1,21 +1,19 @@
 """The graph of one T1w scan."""
 
 from pathlib import Path
-from textwrap import fill
 from typing import Any
 
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
-from brainchop_bids import __version__
-from brainchop_bids.image.cleanup import Cleanup
 from brainchop_bids.image.conform import ConformOptions
 from brainchop_bids.inference.memory import estimate_peak_gb
 from brainchop_bids.interfaces import (
     Conform,
     KeepComponents,
     LabelVolumes,
+    RecodeLabels,
     ResampleLabels,
     ResampleProbabilities,
     Segment,
@@ -23,6 +21,8 @@ from brainchop_bids.interfaces import (
 from brainchop_bids.models import DEFAULT_MODEL
 from brainchop_bids.models.spec import ModelSpec, load_spec
 from brainchop_bids.models.zoo import find_model
+
+from .describe import REFERENCES, describe_methods
 
 # Peak resident memory of the steps in numpy, GB, as benchmarks/README.md tells: a worker holds
 # some 0.2 GB of imports, and a 0.7 mm scan twice as floats.
@@ -37,6 +37,7 @@ def init_single_scan_wf(
     normalization: str | None = None,
     components: str | None = None,
     resample: str = 'linear',
+    label_codes: str = 'model',
     probseg: bool = False,
     frame: int | None = None,
     omp_nthreads: int = 1,
@@ -58,6 +59,8 @@ def init_single_scan_wf(
         Which connected components stay, see `Cleanup`; by default as the model has it.
     resample : {'linear', 'nearest'}
         How labels return to the scan's own grid.
+    label_codes : {'model', 'freesurfer'}
+        Values of labels in images and tables: the model's own, or FreeSurfer's codes.
     probseg : bool
         Also make a probability map of each label.
     frame : int, optional
@@ -97,7 +100,7 @@ def init_single_scan_wf(
     Raises
     ------
     ModelError
-        If the model is missing or incomplete.
+        If the model is missing or incomplete, or a label has no such code.
 
     Examples
     --------
@@ -106,19 +109,106 @@ def init_single_scan_wf(
     >>> wf.run()  # doctest: +SKIP
     """
     spec = model if isinstance(model, ModelSpec) else load_spec(find_model(str(model)))
-    options = conform or ConformOptions()
     workflow = LiterateWorkflow(name=name)
-    components = components or spec.cleanup
-    workflow.__desc__ = _describe_method(spec, components, resample)
+    workflow.__desc__ = describe_methods([spec], components, resample)
     workflow.__postdesc__ = REFERENCES
-
     inputnode = pe.Node(niu.IdentityInterface(fields=['t1w']), name='inputnode')
-    outputnode = pe.Node(niu.IdentityInterface(fields=_outputs(probseg)), name='outputnode')
-    conform_node = pe.Node(
+    shared = ['t1w_conform', 'warnings', 'conform_seconds']
+    fields = model_outputs(probseg=probseg)
+    outputnode = pe.Node(niu.IdentityInterface(fields=[*shared, *fields]), name='outputnode')
+    conform_node = init_conform_node(conform, frame=frame, omp_nthreads=omp_nthreads)
+    segmentation = init_segmentation_wf(
+        spec=spec,
+        normalization=normalization,
+        components=components,
+        resample=resample,
+        label_codes=label_codes,
+        probseg=probseg,
+        omp_nthreads=omp_nthreads,
+    )
+    # fmt: off
+    workflow.connect([
+        (inputnode, conform_node, [('t1w', 'in_file')]),
+        (inputnode, segmentation, [('t1w', 'inputnode.t1w')]),
+        (conform_node, segmentation, [('out_file', 'inputnode.t1w_conform')]),
+        (conform_node, outputnode, [('out_file', 't1w_conform'),
+                                    ('warnings', 'warnings'),
+                                    ('seconds', 'conform_seconds')]),
+        connect_all(segmentation, outputnode, [(field, field) for field in fields]),
+    ])
+    # fmt: on
+    return workflow
+
+
+def init_conform_node(
+    conform: ConformOptions | None = None, *, frame: int | None = None, omp_nthreads: int = 1
+) -> pe.Node:
+    """Build the node that conforms a scan, once for all models.
+
+    Parameters
+    ----------
+    conform : ConformOptions, optional
+        Target grid and interpolation; by default those of ``mri_convert -c``.
+    frame : int, optional
+        Frame of a file with several.
+    omp_nthreads : int
+        Threads of the node.
+
+    Returns
+    -------
+    Node
+        Of `Conform`.
+    """
+    options = conform or ConformOptions()
+    node = pe.Node(
         Conform(**options.to_dict(), num_threads=omp_nthreads),
         name='conform',
         mem_gb=_CONFORM_GB,
         n_procs=omp_nthreads,
+    )
+    if frame is not None:
+        node.inputs.frame = frame
+    return node
+
+
+def init_segmentation_wf(
+    *,
+    spec: ModelSpec,
+    normalization: str | None = None,
+    components: str | None = None,
+    resample: str = 'linear',
+    label_codes: str = 'model',
+    probseg: bool = False,
+    omp_nthreads: int = 1,
+    name: str = 'segmentation_wf',
+) -> LiterateWorkflow:
+    """Build the workflow of one model on a conformed scan.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The model.
+    normalization, components, resample, label_codes, probseg, omp_nthreads
+        As for `init_single_scan_wf`.
+    name : str
+        Name of the workflow.
+
+    Returns
+    -------
+    LiterateWorkflow
+        Its ``inputnode`` takes ``t1w`` and ``t1w_conform``; its ``outputnode`` has
+        `model_outputs`.
+
+    Raises
+    ------
+    ModelError
+        If a label has no such code.
+    """
+    values = spec.label_values(label_codes)
+    workflow = LiterateWorkflow(name=name)
+    inputnode = pe.Node(niu.IdentityInterface(fields=['t1w', 't1w_conform']), name='inputnode')
+    outputnode = pe.Node(
+        niu.IdentityInterface(fields=model_outputs(probseg=probseg)), name='outputnode'
     )
     segment = pe.Node(
         Segment(
@@ -133,7 +223,7 @@ def init_single_scan_wf(
     )
     keep = pe.Node(
         KeepComponents(
-            rule=components,
+            rule=components or spec.cleanup,
             mask_closing=spec.mask_closing_mm,
             mask_exclude=list(spec.mask_exclude),
         ),
@@ -142,40 +232,45 @@ def init_single_scan_wf(
     )
     dseg = pe.Node(ResampleLabels(method=resample), name='resample_dseg', mem_gb=_LABELS_GB)
     mask = pe.Node(ResampleLabels(method=resample), name='resample_mask', mem_gb=_LABELS_GB)
-    names = {label.index: label.name for label in spec.labels}
+    names = {value: label.name for value, label in zip(values, spec.labels, strict=True)}
     volumes = pe.Node(LabelVolumes(labels=names), name='volumes', mem_gb=_LABELS_GB)
-    if frame is not None:
-        conform_node.inputs.frame = frame
     if normalization is not None:
         segment.inputs.normalization = normalization
+    labels, labels_conform = dseg, keep
+    if label_codes != 'model':
+        # Only now: interpolation breaks ties by the labels' order.
+        labels, labels_conform = (
+            pe.Node(RecodeLabels(values=list(values)), name=name, mem_gb=_LABELS_GB)
+            for name in ('recode_dseg', 'recode_conform')
+        )
+        workflow.connect(dseg, 'out_file', labels, 'in_file')
+        workflow.connect(keep, 'out_file', labels_conform, 'in_file')
     # fmt: off
     workflow.connect([
-        (inputnode, conform_node, [('t1w', 'in_file')]),
         (inputnode, dseg, [('t1w', 'reference')]),
         (inputnode, mask, [('t1w', 'reference')]),
-        (conform_node, segment, [('out_file', 'in_file')]),
+        (inputnode, segment, [('t1w_conform', 'in_file')]),
         (segment, keep, [('out_file', 'in_file')]),
         (keep, dseg, [('out_file', 'in_file')]),
         (keep, mask, [('out_mask', 'in_file')]),
-        (dseg, volumes, [('out_file', 'in_file')]),
-        (mask, volumes, [('out_file', 'mask')]),
-        (conform_node, outputnode, [('out_file', 't1w_conform'),
-                                    ('warnings', 'warnings'),
-                                    ('seconds', 'conform_seconds')]),
+        (labels, volumes, [('out_file', 'in_file')]),
         (segment, outputnode, [('engine', 'engine'),
                                ('normalization', 'normalization'),
                                ('seconds', 'segment_seconds'),
                                ('peak_mb', 'peak_mb')]),
-        (keep, outputnode, [('out_file', 'dseg_conform'),
-                            ('out_mask', 'brain_mask_conform'),
+        (keep, outputnode, [('out_mask', 'brain_mask_conform'),
                             ('removed_components', 'removed_components'),
                             ('removed_voxels', 'removed_voxels'),
                             ('seconds', 'components_seconds')]),
-        (dseg, outputnode, [('out_file', 'dseg'), ('seconds', 'resample_seconds')]),
+        (labels_conform, outputnode, [('out_file', 'dseg_conform')]),
+        (labels, outputnode, [('out_file', 'dseg')]),
+        (dseg, outputnode, [('seconds', 'resample_seconds')]),
         (mask, outputnode, [('out_file', 'brain_mask')]),
         (volumes, outputnode, [('out_file', 'volumes'), ('brain_volume', 'brain_volume')]),
     ])
     # fmt: on
+    if spec.covers_brain:
+        workflow.connect(mask, 'out_file', volumes, 'mask')
     if probseg:
         segment.inputs.probabilities = True
         maps = pe.Node(ResampleProbabilities(), name='resample_probseg', mem_gb=_LABELS_GB)
@@ -185,77 +280,14 @@ def init_single_scan_wf(
     return workflow
 
 
-def _outputs(probseg: bool) -> list[str]:
-    """Return the fields of the outputnode."""
-    images = ['t1w_conform', 'dseg_conform', 'brain_mask_conform', 'dseg', 'brain_mask']
-    facts = ['warnings', 'engine', 'normalization', 'removed_components', 'removed_voxels']
-    steps = ('conform', 'segment', 'components', 'resample')
-    fields = [*images, 'volumes', *facts, 'brain_volume', 'peak_mb']
-    return fields + [f'{step}_seconds' for step in steps] + ['probseg'] * probseg
-
-
-def _describe_cleanup(cleanup: Cleanup) -> str:
-    """Say in the methods text what stays of the labels."""
-    of = {
-        'largest': 'all foreground voxels',
-        'per-label': 'each label',
-        'groups': f'each group of labels ({str(cleanup).partition(":")[2].partition("+")[0]})',
-    }
-    text = ''
-    if cleanup.rule in of:
-        text = f'Only the largest 26-connected component of {of[cleanup.rule]} was kept. '
-    if cleanup.open_mm:
-        text += (
-            'What hung on it by bridges that a ball of '
-            f'{cleanup.open_mm:g} mm radius does not pass was dropped. '
-        )
-    if cleanup.min_mm3:
-        text += f'Components of less than {cleanup.min_mm3:g} mm^3 were dropped. '
-    if cleanup.fill:
-        text += 'Holes were filled with the label of the nearest voxel. '
-    return text
-
-
-def _describe_method(spec: ModelSpec, components: str, resample: str) -> str:
-    """Write the methods text, with citation keys in pandoc's form."""
-    clean = _describe_cleanup(Cleanup.parse(components))
-    back = {
-        'linear': "by linear interpolation of each label's indicator function and choice of the "
-        'label with the largest value',
-        'nearest': 'by nearest-neighbour interpolation',
-    }[resample]
-    text = f"""
-        Each T1-weighted scan was segmented with *brainchop-bids* {__version__}, a BIDS App
-        [@bidsapps] based on *Nipype* [@nipype]. The scan was conformed to 1 mm isotropic voxels
-        with intensities scaled to 0-255, reproducing *FreeSurfer*'s `mri_convert -c`
-        [@freesurfer]. Labels were assigned by the model *{spec.name}* (SHA-256
-        {spec.sha256[:12]}), a convolutional network with {len(spec.labels)} classes that labels
-        the whole volume at once, in the manner of MeshNet [@meshnet] and *brainchop*
-        [@brainchop]. {clean}The labels were brought back to the grid of the scan {back}.
-        Connected components were found with *connected-components-3d*, and files were read and
-        written with *NiBabel* [@nibabel]."""
-    return fill(' '.join(text.split()), 99, break_long_words=False, break_on_hyphens=False) + '\n'
-
-
-REFERENCES = """
-### References
-
-- [@bidsapps] Gorgolewski KJ et al. (2017). BIDS apps: Improving ease of use, accessibility, and
-  reproducibility of neuroimaging data analysis methods. PLoS Computational Biology 13(3):e1005209.
-  https://doi.org/10.1371/journal.pcbi.1005209
-- [@nipype] Gorgolewski K et al. (2011). Nipype: a flexible, lightweight and extensible
-  neuroimaging data processing framework in Python. Frontiers in Neuroinformatics 5:13.
-  https://doi.org/10.3389/fninf.2011.00013
-- [@freesurfer] Fischl B (2012). FreeSurfer. NeuroImage 62(2):774-781.
-  https://doi.org/10.1016/j.neuroimage.2012.01.021
-- [@meshnet] Fedorov A, Johnson J, Damaraju E, Ozerin A, Calhoun V, Plis S (2017). End-to-end
-  learning of brain tissue segmentation from imperfect labeling. 2017 International Joint
-  Conference on Neural Networks (IJCNN), 3785-3792. https://doi.org/10.1109/IJCNN.2017.7966333
-- [@brainchop] Masoud M, Hu F, Plis S (2023). Brainchop: In-browser MRI volumetric segmentation
-  and rendering. Journal of Open Source Software 8(83):5098. https://doi.org/10.21105/joss.05098
-- [@nibabel] Brett M et al. NiBabel: access a cacophony of neuro-imaging file formats. Zenodo.
-  https://doi.org/10.5281/zenodo.591597
-"""
+def model_outputs(*, probseg: bool = False) -> list[str]:
+    """Return what the workflow of one model has in its ``outputnode``."""
+    images = ['dseg_conform', 'brain_mask_conform', 'dseg', 'brain_mask']
+    facts = ['engine', 'normalization', 'removed_components', 'removed_voxels']
+    seconds = [f'{step}_seconds' for step in ('segment', 'components', 'resample')]
+    return [*images, 'volumes', *facts, 'brain_volume', 'peak_mb', *seconds] + [
+        'probseg'
+    ] * probseg
 
 
 def scan_node_name(stem: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,9 @@ def describe(raw: dict[str, Any], bids_dir: Path, output_dir: Path) -> dict[str,
     return description
 
 
-def write_root(output_dir: Path, description: dict[str, Any], label_table: str, slug: str) -> None:
+def write_root(
+    output_dir: Path, description: dict[str, Any], label_tables: Mapping[str, str]
+) -> None:
     """Write the root files; those that already say so are left alone.
 
     Parameters
@@ -118,10 +121,8 @@ def write_root(output_dir: Path, description: dict[str, Any], label_table: str, 
         Root of the derivatives.
     description : dict
         See `describe`.
-    label_table : str
-        The model's labels as TSV.
-    slug : str
-        The model's name in file names.
+    label_tables : mapping of str to str
+        Each model's name in file names to its labels as TSV.
 
     Raises
     ------
@@ -133,7 +134,8 @@ def write_root(output_dir: Path, description: dict[str, Any], label_table: str, 
     # "figures/" with a slash is not understood by bids-validator-deno 3; BIDS has no name for a
     # table over participants.
     write_text(output_dir / '.bidsignore', '*.html\nfigures\nlogs\ngroup_*\n')
-    write_text(output_dir / f'seg-{slug}_dseg.tsv', label_table)
+    for slug, table in label_tables.items():
+        write_text(output_dir / f'seg-{slug}_dseg.tsv', table)
     write_text(
         output_dir / 'README',
         f'Brain segmentations made by brainchop-bids {__version__} ({CODE_URL}).\n'

@@ -66,6 +66,11 @@ class ScanOutputs:
         return self.anat / self.name.name('mask', '.nii.gz', desc='brain')
 
     @property
+    def brain(self) -> Path:
+        """The scan without its skull."""
+        return self.anat / self.name.name('T1w', '.nii.gz', desc='brain')
+
+    @property
     def mosaic(self) -> Path:
         """Picture of the labels."""
         stem = self.name.name('dseg', '.webp', seg=self.slug, desc='mosaic')
@@ -126,6 +131,9 @@ def why_redo(
     model_sha256: str,
     recipe: dict[str, Any],
     labels: list[str],
+    *,
+    mask: bool = True,
+    brain: bool = False,
 ) -> str | None:
     """Say why a scan must be processed, or None where its results are complete and current.
 
@@ -141,12 +149,15 @@ def why_redo(
         `Settings.recipe()`.
     labels : list of str
         Abbreviations of the probability maps that this run writes.
+    mask, brain : bool
+        Whether brain mask and scan without skull are this model's.
 
     Returns
     -------
     str or None
     """
-    images = [outputs.preproc, outputs.dseg_conform, outputs.mask, outputs.dseg]
+    images = [outputs.preproc, outputs.dseg_conform, outputs.dseg]
+    images += [outputs.mask] * mask + [outputs.brain] * brain
     images += [outputs.probseg(label) for label in labels]
     files = [*images, *map(sidecar, images), outputs.volumes, outputs.mosaic]
     absent = [path for path in files if not path.exists()]
@@ -154,11 +165,8 @@ def why_redo(
         return 'not done yet'
     if absent:
         return f'{absent[0].name} is missing'
-    try:
-        found = json.loads(sidecar(outputs.dseg).read_text())['Brainchop']
-    except (OSError, ValueError, KeyError, TypeError):
-        found = None
-    if not isinstance(found, dict):
+    found = _fact(outputs.dseg, 'Brainchop')
+    if found is None:
         return f'{sidecar(outputs.dseg).name} does not tell how it was made'
     if found.get('Version') != __version__:
         return f'made by version {found.get("Version")}'
@@ -166,10 +174,21 @@ def why_redo(
         return 'the model has changed'
     if found.get('Settings') != recipe:
         return 'the settings have changed'
+    if mask and (_fact(outputs.mask, 'Model') or {}).get('SHA256') != model_sha256:
+        return 'the brain mask is that of another model'
     # Last, because it reads the whole file.
     if found.get('SourceSHA256') != sha256(source):
         return 'the scan has changed'
     return None
+
+
+def _fact(path: Path, key: str) -> dict[str, Any] | None:
+    """Return an object of a sidecar, None where there is none."""
+    try:
+        found = json.loads(sidecar(path).read_text())[key]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def write_scan(
@@ -191,7 +210,8 @@ def write_scan(
     source : str
         The scan's path in its dataset.
     images : dict of str to Path
-        Files for ``preproc``, ``dseg_conform``, ``mask`` and ``dseg``.
+        Files for ``preproc``, ``dseg_conform``, ``dseg`` and, where they are this model's,
+        ``mask`` and ``brain``.
     volumes, mosaic : Path
         Table and picture.
     probsegs : dict of str to Path
@@ -219,7 +239,12 @@ def write_scan(
             'SpatialReference': space,
             **{key: record[key] for key in ('Model', 'Components') if key in record},
         },
-        outputs.mask: {'Type': 'Brain', 'Sources': [raw]},
+        outputs.mask: {'Type': 'Brain', 'Sources': [raw], 'Model': record.get('Model', {})},
+        outputs.brain: {
+            'Description': 'The scan, 0 outside the brain mask',
+            'Sources': [raw],
+            'SkullStripped': True,
+        },
         **{
             outputs.probseg(label): {'Description': f'Probability of {label}', 'Sources': [raw]}
             for label in probsegs
@@ -234,7 +259,7 @@ def write_scan(
     contents = {
         outputs.preproc: images['preproc'],
         outputs.dseg_conform: images['dseg_conform'],
-        outputs.mask: images['mask'],
+        **{getattr(outputs, key): images[key] for key in ('mask', 'brain') if key in images},
         **{outputs.probseg(label): path for label, path in probsegs.items()},
         outputs.mosaic: mosaic,
         outputs.volumes: volumes,

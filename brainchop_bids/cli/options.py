@@ -38,22 +38,30 @@ positive.__name__ = 'positive number'
 count.__name__ = 'frame number'
 
 
-def add_model_options(group: argparse._ArgumentGroup) -> None:
-    """Add which model, and how intensities are normalised."""
-    group.add_argument(
-        '--model',
-        metavar='NAME|DIR',
-        default=DEFAULT_MODEL,
-        help='a model folder, or the name of a packaged one or of one in --models-dir or '
-        '$BRAINCHOP_MODELS (default: %(default)s)',
-    )
+def add_model_options(group: argparse._ArgumentGroup, *, several: bool = False) -> None:
+    """Add which model or models, and how intensities are normalised."""
+    what = 'a model folder, or the name of a packaged or fetched model or of one in --models-dir'
+    if several:
+        group.add_argument(
+            '--model',
+            metavar='NAME|DIR',
+            nargs='+',
+            default=[DEFAULT_MODEL],
+            help=f'{what}; of several the scan is conformed once, and the brain mask is that of '
+            f'the first skull-strip model, else of the first (default: {DEFAULT_MODEL})',
+        )
+    else:
+        group.add_argument(
+            '--model', metavar='NAME|DIR', default=DEFAULT_MODEL, help=f'{what} (%(default)s)'
+        )
     group.add_argument(
         '--models-dir', metavar='DIR', type=Path, help='folder that holds model folders'
     )
     group.add_argument(
         '--normalization',
         metavar='HOW',
-        help="instead of the model's own: minmax, quantile:LOW:HIGH[:clip] or zscore",
+        help="instead of the model's own: minmax, quantile:LOW:HIGH[:clip], zscore "
+        '(of voxels above 0), zscore-whole or none',
     )
 
 
@@ -67,6 +75,13 @@ def add_label_options(group: argparse._ArgumentGroup) -> None:
         'label (per-label), of labels joined (groups:1,2/3), or all (none); largest+open:MM cuts '
         'off what hangs on by a thin bridge, +min:MM3 drops small ones, +fill fills holes '
         '(default: the rule of the model, mostly largest)',
+    )
+    group.add_argument(
+        '--label-codes',
+        choices=['model', 'freesurfer'],
+        default='model',
+        help="values of labels in images and tables: the model's own or FreeSurfer's codes, for "
+        'its viewers (default: %(default)s)',
     )
     group.add_argument(
         '--resample',

@@ -88,7 +88,7 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
 
 def _add_segmentation(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('segmentation')
-    add_model_options(group)
+    add_model_options(group, several=True)
     add_label_options(group)
     group.add_argument(
         '--probseg', action='store_true', help='write a probability map of each label'

@@ -31,17 +31,19 @@ def configure_nipype(settings: Settings) -> None:
     logging.update_logging(config)
 
 
-def process(settings: Settings, spec: ModelSpec, scans: list[Scan]) -> dict[str, str]:
+def process(
+    settings: Settings, work: list[tuple[Scan, list[ModelSpec]]], owner: ModelSpec | None
+) -> dict[str, str]:
     """Run the workflow over scans.
 
     Parameters
     ----------
     settings : Settings
         Settings of the run.
-    spec : ModelSpec
-        The model.
-    scans : list of Scan
-        What to process.
+    work : list of (Scan, list of ModelSpec)
+        What to process, and with which models.
+    owner : ModelSpec or None
+        The model whose brain mask is written.
 
     Returns
     -------
@@ -54,7 +56,7 @@ def process(settings: Settings, spec: ModelSpec, scans: list[Scan]) -> dict[str,
     from brainchop_bids.workflows.scan import scan_node_name
 
     validation = None if settings.skip_bids_validation else BackgroundValidation(settings.bids_dir)
-    workflow = init_brainchop_wf(settings=settings, spec=spec, scans=scans)
+    workflow = init_brainchop_wf(settings=settings, work=work, owner=owner)
     folder = Path(workflow.base_dir) / workflow.name
     if settings.clean_workdir and folder.exists():
         # Only what is ours: a work folder named by mistake may hold anything.
@@ -70,11 +72,11 @@ def process(settings: Settings, spec: ModelSpec, scans: list[Scan]) -> dict[str,
     }
     if settings.write_graph:
         print(f'graph: {write_graph(workflow, logs)}')
-    by_node = {scan_node_name(scan.label): scan for scan in scans}
-    with Display(len(scans), settings.verbose) as display:
+    by_node = {scan_node_name(scan.label): scan for scan, _ in work}
+    with Display(len(work), settings.verbose) as display:
         watcher = Watcher(
             display,
-            {node: scan.label for node, scan in by_node.items()},
+            {scan_node_name(scan.label): (scan.label, len(specs)) for scan, specs in work},
             lambda node: write_page(settings, by_node[node]),
         )
         started = time.time()
@@ -87,6 +89,9 @@ def process(settings: Settings, spec: ModelSpec, scans: list[Scan]) -> dict[str,
     for node, scan in by_node.items():
         if node not in watcher.finished:
             failures.setdefault(scan.label, rest)
+            if watcher.written[node]:
+                # One model failed; what the others made is to be seen.
+                write_page(settings, scan)
     return failures
 
 

@@ -108,17 +108,22 @@ class Watcher:
     ----------
     display : Display
         Where it is shown.
-    scans : dict of str to str
-        Name of the scan's workflow to what the scan is called.
+    scans : dict of str to (str, int)
+        Name of the scan's workflow to what the scan is called, and how many models it has.
     on_done : callable
         Called with the name of the workflow when all of a scan is written.
     """
 
     def __init__(
-        self, display: Display, scans: dict[str, str], on_done: Callable[[str], None]
+        self,
+        display: Display,
+        scans: dict[str, tuple[str, int]],
+        on_done: Callable[[str], None],
     ) -> None:
         self.display = display
-        self.scans = scans
+        self.scans = {workflow: label for workflow, (label, _) in scans.items()}
+        self.models = {workflow: count for workflow, (_, count) in scans.items()}
+        self.written = dict.fromkeys(scans, 0)
         self.on_done = on_done
         # Other plugins than ours report that a node failed, but not why.
         self.sees_tracebacks = True
@@ -128,11 +133,15 @@ class Watcher:
     def status(self, node: object, status: str) -> None:
         """Take a status of a node: ``'start'``, ``'end'`` or ``'exception'``."""
         workflow, step = self._where(node)
-        if workflow not in self.scans or workflow in self.failures:
+        if workflow not in self.scans:
+            return
+        if status == 'end' and step == 'write':
+            self.written[workflow] += 1
+        if workflow in self.failures:
             return
         if status == 'start':
             self.display.step(self.scans[workflow], step)
-        elif status == 'end' and step == 'write':
+        elif status == 'end' and self.written[workflow] == self.models[workflow]:
             self._finish(workflow)
         elif status == 'exception' and not self.sees_tracebacks:
             self._fail(workflow, f'the step {step} failed: see its crash file')

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BrainchopError
+from ..errors import BrainchopError, SettingsError
 from .outcome import DONE, FAILED, outcome
 from .parser import build_parser
 
@@ -24,13 +24,13 @@ class Plan:
 
     Parameters
     ----------
-    todo : list of (Scan, str)
-        Scans to process, and why.
+    todo : list of (Scan, dict of ModelSpec to str)
+        Scans to process, with which models, and why.
     current : list of Scan
         Scans whose results are complete and current.
     """
 
-    todo: 'list[tuple[Scan, str]]'
+    todo: 'list[tuple[Scan, dict[ModelSpec, str]]]'
     current: 'list[Scan]'
 
 
@@ -111,7 +111,7 @@ def _participant(settings: 'Settings') -> int:
     """Segment each scan that was asked for."""
     from ..bids.dataset import check_folders, check_writable
     from ..bids.query import check_dataset, find_scans, why_absent
-    from ..models.spec import load_spec
+    from ..models.spec import load_spec, mask_owner
     from ..models.zoo import find_model
 
     begun = time.monotonic()
@@ -128,35 +128,49 @@ def _participant(settings: 'Settings') -> int:
     )
     if settings.reports_only:
         return _reports_only(settings, selection)
-    spec = load_spec(find_model(settings.model, settings.models_dir))
-    _check_options(settings)
-    plan = make_plan(settings, spec, selection)
-    _announce(settings, spec, selection, plan)
+    specs = [load_spec(find_model(model, settings.models_dir)) for model in settings.model]
+    _check_options(settings, specs)
+    plan = make_plan(settings, specs, selection)
+    _announce(settings, specs, selection, plan)
     if settings.dry_run:
         return FAILED if selection.missing else DONE
-    _write_root(settings, spec, description, anew=bool(plan.todo))
+    _write_root(settings, specs, description, anew=bool(plan.todo))
     if settings.boilerplate:
         print(f'methods text: {settings.output_dir / "logs" / "CITATION.md"}')
         return DONE
     failures = dict.fromkeys(selection.missing, '')
     absent = {scan.label: why_absent(scan.path) for scan, _ in plan.todo}
     failures.update({label: why for label, why in absent.items() if why})
-    present = [scan for scan, _ in plan.todo if not absent[scan.label]]
+    present = [(scan, list(needs)) for scan, needs in plan.todo if not absent[scan.label]]
     if present:
         check_writable(settings.work_dir)
         from .process import process
 
-        failures.update(process(settings, spec, present))
+        failures.update(process(settings, present, mask_owner(specs)))
     failures.update(_missing_pages(settings, plan.current))
     return _summarise(settings, plan, failures, time.monotonic() - begun)
 
 
-def _check_options(settings: 'Settings') -> None:
+def _check_options(settings: 'Settings', specs: 'Sequence[ModelSpec]') -> None:
     """Find impossible values before the first scan is read."""
     from ..image.normalise import Normalization
 
+    if not specs:
+        raise SettingsError('--model names no model')
+    by_slug: dict[str, ModelSpec] = {}
+    for spec in specs:
+        spec.label_values(settings.label_codes)
+        if by_slug.setdefault(spec.slug, spec) is not spec:
+            raise SettingsError(
+                f'{by_slug[spec.slug].folder} and {spec.folder} would both be written as '
+                f'seg-{spec.slug}; rename one of the folders'
+            )
     if settings.normalization is not None:
         Normalization.parse(settings.normalization)
+        if len(specs) > 1:
+            raise SettingsError(
+                '--normalization is for one model; with several write it into their brainchop.json'
+            )
     _ = settings.filters
     if settings.use_plugin is not None:
         from .process import read_plugin
@@ -164,15 +178,15 @@ def _check_options(settings: 'Settings') -> None:
         read_plugin(settings.use_plugin)
 
 
-def make_plan(settings: 'Settings', spec: 'ModelSpec', selection: 'Selection') -> Plan:
-    """Decide for each scan whether it must be processed.
+def make_plan(settings: 'Settings', specs: 'Sequence[ModelSpec]', selection: 'Selection') -> Plan:
+    """Decide for each scan what must be done.
 
     Parameters
     ----------
     settings : Settings
         Settings of the run.
-    spec : ModelSpec
-        The model.
+    specs : sequence of ModelSpec
+        The models.
     selection : Selection
         Scans that were asked for.
 
@@ -180,37 +194,57 @@ def make_plan(settings: 'Settings', spec: 'ModelSpec', selection: 'Selection') -
     -------
     Plan
     """
-    from ..bids.derivatives import ScanOutputs, why_redo
+    from ..models.spec import mask_owner
 
-    labels = [label.abbreviation for label in spec.labels][1:] if settings.probseg else []
+    owner = mask_owner(specs)
     todo, current = [], []
     for scan in selection.scans:
-        outputs = ScanOutputs(settings.output_dir, scan.name, spec.slug)
-        try:
-            why = why_redo(outputs, scan.path, spec.sha256, settings.recipe(), labels)
-        except OSError:
-            # The conform step says what is wrong with the scan.
-            why = 'the scan cannot be compared'
-        if why is None:
-            current.append(scan)
+        whys = {spec: _why_redo(settings, scan, spec, owns_mask=spec is owner) for spec in specs}
+        needs = {spec: why for spec, why in whys.items() if why is not None}
+        if needs:
+            todo.append((scan, needs))
         else:
-            todo.append((scan, why))
+            current.append(scan)
     return Plan(todo, current)
 
 
-def _announce(settings: 'Settings', spec: 'ModelSpec', selection: 'Selection', plan: Plan) -> None:
+def _why_redo(
+    settings: 'Settings', scan: 'Scan', spec: 'ModelSpec', *, owns_mask: bool
+) -> str | None:
+    from ..bids.derivatives import ScanOutputs, why_redo
+
+    try:
+        return why_redo(
+            ScanOutputs(settings.output_dir, scan.name, spec.slug),
+            scan.path,
+            spec.sha256,
+            settings.recipe(),
+            [label.abbreviation for label in spec.labels][1:] if settings.probseg else [],
+            mask=owns_mask,
+            brain=owns_mask and spec.strips_skulls,
+        )
+    except OSError:
+        # The conform step says what is wrong with the scan.
+        return 'the scan cannot be compared'
+
+
+def _announce(
+    settings: 'Settings', specs: 'Sequence[ModelSpec]', selection: 'Selection', plan: Plan
+) -> None:
     from .. import __version__
 
-    scans = len(selection.scans)
+    models = ', '.join(spec.name for spec in specs)
     print(
-        f'brainchop {__version__}: {_count(scans, "T1w scan")} in {settings.bids_dir}, '
-        f'model {spec.name}: {len(plan.current)} already done, {len(plan.todo)} to do'
+        f'brainchop {__version__}: {_count(len(selection.scans), "T1w scan")} in '
+        f'{settings.bids_dir}, model{"s" * (len(specs) > 1)} {models}: '
+        f'{len(plan.current)} already done, {len(plan.todo)} to do'
     )
     if settings.verbose or settings.dry_run:
         for note in settings.notes:
             print(f'  {note}')
-        for scan, why in plan.todo:
-            print(f'  {scan.label}: to do ({why})')
+        for scan, needs in plan.todo:
+            for spec, why in needs.items():
+                print(f'  {scan.label}: to do{f" with {spec.name}" * (len(specs) > 1)} ({why})')
         for scan in plan.current:
             print(f'  {scan.label}: already done')
     for label in selection.empty:
@@ -221,28 +255,27 @@ def _announce(settings: 'Settings', spec: 'ModelSpec', selection: 'Selection', p
 
 
 def _write_root(
-    settings: 'Settings', spec: 'ModelSpec', description: dict[str, Any], *, anew: bool
+    settings: 'Settings',
+    specs: 'Sequence[ModelSpec]',
+    description: dict[str, Any],
+    *,
+    anew: bool,
 ) -> None:
     """Write what belongs to the dataset and to the run."""
     from ..bids.dataset import describe, write_root
     from ..publish import write_text
 
     described = describe(description, settings.bids_dir, settings.output_dir)
-    write_root(settings.output_dir, described, spec.labels.to_tsv(), spec.slug)
+    tables = {spec.slug: spec.labels.to_tsv(settings.label_codes) for spec in specs}
+    write_root(settings.output_dir, described, tables)
     logs = settings.output_dir / 'logs'
     stamp = f'{time.strftime("%Y%m%d-%H%M%S")}_{uuid.uuid4()}'
     write_text(logs / f'run-{stamp}.toml', settings.to_toml())
     if anew or settings.boilerplate or not (logs / 'CITATION.md').exists():
-        from .process import configure_nipype
+        from brainchop_bids.workflows.describe import REFERENCES, describe_methods
 
-        # Before Nipype is imported: it reads its configuration then.
-        configure_nipype(settings)
-        from brainchop_bids.workflows.scan import init_single_scan_wf
-
-        workflow = init_single_scan_wf(
-            model=spec, components=settings.components, resample=settings.resample
-        )
-        write_text(logs / 'CITATION.md', workflow.visit_desc().lstrip())
+        text = describe_methods(specs, settings.components, settings.resample)
+        write_text(logs / 'CITATION.md', text + REFERENCES)
 
 
 def _missing_pages(settings: 'Settings', scans: 'Sequence[Scan]') -> dict[str, str]:

@@ -82,6 +82,9 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     add_label_options(group)
     group.add_argument('--mask', metavar='FILE', type=Path, help='also write a brain mask')
     group.add_argument(
+        '--brain', metavar='FILE', type=Path, help='also write the scan, 0 outside the brain mask'
+    )
+    group.add_argument(
         '--probseg',
         metavar='FILE.nii',
         type=Path,
@@ -129,7 +132,9 @@ def _settings(arguments: argparse.Namespace) -> 'ScanSettings':
         space=arguments.space,
         components=arguments.components,
         resample=arguments.resample,
+        label_codes=arguments.label_codes,
         mask=arguments.mask,
+        brain=arguments.brain,
         probseg=arguments.probseg,
         volumes=arguments.volumes,
         stats=arguments.stats,

@@ -4,6 +4,8 @@ NumPy turns any index into 64-bit integers first, which for a uint8 volume of 25
 traffic; a few thousand at a time stay in the cache.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 _CHUNK = 1 << 16
@@ -74,3 +76,26 @@ def lookup(table: np.ndarray, codes: np.ndarray) -> np.ndarray:
             table, source[start : start + _CHUNK], out=target[start : start + _CHUNK], mode='clip'
         )
     return result
+
+
+def recode(labels: np.ndarray, values: Sequence[int]) -> np.ndarray:
+    """Give labels other values.
+
+    Parameters
+    ----------
+    labels : array of unsigned integers
+        Labels 0 to n - 1.
+    values : sequence of int
+        The new value of each, none below 0.
+
+    Returns
+    -------
+    array
+        Of the smallest unsigned type that holds all values.
+
+    Examples
+    --------
+    >>> recode(np.array([[0, 2]], dtype=np.uint8), [0, 2, 1024])
+    array([[   0, 1024]], dtype=uint16)
+    """
+    return lookup(np.array(values, dtype=np.min_scalar_type(max(values))), labels)

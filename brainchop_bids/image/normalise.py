@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import SettingsError
 from .lookup import flat, histogram, lookup
 
-KINDS = ('minmax', 'quantile', 'zscore')
+KINDS = ('minmax', 'quantile', 'zscore', 'zscore-whole', 'none')
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,10 @@ class Normalization:
 
     Parameters
     ----------
-    kind : {'minmax', 'quantile', 'zscore'}
-        ``(x - min) / (max - min)``; ``(x - q_low) / (q_high - q_low)``; or ``(x - mean) / sd``
-        with mean and standard deviation over the foreground (voxels above 0).
+    kind : {'minmax', 'quantile', 'zscore', 'zscore-whole', 'none'}
+        ``(x - min) / (max - min)``; ``(x - q_low) / (q_high - q_low)``; ``(x - mean) / sd``
+        with mean and standard deviation over the foreground (voxels above 0), or over the whole
+        volume, as Nobrainer does; or the conformed 0 to 255 as they are.
     low, high : float
         The two quantiles, between 0 and 1; used by ``'quantile'`` only.
     clip : bool
@@ -56,7 +57,7 @@ class Normalization:
 
     @classmethod
     def parse(cls, text: str) -> 'Normalization':
-        """Read the short form: ``minmax``, ``zscore`` or ``quantile:LOW:HIGH[:clip]``.
+        """Read the short form: a kind, or ``quantile:LOW:HIGH[:clip]``.
 
         Raises
         ------
@@ -76,7 +77,8 @@ class Normalization:
             pass
         raise SettingsError(
             f'normalisation {text!r} is not understood; '
-            "write 'minmax', 'zscore', 'quantile:0.02:0.98' or 'quantile:0.02:0.98:clip'"
+            "write 'minmax', 'zscore', 'zscore-whole', 'none', 'quantile:0.02:0.98' or "
+            "'quantile:0.02:0.98:clip'"
         )
 
     @classmethod
@@ -145,8 +147,10 @@ def _range_of_data(data: np.ndarray, rule: Normalization) -> tuple[float, float]
         low, high = float(data.min()), float(data.max())
     elif rule.kind == 'quantile':
         low, high = (float(q) for q in np.quantile(flat(data), (rule.low, rule.high)))
+    elif rule.kind == 'none':
+        return 0.0, 0.0
     else:
-        foreground = data[data > 0]
+        foreground = data if rule.kind == 'zscore-whole' else data[data > 0]
         if not foreground.size:
             return 0.0, 0.0
         mean = float(foreground.mean(dtype=np.float64))
@@ -160,13 +164,17 @@ def _range_of_counts(counts: np.ndarray, rule: Normalization) -> tuple[float, fl
         low, high = float(present[0]), float(present[-1])
     elif rule.kind == 'quantile':
         low, high = (_quantile_of_counts(counts, q) for q in (rule.low, rule.high))
+    elif rule.kind == 'none':
+        return 0.0, 0.0
     else:
-        values = np.arange(1, counts.size, dtype=np.float64)
-        number = counts[1:].sum()
+        values = np.arange(counts.size, dtype=np.float64)
+        if rule.kind == 'zscore':
+            values, counts = values[1:], counts[1:]
+        number = counts.sum()
         if not number:
             return 0.0, 0.0
-        mean = float((counts[1:] * values).sum() / number)
-        return mean, float(np.sqrt((counts[1:] * (values - mean) ** 2).sum() / number))
+        mean = float((counts * values).sum() / number)
+        return mean, float(np.sqrt((counts * (values - mean) ** 2).sum() / number))
     return low, high - low
 
 

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..errors import SettingsError
+from ..errors import ModelError, SettingsError
 from ..image.components import Removed, brain_mask, keep_components
 from ..image.conform import Conformed, ConformOptions, conform
 from ..image.io import Volume, read_volume, require_contrast, save_nifti
+from ..image.lookup import recode
 from ..image.normalise import Normalization
 from ..image.resample import image_to_grid, labels_to_grid
 from ..image.volumes import label_volumes, volumes_table
@@ -38,9 +39,11 @@ class ScanSettings:
         Which connected components stay, see `Cleanup`; by default as the model has it.
     resample : {'linear', 'nearest'}
         How labels return to the scan's grid.
-    mask, probseg, volumes, stats : Path, optional
-        Brain mask, class probabilities (4-D float32 ``.nii``), table of volumes and record of
-        the run (JSON) to write.
+    label_codes : {'model', 'freesurfer'}
+        Values of labels, see `LabelTable.values`.
+    mask, brain, probseg, volumes, stats : Path, optional
+        Brain mask, scan without skull, class probabilities (4-D float32 ``.nii``), table of
+        volumes and record of the run (JSON) to write.
     normalization : Normalization, optional
         Replaces the model's own.
     frame : int, optional
@@ -61,7 +64,9 @@ class ScanSettings:
     space: str = 'native'
     components: str | None = None
     resample: str = 'linear'
+    label_codes: str = 'model'
     mask: Path | None = None
+    brain: Path | None = None
     probseg: Path | None = None
     volumes: Path | None = None
     stats: Path | None = None
@@ -72,9 +77,9 @@ class ScanSettings:
 
     def __post_init__(self) -> None:
         """Refuse outputs that would destroy one another or have no place to go."""
-        given = (self.out, self.mask, self.probseg, self.volumes, self.stats)
+        given = (self.out, self.mask, self.brain, self.probseg, self.volumes, self.stats)
         outputs = [path for path in given if path is not None]
-        for path in (self.out, self.mask):
+        for path in (self.out, self.mask, self.brain):
             if path is not None and not path.name.endswith(('.nii', '.nii.gz')):
                 raise SettingsError(f'{path}: is no NIfTI name; end it with .nii or .nii.gz')
         if self.probseg is not None and self.probseg.suffix != '.nii':
@@ -149,6 +154,12 @@ def segment_scan(
         One of its children, for a scan, model or output at fault; nothing is written then.
     """
     clock = clock or Stopwatch()
+    # Missing codes are told before anything is read.
+    spec.label_values(settings.label_codes)
+    if not spec.covers_brain and (settings.mask or settings.brain):
+        raise ModelError(
+            f'{spec.folder}: its labels cover no whole brain; leave out --mask and --brain'
+        )
     with clock.stage('read'):
         volume = read_volume(settings.t1w, frame=settings.frame)
         require_contrast(volume)
@@ -261,7 +272,7 @@ def _placed(settings: ScanSettings, conformed: Conformed) -> dict[str, Any]:
 def _mask(
     settings: ScanSettings, spec: ModelSpec, labels: np.ndarray, conformed: Conformed
 ) -> np.ndarray | None:
-    if settings.mask is None:
+    if settings.mask is None and settings.brain is None:
         return None
     return brain_mask(
         labels,
@@ -286,14 +297,22 @@ def _write(
         labels = labels_to_grid(labels, source, geometry, method=settings.resample)
         if mask is not None:
             mask = labels_to_grid(mask, source, geometry, method=settings.resample)
+    values = spec.label_values(settings.label_codes)
+    if settings.label_codes != 'model':
+        labels = recode(labels, values)
     for path, image in ((settings.out, labels), (settings.mask, mask)):
         if path is not None and image is not None:
             with writing(path):
                 save_nifti(staged.path(path), image, labels=True, **placed)
+    if settings.brain is not None and mask is not None:
+        whole = volume.data if settings.space == 'native' else conformed.data
+        with writing(settings.brain):
+            save_nifti(staged.path(settings.brain), whole * (mask != 0), **placed)
     if settings.volumes is not None:
         with writing(settings.volumes):
             volumes = label_volumes(labels, geometry.voxel_volume)
-            table = volumes_table(volumes, {label.index: label.name for label in spec.labels})
+            names = {value: label.name for value, label in zip(values, spec.labels, strict=True)}
+            table = volumes_table(volumes, names)
             staged.path(settings.volumes).write_text(table, 'utf-8')
 
 

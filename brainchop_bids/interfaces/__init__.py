@@ -1,7 +1,15 @@
 """Nipype interfaces: thin, no numerics of their own."""
 
 from .derivatives import Mosaic, WriteDerivatives
-from .image import Conform, KeepComponents, LabelVolumes, ResampleLabels, ResampleProbabilities
+from .image import (
+    Conform,
+    KeepComponents,
+    LabelVolumes,
+    RecodeLabels,
+    ResampleLabels,
+    ResampleProbabilities,
+    StripSkull,
+)
 from .segment import Segment
 
 __all__ = [
@@ -9,8 +17,10 @@ __all__ = [
     'KeepComponents',
     'LabelVolumes',
     'Mosaic',
+    'RecodeLabels',
     'ResampleLabels',
     'ResampleProbabilities',
     'Segment',
+    'StripSkull',
     'WriteDerivatives',
 ]

@@ -16,8 +16,11 @@ class MosaicInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc='conformed scan')
     labels = File(exists=True, mandatory=True, desc='labels in its grid')
     mask = File(exists=True, mandatory=True, desc='brain mask in its grid')
-    colors = traits.List(
-        traits.Tuple(traits.Int, traits.Int, traits.Int), mandatory=True, desc='colour of labels'
+    colors = traits.Dict(
+        traits.Int,
+        traits.Tuple(traits.Int, traits.Int, traits.Int),
+        mandatory=True,
+        desc='colour of labels',
     )
 
 
@@ -33,7 +36,7 @@ class Mosaic(StepInterface):
     Examples
     --------
     >>> mosaic = Mosaic(
-    ...     in_file='conformed.nii', labels='dseg.nii', mask='mask.nii', colors=[(0, 0, 0)]
+    ...     in_file='conformed.nii', labels='dseg.nii', mask='mask.nii', colors={0: (0, 0, 0)}
     ... )  # doctest: +SKIP
     """
 
@@ -41,8 +44,6 @@ class Mosaic(StepInterface):
     output_spec = MosaicOutputSpec
 
     def _work(self, cwd: Path) -> dict[str, Any]:
-        import numpy as np
-
         from ..image.io import load_labels
         from ..reports.mosaic import render_mosaic
 
@@ -50,7 +51,7 @@ class Mosaic(StepInterface):
         labels, mask = (load_labels(path)[0] for path in (self.inputs.labels, self.inputs.mask))
         size = float(geometry.zooms[0])
         out_file = cwd / 'mosaic.webp'
-        colors = np.array(self.inputs.colors, dtype=np.uint8)
+        colors = dict(self.inputs.colors)
         render_mosaic(image, labels, colors, out_file, mask=mask, voxel_size=size)
         return {'out_file': str(out_file)}
 
@@ -70,7 +71,8 @@ class WriteDerivativesInputSpec(BaseInterfaceInputSpec):
     preproc = File(exists=True, mandatory=True)
     dseg_conform = File(exists=True, mandatory=True)
     dseg = File(exists=True, mandatory=True)
-    mask = File(exists=True, mandatory=True)
+    mask = File(exists=True, desc='brain mask, where this model makes it')
+    brain = File(exists=True, desc='scan without skull')
     volumes = File(exists=True, mandatory=True)
     mosaic = File(exists=True, mandatory=True)
     probabilities = traits.List(File(exists=True))
@@ -113,8 +115,9 @@ class WriteDerivatives(StepInterface):
             pairs = zip(inputs.abbreviations, inputs.probabilities, strict=True)
             # The background's probability is what the others leave.
             probsegs = {label: Path(path) for label, path in list(pairs)[1:]}
+        keys = ('preproc', 'dseg_conform', 'mask', 'brain', 'dseg')
         images = {
-            key: Path(getattr(inputs, key)) for key in ('preproc', 'dseg_conform', 'mask', 'dseg')
+            key: Path(getattr(inputs, key)) for key in keys if isdefined(getattr(inputs, key))
         }
         write_scan(
             outputs,
@@ -141,7 +144,7 @@ class WriteDerivatives(StepInterface):
                 'RemovedVoxels': inputs.removed_voxels,
             },
             'Warnings': list(inputs.warnings),
-            'BrainVolume': inputs.brain_volume,
+            **({'BrainVolume': volume} if isdefined(volume := inputs.brain_volume) else {}),
             'Seconds': {step: value for step, value in seconds.items() if isdefined(value)},
             'PeakMemoryMB': {'segment': inputs.peak_mb},
             'Brainchop': fingerprint(

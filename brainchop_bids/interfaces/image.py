@@ -195,6 +195,76 @@ class ResampleProbabilities(StepInterface):
         return {'out_files': out_files}
 
 
+class RecodeLabelsInputSpec(BaseInterfaceInputSpec):
+    """Inputs of `RecodeLabels`."""
+
+    in_file = File(exists=True, mandatory=True, desc='labels')
+    values = traits.List(traits.Int, mandatory=True, desc='new value of each label, from 0')
+
+
+class RecodeLabelsOutputSpec(StepOutputSpec):
+    """Outputs of `RecodeLabels`."""
+
+    out_file = File(exists=True, desc='labels with other values')
+
+
+class RecodeLabels(StepInterface):
+    """Give labels other values, for instance FreeSurfer's codes.
+
+    Examples
+    --------
+    >>> recode = RecodeLabels(in_file='dseg.nii', values=[0, 2, 41])  # doctest: +SKIP
+    """
+
+    input_spec = RecodeLabelsInputSpec
+    output_spec = RecodeLabelsOutputSpec
+
+    def _work(self, cwd: Path) -> dict[str, Any]:
+        from ..image.io import load_labels, save_nifti
+        from ..image.lookup import recode
+
+        labels, _ = load_labels(self.inputs.in_file)
+        recoded = recode(labels, self.inputs.values)
+        like = Path(self.inputs.in_file)
+        return {'out_file': str(save_nifti(cwd / 'dseg.nii', recoded, like=like, labels=True))}
+
+
+class StripSkullInputSpec(BaseInterfaceInputSpec):
+    """Inputs of `StripSkull`."""
+
+    in_file = File(exists=True, mandatory=True, desc='scan')
+    mask = File(exists=True, mandatory=True, desc='brain mask in its grid')
+    frame = traits.Int(desc='frame of a file with several, from 0')
+
+
+class StripSkullOutputSpec(StepOutputSpec):
+    """Outputs of `StripSkull`."""
+
+    out_file = File(exists=True, desc='the scan, 0 outside the mask')
+
+
+class StripSkull(StepInterface):
+    """Set a scan to 0 outside its brain mask.
+
+    Examples
+    --------
+    >>> strip = StripSkull(in_file='sub-01_T1w.nii.gz', mask='mask.nii')  # doctest: +SKIP
+    """
+
+    input_spec = StripSkullInputSpec
+    output_spec = StripSkullOutputSpec
+
+    def _work(self, cwd: Path) -> dict[str, Any]:
+        from ..image.io import load_labels, read_volume, save_nifti
+
+        frame = self.inputs.frame if isdefined(self.inputs.frame) else None
+        volume = read_volume(self.inputs.in_file, frame=frame)
+        mask, _ = load_labels(self.inputs.mask)
+        brain = volume.data * (mask != 0)
+        like = Path(self.inputs.in_file)
+        return {'out_file': str(save_nifti(cwd / 'brain.nii', brain, like=like))}
+
+
 class LabelVolumesInputSpec(BaseInterfaceInputSpec):
     """Inputs of `LabelVolumes`."""
 

@@ -86,7 +86,9 @@ def describe_model(spec: ModelSpec) -> dict[str, Any]:
             for label in spec.labels
         ],
         'components': spec.cleanup,
-        'mask': {'closing_mm': spec.mask_closing_mm, 'exclude': list(spec.mask_exclude)},
+        'mask': {'closing_mm': spec.mask_closing_mm, 'exclude': list(spec.mask_exclude)}
+        if spec.covers_brain
+        else None,
     }
     for key in ('license', 'citation', 'task'):
         if getattr(spec, key):

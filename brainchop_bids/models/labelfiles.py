@@ -14,6 +14,7 @@ from typing import Any
 
 from ..errors import ModelError
 from .formats.files import read_json
+from .freesurfer import freesurfer_code
 from .labels import Color, Label, LabelTable, camel_case, clean, parse_color
 
 OVERRIDES = 'brainchop.json'
@@ -112,6 +113,7 @@ def _checked(values: dict[str, Any]) -> dict[str, Any]:
     if 'name' in values:
         values['name'] = clean(values['name'])
         values.setdefault('abbreviation', camel_case(values['name']))
+        values.setdefault('freesurfer', freesurfer_code(values['name']))
     return values
 
 

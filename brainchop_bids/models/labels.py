@@ -108,6 +108,37 @@ class LabelTable:
         """Colours as an ``(n, 3)`` uint8 array, row = label index."""
         return np.array([label.color for label in self.labels], dtype=np.uint8).reshape(-1, 3)
 
+    def values(self, codes: str = 'model') -> tuple[int, ...]:
+        """Return the value of each label in an image.
+
+        Parameters
+        ----------
+        codes : {'model', 'freesurfer'}
+            The labels' own indices, or FreeSurfer's codes.
+
+        Raises
+        ------
+        ModelError
+            Naming the labels without such a code.
+
+        Examples
+        --------
+        >>> LabelTable.from_names(['Unknown', 'Left-Hippocampus']).values('freesurfer')
+        (0, 17)
+        """
+        if codes == 'model':
+            return tuple(label.index for label in self.labels)
+        found = [0, *(label.freesurfer for label in self.labels[1:])]
+        absent = [
+            label.name for label, code in zip(self.labels, found, strict=True) if code is None
+        ]
+        if absent:
+            more = f' and {len(absent) - 4} more' if len(absent) > 4 else ''
+            raise ModelError(
+                f'no FreeSurfer code for {", ".join(absent[:4])}{more}: use --label-codes model'
+            )
+        return tuple(code for code in found if code is not None)
+
     @classmethod
     def from_names(
         cls, names: Iterable[str], colors: Sequence[Color] | None = None
@@ -138,16 +169,23 @@ class LabelTable:
             )
         )
 
-    def to_tsv(self) -> str:
-        """Return the table as BIDS wants it in ``seg-<model>_dseg.tsv``."""
+    def to_tsv(self, codes: str = 'model') -> str:
+        """Return the table as BIDS wants it in ``seg-<model>_dseg.tsv``.
+
+        Parameters
+        ----------
+        codes : str
+            What ``index`` is, see `values`.
+        """
         text = StringIO()
         writer = csv.writer(text, delimiter='\t', lineterminator='\n', quoting=csv.QUOTE_MINIMAL)
         writer.writerow(COLUMNS)
-        for label in self.labels:
-            codes = (
+        pairs = zip(self.values(codes), self.labels, strict=True)
+        for value, label in sorted(pairs, key=lambda pair: pair[0]):
+            known = (
                 MISSING if code is None else code for code in (label.mapping, label.freesurfer)
             )
-            writer.writerow((label.index, label.name, label.abbreviation, label.hex_color, *codes))
+            writer.writerow((value, label.name, label.abbreviation, label.hex_color, *known))
         return text.getvalue()
 
     @classmethod

@@ -5,6 +5,7 @@ that what a model is does not depend on where it came from or on what computes i
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -124,6 +125,24 @@ class Network:
     def parameters(self) -> int:
         """Number of weights' values."""
         return sum(values.size for op in self.ops for values in op.weights.values())
+
+    @property
+    def products(self) -> float:
+        """Multiplications for each voxel of the input."""
+        density: dict[str, float] = {}
+        total = 0.0
+        for op in self.ops:
+            here = density[op.inputs[0]] if op.inputs else 1.0
+            if op.kind in ('conv', 'max_pool'):
+                here /= math.prod(op.settings['strides'])
+            elif op.kind == 'upsample':
+                here *= math.prod(op.settings['size'])
+            if 'kernel' in op.weights:
+                total += here * op.weights['kernel'].size
+            if op.kind == 'conv_transpose':
+                here *= math.prod(op.settings['strides'])
+            density[op.name] = here
+        return total
 
     @property
     def is_chain(self) -> bool:

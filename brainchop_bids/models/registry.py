@@ -18,6 +18,8 @@ class Published:
     ----------
     name : str
         Its name, and its folder's.
+    alias : str
+        What brainchop's command line calls it, empty for the same.
     task : str
         What it is for.
     classes : int
@@ -31,6 +33,7 @@ class Published:
     """
 
     name: str
+    alias: str
     task: str
     classes: int
     license: str
@@ -44,6 +47,7 @@ def published_models() -> dict[str, Published]:
     return {
         entry['name']: Published(
             entry['name'],
+            entry.get('alias', ''),
             entry['task'],
             len(registry['tables'][entry['labels']]),
             entry['license'],
@@ -52,6 +56,18 @@ def published_models() -> dict[str, Published]:
         )
         for entry in registry['models'].values()
     }
+
+
+def published_name(name: str) -> str:
+    """Return what a model is called here that brainchop's command line calls otherwise.
+
+    Examples
+    --------
+    >>> published_name('subcortical'), published_name('mindgrab')
+    ('model30chan18cls', 'mindgrab')
+    """
+    aliases = {model.alias: model.name for model in published_models().values() if model.alias}
+    return aliases.get(name, name)
 
 
 def known_facts(weights_sha256: str) -> dict[str, Any]:

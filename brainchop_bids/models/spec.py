@@ -12,7 +12,8 @@ the file formats have no place for. Every key may be left out::
          "mapping": 0, "freesurfer": 0}
       ],
       "components": "per-label+min:20",            connected components that stay, see Cleanup
-      "mask": {"closing_mm": 10, "exclude": [3]},  brain mask: closing radius, labels left out
+      "mask": {"closing_mm": 10, "exclude": [3]},  brain mask: closing radius, labels left out;
+                                                   null where the labels cover no whole brain
       "license": "MIT",
       "citation": "..."
     }
@@ -24,6 +25,7 @@ checksum of the weights so that a renamed folder is still recognised, then from 
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,10 +76,14 @@ class ModelSpec:
         The widest hidden layer, which decides how much memory a run needs.
     parameters : int or None
         Number of weights.
+    products : float
+        Multiplications for each voxel.
     chain : bool
         Whether it is a plain chain of convolutions, which needs the memory of one layer only.
     cleanup : str
         Which connected components stay, see `Cleanup`.
+    covers_brain : bool
+        Whether a brain mask can be made of the labels.
     mask_closing_mm : float
         Radius of the closing that makes a brain mask of the labels, in mm.
     mask_exclude : tuple of int
@@ -104,8 +110,10 @@ class ModelSpec:
     in_channels: int
     channels: int
     parameters: int | None
+    products: float = 0.0
     chain: bool = True
     cleanup: str = 'largest'
+    covers_brain: bool = True
     mask_closing_mm: float = 0.0
     mask_exclude: tuple[int, ...] = ()
     task: str | None = None
@@ -120,9 +128,44 @@ class ModelSpec:
         return self.input_shape if max(self.input_shape) < _WHOLE else None
 
     @property
+    def strips_skulls(self) -> bool:
+        """Whether the brain mask is what the model is for."""
+        return self.task == 'skull-strip' and self.covers_brain
+
+    def label_values(self, codes: str) -> tuple[int, ...]:
+        """Return the value of each label in images, see `LabelTable.values`.
+
+        Raises
+        ------
+        ModelError
+            Where a label has no such code.
+        """
+        try:
+            return self.labels.values(codes)
+        except ModelError as error:
+            raise ModelError(f'{self.name}: {error}') from error
+
+    @property
     def classes(self) -> int:
         """Number of classes, background included."""
         return len(self.labels)
+
+
+def mask_owner(specs: Sequence[ModelSpec]) -> ModelSpec | None:
+    """Choose the model whose brain mask a run writes.
+
+    Parameters
+    ----------
+    specs : sequence of ModelSpec
+        The models of the run.
+
+    Returns
+    -------
+    ModelSpec or None
+        The first one for skull-stripping, else the first one whose labels cover the brain.
+    """
+    covering = [spec for spec in specs if spec.covers_brain]
+    return next((spec for spec in covering if spec.strips_skulls), next(iter(covering), None))
 
 
 def load_spec(folder: str | Path) -> ModelSpec:
@@ -165,7 +208,8 @@ def load_spec(folder: str | Path) -> ModelSpec:
             f'{folder}: nothing says how its input is normalised; taking minmax '
             f'(say otherwise in its {OVERRIDES} or with --normalization)'
         )
-    closing, exclude = _mask_rule(folder, facts.get('mask', {}), len(table))
+    mask = facts.get('mask', {})
+    closing, exclude = _mask_rule(folder, {} if mask is None else mask, len(table))
     files = [*network.files, *label_files]
     if overrides:
         files.append(folder / OVERRIDES)
@@ -183,8 +227,10 @@ def load_spec(folder: str | Path) -> ModelSpec:
         in_channels=network.in_channels,
         channels=network.width,
         parameters=network.parameters,
+        products=network.products,
         chain=network.is_chain,
         cleanup=_cleanup(folder, facts.get('components', 'largest'), len(table)),
+        covers_brain=mask is not None,
         mask_closing_mm=closing,
         mask_exclude=exclude,
         task=facts.get('task'),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..errors import ModelError
 from .formats import holds_model
-from .registry import published_models
+from .registry import published_models, published_name
 
 ENVIRONMENT = 'BRAINCHOP_MODELS'
 
@@ -39,14 +39,16 @@ def find_model(name_or_folder: str | Path, models_dir: str | Path | None = None)
     places = model_places(models_dir)
     # A path that does not exist is a slip of the pen, not a name to look up elsewhere.
     if given.name == str(name_or_folder):
-        for place in places:
-            if (place / given).is_dir():
-                return place / given
+        for name in dict.fromkeys([given.name, published_name(given.name)]):
+            for place in places:
+                if (place / name).is_dir():
+                    return place / name
     looked = ', '.join(str(place) for place in places)
-    if str(name_or_folder) in published_models():
+    name = published_name(str(name_or_folder))
+    if name in published_models():
         raise ModelError(
             f'{name_or_folder}: is not here yet (looked in {looked}); '
-            f'fetch it with brainchop-models get {name_or_folder}'
+            f'fetch it with brainchop-models get {name}'
         )
     names = sorted({name for place in places for name in list_models(place)})
     raise ModelError(

@@ -75,7 +75,7 @@ def publish(tmp_path: Path, url: str) -> Published:
         }
         for path in sorted(folder.iterdir())
     }
-    return Published('net', 'tissue', 3, 'MIT', f'{url}/net/', files)
+    return Published('net', '', 'tissue', 3, 'MIT', f'{url}/net/', files)
 
 
 def left(folder: Path) -> list[str]:

@@ -136,7 +136,8 @@ def test_config_file_and_command_line(dataset: Path, tmp_path: Path) -> None:
     )
     arguments = [str(dataset), str(tmp_path / 'out'), 'participant', '--config-file', str(config)]
     settings = parse_settings([*arguments, '--model', 'b'])
-    assert (settings.model, settings.components) == ('b', 'none')
+    assert (settings.model, settings.components) == (('b',), 'none')
+    assert parse_settings(arguments).model == ('a',)
     assert settings.participant_label == ('01',)
     repeated = tmp_path / 'again.toml'
     repeated.write_text(settings.to_toml())
@@ -216,6 +217,103 @@ def test_good_and_bad_scans_together(dataset: Path, model: Path, tmp_path: Path)
     rows = (out / 'group_seg-tinymodel_dseg.tsv').read_text().splitlines()
     assert len(rows) == 3
     check_valid(out)
+
+
+def make_stripper(folder: Path) -> Path:
+    """Write a model for skull-stripping."""
+    write_model(folder, classes=2)
+    (folder / 'brainchop.json').write_text('{"task": "skull-strip", "mask": {"closing_mm": 0}}')
+    return folder
+
+
+def modified(out: Path) -> dict[str, int]:
+    return {name: (out / name).stat().st_mtime_ns for name in files(out) if 'anat' in name}
+
+
+def test_several_models_share_the_conform_step(model: Path, tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path / 'bids', SCANS[:1])
+    strip, partial = make_stripper(tmp_path / 'strip'), write_model(tmp_path / 'partial')
+    (partial / 'brainchop.json').write_text('{"mask": null}')
+    out, rest = tmp_path / 'out', ('-w', tmp_path / 'work', '--skip-bids-validation')
+    done = run(dataset, out, 'participant', '--model', partial, model, strip, *rest, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert 'models partial, tiny_model, strip: 0 already done, 1 to do' in done.stdout
+    assert len(list((tmp_path / 'work').rglob('conformed.nii'))) == 1
+    anat = out / 'sub-01' / 'anat'
+    page = (out / 'sub-01.html').read_text()
+    for name in ('partial', 'tiny_model', 'strip'):
+        slug = name.replace('_', '')
+        assert (anat / f'sub-01_seg-{slug}_dseg.nii.gz').exists()
+        assert (anat / f'sub-01_space-conform_seg-{slug}_dseg.nii.gz').exists()
+        assert (out / f'seg-{slug}_dseg.tsv').exists()
+        assert name in page
+    # The mask is that of the model for skull-stripping, which is not the first one.
+    stripped = np.asarray(nib.load(anat / 'sub-01_seg-strip_dseg.nii.gz').dataobj) > 0
+    mask = np.asarray(nib.load(anat / 'sub-01_desc-brain_mask.nii.gz').dataobj) > 0
+    np.testing.assert_array_equal(mask, stripped)
+    scan = np.asarray(nib.load(dataset / SCANS[0]).dataobj)
+    brain = np.asarray(nib.load(anat / 'sub-01_desc-brain_T1w.nii.gz').dataobj)
+    np.testing.assert_array_equal(brain, np.where(mask, scan, 0))
+    facts = json.loads((anat / 'sub-01_desc-brain_T1w.json').read_text())
+    assert facts['SkullStripped'] is True
+    assert (
+        json.loads((anat / 'sub-01_desc-brain_mask.json').read_text())['Model']['Name'] == 'strip'
+    )
+    assert 'BrainVolume' not in json.loads((anat / 'sub-01_seg-partial_dseg.json').read_text())
+    check_valid(out)
+    text = ' '.join((out / 'logs' / 'CITATION.md').read_text().split())
+    assert all(f'*{name}*' in text for name in ('partial', 'tiny_model', 'strip'))
+
+    before = modified(out)
+    again = run(dataset, out, 'participant', '--model', strip, partial, *rest, cwd=tmp_path)
+    assert '1 already done' in again.stdout, again.stdout + again.stderr
+    assert modified(out) == before
+    # Alone, the second model has its own mask to write.
+    alone = run(dataset, out, 'participant', '--model', model, *rest, '-v', cwd=tmp_path)
+    assert 'the brain mask is that of another model' in alone.stdout, alone.stdout + alone.stderr
+    facts = json.loads((anat / 'sub-01_desc-brain_mask.json').read_text())
+    assert facts['Model']['Name'] == 'tiny_model'
+    # One that is missing is made without the others.
+    before = modified(out)
+    (anat / 'sub-01_seg-partial_dseg.nii.gz').unlink()
+    mended = run(dataset, out, 'participant', '--model', model, partial, *rest, cwd=tmp_path)
+    assert '1 scan done' in mended.stdout, mended.stdout + mended.stderr
+    changed = {name for name, when in modified(out).items() if when != before[name]}
+    assert changed
+    assert not [name for name in changed if 'tinymodel' in name or 'mask' in name]
+
+
+def test_models_that_do_not_go_together(
+    dataset: Path, model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    other = write_model(tmp_path / 'tiny-model')
+    rest = (dataset, tmp_path / 'out', 'participant', '-w', tmp_path / 'work', '--model', model)
+    assert 'seg-tinymodel; rename' in refused(capsys, *rest, other)
+    strip = make_stripper(tmp_path / 'strip')
+    error = refused(capsys, *rest, strip, '--normalization', 'minmax')
+    assert '--normalization is for one model' in error
+    assert 'no FreeSurfer code' in refused(capsys, *rest, '--label-codes', 'freesurfer')
+    config = tmp_path / 'config.toml'
+    config.write_text('[brainchop]\ncomponents = "bigest"\n')
+    with pytest.raises(SystemExit, match='2'):
+        main(list(map(str, [*rest, '--config-file', config])))
+    assert 'expected largest' in capsys.readouterr().err
+
+
+def test_a_model_that_fails_leaves_the_others(model: Path, tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path / 'bids', SCANS[:1])
+    other = write_model(tmp_path / 'other')
+    rest = ('-w', tmp_path / 'work', '--skip-bids-validation')
+    out = tmp_path / 'out'
+    # Its labels cannot be written.
+    (out / 'sub-01' / 'anat' / 'sub-01_seg-other_dseg.tsv').mkdir(parents=True)
+    done = run(dataset, out, 'participant', '--model', model, other, *rest, cwd=tmp_path)
+    assert done.returncode == 1
+    assert 'sub-01_seg-other_dseg.tsv' in done.stderr
+    assert 'Traceback' not in done.stdout + done.stderr
+    assert (out / 'sub-01' / 'anat' / 'sub-01_seg-tinymodel_dseg.nii.gz').exists()
+    assert 'tiny_model' in (out / 'sub-01.html').read_text()
+    assert not (out / 'sub-01' / 'anat' / 'sub-01_seg-other_dseg.nii.gz').exists()
 
 
 def check_images(source: Path, anat: Path) -> None:

@@ -86,6 +86,75 @@ def test_everything_in_the_scans_own_grid(tmp_path, model, scan, capsys):
     assert any('normalised' in warning for warning in said['warnings'])
 
 
+STRUCTURES = ['Unknown', 'Right-Cerebral-White-Matter', 'Left-Cerebral-Cortex']
+
+
+def name_structures(folder, names=STRUCTURES):
+    labels = [{'index': i, 'name': name} for i, name in enumerate(names)]
+    (folder / 'brainchop.json').write_text(json.dumps({'labels': labels}))
+    return folder
+
+
+@pytest.mark.parametrize('space', ['native', 'conform'])
+def test_freesurfers_codes(tmp_path, scan, capsys, space):
+    named = name_structures(write_model(tmp_path / 'named'))
+    found = []
+    for codes in ('model', 'freesurfer'):
+        out, table = tmp_path / f'{codes}.nii.gz', tmp_path / f'{codes}.tsv'
+        options = ['--space', space, '--label-codes', codes, '--volumes', table]
+        assert run(capsys, scan, out, '--model', named, *options)[0] == 0
+        rows = [line.split('\t') for line in table.read_text().splitlines()[1:]]
+        found.append((np.asarray(nib.load(out).dataobj), rows))
+    (own, rows), (coded, coded_rows) = found
+    np.testing.assert_array_equal(coded, np.choose(own, [0, 41, 3]))
+    assert [row[0] for row in coded_rows] == ['0', '3', '41']
+    assert sorted(row[1:] for row in rows) == sorted(row[1:] for row in coded_rows)
+
+
+def test_labels_without_a_code(tmp_path, scan, capsys):
+    named = name_structures(write_model(tmp_path / 'named'), ['Unknown', 'Amygdala', 'Lesion'])
+    options = ['--model', named, '--label-codes', 'freesurfer']
+    code, error = run(capsys, scan, tmp_path / 'out.nii.gz', *options)
+    assert code == 2
+    assert 'no FreeSurfer code for Amygdala, Lesion' in error
+    assert error.count('\n') == 1
+    assert not (tmp_path / 'out.nii.gz').exists()
+
+
+@pytest.mark.parametrize('kind', ['int16', 'float32', 'scaled'])
+def test_the_scan_without_its_skull(tmp_path, model, capsys, kind):
+    scan = write_scan(tmp_path / 'T1w.nii.gz')
+    image = nib.load(scan)
+    if kind == 'scaled':
+        image.header.set_slope_inter(0.25, 3)
+        nib.Nifti1Image(
+            np.asarray(image.dataobj) * 0.25 + 3, image.affine, image.header
+        ).to_filename(scan)
+    elif kind == 'float32':
+        nib.Nifti1Image(np.asarray(image.dataobj, np.float32), image.affine).to_filename(scan)
+    brain, mask = tmp_path / 'brain.nii.gz', tmp_path / 'mask.nii.gz'
+    options = ['--model', model, '--brain', brain, '--mask', mask]
+    assert run(capsys, scan, tmp_path / 'out.nii.gz', *options)[0] == 0
+    source, found = nib.load(scan), nib.load(brain)
+    inside = np.asarray(nib.load(mask).dataobj) > 0
+    assert 0.1 < inside.mean() < 0.9
+    np.testing.assert_array_equal(found.affine, source.affine)
+    expected = np.where(inside, source.get_fdata(dtype=np.float32), 0)
+    np.testing.assert_allclose(found.get_fdata(dtype=np.float32), expected, rtol=1e-6)
+    if kind != 'scaled':
+        assert found.get_data_dtype() == kind
+
+
+def test_labels_that_cover_no_brain_make_no_mask(tmp_path, scan, capsys):
+    partial = write_model(tmp_path / 'partial')
+    (partial / 'brainchop.json').write_text('{"mask": null}')
+    arguments = (scan, tmp_path / 'out.nii.gz', '--model', partial)
+    code, error = run(capsys, *arguments, '--mask', tmp_path / 'mask.nii.gz')
+    assert (code, error.count('\n')) == (2, 1)
+    assert 'cover no whole brain' in error
+    assert run(capsys, *arguments)[0] == 0
+
+
 def test_the_conformed_grid(tmp_path, model, scan, capsys):
     out, probseg = tmp_path / 'dseg.nii', tmp_path / 'p.nii'
     code, told = run(

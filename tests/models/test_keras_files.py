@@ -17,9 +17,11 @@ load_tensorflow()
 import h5py  # noqa: E402
 import keras  # noqa: E402
 
+from brainchop_bids.inference.engine import KerasEngine  # noqa: E402
 from brainchop_bids.models.formats import read_network  # noqa: E402
-from brainchop_bids.models.keras_model import build_model  # noqa: E402
+from brainchop_bids.models.keras_model import build_model, network_of  # noqa: E402
 from brainchop_bids.models.meshnet import build_meshnet  # noqa: E402
+from brainchop_bids.models.spec import load_spec  # noqa: E402
 
 layers = keras.layers
 
@@ -70,6 +72,72 @@ def test_what_keras_writes_computes_the_same(tmp_path: Path, kind: str, suffix: 
     volume = np.random.default_rng(1).random((1, 16, 16, 16, network.in_channels), np.float32)
     expected = model(volume, training=False)
     np.testing.assert_allclose(build_model(network)(volume), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_products_count_the_smaller_grids(tmp_path: Path) -> None:
+    """Against what each of Keras' layers computes."""
+    model = unet()
+    expected = 0
+    for layer in model.layers:
+        if isinstance(layer, layers.Conv3DTranspose):
+            expected += np.prod(layer.input.shape[1:4]) * np.prod(layer.kernel.shape)
+        elif isinstance(layer, layers.Conv3D):
+            expected += np.prod(layer.output.shape[1:4]) * np.prod(layer.kernel.shape)
+    assert network_of(model).products * 16**3 == expected
+
+
+def nobrainer_unet(classes: int, size: int) -> Any:
+    """Return the U-Net of nobrainer 1.2.1, layer by layer (its package needs Keras 2)."""
+
+    def double(x: Any, first: int, second: int) -> Any:
+        for filters in (first, second):
+            x = layers.Conv3D(filters, 3, padding='same')(x)
+            x = layers.Activation('relu')(layers.BatchNormalization()(x))
+        return x
+
+    inputs = keras.Input((size, size, size, 1))
+    skips, x = [], inputs
+    for filters in (16, 32, 64):
+        x = double(x, filters, 2 * filters)
+        skips.append(x)
+        x = layers.MaxPooling3D(2)(x)
+    x = double(x, 128, 256)
+    for filters, skip in zip((256, 128, 64), reversed(skips), strict=True):
+        x = layers.Conv3DTranspose(filters, 2, strides=2, padding='same')(x)
+        x = double(layers.Concatenate()([skip, x]), filters // 2, filters // 2)
+    end = 'sigmoid' if classes == 1 else 'softmax'
+    return keras.Model(inputs, layers.Activation(end)(layers.Conv3D(classes, 1)(x)))
+
+
+@pytest.mark.parametrize('classes', [1, 4])
+def test_nobrainers_unet_by_blocks_of_z_scores(tmp_path: Path, classes: int) -> None:
+    size = 16
+    model = nobrainer_unet(classes, size)
+    rng = np.random.default_rng(0)
+    for variable in model.weights:
+        if variable.name == 'kernel':
+            spread = np.sqrt(2 / np.prod(variable.shape[:-1]))
+            variable.assign(rng.normal(0, spread, variable.shape))
+        elif variable.name == 'moving_variance':
+            variable.assign(rng.uniform(0.5, 2, variable.shape))
+    folder = tmp_path / 'nobrainer'
+    folder.mkdir()
+    model.save(folder / 'model.h5')
+    (folder / 'brainchop.json').write_text('{"normalization": "zscore-whole"}')
+    spec = load_spec(folder)
+    assert (spec.block, spec.classes) == ((size,) * 3, max(classes, 2))
+    data = rng.integers(0, 256, (size, 2 * size, 2 * size)).astype(np.uint8)
+    found = np.zeros((*data.shape, spec.classes), np.float32)
+    labels = KerasEngine(spec, threads=2).segment(data, probabilities=found)
+    scores = ((data - data.mean()) / data.std()).astype(np.float32)
+    for y, z in ((0, 0), (0, size), (size, 0), (size, size)):
+        block = (slice(None), slice(y, y + size), slice(z, z + size))
+        expected = np.asarray(model(scores[block][None, ..., None], training=False))[0]
+        if classes == 1:
+            np.testing.assert_array_equal(labels[block], expected[..., 0] > 0.5)
+            expected = np.concatenate([1 - expected, expected], -1)
+        np.testing.assert_allclose(found[block], expected, atol=1e-4)
+        assert np.ptp(expected) > 0.1
 
 
 def refused(folder: Path, *parts: str) -> None:

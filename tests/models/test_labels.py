@@ -16,6 +16,18 @@ from brainchop_bids.models.labels import (
 )
 
 
+def test_values_in_images_are_indices_or_freesurfers_codes():
+    names = ['Unknown', 'Right-Hippocampus', 'Left-Cerebral-White-Matter', 'Brain-Stem']
+    table = LabelTable.from_names(names)
+    assert table.values() == (0, 1, 2, 3)
+    # As FreeSurferColorLUT.txt has them.
+    assert table.values('freesurfer') == (0, 53, 2, 16)
+    rows = [line.split('\t')[:2] for line in table.to_tsv('freesurfer').splitlines()[1:]]
+    assert rows == [['0', names[0]], ['2', names[2]], ['16', names[3]], ['53', names[1]]]
+    with pytest.raises(ModelError, match='no FreeSurfer code for Lesion: use --label-codes model'):
+        LabelTable.from_names(['Unknown', 'Lesion']).values('freesurfer')
+
+
 def test_a_table_survives_its_tsv(tmp_path):
     table = LabelTable(
         (

@@ -26,6 +26,17 @@ def test_a_published_model_that_is_not_here_can_be_fetched(tmp_path, monkeypatch
         find_model('mindgrab')
 
 
+def test_the_names_of_brainchops_command_line(tmp_path, monkeypatch):
+    monkeypatch.setenv('BRAINCHOP_MODELS', str(tmp_path))
+    with pytest.raises(ModelError, match='brainchop-models get model30chan18cls'):
+        find_model('subcortical')
+    folder = two_layers(tmp_path / 'model30chan18cls')
+    assert find_model('subcortical') == folder
+    assert find_model('subcortical', tmp_path / 'other') == folder
+    own = two_layers(tmp_path / 'subcortical')
+    assert find_model('subcortical') == own
+
+
 def test_a_missing_model_tells_what_there_is(tmp_path, monkeypatch):
     monkeypatch.delenv('BRAINCHOP_MODELS', raising=False)
     two_layers(tmp_path / 'alpha')

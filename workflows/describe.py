@@ -1,0 +1,97 @@
+"""The methods text of a run, for the papers of its users."""
+
+from collections.abc import Sequence
+from textwrap import fill
+
+from brainchop_bids import __version__
+from brainchop_bids.image.cleanup import Cleanup
+from brainchop_bids.models.spec import ModelSpec
+
+_BACK = {
+    'linear': "by linear interpolation of each label's indicator function and choice of the "
+    'label with the largest value',
+    'nearest': 'by nearest-neighbour interpolation',
+}
+
+
+def describe_methods(
+    specs: Sequence[ModelSpec], components: str | None = None, resample: str = 'linear'
+) -> str:
+    """Write the methods text, with citation keys in pandoc's form.
+
+    Parameters
+    ----------
+    specs : sequence of ModelSpec
+        The models of the run.
+    components : str, optional
+        Rule of clean-up in place of the models' own.
+    resample : {'linear', 'nearest'}
+        How labels return to the scan's grid.
+
+    Returns
+    -------
+    str
+        One paragraph in lines of at most 99 characters.
+    """
+    labelled = ' '.join(_describe_model(spec, components or spec.cleanup) for spec in specs)
+    text = f"""
+        Each T1-weighted scan was segmented with *brainchop-bids* {__version__}, a BIDS App
+        [@bidsapps] based on *Nipype* [@nipype]. The scan was conformed to 1 mm isotropic voxels
+        with intensities scaled to 0-255, reproducing *FreeSurfer*'s `mri_convert -c`
+        [@freesurfer]. {labelled} The labels were brought back to the grid of the scan
+        {_BACK[resample]}. Connected components were found with *connected-components-3d*, and
+        files were read and written with *NiBabel* [@nibabel]."""
+    return fill(' '.join(text.split()), 99, break_long_words=False, break_on_hyphens=False) + '\n'
+
+
+def _describe_model(spec: ModelSpec, components: str) -> str:
+    extent = 'the whole volume at once'
+    if spec.block is not None:
+        extent = f'cubes of {" x ".join(map(str, spec.block))} voxels side by side'
+    return f"""Labels were assigned by the model *{spec.name}* (SHA-256
+        {spec.sha256[:12]}), a convolutional network with {len(spec.labels)} classes that labels
+        {extent}, in the manner of MeshNet [@meshnet] and *brainchop*
+        [@brainchop]. {_describe_cleanup(Cleanup.parse(components))}"""
+
+
+def _describe_cleanup(cleanup: Cleanup) -> str:
+    """Say in the methods text what stays of the labels."""
+    of = {
+        'largest': 'all foreground voxels',
+        'per-label': 'each label',
+        'groups': f'each group of labels ({str(cleanup).partition(":")[2].partition("+")[0]})',
+    }
+    text = ''
+    if cleanup.rule in of:
+        text = f'Only the largest 26-connected component of {of[cleanup.rule]} was kept. '
+    if cleanup.open_mm:
+        text += (
+            'What hung on it by bridges that a ball of '
+            f'{cleanup.open_mm:g} mm radius does not pass was dropped. '
+        )
+    if cleanup.min_mm3:
+        text += f'Components of less than {cleanup.min_mm3:g} mm^3 were dropped. '
+    if cleanup.fill:
+        text += 'Holes were filled with the label of the nearest voxel. '
+    return text
+
+
+REFERENCES = """
+### References
+
+- [@bidsapps] Gorgolewski KJ et al. (2017). BIDS apps: Improving ease of use, accessibility, and
+  reproducibility of neuroimaging data analysis methods. PLoS Computational Biology 13(3):e1005209.
+  https://doi.org/10.1371/journal.pcbi.1005209
+- [@nipype] Gorgolewski K et al. (2011). Nipype: a flexible, lightweight and extensible
+  neuroimaging data processing framework in Python. Frontiers in Neuroinformatics 5:13.
+  https://doi.org/10.3389/fninf.2011.00013
+- [@freesurfer] Fischl B (2012). FreeSurfer. NeuroImage 62(2):774-781.
+  https://doi.org/10.1016/j.neuroimage.2012.01.021
+- [@meshnet] Fedorov A, Johnson J, Damaraju E, Ozerin A, Calhoun V, Plis S (2017). End-to-end
+  learning of brain tissue segmentation from imperfect labeling. 2017 International Joint
+  Conference on Neural Networks (IJCNN), 3785-3792. https://doi.org/10.1109/IJCNN.2017.7966333
+- [@brainchop] Masoud M, Hu F, Plis S (2023). Brainchop: In-browser MRI volumetric segmentation
+  and rendering. Journal of Open Source Software 8(83):5098. https://doi.org/10.21105/joss.05098
+- [@nibabel] Brett M et al. NiBabel: access a cacophony of neuro-imaging file formats. Zenodo.
+  https://doi.org/10.5281/zenodo.591597
+"""
