@@ -64,7 +64,8 @@ def test_what_torch_writes_computes_the_same(tmp_path: Path, suffix: str) -> Non
 
 def test_activations_and_norms(tmp_path: Path) -> None:
     for name, model, more in (
-        ('elu', meshnet(None, nn.ELU), {'activation': 'elu'}),
+        ('silu', meshnet(None, nn.SiLU), {'activation': 'silu'}),
+        ('elu', meshnet(None, nn.ELU), {'elu': True}),
         ('gelu', meshnet(None, lambda: nn.GELU('tanh')), {'gelu': True}),
         ('batch', meshnet(nn.BatchNorm3d), {'bnorm': True}),
         ('channel', meshnet(lambda n: nn.GroupNorm(n, n, affine=False)), {'bnorm': True}),

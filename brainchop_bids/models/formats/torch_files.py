@@ -4,8 +4,8 @@ Weights alone are no network. Brainchop's command line keeps the rest in ``model
 
     {
       "bnorm": false,                  normalise each channel behind hidden convolutions
-      "gelu": false,                   GELU in its tanh form, as upstream has it, else ReLU
-      "activation": "elu",             or any other one
+      "gelu": false, "elu": false,     GELU in its tanh form, or ELU, else ReLU
+      "activation": "silu",            or any other one
       "layers": [                      convolutions in order; widths come from the weights
         {"kernel_size": 3, "padding": 1, "stride": 1, "dilation": 1},
         {"kernel_size": 2, "padding": 0, "stride": 2, "transposed": true, "activation": "linear"}
@@ -119,6 +119,7 @@ def _described(network: Network) -> dict[str, Any] | None:
         'header': 'written by brainchop-bids',
         'bnorm': ('group_norm', 'activation') in kinds,
         'gelu': function == 'gelu_tanh',
+        'elu': function == 'elu',
         'dropout_p': 0,
         'bias': any('bias' in op.weights for op in convolutions),
         'activation': function,
@@ -223,8 +224,10 @@ class _Maker:
     ) -> None:
         self.normed = bool(description.get('bnorm'))
         self.norms = list(norms)
-        gelu = 'gelu_tanh' if description.get('gelu') else 'relu'
-        self.activation = description.get('activation', gelu)
+        upstream = 'gelu_tanh' if description.get('gelu') else 'relu'
+        if description.get('elu'):
+            upstream = 'elu'
+        self.activation = description.get('activation', upstream)
         shape = [None, None, None, None, channels]
         self.layers: list[dict[str, Any]] = []
         self.weights: dict[str, np.ndarray] = {}
