@@ -37,20 +37,25 @@ def write_dataset(root: Path, names: list[str]) -> Path:
 
 
 def write_model(
-    folder: Path, *, channels: int = 2, classes: int = 3, dilations: tuple[int, ...] = (1, 2)
+    folder: Path,
+    *,
+    channels: int = 2,
+    classes: int = 3,
+    dilations: tuple[int, ...] = (1, 2),
+    in_channels: int = 1,
 ) -> Path:
     """Write a tfjs MeshNet that labels by intensity: air 0, dark 1, bright 2.
 
     The centre taps carry the intensity through unchanged; the last layer draws the borders at
-    0.2 and 0.6 of the normalised range.
+    0.2 and 0.6 of the normalised range. Of several input channels it looks at the last one.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    layers = [_layer('InputLayer', 'input', batch_input_shape=[None, 256, 256, 256, 1])]
+    layers = [_layer('InputLayer', 'input', batch_input_shape=[None, 256, 256, 256, in_channels])]
     blob, weights = b'', []
-    inputs = 1
+    inputs = in_channels
     for number, dilation in enumerate(dilations):
         kernel = np.zeros((3, 3, 3, inputs, channels), '<f4')
-        kernel[1, 1, 1, 0, 0] = 1
+        kernel[1, 1, 1, inputs - 1 if number == 0 else 0, 0] = 1
         layers.append(_conv(f'conv_{number}', channels, 3, dilation))
         layers.append(_layer('Activation', f'activation_{number}', activation='relu'))
         blob, weights = _add(blob, weights, f'conv_{number}', kernel, np.zeros(channels, '<f4'))
@@ -83,6 +88,8 @@ def write_model(
     for channel, step in zip('RGB', (83, 57, 31), strict=True):
         colors[channel] = [index * step % 256 for index in range(classes)]
     (folder / 'colormap.json').write_text(json.dumps(colors))
+    if in_channels == 2:
+        (folder / 'brainchop.json').write_text('{"inputs": ["T1w", "T2w"]}')
     return folder
 
 

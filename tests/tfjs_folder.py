@@ -90,7 +90,7 @@ def write_tfjs(
 def two_layers(folder: Path, classes: int = 3, **options: Any) -> Path:
     """Write a conv of two channels, ReLU, and a 1x1x1 conv to classes; no labels."""
     weights = random_weights(
-        a__kernel=(3, 3, 3, 1, 2),
+        a__kernel=(3, 3, 3, options.get('channels', 1), 2),
         a__bias=(2,),
         out__kernel=(1, 1, 1, 2, classes),
         out__bias=(classes,),

@@ -8,7 +8,7 @@ from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from brainchop_bids import __version__
-from brainchop_bids.bids.query import Scan
+from brainchop_bids.bids.query import Scan, find_siblings
 from brainchop_bids.interfaces import Mosaic, StripSkull, WriteDerivatives
 from brainchop_bids.models.spec import ModelSpec
 from brainchop_bids.settings import Settings
@@ -125,6 +125,9 @@ def init_model_wf(
         omp_nthreads=settings.omp_nthreads,
     )
     segmentation.inputs.inputnode.t1w = str(scan.path)
+    others = find_siblings(scan, spec.inputs[1:])
+    if others:
+        segmentation.inputs.inputnode.channels = [str(path) for path in others]
     values = spec.label_values(settings.label_codes)
     colors = {value: label.color for value, label in zip(values, spec.labels, strict=True)}
     mosaic = pe.Node(Mosaic(colors=colors), name='mosaic', mem_gb=0.5)
@@ -134,6 +137,7 @@ def init_model_wf(
             source=scan.relative,
             slug=spec.slug,
             source_file=str(scan.path),
+            other_files=[str(path) for path in others],
             recipe=settings.recipe(),
             model={'Name': spec.name, 'SHA256': spec.sha256, 'Classes': len(spec.labels)},
             rule=settings.components or spec.cleanup,

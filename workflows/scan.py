@@ -79,6 +79,8 @@ def init_single_scan_wf(
     ------
     t1w
         A T1-weighted scan: NIfTI-1/2 or MGH/MGZ.
+    channels
+        List of the other scans, for models that take several.
 
     Outputs
     -------
@@ -112,7 +114,8 @@ def init_single_scan_wf(
     workflow = LiterateWorkflow(name=name)
     workflow.__desc__ = describe_methods([spec], components, resample)
     workflow.__postdesc__ = REFERENCES
-    inputnode = pe.Node(niu.IdentityInterface(fields=['t1w']), name='inputnode')
+    several = ['channels'] if spec.in_channels > 1 else []
+    inputnode = pe.Node(niu.IdentityInterface(fields=['t1w', *several]), name='inputnode')
     shared = ['t1w_conform', 'warnings', 'conform_seconds']
     fields = model_outputs(probseg=probseg)
     outputnode = pe.Node(niu.IdentityInterface(fields=[*shared, *fields]), name='outputnode')
@@ -129,7 +132,7 @@ def init_single_scan_wf(
     # fmt: off
     workflow.connect([
         (inputnode, conform_node, [('t1w', 'in_file')]),
-        (inputnode, segmentation, [('t1w', 'inputnode.t1w')]),
+        (inputnode, segmentation, [(name, f'inputnode.{name}') for name in ('t1w', *several)]),
         (conform_node, segmentation, [('out_file', 'inputnode.t1w_conform')]),
         (conform_node, outputnode, [('out_file', 't1w_conform'),
                                     ('warnings', 'warnings'),
@@ -141,7 +144,11 @@ def init_single_scan_wf(
 
 
 def init_conform_node(
-    conform: ConformOptions | None = None, *, frame: int | None = None, omp_nthreads: int = 1
+    conform: ConformOptions | None = None,
+    *,
+    frame: int | None = None,
+    omp_nthreads: int = 1,
+    name: str = 'conform',
 ) -> pe.Node:
     """Build the node that conforms a scan, once for all models.
 
@@ -153,6 +160,8 @@ def init_conform_node(
         Frame of a file with several.
     omp_nthreads : int
         Threads of the node.
+    name : str
+        Its name.
 
     Returns
     -------
@@ -162,7 +171,7 @@ def init_conform_node(
     options = conform or ConformOptions()
     node = pe.Node(
         Conform(**options.to_dict(), num_threads=omp_nthreads),
-        name='conform',
+        name=name,
         mem_gb=_CONFORM_GB,
         n_procs=omp_nthreads,
     )
@@ -196,8 +205,8 @@ def init_segmentation_wf(
     Returns
     -------
     LiterateWorkflow
-        Its ``inputnode`` takes ``t1w`` and ``t1w_conform``; its ``outputnode`` has
-        `model_outputs`.
+        Its ``inputnode`` takes ``t1w`` and ``t1w_conform``, and ``channels`` where the model
+        takes several scans; its ``outputnode`` has `model_outputs`.
 
     Raises
     ------
@@ -206,7 +215,8 @@ def init_segmentation_wf(
     """
     values = spec.label_values(label_codes)
     workflow = LiterateWorkflow(name=name)
-    inputnode = pe.Node(niu.IdentityInterface(fields=['t1w', 't1w_conform']), name='inputnode')
+    fields = ['t1w', 't1w_conform'] + ['channels'] * (spec.in_channels > 1)
+    inputnode = pe.Node(niu.IdentityInterface(fields=fields), name='inputnode')
     outputnode = pe.Node(
         niu.IdentityInterface(fields=model_outputs(probseg=probseg)), name='outputnode'
     )
@@ -269,6 +279,14 @@ def init_segmentation_wf(
         (volumes, outputnode, [('out_file', 'volumes'), ('brain_volume', 'brain_volume')]),
     ])
     # fmt: on
+    if spec.in_channels > 1:
+        together = pe.Node(niu.Merge(spec.in_channels - 1), name='channels', mem_gb=0.1)
+        for place, suffix in enumerate(spec.inputs[1:]):
+            other = init_conform_node(omp_nthreads=omp_nthreads, name=f'conform_{suffix}')
+            workflow.connect(inputnode, ('channels', _nth, place), other, 'in_file')
+            workflow.connect(inputnode, 't1w_conform', other, 'reference')
+            workflow.connect(other, 'out_file', together, f'in{place + 1}')
+        workflow.connect(together, 'out', segment, 'channels')
     if spec.covers_brain:
         workflow.connect(mask, 'out_file', volumes, 'mask')
     if probseg:
@@ -278,6 +296,11 @@ def init_segmentation_wf(
         workflow.connect(inputnode, 't1w', maps, 'reference')
         workflow.connect(maps, 'out_files', outputnode, 'probseg')
     return workflow
+
+
+def _nth(items: list[str], place: int) -> str:
+    """Choose from a list; Nipype calls it by its source."""
+    return items[place]
 
 
 def model_outputs(*, probseg: bool = False) -> list[str]:

@@ -1,6 +1,7 @@
 """The derivatives of one scan: their names, their sidecars, and whether they are current."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -100,7 +101,9 @@ def sidecar(path: Path) -> Path:
     return path.with_name(path.name.removesuffix('.gz').rpartition('.')[0] + '.json')
 
 
-def fingerprint(source: Path, model_sha256: str, recipe: dict[str, Any]) -> dict[str, Any]:
+def fingerprint(
+    source: Path, model_sha256: str, recipe: dict[str, Any], others: Sequence[Path] = ()
+) -> dict[str, Any]:
     """Describe by content what a result depends on.
 
     Parameters
@@ -111,6 +114,8 @@ def fingerprint(source: Path, model_sha256: str, recipe: dict[str, Any]) -> dict
         Checksum of the model.
     recipe : dict
         `Settings.recipe()`.
+    others : sequence of Path
+        Other scans of the head that the model takes.
 
     Returns
     -------
@@ -122,6 +127,7 @@ def fingerprint(source: Path, model_sha256: str, recipe: dict[str, Any]) -> dict
         'SourceSHA256': sha256(source),
         'ModelSHA256': model_sha256,
         'Settings': recipe,
+        **({'OthersSHA256': [sha256(path) for path in others]} if others else {}),
     }
 
 
@@ -134,6 +140,7 @@ def why_redo(
     *,
     mask: bool = True,
     brain: bool = False,
+    others: Sequence[Path] = (),
 ) -> str | None:
     """Say why a scan must be processed, or None where its results are complete and current.
 
@@ -151,6 +158,8 @@ def why_redo(
         Abbreviations of the probability maps that this run writes.
     mask, brain : bool
         Whether brain mask and scan without skull are this model's.
+    others : sequence of Path
+        Other scans of the head that the model takes.
 
     Returns
     -------
@@ -177,6 +186,8 @@ def why_redo(
     if mask and (_fact(outputs.mask, 'Model') or {}).get('SHA256') != model_sha256:
         return 'the brain mask is that of another model'
     # Last, because it reads the whole file.
+    if found.get('OthersSHA256', []) != [sha256(path) for path in others]:
+        return 'another scan of the head has changed'
     if found.get('SourceSHA256') != sha256(source):
         return 'the scan has changed'
     return None

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,42 @@ def why_absent(path: Path) -> str | None:
     if not os.access(path, os.R_OK):
         return f'{path}: no permission to read it'
     return None
+
+
+def find_siblings(scan: Scan, suffixes: Sequence[str]) -> list[Path]:
+    """Find the other scans of a head that a model takes, beside its T1w.
+
+    Parameters
+    ----------
+    scan : Scan
+        The T1w.
+    suffixes : sequence of str
+        For instance ``['T2w']``.
+
+    Returns
+    -------
+    list of Path
+        For each suffix the file with the T1w's own entities, else the only one of its folder.
+
+    Raises
+    ------
+    DatasetError
+        Where there is none, or several of which none has the same entities.
+    """
+    found = []
+    for suffix in suffixes:
+        folder = scan.path.parent
+        beside = [path for end in ('.nii', '.nii.gz') for path in folder.glob(f'*_{suffix}{end}')]
+        stem = f'{scan.name.prefix}_{suffix}'
+        own = [path for path in beside if path.name.partition('.')[0] == stem]
+        chosen = own or beside
+        if len(chosen) != 1:
+            names = ', '.join(sorted(path.name for path in chosen)) or 'none'
+            raise DatasetError(
+                f'{scan.path}: needs one {suffix} beside it for the model, there are: {names}'
+            )
+        found += chosen
+    return found
 
 
 def list_participants(bids_dir: Path) -> list[str]:

@@ -4,11 +4,11 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BrainchopError, SettingsError
+from ..errors import BrainchopError, DatasetError, SettingsError
 from .outcome import DONE, FAILED, outcome
 from .parser import build_parser
 
@@ -110,7 +110,7 @@ def _prepare_environment(settings: 'Settings') -> None:
 def _participant(settings: 'Settings') -> int:
     """Segment each scan that was asked for."""
     from ..bids.dataset import check_folders, check_writable
-    from ..bids.query import check_dataset, find_scans, why_absent
+    from ..bids.query import check_dataset, find_scans
     from ..models.spec import load_spec, mask_owner
     from ..models.zoo import find_model
 
@@ -139,7 +139,7 @@ def _participant(settings: 'Settings') -> int:
         print(f'methods text: {settings.output_dir / "logs" / "CITATION.md"}')
         return DONE
     failures = dict.fromkeys(selection.missing, '')
-    absent = {scan.label: why_absent(scan.path) for scan, _ in plan.todo}
+    absent = {scan.label: _absent(scan, needs) for scan, needs in plan.todo}
     failures.update({label: why for label, why in absent.items() if why})
     present = [(scan, list(needs)) for scan, needs in plan.todo if not absent[scan.label]]
     if present:
@@ -149,6 +149,17 @@ def _participant(settings: 'Settings') -> int:
         failures.update(process(settings, present, mask_owner(specs)))
     failures.update(_missing_pages(settings, plan.current))
     return _summarise(settings, plan, failures, time.monotonic() - begun)
+
+
+def _absent(scan: 'Scan', specs: 'Iterable[ModelSpec]') -> str | None:
+    """Say which file of a scan cannot be opened, None where all can."""
+    from ..bids.query import find_siblings, why_absent
+
+    try:
+        others = [path for spec in specs for path in find_siblings(scan, spec.inputs[1:])]
+    except DatasetError as error:
+        return str(error)
+    return next(filter(None, map(why_absent, [scan.path, *others])), None)
 
 
 def _check_options(settings: 'Settings', specs: 'Sequence[ModelSpec]') -> None:
@@ -212,6 +223,7 @@ def _why_redo(
     settings: 'Settings', scan: 'Scan', spec: 'ModelSpec', *, owns_mask: bool
 ) -> str | None:
     from ..bids.derivatives import ScanOutputs, why_redo
+    from ..bids.query import find_siblings
 
     try:
         return why_redo(
@@ -222,7 +234,10 @@ def _why_redo(
             [label.abbreviation for label in spec.labels][1:] if settings.probseg else [],
             mask=owns_mask,
             brain=owns_mask and spec.strips_skulls,
+            others=find_siblings(scan, spec.inputs[1:]),
         )
+    except DatasetError:
+        return 'another scan of the head is missing'
     except OSError:
         # The conform step says what is wrong with the scan.
         return 'the scan cannot be compared'

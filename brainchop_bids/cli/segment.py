@@ -53,6 +53,15 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('t1w', metavar='T1W', type=Path, help='the scan: NIfTI or MGH/MGZ')
     parser.add_argument('out', metavar='OUT', type=Path, help='labels: .nii or .nii.gz')
+    parser.add_argument(
+        '--channel',
+        metavar='FILE',
+        action='append',
+        type=Path,
+        default=[],
+        help='another scan of the same head (T2w, FLAIR, ...), for models that take several; once '
+        'for each',
+    )
     parser.add_argument('--version', action='version', version=f'{PROG} {__version__}')
     parser.add_argument(
         '-v', '--verbose', action='store_true', help='say what is done and how long it takes'
@@ -129,6 +138,7 @@ def _settings(arguments: argparse.Namespace) -> 'ScanSettings':
     return ScanSettings(
         t1w=arguments.t1w,
         out=arguments.out,
+        channels=tuple(arguments.channel),
         space=arguments.space,
         components=arguments.components,
         resample=arguments.resample,

@@ -62,11 +62,6 @@ class KerasEngine:
         normalization: Normalization | None = None,
         stream: bool | None = None,
     ) -> None:
-        if spec.in_channels != 1:
-            raise ModelError(
-                f'{spec.folder}: the network takes {spec.in_channels} channels; '
-                'expected 1, since one scan is segmented at a time'
-            )
         self.spec = spec
         self.normalization = normalization or spec.normalization
         self._tf = load_tensorflow(threads)
@@ -106,8 +101,9 @@ class KerasEngine:
 
         Parameters
         ----------
-        data : (X, Y, Z) array
-            A conformed volume before normalisation, LIA.
+        data : (X, Y, Z) or (X, Y, Z, channels) array
+            A conformed volume before normalisation, LIA; with all channels where the network
+            takes several, each of which is normalised by itself.
         probabilities : (X, Y, Z, classes) float32 array, optional
             Is filled as by `probabilities`, in the same pass.
 
@@ -122,7 +118,7 @@ class KerasEngine:
             Where memory runs out.
         """
         dtype = np.uint8 if self.spec.classes <= 256 else np.uint16
-        labels = np.empty(data.shape, dtype, order='F')
+        labels = np.empty(data.shape[:3], dtype, order='F')
         outputs = {'labels': labels}
         if probabilities is not None:
             outputs['probabilities'] = probabilities
@@ -134,8 +130,8 @@ class KerasEngine:
 
         Parameters
         ----------
-        data : (X, Y, Z) array
-            A conformed volume before normalisation, LIA.
+        data : (X, Y, Z) or (X, Y, Z, channels) array
+            As for `segment`.
         out : (X, Y, Z, classes) float32 array
             Is filled slab by slab; a `numpy.memmap` keeps it out of memory.
 
@@ -148,25 +144,30 @@ class KerasEngine:
 
     def logits(self, data: np.ndarray) -> np.ndarray:
         """Return the network's output, ``(X, Y, Z, classes)`` float32: all of it, in memory."""
-        out = np.empty((*data.shape, self.spec.classes), np.float32)
+        out = np.empty((*data.shape[:3], self.spec.classes), np.float32)
         self._fill(data, {'logits': out})
         return out
 
     def _fill(self, data: np.ndarray, outputs: dict[str, Any]) -> None:
-        if data.ndim != 3:
-            raise ModelError(f'{self.spec.name} was given a volume of shape {data.shape}')
+        channels = [data] if data.ndim == 3 else list(np.moveaxis(data, -1, 0))
+        if channels[0].ndim != 3 or len(channels) != self.spec.in_channels:
+            raise ModelError(
+                f'{self.spec.name} takes volumes of {self.spec.in_channels} channels; '
+                f'it was given the shape {data.shape}'
+            )
+        shape = channels[0].shape
         for out in outputs.values():
-            if out.shape[:3] != data.shape:
-                raise ValueError(f'output of shape {out.shape} for a volume of {data.shape}')
+            if out.shape[:3] != shape:
+                raise ValueError(f'output of shape {out.shape} for a volume of {shape}')
         tf = self._tf
         kernel, bias = tf.constant(self._head.kernel), tf.constant(self._head.bias)
         axes = (0, 1, 2, 3) if self._stream is None else (2, 1, 0, 3)
         if self._block is not None:
             with self._memory_told(self._block):
-                self._fill_blocks(normalise(data, self.normalization), outputs)
+                self._fill_blocks(self._normalised(channels), outputs)
             return
-        with self._memory_told(data.shape):
-            features = self._features(data)
+        with self._memory_told(shape):
+            features = self._features(channels)
             # A head holds its features, logits and softmax at once.
             width = features.shape[-1] + 2 * self._head.classes
             for rows in slabs(features.shape[:3], width):
@@ -181,17 +182,18 @@ class KerasEngine:
         tf, size = self._tf, self._block or volume.shape
         kernel, bias = tf.constant(self._head.kernel), tf.constant(self._head.bias)
         # Behind the end of a volume smaller than a cube there is nothing.
-        padding = [(0, max(0, n - length)) for n, length in zip(size, volume.shape, strict=True)]
-        padded = np.pad(volume, padding)
-        for start, own in blocks(padded.shape, size):
+        shape = volume.shape[:3]
+        padding = [(0, max(0, n - length)) for n, length in zip(size, shape, strict=True)]
+        padded = np.pad(volume, [*padding, (0, 0)])
+        for start, own in blocks(padded.shape[:3], size):
             cube = tuple(slice(first, first + n) for first, n in zip(start, size, strict=True))
-            features = self._graph(size)(tf.constant(padded[cube][None, ..., None]))[0]
+            features = self._graph(size)(tf.constant(padded[cube][None]))[0]
             self._check_grid(features, size)
             for kind, out in outputs.items():
                 values = self._last(kind, features.shape)(features, kernel, bias).numpy()
                 inner = tuple(
                     slice(place.start - first, min(place.stop, length) - first)
-                    for place, first, length in zip(own, start, volume.shape, strict=True)
+                    for place, first, length in zip(own, start, shape, strict=True)
                 )
                 out[own] = values[inner]
 
@@ -202,20 +204,24 @@ class KerasEngine:
                 f'out of {tuple(shape)}; expected one of the same shape'
             )
 
-    def _features(self, data: np.ndarray) -> Any:
+    def _normalised(self, channels: list[np.ndarray]) -> np.ndarray:
+        volumes = [normalise(channel, self.normalization) for channel in channels]
+        return volumes[0][..., None] if len(volumes) == 1 else np.stack(volumes, -1)
+
+    def _features(self, channels: list[np.ndarray]) -> Any:
         """Return what the network's body gives, channels last; transposed for a stream."""
         if self._stream is not None:
             # Transposed as bytes, where the volume is not in Fortran order.
-            data = np.ascontiguousarray(data.T)
-            return self._stream.features(normalise(data, self.normalization)[..., None])
-        volume = normalise(data, self.normalization)[..., None]
-        features = self._graph(data.shape)(self._tf.constant(volume[None]))[0]
-        self._check_grid(features, data.shape)
+            turned = [np.ascontiguousarray(channel.T) for channel in channels]
+            return self._stream.features(self._normalised(turned))
+        volume = self._normalised(channels)
+        features = self._graph(volume.shape[:3])(self._tf.constant(volume[None]))[0]
+        self._check_grid(features, volume.shape[:3])
         return features
 
     def _graph(self, shape: tuple[int, ...]) -> Callable[..., Any]:
         if shape not in self._compiled:
-            signature = self._tf.TensorSpec((1, *shape, 1), self._tf.float32)
+            signature = self._tf.TensorSpec((1, *shape, self.spec.in_channels), self._tf.float32)
             function = self._tf.function(
                 lambda volume: self._body(volume, training=False),
                 input_signature=[signature],

@@ -32,14 +32,15 @@ def estimate_peak_gb(spec: ModelSpec, shape: Sequence[int]) -> float:
         GB (10^9 bytes). Measured on 256^3, estimated in brackets: model5_gw_ae 1.23 (1.41),
         mindgrab 2.13 (2.17), model21_104class 2.47 (2.62), model30chan18cls 3.17 (3.30).
     """
+    voxel = _VOXEL_BYTES + 5 * (spec.in_channels - 1)
     if spec.block is not None:
-        held = 2 * math.prod(shape) * _VOXEL_BYTES
+        held = 2 * math.prod(shape) * voxel
         held += math.prod(spec.block) * (_COPIES + 2) * 4 * spec.channels
         return _LOADED_GB + held / 1e9
     voxels = math.prod(shape)
     layer = 4 * spec.channels
     if spec.chain:
-        held = voxels * _VOXEL_BYTES + shape[0] * shape[1] * (shape[2] + _PLANES) * layer
+        held = voxels * voxel + shape[0] * shape[1] * (shape[2] + _PLANES) * layer
     else:
-        held = voxels * (_VOXEL_BYTES + _COPIES * layer)
+        held = voxels * (voxel + _COPIES * layer)
     return _LOADED_GB + held / 1e9

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..errors import ModelError, SettingsError
+from ..errors import InputError, ModelError, SettingsError
 from ..image.components import Removed, brain_mask, keep_components
 from ..image.conform import Conformed, ConformOptions, conform
 from ..image.io import Volume, read_volume, require_contrast, save_nifti
@@ -33,6 +33,8 @@ class ScanSettings:
     ----------
     t1w, out : Path
         The scan, and the label image to write (``.nii`` or ``.nii.gz``).
+    channels : tuple of Path
+        Other scans of the same head, placed by their headers, for networks that take several.
     space : {'native', 'conform'}
         Grid of everything that is written.
     components : str, optional
@@ -61,6 +63,7 @@ class ScanSettings:
 
     t1w: Path
     out: Path
+    channels: tuple[Path, ...] = ()
     space: str = 'native'
     components: str | None = None
     resample: str = 'linear'
@@ -91,10 +94,10 @@ class ScanSettings:
                 raise SettingsError(f'{path}: its folder does not exist; make it first')
             if path.is_dir():
                 raise SettingsError(f'{path}: is a folder; give the name of a file')
-        names = [path.resolve() for path in (self.t1w, *outputs)]
+        names = [path.resolve() for path in (self.t1w, *self.channels, *outputs)]
         if len(set(names)) < len(names):
             raise SettingsError(
-                f'{self.t1w}: the scan and the outputs need different names; '
+                f'{self.t1w}: the scans and the outputs need different names; '
                 f'given are {", ".join(map(str, outputs))}'
             )
 
@@ -160,18 +163,29 @@ def segment_scan(
         raise ModelError(
             f'{spec.folder}: its labels cover no whole brain; leave out --mask and --brain'
         )
+    if 1 + len(settings.channels) != spec.in_channels:
+        raise ModelError(
+            f'{spec.folder}: takes {spec.in_channels} scans ({", ".join(spec.inputs)}); given are '
+            f'{1 + len(settings.channels)}: name the others with --channel'
+        )
     with clock.stage('read'):
         volume = read_volume(settings.t1w, frame=settings.frame)
         require_contrast(volume)
+        others = [read_volume(path) for path in settings.channels]
+        for other in others:
+            require_contrast(other)
     with clock.stage('conform'):
         conformed = conform(volume, settings.conform, threads=settings.threads)
+        data = conformed.data
+        if others:
+            data = np.stack([data, *(_onto(conformed, other, settings) for other in others)], -1)
     with clock.stage('load'):
         from .engine import KerasEngine
 
         engine = KerasEngine(spec, threads=settings.threads, normalization=settings.normalization)
     with Staged() as staged:
         with clock.stage('segment'):
-            labels = _network(settings, engine, conformed, volume, staged)
+            labels = _network(settings, engine, data, conformed, volume, staged)
         with clock.stage('components'):
             rule = settings.components or spec.cleanup
             labels, removed = keep_components(labels, rule, zooms=conformed.geometry.zooms)
@@ -217,12 +231,29 @@ def _concerns(
     return warnings
 
 
+def _onto(conformed: Conformed, other: Volume, settings: ScanSettings) -> np.ndarray:
+    """Bring another scan of the head onto the conformed grid."""
+    grid, threads = conformed.geometry, settings.threads
+    result = conform(other, settings.conform, grid=grid, threads=threads).data
+    if not result.any():
+        raise InputError(
+            f'{other.path}: has nothing where {settings.t1w} lies; the headers must place both '
+            'in the same space'
+        )
+    return result
+
+
 def _network(
-    settings: ScanSettings, engine: Any, conformed: Conformed, volume: Volume, staged: Staged
+    settings: ScanSettings,
+    engine: Any,
+    data: np.ndarray,
+    conformed: Conformed,
+    volume: Volume,
+    staged: Staged,
 ) -> np.ndarray:
     labels: np.ndarray
     if settings.probseg is None:
-        labels = engine.segment(conformed.data)
+        labels = engine.segment(data)
         return labels
     path = settings.probseg
     classes = len(engine.spec.labels)
@@ -232,7 +263,7 @@ def _network(
         found = final
         if native:
             found = create_array(staged.scratch(path), (*conformed.data.shape, classes))
-        labels = engine.segment(conformed.data, probabilities=found)
+        labels = engine.segment(data, probabilities=found)
         if native:
             for index in range(classes):
                 # Outside the conformed field of view all is background.

@@ -64,6 +64,7 @@ class WriteDerivativesInputSpec(BaseInterfaceInputSpec):
     slug = traits.Str(mandatory=True, desc="the model's name in file names")
     # A name, not a file: a scan that is gone must fail in its own first step, not here.
     source_file = traits.Str(mandatory=True, desc='the scan')
+    other_files = traits.List(traits.Str, desc='other scans that the model took')
     recipe = traits.Dict(mandatory=True, desc='settings that change results')
     model = traits.Dict(mandatory=True, desc='facts about the model, for the sidecar')
     rule = traits.Str(mandatory=True, desc='components rule')
@@ -148,6 +149,9 @@ class WriteDerivatives(StepInterface):
             'Seconds': {step: value for step, value in seconds.items() if isdefined(value)},
             'PeakMemoryMB': {'segment': inputs.peak_mb},
             'Brainchop': fingerprint(
-                Path(inputs.source_file), inputs.model['SHA256'], dict(inputs.recipe)
+                Path(inputs.source_file),
+                inputs.model['SHA256'],
+                dict(inputs.recipe),
+                [Path(path) for path in inputs.other_files],
             ),
         }

@@ -12,6 +12,7 @@ class ConformInputSpec(BaseInterfaceInputSpec):
     """Inputs of `Conform`."""
 
     in_file = File(exists=True, mandatory=True, desc='scan: NIfTI-1/2 or MGH/MGZ')
+    reference = File(exists=True, desc='conformed scan whose grid is taken')
     frame = traits.Int(desc='frame of a file with several, from 0')
     voxel_size = traits.Float(1.0, usedefault=True, desc='target voxel size, mm')
     smallest = traits.Bool(False, usedefault=True, desc='target the smallest voxel size')
@@ -43,7 +44,7 @@ class Conform(StepInterface):
 
     def _work(self, cwd: Path) -> dict[str, Any]:
         from ..image.conform import ConformOptions, conform
-        from ..image.io import read_volume, require_contrast, save_nifti
+        from ..image.io import read_geometry, read_volume, require_contrast, save_nifti
 
         inputs = self.inputs
         frame = inputs.frame if isdefined(inputs.frame) else None
@@ -56,7 +57,8 @@ class Conform(StepInterface):
             interpolation=inputs.interpolation,
             scale=inputs.scale,
         )
-        result = conform(volume, options, threads=inputs.num_threads)
+        grid = read_geometry(inputs.reference)[0] if isdefined(inputs.reference) else None
+        result = conform(volume, options, grid=grid, threads=inputs.num_threads)
         out_file = save_nifti(cwd / 'conformed.nii', result.data, affine=result.affine)
         warnings = dict.fromkeys([*volume.warnings, *result.warnings])
         return {'out_file': str(out_file), 'warnings': list(warnings)}

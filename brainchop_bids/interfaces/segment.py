@@ -16,6 +16,7 @@ from nipype.interfaces.base import (
     CommandLineInputSpec,
     Directory,
     File,
+    InputMultiPath,
     TraitedSpec,
     isdefined,
     traits,
@@ -29,6 +30,9 @@ class SegmentInputSpec(CommandLineInputSpec):
 
     in_file = File(exists=True, mandatory=True, argstr='%s', position=-2, desc='conformed scan')
     out_file = File('dseg.nii', usedefault=True, argstr='%s', position=-1, desc='labels')
+    channels = InputMultiPath(
+        File(exists=True), argstr='--channel %s...', desc='other scans of the head, conformed'
+    )
     model = Directory(exists=True, mandatory=True, argstr='--model %s', desc='model folder')
     model_sha256 = traits.Str(desc='checksum of the model: a changed model is run again')
     normalization = traits.Str(argstr='--normalization %s', desc="instead of the model's own")

@@ -74,6 +74,7 @@ def describe_model(spec: ModelSpec) -> dict[str, Any]:
     facts: dict[str, Any] = {
         'name': spec.name,
         'normalization': str(spec.normalization),
+        **({'inputs': list(spec.inputs)} if len(spec.inputs) > 1 else {}),
         'labels': [
             {
                 'index': label.index,

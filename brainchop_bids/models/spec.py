@@ -11,6 +11,7 @@ the file formats have no place for. Every key may be left out::
         {"index": 0, "name": "background", "abbreviation": "BG", "color": "#000000",
          "mapping": 0, "freesurfer": 0}
       ],
+      "inputs": ["T1w", "T2w"],                    BIDS suffixes of the channels, if several
       "components": "per-label+min:20",            connected components that stay, see Cleanup
       "mask": {"closing_mm": 10, "exclude": [3]},  brain mask: closing radius, labels left out;
                                                    null where the labels cover no whole brain
@@ -42,7 +43,8 @@ from .registry import known_facts
 # Networks for smaller inputs than a conformed volume have learnt from cubes.
 _WHOLE = 256
 _OVERRIDE_KEYS = {
-    'name', 'task', 'normalization', 'labels', 'components', 'mask', 'license', 'citation',
+    'name', 'task', 'normalization', 'inputs', 'labels', 'components', 'mask', 'license',
+    'citation',
 }  # fmt: skip
 
 
@@ -82,6 +84,8 @@ class ModelSpec:
         Whether it is a plain chain of convolutions, which needs the memory of one layer only.
     cleanup : str
         Which connected components stay, see `Cleanup`.
+    inputs : tuple of str
+        BIDS suffix of each channel, the first one's ``'T1w'``.
     covers_brain : bool
         Whether a brain mask can be made of the labels.
     mask_closing_mm : float
@@ -113,6 +117,7 @@ class ModelSpec:
     products: float = 0.0
     chain: bool = True
     cleanup: str = 'largest'
+    inputs: tuple[str, ...] = ('T1w',)
     covers_brain: bool = True
     mask_closing_mm: float = 0.0
     mask_exclude: tuple[int, ...] = ()
@@ -230,6 +235,7 @@ def load_spec(folder: str | Path) -> ModelSpec:
         products=network.products,
         chain=network.is_chain,
         cleanup=_cleanup(folder, facts.get('components', 'largest'), len(table)),
+        inputs=_inputs(folder, facts.get('inputs'), network.in_channels),
         covers_brain=mask is not None,
         mask_closing_mm=closing,
         mask_exclude=exclude,
@@ -292,6 +298,25 @@ def _normalization(folder: Path, value: Any) -> Normalization:
         return Normalization.from_dict(value)
     except (BrainchopError, TypeError) as error:
         raise ModelError(f'{folder / OVERRIDES}: its normalization: {error}') from error
+
+
+def _inputs(folder: Path, suffixes: Any, channels: int) -> tuple[str, ...]:
+    if suffixes is None and channels == 1:
+        return ('T1w',)
+    if (
+        not isinstance(suffixes, list)
+        or len(suffixes) != channels
+        or not all(
+            isinstance(name, str) and re.fullmatch('[A-Za-z0-9]+', name) for name in suffixes
+        )
+        or suffixes[0] != 'T1w'
+        or len(set(suffixes)) < channels
+    ):
+        raise ModelError(
+            f'{folder}: takes {channels} channel{"s" * (channels > 1)}, "inputs" in its '
+            f'{OVERRIDES} is {suffixes!r}; expected so many BIDS suffixes, T1w first'
+        )
+    return tuple(suffixes)
 
 
 def _cleanup(folder: Path, rule: Any, classes: int) -> str:

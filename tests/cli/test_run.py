@@ -283,6 +283,32 @@ def test_several_models_share_the_conform_step(model: Path, tmp_path: Path) -> N
     assert not [name for name in changed if 'tinymodel' in name or 'mask' in name]
 
 
+def test_a_model_that_takes_two_scans(tmp_path: Path) -> None:
+    names = ['sub-01/anat/sub-01_acq-a_T1w.nii.gz', 'sub-02/anat/sub-02_T1w.nii.gz']
+    dataset = write_dataset(tmp_path / 'bids', names)
+    t2w = dataset / 'sub-01' / 'anat' / 'sub-01_T2w.nii.gz'
+    write_scan(t2w, head(seed=7))
+    pair, one = write_model(tmp_path / 'pair', in_channels=2), write_model(tmp_path / 'one')
+    out, rest = tmp_path / 'out', ('-w', tmp_path / 'work', '--skip-bids-validation')
+    done = run(dataset, out, 'participant', '--model', pair, *rest, cwd=tmp_path)
+    assert done.returncode == 1
+    assert 'needs one T2w beside it for the model, there are: none' in done.stderr
+    assert '1 scan done' in done.stdout, done.stdout + done.stderr
+    # It looks at the second scan alone.
+    alone = tmp_path / 'alone.nii.gz'
+    command = [sys.executable, '-m', 'brainchop_bids.cli.segment', t2w, alone, '--model', one]
+    subprocess.run(command, check=True)
+    labels = out / 'sub-01' / 'anat' / 'sub-01_acq-a_seg-pair_dseg.nii.gz'
+    np.testing.assert_array_equal(nib.load(labels).dataobj, nib.load(alone).dataobj)
+    more = ('--participant-label', '01')
+    again = run(dataset, out, 'participant', '--model', pair, *rest, *more, cwd=tmp_path)
+    assert '1 already done' in again.stdout
+    write_scan(t2w, head(seed=8))
+    changed = run(dataset, out, 'participant', '--model', pair, *rest, *more, '-v', cwd=tmp_path)
+    assert 'another scan of the head has changed' in changed.stdout
+    assert changed.returncode == 0, changed.stdout + changed.stderr
+
+
 def test_models_that_do_not_go_together(
     dataset: Path, model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

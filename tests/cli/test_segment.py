@@ -145,6 +145,41 @@ def test_the_scan_without_its_skull(tmp_path, model, capsys, kind):
         assert found.get_data_dtype() == kind
 
 
+def test_two_channels(tmp_path, model, scan, capsys):
+    """A network that looks at the second scan alone, which has a grid of its own."""
+    pair = write_model(tmp_path / 'pair', in_channels=2)
+    image = nib.load(scan)
+    values = np.asarray(image.dataobj)
+    values[20:] //= 2
+    t2w, part = tmp_path / 'T2w.nii.gz', tmp_path / 'part.nii.gz'
+    nib.Nifti1Image(values, image.affine).to_filename(t2w)
+    moved = image.affine.copy()
+    moved[:3, 3] += image.affine[:3, :3] @ (2, 3, 1)
+    nib.Nifti1Image(values[2:-2, 3:, 1:-3], moved).to_filename(part)
+    found = []
+    for network, t1w, more in (
+        (model, t2w, ()),
+        (pair, scan, ('--channel', t2w)),
+        (pair, scan, ('--channel', part)),
+    ):
+        out = tmp_path / f'{len(found)}.nii.gz'
+        assert run(capsys, t1w, out, '--model', network, *more)[0] == 0
+        found.append(np.asarray(nib.load(out).dataobj))
+    np.testing.assert_array_equal(found[1], found[0])
+    inside = (slice(4, -4), slice(5, -2), slice(3, -5))
+    # Its window of intensities is that of its own field of view.
+    assert (found[2][inside] == found[0][inside]).mean() > 0.99
+    code, error = run(capsys, scan, tmp_path / 'none.nii.gz', '--model', pair)
+    assert (code, error.count('\n')) == (2, 1)
+    assert 'takes 2 scans (T1w, T2w); given are 1' in error
+    far = moved.copy()
+    far[0, 3] += 9000
+    nib.Nifti1Image(values, far).to_filename(t2w)
+    code, error = run(capsys, scan, tmp_path / 'far.nii.gz', '--model', pair, '--channel', t2w)
+    assert (code, error.count('\n')) == (1, 1)
+    assert f'{t2w}: has nothing where' in error
+
+
 def test_labels_that_cover_no_brain_make_no_mask(tmp_path, scan, capsys):
     partial = write_model(tmp_path / 'partial')
     (partial / 'brainchop.json').write_text('{"mask": null}')

@@ -69,6 +69,24 @@ def test_slabs_of_any_size_give_the_whole(
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize(('size', 'streamed'), [(256, True), (256, False), (8, None)])
+def test_several_channels_are_normalised_each_by_itself(tmp_path, size, streamed):
+    folder = two_layers(tmp_path / 'net', channels=2, size=size)
+    (folder / 'brainchop.json').write_text('{"inputs": ["T1w", "T2w"]}')
+    rng = np.random.default_rng(1)
+    shape = SCAN.shape if size == 256 else (8, 8, 8)
+    pair = np.stack([rng.integers(0, high, shape) for high in (256, 40)], -1).astype(np.uint8)
+    machine = engine(folder, stream=streamed)
+    labels = machine.segment(pair)
+    volumes = [normalise(np.ascontiguousarray(pair[..., i]), Normalization()) for i in (0, 1)]
+    expected = build_model(read_tfjs(folder))(np.stack(volumes, -1)[None], training=False)[0]
+    np.testing.assert_allclose(machine.logits(pair), expected, atol=1e-4)
+    np.testing.assert_array_equal(labels, np.argmax(expected, -1))
+    for wrong in (pair[..., 0], pair[..., :1], pair[0]):
+        with pytest.raises(ModelError, match='takes volumes of 2 channels'):
+            machine.segment(wrong)
+
+
 @pytest.mark.parametrize('end', [[], [activation('end', 'sigmoid')]])
 @pytest.mark.parametrize('size', [1, 3])
 def test_one_channel_is_background_and_another_class(tmp_path, end, size):
