@@ -7,6 +7,8 @@ from pathlib import Path
 from .. import __version__
 from .options import add_frame_option, add_label_options, add_model_options, positive
 
+LEVELS = ('participant', 'group')
+
 
 def _label(prefix: str) -> Callable[[str], str]:
     def clean(text: str) -> str:
@@ -33,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('output_dir', type=Path, help='where the derivatives go')
     parser.add_argument(
         'analysis_level',
-        choices=['participant', 'group'],
+        choices=LEVELS,
         help='participant: segment each T1w; group: gather all volumes into one table',
     )
     parser.add_argument('--version', action='version', version=f'brainchop {__version__}')

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BrainchopError, DatasetError, SettingsError
 from .outcome import DONE, FAILED, outcome
-from .parser import build_parser
+from .parser import LEVELS, build_parser
 
 if TYPE_CHECKING:
     from ..bids.query import Scan, Selection
@@ -83,11 +83,26 @@ def parse_settings(argv: Sequence[str] | None = None) -> 'Settings':
     from ..settings import make_settings, read_config
 
     parser = build_parser()
+    argv = _positionals_first(sys.argv[1:] if argv is None else list(argv))
     options = parser.parse_args(argv)
     if options.config_file is not None:
         parser.set_defaults(**read_config(options.config_file))
         options = parser.parse_args(argv)
     return make_settings(vars(options))
+
+
+def _positionals_first(argv: list[str]) -> list[str]:
+    """Keep options of several values from taking the folders that stand behind them.
+
+    Examples
+    --------
+    >>> _positionals_first(['--model', 'tissue', 'bids', 'out', 'participant'])
+    ['bids', 'out', 'participant', '--model', 'tissue']
+    """
+    last = argv[-3:]
+    if len(last) < 3 or last[2] not in LEVELS or any(word.startswith('-') for word in last):
+        return argv
+    return last + argv[:-3]
 
 
 def _prepare_environment(settings: 'Settings') -> None:

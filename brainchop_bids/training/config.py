@@ -132,8 +132,8 @@ class Card:
         The model's name.
     labels : tuple of dict
         As ``labels`` in ``brainchop.json``.
-    components : str
-        As ``components`` there.
+    task, components : str
+        As there.
     mask : dict
         As ``mask`` there.
     license, citation : str
@@ -146,6 +146,7 @@ class Card:
 
     name: str = 'model'
     labels: tuple[dict[str, Any], ...] = ()
+    task: str = ''
     components: str = ''
     mask: dict[str, Any] = field(default_factory=dict)
     license: str = ''

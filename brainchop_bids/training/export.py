@@ -132,7 +132,7 @@ def _facts(config: TrainConfig) -> dict[str, Any]:
     facts: dict[str, Any] = {'name': card.name, 'normalization': config.data.normalization}
     if card.labels:
         facts['labels'] = list(card.labels)
-    for key in ('components', 'mask', 'license', 'citation'):
+    for key in ('task', 'components', 'mask', 'license', 'citation'):
         if getattr(card, key):
             facts[key] = getattr(card, key)
     return facts

@@ -145,6 +145,14 @@ def test_config_file_and_command_line(dataset: Path, tmp_path: Path) -> None:
     assert again == settings
 
 
+def test_positionals_may_stand_behind_options_of_several_values(tmp_path: Path) -> None:
+    bids, out = str(tmp_path / 'bids'), str(tmp_path / 'out')
+    for option, values in (('--model', ('a', 'b')), ('--participant-label', ('01', '02'))):
+        first = parse_settings([bids, out, 'participant', option, *values])
+        assert parse_settings([option, *values, bids, out, 'participant']) == first
+    assert first.participant_label == ('01', '02')
+
+
 def test_a_typo_in_the_config_file(
     dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
