@@ -274,8 +274,9 @@ def _convert(arguments: argparse.Namespace) -> int:
 
     folder = find_model(arguments.model, arguments.models_dir)
     spec = load_spec(folder)
-    if arguments.out.exists() and any(arguments.out.iterdir()):
-        raise SettingsError(f'{arguments.out}: is not empty; give a new folder')
+    out = arguments.out
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise SettingsError(f'{out}: is no empty folder; give a new one')
     write_network(read_network(folder)[0], arguments.format, arguments.out)
     content = json.dumps(describe_model(spec), indent=2) + '\n'
     write_text(arguments.out / 'brainchop.json', content)

@@ -231,6 +231,8 @@ def test_a_custom_model_goes_all_the_way_round(
     # Nothing is overwritten.
     assert main(['import', str(tmp_path / 'out'), '--name', 'again']) == 2
     assert main(['convert', str(folder), 'tfjs', str(tmp_path / 'out')]) == 2
+    (tmp_path / 'file').touch()
+    assert main(['convert', str(folder), 'tfjs', str(tmp_path / 'file')]) == 2
     shard = next(made.glob('*.bin'))
     shard.write_bytes(shard.read_bytes()[:-4])
     assert main(['verify']) == 1

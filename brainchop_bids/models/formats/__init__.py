@@ -80,7 +80,7 @@ def holds_model(folder: Path) -> bool:
 
 
 def _candidates(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES)
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES and p.is_file())
 
 
 def _weight_file(folder: Path) -> Path:
