@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 
 from ..errors import BrainchopError, ModelError
-from ..image.normalise import Normalization, normalise
+from ..image.normalise import Normalization
 from ..models.formats import read_network
 from ..models.spec import ModelSpec
-from .blocks import blocks
+from .base import Engine
 from .memory import estimate_peak_gb
 from .plan import split_head, streamable_steps
 from .runtime import engine_versions, load_tensorflow
 from .stream import StreamedChain, share, slabs
 
 
-class KerasEngine:
+class KerasEngine(Engine):
     """A model, ready to label volumes.
 
     A plain chain of convolutions (every MeshNet) is computed layer by layer over slabs, which
@@ -62,8 +62,7 @@ class KerasEngine:
         normalization: Normalization | None = None,
         stream: bool | None = None,
     ) -> None:
-        self.spec = spec
-        self.normalization = normalization or spec.normalization
+        super().__init__(spec, normalization)
         self._tf = load_tensorflow(threads)
         body, self._head = split_head(read_network(spec.folder)[0])
         if self._head.classes != spec.classes:
@@ -83,7 +82,6 @@ class KerasEngine:
             from ..models.keras_model import build_model
 
             self._body = build_model(body)
-        self._block = spec.block
         self._compiled: dict[Any, Callable[..., Any]] = {}
 
     @property
@@ -96,77 +94,23 @@ class KerasEngine:
         """What computes, e.g. ``keras 3.15.1 on tensorflow 2.21.0``."""
         return engine_versions()
 
-    def segment(self, data: np.ndarray, *, probabilities: Any = None) -> np.ndarray:
-        """Label a volume.
-
-        Parameters
-        ----------
-        data : (X, Y, Z) or (X, Y, Z, channels) array
-            A conformed volume before normalisation, LIA; with all channels where the network
-            takes several, each of which is normalised by itself.
-        probabilities : (X, Y, Z, classes) float32 array, optional
-            Is filled as by `probabilities`, in the same pass.
-
-        Returns
-        -------
-        (X, Y, Z) uint8 or uint16
-            The most likely class of each voxel; of equal ones the first. In Fortran order.
-
-        Raises
-        ------
-        BrainchopError
-            Where memory runs out.
-        """
-        dtype = np.uint8 if self.spec.classes <= 256 else np.uint16
-        labels = np.empty(data.shape[:3], dtype, order='F')
-        outputs = {'labels': labels}
-        if probabilities is not None:
-            outputs['probabilities'] = probabilities
-        self._fill(data, outputs)
-        return labels
-
-    def probabilities(self, data: np.ndarray, out: Any) -> None:
-        """Write each class's probability, the softmax of the logits.
-
-        Parameters
-        ----------
-        data : (X, Y, Z) or (X, Y, Z, channels) array
-            As for `segment`.
-        out : (X, Y, Z, classes) float32 array
-            Is filled slab by slab; a `numpy.memmap` keeps it out of memory.
-
-        Raises
-        ------
-        BrainchopError
-            Where memory runs out.
-        """
-        self._fill(data, {'probabilities': out})
-
-    def logits(self, data: np.ndarray) -> np.ndarray:
-        """Return the network's output, ``(X, Y, Z, classes)`` float32: all of it, in memory."""
-        out = np.empty((*data.shape[:3], self.spec.classes), np.float32)
-        self._fill(data, {'logits': out})
-        return out
-
-    def _fill(self, data: np.ndarray, outputs: dict[str, Any]) -> None:
-        channels = [data] if data.ndim == 3 else list(np.moveaxis(data, -1, 0))
-        if channels[0].ndim != 3 or len(channels) != self.spec.in_channels:
-            raise ModelError(
-                f'{self.spec.name} takes volumes of {self.spec.in_channels} channels; '
-                f'it was given the shape {data.shape}'
-            )
-        shape = channels[0].shape
-        for out in outputs.values():
-            if out.shape[:3] != shape:
-                raise ValueError(f'output of shape {out.shape} for a volume of {shape}')
+    def _compute(self, channels: list[np.ndarray], outputs: dict[str, Any]) -> None:
         tf = self._tf
         kernel, bias = tf.constant(self._head.kernel), tf.constant(self._head.bias)
-        axes = (0, 1, 2, 3) if self._stream is None else (2, 1, 0, 3)
-        if self._block is not None:
-            with self._memory_told(self._block):
-                self._fill_blocks(self._normalised(channels), outputs)
+        if self.spec.block is not None:
+            size = self.spec.block
+
+            def cube(volume: np.ndarray) -> dict[str, np.ndarray]:
+                features = self._graph(size)(tf.constant(volume[None]))[0]
+                self._check_grid(features, size)
+                last = {kind: self._last(kind, features.shape) for kind in outputs}
+                return {kind: run(features, kernel, bias).numpy() for kind, run in last.items()}
+
+            with self._memory_told(size):
+                self._fill_blocks(self._normalised(channels), size, outputs, cube)
             return
-        with self._memory_told(shape):
+        axes = (0, 1, 2, 3) if self._stream is None else (2, 1, 0, 3)
+        with self._memory_told(channels[0].shape):
             features = self._features(channels)
             # A head holds its features, logits and softmax at once.
             width = features.shape[-1] + 2 * self._head.classes
@@ -176,37 +120,6 @@ class KerasEngine:
                 for kind, out in outputs.items():
                     values = self._last(kind, block.shape)(block, kernel, bias).numpy()
                     out.transpose(axes[: out.ndim])[rows] = values
-
-    def _fill_blocks(self, volume: np.ndarray, outputs: dict[str, Any]) -> None:
-        """Compute cubes of the size that the network was trained on, side by side."""
-        tf, size = self._tf, self._block or volume.shape
-        kernel, bias = tf.constant(self._head.kernel), tf.constant(self._head.bias)
-        # Behind the end of a volume smaller than a cube there is nothing.
-        shape = volume.shape[:3]
-        padding = [(0, max(0, n - length)) for n, length in zip(size, shape, strict=True)]
-        padded = np.pad(volume, [*padding, (0, 0)])
-        for start, own in blocks(padded.shape[:3], size):
-            cube = tuple(slice(first, first + n) for first, n in zip(start, size, strict=True))
-            features = self._graph(size)(tf.constant(padded[cube][None]))[0]
-            self._check_grid(features, size)
-            for kind, out in outputs.items():
-                values = self._last(kind, features.shape)(features, kernel, bias).numpy()
-                inner = tuple(
-                    slice(place.start - first, min(place.stop, length) - first)
-                    for place, first, length in zip(own, start, shape, strict=True)
-                )
-                out[own] = values[inner]
-
-    def _check_grid(self, features: Any, shape: tuple[int, ...]) -> None:
-        if tuple(features.shape[:3]) != tuple(shape):
-            raise ModelError(
-                f'{self.spec.folder}: the network makes a volume of {tuple(features.shape[:3])} '
-                f'out of {tuple(shape)}; expected one of the same shape'
-            )
-
-    def _normalised(self, channels: list[np.ndarray]) -> np.ndarray:
-        volumes = [normalise(channel, self.normalization) for channel in channels]
-        return volumes[0][..., None] if len(volumes) == 1 else np.stack(volumes, -1)
 
     def _features(self, channels: list[np.ndarray]) -> Any:
         """Return what the network's body gives, channels last; transposed for a stream."""
