@@ -37,6 +37,8 @@ class Settings:
         Frame of files with several.
     model : tuple of str
         Names or folders of the models.
+    engine : str
+        What computes, see `choose_engine`.
     normalization : str, optional
         Replaces the model's own.
     components : str, optional
@@ -68,6 +70,7 @@ class Settings:
     skip_bids_validation: bool = False
     frame: int | None = None
     models_dir: Path | None = None
+    engine: str = 'auto'
     normalization: str | None = None
     components: str | None = None
     label_codes: str = 'model'

@@ -8,6 +8,7 @@ from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from brainchop_bids.image.conform import ConformOptions
+from brainchop_bids.inference.choose import choose_engine
 from brainchop_bids.inference.memory import estimate_peak_gb
 from brainchop_bids.interfaces import (
     Conform,
@@ -21,6 +22,7 @@ from brainchop_bids.interfaces import (
 from brainchop_bids.models import DEFAULT_MODEL
 from brainchop_bids.models.spec import ModelSpec, load_spec
 from brainchop_bids.models.zoo import find_model
+from brainchop_bids.resources import available_memory
 
 from .describe import REFERENCES, describe_methods
 
@@ -28,12 +30,15 @@ from .describe import REFERENCES, describe_methods
 # some 0.2 GB of imports, and a 0.7 mm scan twice as floats.
 _CONFORM_GB = 0.8
 _LABELS_GB = 0.8
+_CONFORMED = (256, 256, 256)
 
 
 def init_single_scan_wf(
     *,
     model: ModelSpec | str | Path = DEFAULT_MODEL,
     conform: ConformOptions | None = None,
+    engine: str = 'auto',
+    mem_gb: float | None = None,
     normalization: str | None = None,
     components: str | None = None,
     resample: str = 'linear',
@@ -53,6 +58,10 @@ def init_single_scan_wf(
         A model, its folder or its name; by default the packaged one.
     conform : ConformOptions, optional
         Target grid and interpolation; by default those of ``mri_convert -c``.
+    engine : {'auto', 'tensorflow', 'openvino'}
+        What computes, see `choose_engine`.
+    mem_gb : float, optional
+        Memory that may be used; by default what the machine grants.
     normalization : str, optional
         Replaces the model's own, e.g. ``'quantile:0.02:0.98:clip'``.
     components : str, optional
@@ -122,6 +131,8 @@ def init_single_scan_wf(
     conform_node = init_conform_node(conform, frame=frame, omp_nthreads=omp_nthreads)
     segmentation = init_segmentation_wf(
         spec=spec,
+        engine=engine,
+        mem_gb=mem_gb,
         normalization=normalization,
         components=components,
         resample=resample,
@@ -183,6 +194,8 @@ def init_conform_node(
 def init_segmentation_wf(
     *,
     spec: ModelSpec,
+    engine: str = 'auto',
+    mem_gb: float | None = None,
     normalization: str | None = None,
     components: str | None = None,
     resample: str = 'linear',
@@ -197,7 +210,7 @@ def init_segmentation_wf(
     ----------
     spec : ModelSpec
         The model.
-    normalization, components, resample, label_codes, probseg, omp_nthreads
+    engine, mem_gb, normalization, components, resample, label_codes, probseg, omp_nthreads
         As for `init_single_scan_wf`.
     name : str
         Name of the workflow.
@@ -220,15 +233,18 @@ def init_segmentation_wf(
     outputnode = pe.Node(
         niu.IdentityInterface(fields=model_outputs(probseg=probseg)), name='outputnode'
     )
+    granted = available_memory().amount if mem_gb is None else mem_gb
+    computed_by = choose_engine(spec, engine, _CONFORMED, granted).name
     segment = pe.Node(
         Segment(
+            computed_by=computed_by,
             model=str(spec.folder),
             model_sha256=spec.sha256,
             num_threads=omp_nthreads,
             environ={'OMP_NUM_THREADS': str(omp_nthreads)},
         ),
         name='segment',
-        mem_gb=estimate_peak_gb(spec, (256, 256, 256)),
+        mem_gb=estimate_peak_gb(spec, _CONFORMED, computed_by),
         n_procs=omp_nthreads,
     )
     keep = pe.Node(

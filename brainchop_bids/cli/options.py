@@ -55,6 +55,13 @@ def add_model_options(group: argparse._ArgumentGroup, *, several: bool = False) 
             '--model', metavar='NAME|DIR', default=DEFAULT_MODEL, help=f'{what} (%(default)s)'
         )
     group.add_argument(
+        '--engine',
+        choices=['auto', 'tensorflow', 'openvino'],
+        default='auto',
+        help='what computes: openvino, quick on CPUs, or tensorflow, for GPUs and little memory '
+        '(default: %(default)s)',
+    )
+    group.add_argument(
         '--models-dir', metavar='DIR', type=Path, help='folder that holds model folders'
     )
     group.add_argument(

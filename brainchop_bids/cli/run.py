@@ -262,6 +262,7 @@ def _announce(
     settings: 'Settings', specs: 'Sequence[ModelSpec]', selection: 'Selection', plan: Plan
 ) -> None:
     from .. import __version__
+    from ..inference.choose import choose_engine
 
     models = ', '.join(spec.name for spec in specs)
     print(
@@ -272,6 +273,9 @@ def _announce(
     if settings.verbose or settings.dry_run:
         for note in settings.notes:
             print(f'  {note}')
+        for spec in specs:
+            choice = choose_engine(spec, settings.engine, (256, 256, 256), settings.mem_gb)
+            print(f'  {spec.name}: engine {choice.name} ({choice.why})')
         for scan, needs in plan.todo:
             for spec, why in needs.items():
                 print(f'  {scan.label}: to do{f" with {spec.name}" * (len(specs) > 1)} ({why})')

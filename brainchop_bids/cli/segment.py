@@ -138,6 +138,7 @@ def _settings(arguments: argparse.Namespace) -> 'ScanSettings':
     return ScanSettings(
         t1w=arguments.t1w,
         out=arguments.out,
+        engine=arguments.engine,
         channels=tuple(arguments.channel),
         space=arguments.space,
         components=arguments.components,

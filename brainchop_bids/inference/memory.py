@@ -14,9 +14,15 @@ _PLANES = 32
 _VOXEL_BYTES = 8
 # As one graph: input and output of a layer, and the copies oneDNN makes in its own layout.
 _COPIES = 6
+# With more classes than this OpenVINO's last layer runs by itself.
+FEW_CLASSES = 8
+# OpenVINO once loaded; layers that a graph holds at once: of plain convolutions, with
+# normalisations or branches, and where the features come out before the last layer.
+_OPENVINO_GB = 0.4
+_PLAIN, _NORMED, _FEATURES = 2.0, 2.8, 3.7
 
 
-def estimate_peak_gb(spec: ModelSpec, shape: Sequence[int]) -> float:
+def estimate_peak_gb(spec: ModelSpec, shape: Sequence[int], engine: str = 'tensorflow') -> float:
     """Estimate the peak resident memory of segmenting one volume on a CPU.
 
     Parameters
@@ -25,13 +31,18 @@ def estimate_peak_gb(spec: ModelSpec, shape: Sequence[int]) -> float:
         The model.
     shape : sequence of int
         The conformed volume's shape, in voxels.
+    engine : {'tensorflow', 'openvino'}
+        What computes.
 
     Returns
     -------
     float
         GB (10^9 bytes). Measured on 256^3, estimated in brackets: model5_gw_ae 1.23 (1.41),
-        mindgrab 2.13 (2.17), model21_104class 2.47 (2.62), model30chan18cls 3.17 (3.30).
+        mindgrab 2.13 (2.17), model21_104class 2.47 (2.62), model30chan18cls 3.17 (3.30);
+        by OpenVINO model5_gw_ae 1.06, tissue 2.47, mindgrab 3.25, model30chan18cls 7.86.
     """
+    if engine == 'openvino':
+        return _openvino_gb(spec, shape)
     voxel = _VOXEL_BYTES + 5 * (spec.in_channels - 1)
     if spec.block is not None:
         held = 2 * math.prod(shape) * voxel
@@ -44,3 +55,14 @@ def estimate_peak_gb(spec: ModelSpec, shape: Sequence[int]) -> float:
     else:
         held = voxels * (voxel + _COPIES * layer)
     return _LOADED_GB + held / 1e9
+
+
+def _openvino_gb(spec: ModelSpec, shape: Sequence[int]) -> float:
+    """Estimate for one graph of the whole volume: a layer's input and output at once."""
+    voxels = math.prod(spec.block or shape)
+    layers = _PLAIN if spec.chain and not spec.normed else _NORMED
+    if spec.classes > FEW_CLASSES:
+        layers = _FEATURES
+    held = voxels * 4 * (layers * spec.channels + spec.in_channels)
+    held += math.prod(shape) * _VOXEL_BYTES
+    return _OPENVINO_GB + held / 1e9

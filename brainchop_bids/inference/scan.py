@@ -22,7 +22,9 @@ from ..image.resample import image_to_grid, labels_to_grid
 from ..image.volumes import label_volumes, volumes_table
 from ..models.spec import ModelSpec
 from ..publish import Staged, writing
+from ..resources import available_memory
 from .arrays import create_array
+from .choose import choose_engine, make_engine
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class ScanSettings:
     ----------
     t1w, out : Path
         The scan, and the label image to write (``.nii`` or ``.nii.gz``).
+    engine : {'auto', 'tensorflow', 'openvino'}
+        What computes, see `choose_engine`.
     channels : tuple of Path
         Other scans of the same head, placed by their headers, for networks that take several.
     space : {'native', 'conform'}
@@ -63,6 +67,7 @@ class ScanSettings:
 
     t1w: Path
     out: Path
+    engine: str = 'auto'
     channels: tuple[Path, ...] = ()
     space: str = 'native'
     components: str | None = None
@@ -113,17 +118,17 @@ class Stopwatch:
 
     def __init__(self, tell: Callable[[str], None] | None = None) -> None:
         self.seconds: dict[str, float] = {}
-        self._tell = tell or (lambda line: None)
+        self.tell = tell or (lambda line: None)
         self._start = time.perf_counter()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Measure what happens inside."""
         start = time.perf_counter()
-        self._tell(f'{name} ...')
+        self.tell(f'{name} ...')
         yield
         self.seconds[name] = round(time.perf_counter() - start, 3)
-        self._tell(f'{name} {self.seconds[name]:.1f} s')
+        self.tell(f'{name} {self.seconds[name]:.1f} s')
 
     def total(self) -> dict[str, float]:
         """Return all stages and, as ``total``, the time since the beginning."""
@@ -180,9 +185,10 @@ def segment_scan(
         if others:
             data = np.stack([data, *(_onto(conformed, other, settings) for other in others)], -1)
     with clock.stage('load'):
-        from .engine import KerasEngine
-
-        engine = KerasEngine(spec, threads=settings.threads, normalization=settings.normalization)
+        shape, memory = conformed.data.shape, available_memory().amount
+        choice = choose_engine(spec, settings.engine, shape, memory)
+        clock.tell(f'engine {choice.name}: {choice.why}')
+        engine = make_engine(choice.name, spec, settings.threads, settings.normalization)
     with Staged() as staged:
         with clock.stage('segment'):
             labels = _network(settings, engine, data, conformed, volume, staged)

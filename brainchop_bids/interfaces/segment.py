@@ -35,6 +35,9 @@ class SegmentInputSpec(CommandLineInputSpec):
     )
     model = Directory(exists=True, mandatory=True, argstr='--model %s', desc='model folder')
     model_sha256 = traits.Str(desc='checksum of the model: a changed model is run again')
+    computed_by = traits.Enum(
+        'tensorflow', 'openvino', argstr='--engine %s', usedefault=True, desc='engine'
+    )
     normalization = traits.Str(argstr='--normalization %s', desc="instead of the model's own")
     probabilities = traits.Bool(
         argstr='--probseg probabilities.nii', desc='write class probabilities, 4-D'

@@ -82,6 +82,8 @@ class ModelSpec:
         Multiplications for each voxel.
     chain : bool
         Whether it is a plain chain of convolutions, which needs the memory of one layer only.
+    normed : bool
+        Whether it normalises by a volume's own mean and spread.
     cleanup : str
         Which connected components stay, see `Cleanup`.
     inputs : tuple of str
@@ -116,6 +118,7 @@ class ModelSpec:
     parameters: int | None
     products: float = 0.0
     chain: bool = True
+    normed: bool = False
     cleanup: str = 'largest'
     inputs: tuple[str, ...] = ('T1w',)
     covers_brain: bool = True
@@ -234,6 +237,7 @@ def load_spec(folder: str | Path) -> ModelSpec:
         parameters=network.parameters,
         products=network.products,
         chain=network.is_chain,
+        normed=any(op.kind == 'group_norm' for op in network.ops),
         cleanup=_cleanup(folder, facts.get('components', 'largest'), len(table)),
         inputs=_inputs(folder, facts.get('inputs'), network.in_channels),
         covers_brain=mask is not None,

@@ -1,13 +1,14 @@
 """OpenVINO's intermediate form, made from ONNX; `onnx_files` says what it is like."""
 
 import json
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from ...errors import ModelError, SettingsError
+from ...errors import BrainchopError, ModelError
 from ...publish import copy_writer, publish
 from ..network import Network, fold_batchnorm
 from .layers import network_from_layers
@@ -34,12 +35,12 @@ def save_openvino(network: Network, path: Path) -> list[Path]:
 
     Raises
     ------
-    SettingsError
+    BrainchopError
         Where openvino or onnx is not installed.
     OutputError
         Where the files cannot be written.
     """
-    openvino = _openvino()
+    openvino = load_openvino()
     network = marked(fold_batchnorm(network))
     weights = path.with_suffix('.bin')
     with TemporaryDirectory() as folder:
@@ -69,7 +70,7 @@ def read_openvino(path: Path) -> Network:
     ModelError
         For a damaged file, or one of another program.
     """
-    openvino = _openvino()
+    openvino = load_openvino()
     try:
         model = openvino.Core().read_model(path)
         layers = json.loads(model.get_rt_info([_KEY]).astype(str))
@@ -108,11 +109,26 @@ def _weights(ops: dict[str, Any]) -> dict[str, np.ndarray]:
     return weights
 
 
-def _openvino() -> Any:
+def load_openvino() -> Any:
+    """Import OpenVINO without what reports its use.
+
+    Returns
+    -------
+    module
+        ``openvino``.
+
+    Raises
+    ------
+    BrainchopError
+        Where it cannot be imported.
+    """
+    # It would tell its makers of every import, and write into the home folder.
+    sys.modules.setdefault('openvino_telemetry', None)  # type: ignore[arg-type]
     try:
         import openvino
     except ImportError as error:
-        raise SettingsError(
-            'OpenVINO files need the package openvino; pip install "brainchop-bids[convert]"'
+        raise BrainchopError(
+            f'OpenVINO cannot be imported ({error}); install brainchop-bids again, or do without '
+            '(--engine tensorflow)'
         ) from error
     return openvino

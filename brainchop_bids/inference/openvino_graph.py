@@ -1,0 +1,261 @@
+"""A network as an OpenVINO graph, channels first: ``[1, channels, X, Y, Z]``."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import ModelError
+from ..models.network import Network, Op
+
+
+class GraphBuilder:
+    """Puts networks down in OpenVINO's operations.
+
+    Parameters
+    ----------
+    openvino : module
+        As `load_openvino` gives it.
+    """
+
+    def __init__(self, openvino: Any) -> None:
+        from openvino import opset13
+
+        self.openvino = openvino
+        self.ops = opset13
+        self._makers: dict[str, Callable[[Op, list[Any]], Any]] = {
+            'conv': self._conv,
+            'conv_transpose': self._conv_transpose,
+            'batch_norm': self._batch_norm,
+            'group_norm': self._group_norm,
+            'activation': self._activation,
+            'max_pool': self._max_pool,
+            'upsample': self._upsample,
+            'zero_pad': self._zero_pad,
+            'add': self._add,
+            'concatenate': lambda op, given: self.ops.concat(given, 1),
+        }
+
+    def parameter(self, shape: Sequence[int]) -> Any:
+        """Return an input of a static shape, float32."""
+        return self.ops.parameter(list(shape), np.float32)
+
+    def body(self, network: Network, volume: Any) -> Any:
+        """Return the features that a network makes of an input.
+
+        Parameters
+        ----------
+        network : Network
+            As `split_head` gives it.
+        volume : node
+            ``[1, channels, X, Y, Z]``.
+
+        Returns
+        -------
+        node
+        """
+        made = {network.ops[0].name: volume}
+        for op in network.ops[1:]:
+            made[op.name] = self._makers[op.kind](op, [made[name] for name in op.inputs])
+        return made[network.ops[-1].name]
+
+    def head(self, features: Any, kernel: np.ndarray, bias: np.ndarray, kind: str) -> Any:
+        """Return labels, probabilities or logits made of features.
+
+        Parameters
+        ----------
+        features : node
+            ``[1, channels, X, Y, Z]``.
+        kernel : (channels, classes) array
+            Of the last convolution.
+        bias : (classes,) array
+            Its bias.
+        kind : {'labels', 'probabilities', 'logits'}
+            What is wanted.
+
+        Returns
+        -------
+        node
+            Labels ``[X, Y, Z]`` int32, or else ``[classes, X, Y, Z]`` float32.
+        """
+        ops = self.ops
+        weights = np.ascontiguousarray(kernel.T[..., None, None, None])
+        ones, none = [1, 1, 1], [0, 0, 0]
+        logits = ops.convolution(features, ops.constant(weights), ones, none, none, ones)
+        logits = self._plus(logits, bias)
+        if kind == 'labels':
+            # Of equal ones the first, as everywhere.
+            best = ops.topk(
+                logits, ops.constant(np.int32(1)), 1, 'max', 'value', 'i32', stable=True
+            )
+            return ops.squeeze(best.output(1), ops.constant(np.array([0, 1], np.int64)))
+        values = ops.softmax(logits, 1) if kind == 'probabilities' else logits
+        return ops.squeeze(values, ops.constant(np.array([0], np.int64)))
+
+    def _plus(self, values: Any, bias: np.ndarray | None) -> Any:
+        if bias is None:
+            return values
+        shaped = np.ascontiguousarray(bias, np.float32).reshape(1, -1, 1, 1, 1)
+        return self.ops.add(values, self.ops.constant(shaped))
+
+    def _conv(self, op: Op, given: list[Any]) -> Any:
+        settings, groups = op.settings, op.settings['groups']
+        kernel = np.ascontiguousarray(op.weights['kernel'].transpose(4, 3, 0, 1, 2))
+        convolve = self.ops.convolution
+        if groups > 1:
+            kernel = kernel.reshape(groups, -1, *kernel.shape[1:])
+            convolve = self.ops.group_convolution
+        result = convolve(
+            given[0],
+            self.ops.constant(kernel),
+            list(settings['strides']),
+            [0, 0, 0],
+            [0, 0, 0],
+            list(settings['dilation']),
+            'same_upper' if settings['padding'] == 'same' else 'explicit',
+        )
+        return self._plus(result, op.weights.get('bias'))
+
+    def _conv_transpose(self, op: Op, given: list[Any]) -> Any:
+        settings = op.settings
+        kernel = np.ascontiguousarray(op.weights['kernel'].transpose(4, 3, 0, 1, 2))
+        reach = [
+            (n - 1) * d + 1 for n, d in zip(op.kernel_size, settings['dilation'], strict=True)
+        ]
+        over = [n - stride for n, stride in zip(reach, settings['strides'], strict=True)]
+        # Keras cuts off what goes beyond strides times the input's size; where strides are wider
+        # than the kernel, zeros follow.
+        cut = [max(n, 0) * (settings['padding'] == 'same') for n in over]
+        result = self.ops.convolution_backprop_data(
+            given[0],
+            self.ops.constant(kernel),
+            list(settings['strides']),
+            None,
+            [n // 2 for n in cut],
+            [n - n // 2 for n in cut],
+            list(settings['dilation']),
+            'explicit',
+            [max(-n, 0) for n in over],
+        )
+        return self._plus(result, op.weights.get('bias'))
+
+    def _batch_norm(self, op: Op, given: list[Any]) -> Any:
+        weights = op.weights
+        spread = np.sqrt(weights['moving_variance'] + op.settings['epsilon'])
+        scale = weights.get('gamma', np.float32(1)) / spread
+        shift = weights.get('beta', np.float32(0)) - weights['moving_mean'] * scale
+        shaped = np.ascontiguousarray(scale, np.float32).reshape(1, -1, 1, 1, 1)
+        return self._plus(self.ops.multiply(given[0], self.ops.constant(shaped)), shift)
+
+    def _group_norm(self, op: Op, given: list[Any]) -> Any:
+        groups, epsilon = op.settings['groups'], op.settings['epsilon']
+        if groups in (-1, op.channels):
+            axes = self.ops.constant(np.array([2, 3, 4], np.int64))
+            return self.ops.mvn(given[0], axes, True, epsilon, 'inside_sqrt')
+        one, zero = np.ones(op.channels, np.float32), np.zeros(op.channels, np.float32)
+        return self.ops.group_normalization(
+            given[0], self.ops.constant(one), self.ops.constant(zero), groups, epsilon
+        )
+
+    def _activation(self, op: Op, given: list[Any]) -> Any:
+        ops, (x,) = self.ops, given
+        function, alpha = op.settings['function'], float(op.settings['alpha'])
+        if function == 'linear':
+            return x
+        makers: dict[str, Callable[[], Any]] = {
+            'relu': lambda: ops.relu(x),
+            'relu6': lambda: ops.clamp(x, 0.0, 6.0),
+            'leaky_relu': lambda: ops.prelu(x, ops.constant(np.array([alpha], np.float32))),
+            'elu': lambda: ops.elu(x, alpha),
+            # The constants are those of Klambauer et al. (2017).
+            'selu': lambda: ops.selu(
+                x,
+                ops.constant(np.float32(1.6732632423543772)),
+                ops.constant(np.float32(1.0507009873554805)),
+            ),
+            'silu': lambda: ops.swish(x),
+            'sigmoid': lambda: ops.sigmoid(x),
+            'softplus': lambda: ops.softplus(x),
+            'tanh': lambda: ops.tanh(x),
+            'gelu': lambda: ops.gelu(x, 'erf'),
+            'gelu_tanh': lambda: ops.gelu(x, 'tanh'),
+            'softmax': lambda: ops.softmax(x, 1),
+        }
+        return makers[function]()
+
+    def _max_pool(self, op: Op, given: list[Any]) -> Any:
+        settings = op.settings
+        return self.ops.max_pool(
+            given[0],
+            list(settings['strides']),
+            [1, 1, 1],
+            [0, 0, 0],
+            [0, 0, 0],
+            list(settings['size']),
+            'floor',
+            'same_upper' if settings['padding'] == 'same' else 'explicit',
+        ).output(0)
+
+    def _upsample(self, op: Op, given: list[Any]) -> Any:
+        constant = self.ops.constant
+        return self.ops.interpolate(
+            given[0],
+            constant(np.array(op.settings['size'], np.float32)),
+            'nearest',
+            'scales',
+            coordinate_transformation_mode='asymmetric',
+            nearest_mode='floor',
+            axes=constant(np.array([2, 3, 4], np.int64)),
+        )
+
+    def _zero_pad(self, op: Op, given: list[Any]) -> Any:
+        before, after = zip(*op.settings['padding'], strict=True)
+        begin, end = (
+            self.ops.constant(np.array([0, 0, *pads], np.int64)) for pads in (before, after)
+        )
+        return self.ops.pad(given[0], begin, end, 'constant', self.ops.constant(np.float32(0)))
+
+    def _add(self, op: Op, given: list[Any]) -> Any:
+        total = given[0]
+        for other in given[1:]:
+            total = self.ops.add(total, other)
+        return total
+
+
+def compiled(
+    builder: GraphBuilder, outputs: list[Any], given: Any, source: str, threads: int | None
+) -> Any:
+    """Compile a graph for this machine's processor, in float32.
+
+    Parameters
+    ----------
+    builder : GraphBuilder
+        That made it.
+    outputs : list of node
+        What is computed.
+    given : node
+        Its input.
+    source : str
+        What it is of, for messages.
+    threads : int, optional
+        By default all.
+
+    Returns
+    -------
+    openvino.CompiledModel
+
+    Raises
+    ------
+    ModelError
+        Where OpenVINO refuses the graph.
+    """
+    openvino = builder.openvino
+    # Processors that have bfloat16 would use it unasked.
+    hints: dict[str, Any] = {'INFERENCE_PRECISION_HINT': 'f32', 'PERFORMANCE_HINT': 'LATENCY'}
+    if threads:
+        hints['INFERENCE_NUM_THREADS'] = threads
+    try:
+        return openvino.Core().compile_model(openvino.Model(outputs, [given]), 'CPU', hints)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise ModelError(f'{source}: OpenVINO cannot run it ({reason}); use tensorflow') from error
