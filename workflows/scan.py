@@ -234,17 +234,17 @@ def init_segmentation_wf(
         niu.IdentityInterface(fields=model_outputs(probseg=probseg)), name='outputnode'
     )
     granted = available_memory().amount if mem_gb is None else mem_gb
-    computed_by = choose_engine(spec, engine, _CONFORMED, granted).name
+    choice = choose_engine(spec, engine, _CONFORMED, granted, probabilities=probseg)
     segment = pe.Node(
         Segment(
-            computed_by=computed_by,
+            computed_by=choice.name,
             model=str(spec.folder),
             model_sha256=spec.sha256,
             num_threads=omp_nthreads,
             environ={'OMP_NUM_THREADS': str(omp_nthreads)},
         ),
         name='segment',
-        mem_gb=estimate_peak_gb(spec, _CONFORMED, computed_by),
+        mem_gb=estimate_peak_gb(spec, _CONFORMED, choice.name, probabilities=probseg),
         n_procs=omp_nthreads,
     )
     keep = pe.Node(

@@ -274,7 +274,13 @@ def _announce(
         for note in settings.notes:
             print(f'  {note}')
         for spec in specs:
-            choice = choose_engine(spec, settings.engine, (256, 256, 256), settings.mem_gb)
+            choice = choose_engine(
+                spec,
+                settings.engine,
+                (256, 256, 256),
+                settings.mem_gb,
+                probabilities=settings.probseg,
+            )
             print(f'  {spec.name}: engine {choice.name} ({choice.why})')
         for scan, needs in plan.todo:
             for spec, why in needs.items():

@@ -86,7 +86,7 @@ def keep_components(
     if cleanup.open_mm:
         whole = stay
         stay = _without_hangers(whole, np.asarray(zooms, dtype=float), cleanup.open_mm)
-        cut = np.count_nonzero(whole) - np.count_nonzero(stay)
+        cut = int(np.count_nonzero(whole)) - int(np.count_nonzero(stay))
     kept = inside * stay
     filled = 0
     if cleanup.fill:

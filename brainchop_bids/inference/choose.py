@@ -33,7 +33,14 @@ class Choice:
     why: str
 
 
-def choose_engine(spec: ModelSpec, wanted: str, shape: Sequence[int], memory_gb: float) -> Choice:
+def choose_engine(
+    spec: ModelSpec,
+    wanted: str,
+    shape: Sequence[int],
+    memory_gb: float,
+    *,
+    probabilities: bool = False,
+) -> Choice:
     """Choose how a model is run.
 
     Parameters
@@ -47,6 +54,8 @@ def choose_engine(spec: ModelSpec, wanted: str, shape: Sequence[int], memory_gb:
         The conformed volume's, voxels.
     memory_gb : float
         What may be used, GB.
+    probabilities : bool
+        Whether they are wanted too.
 
     Returns
     -------
@@ -60,7 +69,7 @@ def choose_engine(spec: ModelSpec, wanted: str, shape: Sequence[int], memory_gb:
         return Choice('tensorflow', 'openvino is not installed')
     if spec.classes > FEW_CLASSES:
         return Choice('tensorflow', 'with so many classes it is as quick, in less memory')
-    need = estimate_peak_gb(spec, shape, 'openvino')
+    need = estimate_peak_gb(spec, shape, 'openvino', probabilities=probabilities)
     told = f'{need:.1f} GB needed, {memory_gb:.1f} GB granted'
     if need > memory_gb:
         return Choice('tensorflow', f'openvino does not fit: {told}')

@@ -22,7 +22,13 @@ _OPENVINO_GB = 0.4
 _PLAIN, _NORMED, _FEATURES = 2.0, 2.8, 3.7
 
 
-def estimate_peak_gb(spec: ModelSpec, shape: Sequence[int], engine: str = 'tensorflow') -> float:
+def estimate_peak_gb(
+    spec: ModelSpec,
+    shape: Sequence[int],
+    engine: str = 'tensorflow',
+    *,
+    probabilities: bool = False,
+) -> float:
     """Estimate the peak resident memory of segmenting one volume on a CPU.
 
     Parameters
@@ -33,6 +39,8 @@ def estimate_peak_gb(spec: ModelSpec, shape: Sequence[int], engine: str = 'tenso
         The conformed volume's shape, in voxels.
     engine : {'tensorflow', 'openvino'}
         What computes.
+    probabilities : bool
+        Whether they are wanted too; TensorFlow's go to the disk slab by slab.
 
     Returns
     -------
@@ -42,7 +50,8 @@ def estimate_peak_gb(spec: ModelSpec, shape: Sequence[int], engine: str = 'tenso
         by OpenVINO model5_gw_ae 1.06, tissue 2.47, mindgrab 3.25, model30chan18cls 7.86.
     """
     if engine == 'openvino':
-        return _openvino_gb(spec, shape)
+        extra = 2.4 * 4 * spec.classes * math.prod(spec.block or shape) * probabilities
+        return _openvino_gb(spec, shape) + extra / 1e9
     voxel = _VOXEL_BYTES + 5 * (spec.in_channels - 1)
     if spec.block is not None:
         held = 2 * math.prod(shape) * voxel

@@ -186,7 +186,8 @@ def segment_scan(
             data = np.stack([data, *(_onto(conformed, other, settings) for other in others)], -1)
     with clock.stage('load'):
         shape, memory = conformed.data.shape, available_memory().amount
-        choice = choose_engine(spec, settings.engine, shape, memory)
+        wanted = settings.probseg is not None
+        choice = choose_engine(spec, settings.engine, shape, memory, probabilities=wanted)
         clock.tell(f'engine {choice.name}: {choice.why}')
         engine = make_engine(choice.name, spec, settings.threads, settings.normalization)
     with Staged() as staged:

@@ -86,6 +86,16 @@ def test_everything_in_the_scans_own_grid(tmp_path, model, scan, capsys):
     assert any('normalised' in warning for warning in said['warnings'])
 
 
+@pytest.mark.parametrize('rule', ['largest+open:3', 'per-label+min:20+fill', 'groups:1,2', 'none'])
+def test_each_rule_is_told_in_the_stats(tmp_path, model, scan, capsys, rule):
+    stats = tmp_path / 'stats.json'
+    arguments = (scan, tmp_path / 'out.nii.gz', '--model', model, '--components', rule)
+    assert run(capsys, *arguments, '--stats', stats)[0] == 0
+    told = json.loads(stats.read_text())['components']
+    assert told['rule'] == rule
+    assert type(told['removed_voxels']) is int
+
+
 STRUCTURES = ['Unknown', 'Right-Cerebral-White-Matter', 'Left-Cerebral-Cortex']
 
 

@@ -10,6 +10,7 @@ from brainchop_bids.cli.segment import main
 from brainchop_bids.errors import BrainchopError
 from brainchop_bids.inference import choose
 from brainchop_bids.inference.choose import choose_engine
+from brainchop_bids.inference.memory import estimate_peak_gb
 from brainchop_bids.models.spec import load_spec
 from tests.builders import write_model, write_scan
 
@@ -24,6 +25,9 @@ def test_auto(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = choose_engine(few, 'auto', WHOLE, 0.5)
     assert small.name == 'tensorflow'
     assert '0.5 GB granted' in small.why
+    tight = estimate_peak_gb(few, WHOLE, 'openvino') + 0.1
+    assert choose_engine(few, 'auto', WHOLE, tight).name == 'openvino'
+    assert choose_engine(few, 'auto', WHOLE, tight, probabilities=True).name == 'tensorflow'
     assert choose_engine(many, 'auto', WHOLE, 8.0).name == 'tensorflow'
     assert choose_engine(many, 'openvino', WHOLE, 8.0).name == 'openvino'
     monkeypatch.setattr(choose, 'find_spec', lambda name: None)
