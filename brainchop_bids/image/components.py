@@ -75,9 +75,10 @@ def keep_components(
     if box is None:
         return labels, Removed(0, 0)
     inside = labels[box]
-    parts = _parts(_joined(inside, cleanup))
+    joined = _joined(inside, cleanup)
+    parts = _parts(joined)
     sizes = _sizes(parts)
-    keep = _kept(inside, parts, sizes, cleanup)
+    keep = _kept(joined, parts, sizes, cleanup)
     keep &= sizes * math.prod(map(float, zooms)) >= cleanup.min_mm3
     gone = ~keep
     gone[0] = False
@@ -107,7 +108,7 @@ def _joined(labels: np.ndarray, cleanup: Cleanup) -> np.ndarray:
 
 
 def _kept(
-    labels: np.ndarray, parts: np.ndarray, sizes: np.ndarray, cleanup: Cleanup
+    joined: np.ndarray, parts: np.ndarray, sizes: np.ndarray, cleanup: Cleanup
 ) -> np.ndarray:
     """Tell which components the rule keeps, whatever their size."""
     keep = np.zeros(sizes.size, dtype=bool)
@@ -116,7 +117,6 @@ def _kept(
     elif cleanup.rule == 'largest':
         keep[np.argmax(sizes)] = True
     else:
-        joined = _joined(labels, cleanup)
         keep = _largest_of_each(joined, parts, sizes)
         if cleanup.rule == 'groups':
             free = ~np.isin(joined, [group[0] for group in cleanup.groups])

@@ -1,15 +1,17 @@
 """What all engines share: volumes in, labels, logits or probabilities out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..errors import ModelError
 from ..image.normalise import Normalization, normalise
+from ..models.formats import read_network
 from ..models.spec import ModelSpec
 from .blocks import blocks
+from .plan import split_head
 
 
 class Engine(ABC):
@@ -21,11 +23,22 @@ class Engine(ABC):
         The model.
     normalization : Normalization, optional
         Replaces the model's own.
+
+    Raises
+    ------
+    ModelError
+        Where the network cannot be read, or does not end with a convolution to classes.
     """
 
     def __init__(self, spec: ModelSpec, normalization: Normalization | None = None) -> None:
         self.spec = spec
         self.normalization = normalization or spec.normalization
+        self._network, self._head = split_head(read_network(spec.folder)[0])
+        if self._head.classes != spec.classes:
+            raise ModelError(
+                f'{spec.folder}: the network gives {self._head.classes} classes for '
+                f'{spec.classes} labels; it must end with a convolution to classes'
+            )
 
     @property
     @abstractmethod
@@ -131,9 +144,9 @@ class Engine(ABC):
             for kind, values in compute(padded[cube]).items():
                 outputs[kind][own] = values[inner]
 
-    def _check_grid(self, features: Any, shape: tuple[int, ...]) -> None:
-        if tuple(features.shape[:3]) != tuple(shape):
+    def _check_grid(self, made: Sequence[int], shape: tuple[int, ...]) -> None:
+        if tuple(made) != tuple(shape):
             raise ModelError(
-                f'{self.spec.folder}: the network makes a volume of {tuple(features.shape[:3])} '
+                f'{self.spec.folder}: the network makes a volume of {tuple(made)} '
                 f'out of {tuple(shape)}; expected one of the same shape'
             )

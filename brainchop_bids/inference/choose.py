@@ -14,8 +14,6 @@ from .memory import FEW_CLASSES, estimate_peak_gb
 if TYPE_CHECKING:
     from .base import Engine
 
-ENGINES = ('auto', 'tensorflow', 'openvino')
-
 
 @dataclass(frozen=True)
 class Choice:

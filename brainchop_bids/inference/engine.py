@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import BrainchopError, ModelError
+from ..errors import BrainchopError
 from ..image.normalise import Normalization
-from ..models.formats import read_network
 from ..models.spec import ModelSpec
 from .base import Engine
 from .memory import estimate_peak_gb
-from .plan import split_head, streamable_steps
+from .plan import streamable_steps
 from .runtime import engine_versions, load_tensorflow
 from .stream import StreamedChain, share, slabs
 
@@ -64,15 +63,9 @@ class KerasEngine(Engine):
     ) -> None:
         super().__init__(spec, normalization)
         self._tf = load_tensorflow(threads)
-        body, self._head = split_head(read_network(spec.folder)[0])
-        if self._head.classes != spec.classes:
-            raise ModelError(
-                f'{spec.folder}: the network gives {self._head.classes} classes for '
-                f'{spec.classes} labels; it must end with a convolution to classes'
-            )
         # Cubes are small: one graph computes them at once.
         wanted = spec.block is None and self.device == 'cpu' if stream is None else stream
-        steps = streamable_steps(body) if wanted else None
+        steps = streamable_steps(self._network) if wanted else None
         self._body: Any = None
         self._stream = None
         if steps is not None:
@@ -81,7 +74,7 @@ class KerasEngine(Engine):
             # It imports Keras, which must find its backend chosen.
             from ..models.keras_model import build_model
 
-            self._body = build_model(body)
+            self._body = build_model(self._network)
         self._compiled: dict[Any, Callable[..., Any]] = {}
 
     @property
@@ -102,7 +95,7 @@ class KerasEngine(Engine):
 
             def cube(volume: np.ndarray) -> dict[str, np.ndarray]:
                 features = self._graph(size)(tf.constant(volume[None]))[0]
-                self._check_grid(features, size)
+                self._check_grid(features.shape[:3], size)
                 last = {kind: self._last(kind, features.shape) for kind in outputs}
                 return {kind: run(features, kernel, bias).numpy() for kind, run in last.items()}
 
@@ -129,7 +122,7 @@ class KerasEngine(Engine):
             return self._stream.features(self._normalised(turned))
         volume = self._normalised(channels)
         features = self._graph(volume.shape[:3])(self._tf.constant(volume[None]))[0]
-        self._check_grid(features, volume.shape[:3])
+        self._check_grid(features.shape[:3], volume.shape[:3])
         return features
 
     def _graph(self, shape: tuple[int, ...]) -> Callable[..., Any]:

@@ -6,13 +6,11 @@ import numpy as np
 
 from ..errors import BrainchopError
 from ..image.normalise import Normalization
-from ..models.formats import read_network
 from ..models.formats.openvino_files import load_openvino
 from ..models.spec import ModelSpec
 from .base import Engine
 from .memory import FEW_CLASSES
 from .openvino_graph import GraphBuilder, compiled
-from .plan import split_head
 from .stream import slabs
 
 
@@ -50,7 +48,6 @@ class OpenvinoEngine(Engine):
         super().__init__(spec, normalization)
         self._builder = GraphBuilder(load_openvino())
         self._threads = threads
-        self._network, self._head = split_head(read_network(spec.folder)[0])
         self._compiled: dict[Any, Any] = {}
         self._request: Any = None
 
@@ -86,7 +83,7 @@ class OpenvinoEngine(Engine):
         # Outputs lie in the request's memory until the next call.
         self._request, found = self._run(self._compiled[key], volume)
         for values in found:
-            self._check_grid_of(values, shape)
+            self._check_grid(values.shape[-3:], shape)
         return {
             kind: values if kind == 'labels' else np.moveaxis(values, 0, -1)
             for kind, values in zip(kinds, found, strict=True)
@@ -100,7 +97,7 @@ class OpenvinoEngine(Engine):
             features = self._builder.body(self._network, given)
             self._compiled[shape, 'features'] = self._compile([features], given)
         kept, (features,) = self._run(self._compiled[shape, 'features'], volume)
-        self._check_grid_of(features, shape)
+        self._check_grid(features.shape[-3:], shape)
         width = features.shape[1] + 2 * self._head.classes
         for rows in slabs(shape, width):
             slab = np.ascontiguousarray(features[:, :, rows])
@@ -136,6 +133,3 @@ class OpenvinoEngine(Engine):
             ) from error
         found = [request.get_output_tensor(i).data for i in range(len(model.outputs))]
         return request, found
-
-    def _check_grid_of(self, values: np.ndarray, shape: tuple[int, ...]) -> None:
-        self._check_grid(np.empty((*values.shape[-3:], 0)), shape)
