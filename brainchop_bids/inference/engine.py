@@ -9,11 +9,12 @@ import numpy as np
 from ..errors import BrainchopError
 from ..image.normalise import Normalization
 from ..models.spec import ModelSpec
-from .base import Engine
+from .base import Engine, streamed
 from .memory import estimate_peak_gb
 from .plan import streamable_steps
 from .runtime import engine_versions, load_tensorflow
-from .stream import StreamedChain, share, slabs
+from .stream import StreamedChain
+from .tensorflow_layers import TensorflowLayers
 
 
 class KerasEngine(Engine):
@@ -26,10 +27,6 @@ class KerasEngine(Engine):
     convolutions by a slower detour. Either way the last 1x1x1 convolution and the choice among
     classes follow slab by slab, so the volume of all classes never exists. Networks that were
     trained on cubes run on cubes.
-
-    A chain runs on the transposed volume, with transposed kernels: NIfTI's arrays have x as the
-    fastest axis in memory, so that nothing needs to be turned around on the way in or out, and
-    a slab of probabilities is one piece of its file for each class.
 
     Parameters
     ----------
@@ -67,9 +64,10 @@ class KerasEngine(Engine):
         wanted = spec.block is None and self.device == 'cpu' if stream is None else stream
         steps = streamable_steps(self._network) if wanted else None
         self._body: Any = None
+        self._layers = TensorflowLayers(self._tf)
         self._stream = None
         if steps is not None:
-            self._stream = StreamedChain(self._tf, tuple(step.transposed() for step in steps))
+            self._stream = StreamedChain(self._layers, [step.transposed() for step in steps])
         else:
             # It imports Keras, which must find its backend chosen.
             from ..models.keras_model import build_model
@@ -87,74 +85,18 @@ class KerasEngine(Engine):
         """What computes, e.g. ``keras 3.15.1 on tensorflow 2.21.0``."""
         return engine_versions()
 
-    def _compute(self, channels: list[np.ndarray], outputs: dict[str, Any]) -> None:
-        tf = self._tf
-        kernel, bias = tf.constant(self._head.kernel), tf.constant(self._head.bias)
-        if self.spec.block is not None:
-            size = self.spec.block
-
-            def cube(volume: np.ndarray) -> dict[str, np.ndarray]:
-                features = self._graph(size)(tf.constant(volume[None]))[0]
-                self._check_grid(features.shape[:3], size)
-                last = {kind: self._last(kind, features.shape) for kind in outputs}
-                return {kind: run(features, kernel, bias).numpy() for kind, run in last.items()}
-
-            with self._memory_told(size):
-                self._fill_blocks(self._normalised(channels), size, outputs, cube)
-            return
-        axes = (0, 1, 2, 3) if self._stream is None else (2, 1, 0, 3)
-        with self._memory_told(channels[0].shape):
-            features = self._features(channels)
-            # A head holds its features, logits and softmax at once.
-            width = features.shape[-1] + 2 * self._head.classes
-            for rows in slabs(features.shape[:3], width):
-                block = features[rows]
-                block = share(tf, block) if isinstance(block, np.ndarray) else block
-                for kind, out in outputs.items():
-                    values = self._last(kind, block.shape)(block, kernel, bias).numpy()
-                    out.transpose(axes[: out.ndim])[rows] = values
-
-    def _features(self, channels: list[np.ndarray]) -> Any:
-        """Return what the network's body gives, channels last; transposed for a stream."""
+    def _features(self, volume: np.ndarray) -> tuple[Any, tuple[int, int, int]]:
         if self._stream is not None:
-            # Transposed as bytes, where the volume is not in Fortran order.
-            turned = [np.ascontiguousarray(channel.T) for channel in channels]
-            return self._stream.features(self._normalised(turned))
-        volume = self._normalised(channels)
-        features = self._graph(volume.shape[:3])(self._tf.constant(volume[None]))[0]
-        self._check_grid(features.shape[:3], volume.shape[:3])
-        return features
-
-    def _graph(self, shape: tuple[int, ...]) -> Callable[..., Any]:
+            return streamed(self._stream, volume)
+        shape = volume.shape[:3]
         if shape not in self._compiled:
-            signature = self._tf.TensorSpec((1, *shape, self.spec.in_channels), self._tf.float32)
-            function = self._tf.function(
-                lambda volume: self._body(volume, training=False),
+            signature = self._tf.TensorSpec((1, *volume.shape), self._tf.float32)
+            self._compiled[shape] = self._tf.function(
+                lambda given: self._body(given, training=False),
                 input_signature=[signature],
                 autograph=False,
             )
-            self._compiled[shape] = function
-        return self._compiled[shape]
-
-    def _last(self, kind: str, shape: Any) -> Callable[..., Any]:
-        """Return the compiled last layer: features to logits, labels or probabilities."""
-        key = (kind, *shape)
-        if key not in self._compiled:
-            tf = self._tf
-
-            def head(block: Any, kernel: Any, bias: Any) -> Any:
-                rows = tf.reshape(block, (-1, block.shape[-1]))
-                values = tf.nn.bias_add(tf.matmul(rows, kernel), bias)
-                if kind == 'labels':
-                    return tf.reshape(
-                        tf.argmax(values, -1, output_type=tf.int32), block.shape[:-1]
-                    )
-                if kind == 'probabilities':
-                    values = tf.nn.softmax(values)
-                return tf.reshape(values, (*block.shape[:-1], -1))
-
-            self._compiled[key] = tf.function(head, autograph=False)
-        return self._compiled[key]
+        return self._compiled[shape](self._tf.constant(volume[None]))[0], (0, 1, 2)
 
     @contextmanager
     def _memory_told(self, shape: tuple[int, ...]) -> Iterator[None]:

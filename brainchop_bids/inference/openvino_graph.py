@@ -7,6 +7,7 @@ import numpy as np
 
 from ..errors import ModelError
 from ..models.network import Network, Op
+from .plan import Head, Step
 
 
 class GraphBuilder:
@@ -23,6 +24,7 @@ class GraphBuilder:
 
         self.openvino = openvino
         self.ops = opset13
+        self.core = openvino.Core()
         self._makers: dict[str, Callable[[Op, list[Any]], Any]] = {
             'conv': self._conv,
             'conv_transpose': self._conv_transpose,
@@ -59,38 +61,91 @@ class GraphBuilder:
             made[op.name] = self._makers[op.kind](op, [made[name] for name in op.inputs])
         return made[network.ops[-1].name]
 
-    def head(self, features: Any, kernel: np.ndarray, bias: np.ndarray, kind: str) -> Any:
+    def step(self, step: Step, planes: Any) -> Any:
+        """Return a convolution of planes, activated where nothing normalises in between.
+
+        Parameters
+        ----------
+        step : Step
+            Of a chain.
+        planes : node
+            ``[1, X, Y, Z, channels]``; along X all that the kernel needs.
+
+        Returns
+        -------
+        node
+            ``[1, X, Y, Z, channels]``.
+        """
+        ops, (_, *sides) = self.ops, step.margins
+        before, after = ([0, *side] for side in zip(*sides, strict=True))
+        kernel = ops.constant(np.ascontiguousarray(step.kernel.transpose(4, 3, 0, 1, 2)))
+        first = ops.transpose(planes, self._integers(0, 4, 1, 2, 3))
+        values = ops.convolution(
+            first, kernel, [1, 1, 1], before, after, list(step.dilation), 'explicit'
+        )
+        values = self._plus(values, step.bias)
+        if step.epsilon is None:
+            values = self.activated(step, values)
+        return self.channels_last(values)
+
+    def channels_last(self, values: Any) -> Any:
+        """Return ``[1, channels, X, Y, Z]`` as ``[1, X, Y, Z, channels]``."""
+        return self.ops.transpose(values, self._integers(0, 2, 3, 4, 1))
+
+    def moments(self, values: Any, shape: Sequence[int]) -> list[Any]:
+        """Return mean and variance of each channel of ``[1, X, Y, Z, channels]``."""
+        _, x, y, z, channels = shape
+
+        def mean(values: Any) -> Any:
+            # Matrix products are many times quicker than OpenVINO's reductions here. Line by
+            # line first: one sum of a whole slab in float32 would lose digits.
+            for rows, n in ((x * y, z), (1, x * y)):
+                weights = self.ops.constant(np.full((1, 1, n), 1 / n, np.float32))
+                lines = self.ops.reshape(values, self._integers(rows, n, channels), False)
+                values = self.ops.matmul(weights, lines, False, False)
+            return self.ops.reshape(values, self._integers(1, 1, 1, 1, channels), False)
+
+        middle = mean(values)
+        return [middle, mean(self.ops.squared_difference(values, middle))]
+
+    def activated(self, step: Step, values: Any) -> Any:
+        """Return a step's activations of values, channels anywhere."""
+        for function, alpha in step.activations:
+            values = self._activated(values, function, alpha)
+        return values
+
+    def head(self, head: Head, rows: Any, kind: str) -> Any:
         """Return labels, probabilities or logits made of features.
 
         Parameters
         ----------
-        features : node
-            ``[1, channels, X, Y, Z]``.
-        kernel : (channels, classes) array
-            Of the last convolution.
-        bias : (classes,) array
-            Its bias.
+        head : Head
+            The last convolution.
+        rows : node
+            ``[voxels, channels]``.
         kind : {'labels', 'probabilities', 'logits'}
             What is wanted.
 
         Returns
         -------
         node
-            Labels ``[X, Y, Z]`` int32, or else ``[classes, X, Y, Z]`` float32.
+            Labels ``[1, voxels]`` int32, or else ``[voxels, classes]`` float32.
         """
         ops = self.ops
-        weights = np.ascontiguousarray(kernel.T[..., None, None, None])
-        ones, none = [1, 1, 1], [0, 0, 0]
-        logits = ops.convolution(features, ops.constant(weights), ones, none, none, ones)
-        logits = self._plus(logits, bias)
+        kernel, bias = ops.constant(head.kernel), ops.constant(head.bias)
         if kind == 'labels':
+            # Classes first: the choice among them then runs over whole vectors of voxels.
+            turned = ops.constant(np.ascontiguousarray(head.kernel.T))
+            logits = ops.matmul(turned, rows, False, True)
+            logits = ops.add(logits, ops.constant(head.bias[:, None]))
             # Of equal ones the first, as everywhere.
-            best = ops.topk(
-                logits, ops.constant(np.int32(1)), 1, 'max', 'value', 'i32', stable=True
-            )
-            return ops.squeeze(best.output(1), ops.constant(np.array([0, 1], np.int64)))
-        values = ops.softmax(logits, 1) if kind == 'probabilities' else logits
-        return ops.squeeze(values, ops.constant(np.array([0], np.int64)))
+            one = ops.constant(np.int32(1))
+            return ops.topk(logits, one, 0, 'max', 'value', 'i32', stable=True).output(1)
+        logits = ops.add(ops.matmul(rows, kernel, False, False), bias)
+        return ops.softmax(logits, 1) if kind == 'probabilities' else logits
+
+    def _integers(self, *values: int) -> Any:
+        return self.ops.constant(np.array(values, np.int64))
 
     def _plus(self, values: Any, bias: np.ndarray | None) -> Any:
         if bias is None:
@@ -150,23 +205,24 @@ class GraphBuilder:
     def _group_norm(self, op: Op, given: list[Any]) -> Any:
         groups, epsilon = op.settings['groups'], op.settings['epsilon']
         if groups in (-1, op.channels):
-            axes = self.ops.constant(np.array([2, 3, 4], np.int64))
-            return self.ops.mvn(given[0], axes, True, epsilon, 'inside_sqrt')
+            return self.ops.mvn(given[0], self._integers(2, 3, 4), True, epsilon, 'inside_sqrt')
         one, zero = np.ones(op.channels, np.float32), np.zeros(op.channels, np.float32)
         return self.ops.group_normalization(
             given[0], self.ops.constant(one), self.ops.constant(zero), groups, epsilon
         )
 
     def _activation(self, op: Op, given: list[Any]) -> Any:
-        ops, (x,) = self.ops, given
-        function, alpha = op.settings['function'], float(op.settings['alpha'])
+        return self._activated(given[0], op.settings['function'], op.settings['alpha'])
+
+    def _activated(self, x: Any, function: str, alpha: float) -> Any:
+        ops = self.ops
         if function == 'linear':
             return x
         makers: dict[str, Callable[[], Any]] = {
             'relu': lambda: ops.relu(x),
             'relu6': lambda: ops.clamp(x, 0.0, 6.0),
             'leaky_relu': lambda: ops.prelu(x, ops.constant(np.array([alpha], np.float32))),
-            'elu': lambda: ops.elu(x, alpha),
+            'elu': lambda: ops.elu(x, float(alpha)),
             # The constants are those of Klambauer et al. (2017).
             'selu': lambda: ops.selu(
                 x,
@@ -197,21 +253,20 @@ class GraphBuilder:
         ).output(0)
 
     def _upsample(self, op: Op, given: list[Any]) -> Any:
-        constant = self.ops.constant
         return self.ops.interpolate(
             given[0],
-            constant(np.array(op.settings['size'], np.float32)),
+            self.ops.constant(np.array(op.settings['size'], np.float32)),
             'nearest',
             'scales',
             coordinate_transformation_mode='asymmetric',
             nearest_mode='floor',
-            axes=constant(np.array([2, 3, 4], np.int64)),
+            axes=self._integers(2, 3, 4),
         )
 
     def _zero_pad(self, op: Op, given: list[Any]) -> Any:
         before, after = zip(*op.settings['padding'], strict=True)
         begin, end = (
-            self.ops.constant(np.array([0, 0, *pads], np.int64)) for pads in (before, after)
+            self._integers(0, 0, *pads) for pads in (before, after)
         )
         return self.ops.pad(given[0], begin, end, 'constant', self.ops.constant(np.float32(0)))
 
@@ -223,9 +278,14 @@ class GraphBuilder:
 
 
 def compiled(
-    builder: GraphBuilder, outputs: list[Any], given: Any, source: str, threads: int | None
+    builder: GraphBuilder,
+    outputs: list[Any],
+    given: list[Any],
+    source: str,
+    threads: int | None,
+    precision: str = 'f32',
 ) -> Any:
-    """Compile a graph for this machine's processor, in float32.
+    """Compile a graph for this machine's processor.
 
     Parameters
     ----------
@@ -233,12 +293,14 @@ def compiled(
         That made it.
     outputs : list of node
         What is computed.
-    given : node
-        Its input.
+    given : list of node
+        Its inputs.
     source : str
         What it is of, for messages.
     threads : int, optional
         By default all.
+    precision : {'f32', 'bf16'}
+        Of products.
 
     Returns
     -------
@@ -251,11 +313,12 @@ def compiled(
     """
     openvino = builder.openvino
     # Processors that have bfloat16 would use it unasked.
-    hints: dict[str, Any] = {'INFERENCE_PRECISION_HINT': 'f32', 'PERFORMANCE_HINT': 'LATENCY'}
+    hints: dict[str, Any] = {'INFERENCE_PRECISION_HINT': precision, 'PERFORMANCE_HINT': 'LATENCY'}
     if threads:
         hints['INFERENCE_NUM_THREADS'] = threads
+    results = [builder.ops.result(output) for output in outputs]
     try:
-        return openvino.Core().compile_model(openvino.Model(outputs, [given]), 'CPU', hints)
+        return builder.core.compile_model(openvino.Model(results, given), 'CPU', hints)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise ModelError(f'{source}: OpenVINO cannot run it ({reason}); use tensorflow') from error

@@ -10,10 +10,14 @@ from hypothesis import strategies as st
 
 from brainchop_bids.errors import BrainchopError, ModelError
 from brainchop_bids.image.normalise import Normalization, normalise
-from brainchop_bids.inference import stream
 from brainchop_bids.inference.arrays import create_array
 from brainchop_bids.inference.engine import KerasEngine
+from brainchop_bids.inference.openvino_graph import GraphBuilder
+from brainchop_bids.inference.openvino_layers import OpenvinoLayers
 from brainchop_bids.inference.runtime import load_tensorflow
+from brainchop_bids.inference.stream import StreamedChain, slabs
+from brainchop_bids.inference.tensorflow_layers import TensorflowLayers
+from brainchop_bids.models.formats.openvino_files import load_openvino
 from brainchop_bids.models.spec import load_spec
 from tests.tfjs_folder import activation, conv, layer, random_weights, two_layers, write_tfjs
 
@@ -37,6 +41,13 @@ def whole(folder, data=SCAN, rule=None):
     return build_model(read_tfjs(folder)).predict(volume, verbose=0)[0]
 
 
+LAYERS = {
+    'tensorflow': lambda body: TensorflowLayers(tf),
+    'openvino': lambda body: OpenvinoLayers(GraphBuilder(load_openvino()), 'a test', 2),
+}
+
+
+@pytest.mark.parametrize('make', LAYERS.values(), ids=LAYERS)
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -48,7 +59,7 @@ def whole(folder, data=SCAN, rule=None):
     slab=st.sampled_from([1, 300, 3000, 1 << 20]),
 )
 def test_slabs_of_any_size_give_the_whole(
-    seed, shape, channels, dilations, norm, in_channels, slab
+    make, seed, shape, channels, dilations, norm, in_channels, slab
 ):
     """Whatever the shape, also volumes smaller than a dilation, and slabs of one plane."""
     rng = np.random.default_rng(seed)
@@ -58,12 +69,10 @@ def test_slabs_of_any_size_give_the_whole(
     model.set_weights([rng.normal(0, 0.4, weight.shape) for weight in model.get_weights()])
     body, _ = split_head(network_of(model))
     volume = rng.random((*shape, in_channels), np.float32)
-    before, limit = volume.copy(), stream.SLAB_BYTES
-    try:
-        stream.SLAB_BYTES = slab
-        found = stream.StreamedChain(tf, streamable_steps(body)).features(volume)
-    finally:
-        stream.SLAB_BYTES = limit
+    before = volume.copy()
+    layers = make(body)
+    layers.slab_bytes = slab
+    found = StreamedChain(layers, streamable_steps(body)).features(volume)
     expected = build_model(body)(volume[None], training=False)[0]
     np.testing.assert_array_equal(volume, before)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
@@ -244,10 +253,13 @@ def test_another_backend_in_the_same_process_is_refused(tmp_path):
     assert 'Keras runs on torch' in done.stderr
 
 
-def test_slabs_cover_the_first_axis():
-    for length in (1, 7, 256):
-        for nbytes in (1, 4000, 1 << 30):
-            parts = list(stream.slabs((length, 10, 10), 2, nbytes))
+@pytest.mark.parametrize('once', [True, False])
+def test_slabs_cover_the_first_axis(once):
+    for length in (1, 7, 193, 256):
+        for nbytes in (1, 4000, 9000, 1 << 30):
+            parts = list(slabs((length, 10, 10), 2, nbytes, once=once))
             covered = [row for part in parts for row in range(part.start, part.stop)]
-            assert covered == list(range(length))
-            assert max(part.stop - part.start for part in parts) * 800 <= max(nbytes, 800)
+            sizes = {part.stop - part.start for part in parts}
+            assert sorted(set(covered)) == list(range(length))
+            assert len(covered) == length if once else len(sizes) == 1
+            assert max(sizes) * 800 <= max(nbytes, 800)

@@ -28,7 +28,7 @@ def test_graphs_compute_what_networks_are(make: Callable[[], Network]) -> None:
     volume = rng.random((16, 8, 12, network.in_channels), np.float32)
     builder = GraphBuilder(load_openvino())
     given = builder.parameter((1, network.in_channels, 16, 8, 12))
-    model = compiled(builder, [builder.body(network, given)], given, 'a test', 2)
+    model = compiled(builder, [builder.body(network, given)], [given], 'a test', 2)
     found = model(np.moveaxis(volume, -1, 0)[None])[0][0]
     np.testing.assert_allclose(np.moveaxis(found, 0, -1), compute(network, volume), atol=1e-4)
 

@@ -1,4 +1,4 @@
-"""Networks that were trained on cubes run on cubes, side by side."""
+"""Parts of volumes: cubes side by side, and tiles that give what the whole gives."""
 
 from itertools import product
 from pathlib import Path
@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brainchop_bids.image.normalise import Normalization
-from brainchop_bids.inference.blocks import blocks
 from brainchop_bids.inference.engine import KerasEngine
 from brainchop_bids.inference.memory import estimate_peak_gb
+from brainchop_bids.inference.tiles import cubes
 from brainchop_bids.models.formats import read_network
 from brainchop_bids.models.spec import load_spec
 from tests.tfjs_folder import conv, random_weights, two_layers, write_tfjs
@@ -22,12 +22,13 @@ lengths = st.integers(1, 9)
 
 @given(st.tuples(lengths, lengths, lengths), st.tuples(lengths, lengths, lengths))
 def test_every_voxel_belongs_to_one_cube(shape: tuple[int, ...], size: tuple[int, ...]) -> None:
-    shape = tuple(map(max, shape, size))
     owners = np.zeros(shape, dtype=int)
-    for start, own in blocks(shape, size):
-        owners[own] += 1
-        for first, place, n, length in zip(start, own, size, shape, strict=True):
-            assert 0 <= first <= place.start < place.stop <= first + n <= length
+    for tile in cubes(shape, size):
+        owners[tile.own] += 1
+        assert tile.shape == size
+        for outer, own, n in zip(tile.outer, tile.own, shape, strict=True):
+            assert 0 <= outer.start <= own.start < own.stop <= min(outer.stop, n)
+            assert outer.stop <= max(n, outer.stop - outer.start)
     assert (owners == 1).all()
 
 

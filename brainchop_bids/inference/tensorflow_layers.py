@@ -1,0 +1,130 @@
+"""Single layers by TensorFlow."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .plan import Head, Step
+from .stream import ALIGNMENT, Layers, Moments
+
+
+def share(tf: Any, array: np.ndarray) -> Any:
+    """Return an array as a tensor that shares its memory; it must only be read.
+
+    `tf.constant` would copy it twice. TensorFlow aborts the process over memory that begins
+    where its vector instructions cannot read it; planes of an odd size are copied after all.
+    """
+    if array.ctypes.data % ALIGNMENT:
+        return tf.constant(array)
+    return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+
+
+class TensorflowLayers(Layers):
+    """Computes layers with TensorFlow's operations.
+
+    Parameters
+    ----------
+    tf : module
+        TensorFlow.
+    """
+
+    # Smaller: more calls; larger: memory is fetched from the system anew for each slab instead
+    # of being used again, while a convolution holds some six copies of it.
+    slab_bytes = 24 << 20
+    picks_planes = True
+
+    def __init__(self, tf: Any) -> None:
+        self.tf = tf
+        self._functions: dict[Any, Callable[..., Any]] = {}
+
+    def convolve(
+        self, step: Step, blocks: Sequence[np.ndarray], dilation: int, out: np.ndarray
+    ) -> Moments | None:
+        """Compute a convolution; see `Layers`."""
+        kernel, bias = self.tf.constant(step.kernel), self.tf.constant(step.bias)
+        dilations = (dilation, *step.dilation[1:])
+        # Steps that differ in weights only share a function.
+        key = (blocks[0].shape, step.kernel.shape, dilations, step.epsilon is None)
+        function = self._function(
+            (*key, step.activations), lambda: self._convolution(step, dilations)
+        )
+        values = function([share(self.tf, block[None]) for block in blocks], kernel, bias)
+        if step.epsilon is None:
+            out[...] = values.numpy()[0]
+            return None
+        values, mean, variance = values
+        out[...] = values.numpy()[0]
+        return mean.numpy(), variance.numpy()
+
+    def normalise(
+        self, step: Step, block: np.ndarray, factor: np.ndarray, term: np.ndarray
+    ) -> None:
+        """Normalise and activate in place; see `Layers`."""
+
+        def graph(values: Any, factor: Any, term: Any) -> Any:
+            return _activate(step, values * factor + term)
+
+        function = self._function((block.shape, step.activations), lambda: graph)
+        given = map(self.tf.constant, (factor, term))
+        block[...] = function(share(self.tf, block[None]), *given).numpy()[0]
+
+    def head(self, head: Head, block: Any, kinds: tuple[str, ...]) -> list[np.ndarray]:
+        """Return what is wanted of features, an array or a tensor; see `Layers`."""
+        tf, kernel, bias = self.tf, head.kernel, head.bias
+
+        def graph(block: Any) -> list[Any]:
+            rows = tf.reshape(block, (-1, block.shape[-1]))
+            logits = tf.nn.bias_add(tf.matmul(rows, kernel), bias)
+            made = {
+                'labels': lambda: tf.argmax(logits, -1, output_type=tf.int32),
+                'probabilities': lambda: tf.nn.softmax(logits),
+                'logits': lambda: logits,
+            }
+            shapes = {'labels': block.shape[:-1]}
+            whole = (*block.shape[:-1], head.classes)
+            return [tf.reshape(made[kind](), shapes.get(kind, whole)) for kind in kinds]
+
+        function = self._function((head, kinds, *block.shape), lambda: graph)
+        given = share(tf, block) if isinstance(block, np.ndarray) else block
+        return [values.numpy() for values in function(given)]
+
+    def _function(self, key: Any, make: Callable[[], Callable[..., Any]]) -> Callable[..., Any]:
+        if key not in self._functions:
+            self._functions[key] = self.tf.function(make(), autograph=False)
+        return self._functions[key]
+
+    def _convolution(self, step: Step, dilations: tuple[int, ...]) -> Callable[..., Any]:
+        tf, padding = self.tf, [[0, 0], [0, 0], *map(list, step.margins[1:]), [0, 0]]
+
+        def convolve(blocks: list[Any], kernel: Any, bias: Any) -> Any:
+            block = tf.concat(blocks, 1) if len(blocks) > 1 else blocks[0]
+            # A convolution that pads by itself would compute the margins along x too.
+            values = tf.nn.conv3d(
+                tf.pad(block, padding), kernel, [1] * 5, 'VALID', dilations=[1, *dilations, 1]
+            )
+            values = tf.nn.bias_add(values, bias)
+            if step.epsilon is None:
+                return _activate(step, values)
+            mean = _mean(tf, values)
+            deviation = tf.math.squared_difference(values, tf.cast(mean, tf.float32))
+            return values, mean, _mean(tf, deviation)
+
+        return convolve
+
+
+def _mean(tf: Any, values: Any) -> Any:
+    """Return each channel's mean in double precision.
+
+    Eigen adds up float32 one after the other: over a slab that alone costs four digits.
+    """
+    return tf.reduce_mean(tf.cast(tf.reduce_mean(values, 3), tf.float64), [0, 1, 2])
+
+
+def _activate(step: Step, values: Any) -> Any:
+    # It imports Keras, which must find its backend chosen.
+    from ..models.keras_model import activation_layer
+
+    for function, alpha in step.activations:
+        values = activation_layer(function, alpha)(values)
+    return values
