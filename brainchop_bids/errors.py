@@ -29,5 +29,13 @@ class SettingsError(BrainchopError):
     """Options that contradict each other or name impossible values."""
 
 
+class MemoryLimitError(BrainchopError):
+    """A scan that needs more memory than is granted, whatever way it is computed."""
+
+
+class DeviceMemoryError(BrainchopError):
+    """A GPU whose memory ran out."""
+
+
 class OutputError(BrainchopError):
     """A result that could not be written."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import SettingsError
+from .inference.options import InferenceOptions
 from .resources import Granted, available_cpus, available_memory, parse_memory
 
 if sys.version_info >= (3, 11):
@@ -14,6 +15,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+# The App itself and the server that forks its workers, and one worker; measured, GB.
+PROCESSES_GB, WORKER_GB = 0.26, 0.1
 _PER_RUN = ('config_file', 'dry_run', 'boilerplate', 'reports_only', 'write_graph')
 
 
@@ -37,8 +40,8 @@ class Settings:
         Frame of files with several.
     model : tuple of str
         Names or folders of the models.
-    engine : str
-        What computes, see `choose_engine`.
+    engine, device, precision, crop, tta, subvolumes
+        How networks are run, see `InferenceOptions`.
     normalization : str, optional
         Replaces the model's own.
     components : str, optional
@@ -71,6 +74,11 @@ class Settings:
     frame: int | None = None
     models_dir: Path | None = None
     engine: str = 'auto'
+    device: str = 'auto'
+    precision: str = 'f32'
+    crop: str = 'auto'
+    tta: bool = False
+    subvolumes: str | None = None
     normalization: str | None = None
     components: str | None = None
     label_codes: str = 'model'
@@ -113,6 +121,11 @@ class Settings:
             )
         return filters
 
+    @property
+    def segment_gb(self) -> float:
+        """Memory that one network may use, GB: less than all, for other processes run, too."""
+        return max(0.1, self.mem_gb - PROCESSES_GB - WORKER_GB)
+
     def recipe(self) -> dict[str, Any]:
         """Return the settings that change results, apart from model and scan.
 
@@ -122,7 +135,25 @@ class Settings:
             Compared between runs to tell whether a result is current.
         """
         names = ('normalization', 'components', 'label_codes', 'resample', 'probseg', 'frame')
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        # Engine, device and crop change nothing.
+        changed = self.inference.to_dict()
+        for name in ('precision', 'tta', 'subvolumes'):
+            if name in changed:
+                given[name] = changed[name]
+        return given
+
+    @property
+    def inference(self) -> InferenceOptions:
+        """How networks are run.
+
+        Raises
+        ------
+        SettingsError
+            For values that do not go together.
+        """
+        names = InferenceOptions.__dataclass_fields__
+        return InferenceOptions(**{name: getattr(self, name) for name in names})
 
     def to_toml(self) -> str:
         """Write the settings as a config file that repeats the run.

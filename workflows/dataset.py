@@ -117,8 +117,8 @@ def init_model_wf(
     )
     segmentation = init_segmentation_wf(
         spec=spec,
-        engine=settings.engine,
-        mem_gb=settings.mem_gb,
+        inference=settings.inference,
+        mem_gb=settings.segment_gb,
         normalization=settings.normalization,
         components=settings.components,
         resample=settings.resample,

@@ -7,9 +7,9 @@ from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
-from brainchop_bids.image.conform import ConformOptions
-from brainchop_bids.inference.choose import choose_engine
-from brainchop_bids.inference.memory import estimate_peak_gb
+from brainchop_bids.inference.choose import make_plan
+from brainchop_bids.inference.options import InferenceOptions
+from brainchop_bids.image.conform import CONFORMED_SHAPE, ConformOptions
 from brainchop_bids.interfaces import (
     Conform,
     KeepComponents,
@@ -22,7 +22,8 @@ from brainchop_bids.interfaces import (
 from brainchop_bids.models import DEFAULT_MODEL
 from brainchop_bids.models.spec import ModelSpec, load_spec
 from brainchop_bids.models.zoo import find_model
-from brainchop_bids.resources import available_memory
+from brainchop_bids.resources import Granted, available_memory
+from brainchop_bids.settings import WORKER_GB
 
 from .describe import REFERENCES, describe_methods
 
@@ -30,14 +31,13 @@ from .describe import REFERENCES, describe_methods
 # some 0.2 GB of imports, and a 0.7 mm scan twice as floats.
 _CONFORM_GB = 0.8
 _LABELS_GB = 0.8
-_CONFORMED = (256, 256, 256)
 
 
 def init_single_scan_wf(
     *,
     model: ModelSpec | str | Path = DEFAULT_MODEL,
     conform: ConformOptions | None = None,
-    engine: str = 'auto',
+    inference: InferenceOptions | None = None,
     mem_gb: float | None = None,
     normalization: str | None = None,
     components: str | None = None,
@@ -58,8 +58,8 @@ def init_single_scan_wf(
         A model, its folder or its name; by default the packaged one.
     conform : ConformOptions, optional
         Target grid and interpolation; by default those of ``mri_convert -c``.
-    engine : {'auto', 'tensorflow', 'openvino'}
-        What computes, see `choose_engine`.
+    inference : InferenceOptions, optional
+        How the network is run.
     mem_gb : float, optional
         Memory that may be used; by default what the machine grants.
     normalization : str, optional
@@ -131,7 +131,7 @@ def init_single_scan_wf(
     conform_node = init_conform_node(conform, frame=frame, omp_nthreads=omp_nthreads)
     segmentation = init_segmentation_wf(
         spec=spec,
-        engine=engine,
+        inference=inference,
         mem_gb=mem_gb,
         normalization=normalization,
         components=components,
@@ -194,7 +194,7 @@ def init_conform_node(
 def init_segmentation_wf(
     *,
     spec: ModelSpec,
-    engine: str = 'auto',
+    inference: InferenceOptions | None = None,
     mem_gb: float | None = None,
     normalization: str | None = None,
     components: str | None = None,
@@ -210,7 +210,7 @@ def init_segmentation_wf(
     ----------
     spec : ModelSpec
         The model.
-    engine, mem_gb, normalization, components, resample, label_codes, probseg, omp_nthreads
+    inference, mem_gb, normalization, components, resample, label_codes, probseg, omp_nthreads
         As for `init_single_scan_wf`.
     name : str
         Name of the workflow.
@@ -233,18 +233,23 @@ def init_segmentation_wf(
     outputnode = pe.Node(
         niu.IdentityInterface(fields=model_outputs(probseg=probseg)), name='outputnode'
     )
-    granted = available_memory().amount if mem_gb is None else mem_gb
-    choice = choose_engine(spec, engine, _CONFORMED, granted, probabilities=probseg)
+    options = inference or InferenceOptions()
+    granted = available_memory() if mem_gb is None else Granted(mem_gb, '--mem')
+    plan = make_plan(spec, CONFORMED_SHAPE, granted, options)
     segment = pe.Node(
         Segment(
-            computed_by=choice.name,
+            computed_by=options.engine,
+            device=options.device,
+            precision=options.precision,
+            crop=options.crop,
+            memory_gb=granted.amount,
             model=str(spec.folder),
             model_sha256=spec.sha256,
             num_threads=omp_nthreads,
             environ={'OMP_NUM_THREADS': str(omp_nthreads)},
         ),
         name='segment',
-        mem_gb=estimate_peak_gb(spec, _CONFORMED, choice.name, probabilities=probseg),
+        mem_gb=plan.need_gb + WORKER_GB,
         n_procs=omp_nthreads,
     )
     keep = pe.Node(
@@ -262,6 +267,10 @@ def init_segmentation_wf(
     volumes = pe.Node(LabelVolumes(labels=names), name='volumes', mem_gb=_LABELS_GB)
     if normalization is not None:
         segment.inputs.normalization = normalization
+    if options.tta:
+        segment.inputs.tta = True
+    if options.subvolumes is not None:
+        segment.inputs.subvolumes = options.subvolumes
     labels, labels_conform = dseg, keep
     if label_codes != 'model':
         # Only now: interpolation breaks ties by the labels' order.

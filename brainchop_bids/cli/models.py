@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 PROG = 'brainchop-models'
 _FORMATS = ('tfjs', 'keras', 'h5', 'safetensors', 'onnx', 'openvino')
-_WHOLE = (256, 256, 256)
 # Of two cores of an AMD EPYC with AVX-512, over upstream's models.
 _PRODUCTS_A_SECOND = 6e10
 
@@ -107,6 +106,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _row(folder: Path) -> list[str]:
+    from ..image.conform import CONFORMED_SHAPE
     from ..inference.memory import estimate_peak_gb
     from ..models.spec import load_spec
 
@@ -114,7 +114,7 @@ def _row(folder: Path) -> list[str]:
         spec = load_spec(folder)
     except BrainchopError as error:
         return [folder.name, '', '', '', '', '', '', f'at fault: {error}']
-    memory = f'{estimate_peak_gb(spec, _WHOLE):.1f}'
+    memory = f'{estimate_peak_gb(spec, CONFORMED_SHAPE):.1f}'
     return [
         folder.name,
         spec.task or '',
@@ -128,7 +128,9 @@ def _row(folder: Path) -> list[str]:
 
 
 def _seconds(spec: 'ModelSpec') -> float:
-    return spec.products * math.prod(_WHOLE) / _PRODUCTS_A_SECOND
+    from ..image.conform import CONFORMED_SHAPE
+
+    return spec.products * math.prod(CONFORMED_SHAPE) / _PRODUCTS_A_SECOND
 
 
 def _print_table(rows: list[list[str]]) -> None:
@@ -144,6 +146,7 @@ def _print_table(rows: list[list[str]]) -> None:
 
 
 def _info(arguments: argparse.Namespace) -> int:
+    from ..image.conform import CONFORMED_SHAPE
     from ..inference.memory import estimate_peak_gb
     from ..models.spec import load_spec
     from ..models.zoo import find_model
@@ -159,7 +162,7 @@ def _info(arguments: argparse.Namespace) -> int:
         'widest layer': f'{spec.channels} channels',
         'input': ' x '.join(map(str, (*spec.input_shape, spec.in_channels))),
         'normalisation': spec.normalization,
-        'memory': f'about {estimate_peak_gb(spec, _WHOLE):.1f} GB for 256^3',
+        'memory': f'about {estimate_peak_gb(spec, CONFORMED_SHAPE):.1f} GB for 256^3',
         'time': f'about {_seconds(spec):.0f} s for 256^3 on two cores',
         'licence': spec.license or 'not said',
         'citation': spec.citation or 'none given',

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from ..errors import SettingsError
+from ..inference.options import DEVICES, ENGINES, MARGIN_MM, PRECISIONS
 from ..models import DEFAULT_MODEL
 
 
@@ -33,6 +34,16 @@ def cleanup(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def subvolumes(text: str) -> str:
+    """Read a rule for cubes."""
+    from ..inference.subvolumes import Subvolumes
+
+    try:
+        return str(Subvolumes.parse(text))
+    except SettingsError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 # What argparse calls them in its messages.
 positive.__name__ = 'positive number'
 count.__name__ = 'frame number'
@@ -55,13 +66,6 @@ def add_model_options(group: argparse._ArgumentGroup, *, several: bool = False) 
             '--model', metavar='NAME|DIR', default=DEFAULT_MODEL, help=f'{what} (%(default)s)'
         )
     group.add_argument(
-        '--engine',
-        choices=['auto', 'tensorflow', 'openvino'],
-        default='auto',
-        help='what computes: openvino, quick on CPUs, or tensorflow, for GPUs and little memory '
-        '(default: %(default)s)',
-    )
-    group.add_argument(
         '--models-dir', metavar='DIR', type=Path, help='folder that holds model folders'
     )
     group.add_argument(
@@ -69,6 +73,49 @@ def add_model_options(group: argparse._ArgumentGroup, *, several: bool = False) 
         metavar='HOW',
         help="instead of the model's own: minmax, quantile:LOW:HIGH[:clip], zscore "
         '(of voxels above 0), zscore-whole or none',
+    )
+
+
+def add_inference_options(group: argparse._ArgumentGroup) -> None:
+    """Add how networks are run; none of these but the last three changes labels."""
+    group.add_argument(
+        '--engine',
+        choices=ENGINES,
+        default='auto',
+        help='what computes: openvino on a CPU or tensorflow on a GPU (auto), or one of them',
+    )
+    group.add_argument(
+        '--device',
+        choices=DEVICES,
+        default='auto',
+        help='where: on a GPU where there is one (auto), or one of them',
+    )
+    group.add_argument(
+        '--crop',
+        metavar='auto|none|MM',
+        default='auto',
+        help='compute the head and so many millimetres around it instead of everything; labels '
+        f'inside stay the same (auto: {MARGIN_MM:g} mm)',
+    )
+    group.add_argument(
+        '--precision',
+        choices=PRECISIONS,
+        default='f32',
+        help='of products; bf16 is quicker on processors that have it and needs half the memory, '
+        'and about one voxel of a thousand gets another label (default: %(default)s)',
+    )
+    group.add_argument(
+        '--tta',
+        action='store_true',
+        help='average with the scan flipped left to right: twice the time, smoother labels',
+    )
+    group.add_argument(
+        '--subvolumes',
+        metavar='RULE',
+        type=subvolumes,
+        help='label cubes instead of the whole volume: a size in voxels, e.g. 64, and perhaps '
+        '+overlap:N, +random:N (more cubes, anywhere) and how they are combined, +gaussian '
+        '(probabilities, weighted towards the middle; the default), +mean or +vote',
     )
 
 

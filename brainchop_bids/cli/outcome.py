@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 
-from ..errors import BrainchopError, SettingsError
+from ..errors import BrainchopError, MemoryLimitError, SettingsError
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -36,6 +36,8 @@ def outcome(
     """
     try:
         return work()
+    except MemoryLimitError as error:
+        return _fail(prog, str(error), FAILED)
     except usage as error:
         return _fail(prog, str(error), USAGE)
     except BrainchopError as error:

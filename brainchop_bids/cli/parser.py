@@ -5,7 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .. import __version__
-from .options import add_frame_option, add_label_options, add_model_options, positive
+from .options import (
+    add_frame_option,
+    add_inference_options,
+    add_label_options,
+    add_model_options,
+    positive,
+)
 
 LEVELS = ('participant', 'group')
 
@@ -91,6 +97,7 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
 def _add_segmentation(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('segmentation')
     add_model_options(group, several=True)
+    add_inference_options(group)
     add_label_options(group)
     group.add_argument(
         '--probseg', action='store_true', help='write a probability map of each label'

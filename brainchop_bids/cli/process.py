@@ -11,7 +11,7 @@ from ..bids.query import Scan
 from ..bids.validate import BackgroundValidation
 from ..errors import SettingsError
 from ..models.spec import ModelSpec
-from ..settings import Settings
+from ..settings import PROCESSES_GB, Settings
 from .progress import Display, Watcher, one_line
 
 
@@ -123,7 +123,7 @@ def _run_workflow(settings: Settings, workflow: Any, watcher: Watcher) -> str:
             workflow.run(
                 ResilientMultiProcPlugin(
                     n_procs=settings.nprocs,
-                    memory_gb=settings.mem_gb,
+                    memory_gb=max(0.1, settings.mem_gb - PROCESSES_GB),
                     status_callback=watcher.status,
                     failure_callback=watcher.failure,
                 )

@@ -262,7 +262,9 @@ def _announce(
     settings: 'Settings', specs: 'Sequence[ModelSpec]', selection: 'Selection', plan: Plan
 ) -> None:
     from .. import __version__
-    from ..inference.choose import choose_engine
+    from ..image.conform import CONFORMED_SHAPE
+    from ..inference.choose import make_plan
+    from ..resources import Granted
 
     models = ', '.join(spec.name for spec in specs)
     print(
@@ -274,14 +276,10 @@ def _announce(
         for note in settings.notes:
             print(f'  {note}')
         for spec in specs:
-            choice = choose_engine(
-                spec,
-                settings.engine,
-                (256, 256, 256),
-                settings.mem_gb,
-                probabilities=settings.probseg,
+            plan_of = make_plan(
+                spec, CONFORMED_SHAPE, Granted(settings.segment_gb, '--mem'), settings.inference
             )
-            print(f'  {spec.name}: engine {choice.name} ({choice.why})')
+            print(f'  {spec.name}: {plan_of.told}')
         for scan, needs in plan.todo:
             for spec, why in needs.items():
                 print(f'  {scan.label}: to do{f" with {spec.name}" * (len(specs) > 1)} ({why})')

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..errors import ModelError, SettingsError
-from .options import add_frame_option, add_label_options, add_model_options, positive
+from .options import (
+    add_frame_option,
+    add_inference_options,
+    add_label_options,
+    add_model_options,
+    positive,
+)
 from .outcome import DONE, outcome, say
 
 if TYPE_CHECKING:
@@ -75,6 +81,13 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_model(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('model')
     add_model_options(group)
+    add_inference_options(group)
+    group.add_argument(
+        '--mem',
+        metavar='SIZE',
+        help='memory that may be used, in MB or with a suffix, e.g. 4G (default: what SLURM, '
+        'cgroup, ulimit and the machine grant)',
+    )
     group.add_argument(
         '--omp-nthreads', metavar='N', type=positive, help='threads (default: all there are)'
     )
@@ -131,14 +144,23 @@ def _add_conform(parser: argparse.ArgumentParser) -> None:
 def _settings(arguments: argparse.Namespace) -> 'ScanSettings':
     from ..image.conform import ConformOptions
     from ..image.normalise import Normalization
+    from ..inference.options import InferenceOptions
     from ..inference.scan import ScanSettings
-    from ..resources import available_cpus
+    from ..resources import Granted, available_cpus, parse_memory
 
     given = arguments.normalization
     return ScanSettings(
         t1w=arguments.t1w,
         out=arguments.out,
-        engine=arguments.engine,
+        inference=InferenceOptions(
+            engine=arguments.engine,
+            device=arguments.device,
+            precision=arguments.precision,
+            crop=arguments.crop,
+            tta=arguments.tta,
+            subvolumes=arguments.subvolumes,
+        ),
+        memory=None if arguments.mem is None else Granted(parse_memory(arguments.mem), '--mem'),
         channels=tuple(arguments.channel),
         space=arguments.space,
         components=arguments.components,

@@ -19,6 +19,8 @@ from .sampling import Sampler, for_each, nearest, trilinear
 
 INTERPOLATIONS = ('trilinear', 'nearest', 'cubic')
 _SIDE = 256
+# Of a head that fits into it, at 1 mm.
+CONFORMED_SHAPE = (_SIDE, _SIDE, _SIDE)
 _BINS = 1000
 _LIA = ((-1, 0, 0), (0, 0, 1), (0, -1, 0))
 _HIGH = 0.999

@@ -1,7 +1,8 @@
 """Intensities as a network wants them; which way is a fact of the model, not our choice."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -122,15 +123,37 @@ def normalise(data: np.ndarray, normalization: Normalization) -> np.ndarray:
         In the memory order of ``data``. A constant volume gives zeros; so does a volume
         without foreground under ``'zscore'``.
     """
-    if data.dtype == np.uint8:
-        counts = histogram(data, 256)
-        table = _scaled(np.arange(256, dtype=np.uint8), *_range_of_counts(counts, normalization))
-        result = lookup(table, data)
-    else:
-        result = _scaled(data, *_range_of_data(data, normalization))
-    if normalization.kind == 'quantile' and normalization.clip:
-        np.clip(result, 0, 1, out=result)
-    return result
+    return normaliser(data, normalization)(data)
+
+
+def normaliser(
+    data: np.ndarray, normalization: Normalization
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the function by which `normalise` scales each part of a volume.
+
+    Parameters
+    ----------
+    data : (X, Y, Z) array
+        The whole volume.
+    normalization : Normalization
+        The rule.
+
+    Returns
+    -------
+    callable
+        Takes an array of the same type and returns it scaled, float32.
+    """
+    clip = normalization.kind == 'quantile' and normalization.clip
+
+    def scaled(part: np.ndarray) -> np.ndarray:
+        result = _scaled(part, *limits)
+        return np.clip(result, 0, 1, out=result) if clip else result
+
+    if data.dtype != np.uint8:
+        limits = _range_of_data(data, normalization)
+        return scaled
+    limits = _range_of_counts(histogram(data, 256), normalization)
+    return partial(lookup, scaled(np.arange(256, dtype=np.uint8)))
 
 
 def _scaled(data: np.ndarray, shift: float, span: float) -> np.ndarray:

@@ -1,19 +1,20 @@
 """What all engines share: volumes in, labels, logits or probabilities out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
 from ..errors import ModelError
-from ..image.normalise import Normalization, normalise
+from ..image.normalise import Normalization, normaliser
 from ..models.formats import read_network
 from ..models.spec import ModelSpec
 from .plan import split_head
 from .stream import Layers, StreamedChain, slabs
-from .tiles import Tile, cubes, whole
+from .subvolumes import Combination, Subvolumes
+from .tiles import Box, Tile, cubes, full, whole
 
 
 class Engine(ABC):
@@ -61,6 +62,7 @@ class Engine(ABC):
         *,
         probabilities: Any = None,
         tiles: Sequence[Tile] | None = None,
+        subvolumes: Subvolumes | None = None,
     ) -> np.ndarray:
         """Label a volume.
 
@@ -74,6 +76,8 @@ class Engine(ABC):
         tiles : sequence of Tile, optional
             Computed one after the other; what none of them keeps is the first class. By default
             the whole volume at once, or the cubes that a network was trained on.
+        subvolumes : Subvolumes, optional
+            Cubes instead, by themselves, and how they are combined.
 
         Returns
         -------
@@ -90,11 +94,16 @@ class Engine(ABC):
         outputs = {'labels': labels}
         if probabilities is not None:
             outputs['probabilities'] = probabilities
-        self._fill(data, outputs, tiles)
+        self._fill(data, outputs, tiles, subvolumes)
         return labels
 
     def probabilities(
-        self, data: np.ndarray, out: Any, *, tiles: Sequence[Tile] | None = None
+        self,
+        data: np.ndarray,
+        out: Any,
+        *,
+        tiles: Sequence[Tile] | None = None,
+        subvolumes: Subvolumes | None = None,
     ) -> None:
         """Write each class's probability, the softmax of the logits.
 
@@ -104,7 +113,7 @@ class Engine(ABC):
             As for `segment`.
         out : (X, Y, Z, classes) float32 array
             Is filled slab by slab; a `numpy.memmap` keeps it out of memory.
-        tiles : sequence of Tile, optional
+        tiles, subvolumes
             As for `segment`.
 
         Raises
@@ -112,16 +121,20 @@ class Engine(ABC):
         BrainchopError
             Where memory runs out.
         """
-        self._fill(data, {'probabilities': out}, tiles)
+        self._fill(data, {'probabilities': out}, tiles, subvolumes)
 
     def logits(self, data: np.ndarray) -> np.ndarray:
         """Return the network's output, ``(X, Y, Z, classes)`` float32: all of it, in memory."""
         out = np.empty((*data.shape[:3], self.spec.classes), np.float32)
-        self._fill(data, {'logits': out}, None)
+        self._fill(data, {'logits': out})
         return out
 
     def _fill(
-        self, data: np.ndarray, outputs: dict[str, Any], tiles: Sequence[Tile] | None
+        self,
+        data: np.ndarray,
+        outputs: dict[str, Any],
+        tiles: Sequence[Tile] | None = None,
+        subvolumes: Subvolumes | None = None,
     ) -> None:
         channels = [data] if data.ndim == 3 else list(np.moveaxis(data, -1, 0))
         if channels[0].ndim != 3 or len(channels) != self.spec.in_channels:
@@ -134,23 +147,37 @@ class Engine(ABC):
             if out.shape[:3] != shape:
                 raise ValueError(f'output of shape {out.shape} for a volume of {shape}')
         # Of the whole volume, whatever is computed of it.
-        volumes = [normalise(channel, self.normalization) for channel in channels]
-        volume = volumes[0][..., None] if len(volumes) == 1 else np.stack(volumes, -1)
+        rules = [normaliser(channel, self.normalization) for channel in channels]
+        volume = Normalised(channels, rules)
+        if subvolumes is not None:
+            tiles = subvolumes.tiles(shape)
         if tiles is None:
             tiles = whole(shape) if self.spec.block is None else cubes(shape, self.spec.block)
-        if len(tiles) > 1 and 'probabilities' in outputs:
-            outputs['probabilities'][..., 0] = 1
         with self._memory_told(tiles[0].shape):
+            if subvolumes is not None and subvolumes.overlapping:
+                self._combine(volume, tiles, Combination(subvolumes, shape, self.spec.classes, outputs))
+                return
+            if 'probabilities' in outputs:
+                # Of what no tile keeps.
+                outputs['probabilities'][..., 0] = 1
             for tile in tiles:
-                self._compute(tile, _cut(volume, tile), outputs)
+                self._compute(tile, volume.cut(tile), outputs)
 
-    def _compute(self, tile: Tile, volume: np.ndarray, outputs: dict[str, Any]) -> None:
+    def _combine(
+        self, volume: 'Normalised', tiles: Sequence[Tile], combination: Combination
+    ) -> None:
+        for tile in tiles:
+            kept = full([side.stop - side.start for side in tile.own])
+            found = np.empty((*(side.stop for side in kept), self.spec.classes), np.float32)
+            alone = Tile(full(tile.shape), kept)
+            self._compute(alone, volume.cut(tile), {'probabilities': found})
+            combination.add(tile, found)
+        combination.finish()
+
+    def _compute(self, tile: Tile, volume: 'Normalised', outputs: dict[str, Any]) -> None:
         """Fill what a tile keeps."""
-        features, axes = self._features(volume)
-        turned = tuple(axes.index(axis) for axis in range(3))
-        inner = tuple(tile.inner[axis] for axis in axes)
-        self._check_grid([features.shape[turned[axis]] for axis in range(3)], volume.shape[:3])
-        features, kinds = features[inner], tuple(outputs)
+        features, axes = self._features(volume, tile.inner)
+        kinds = tuple(outputs)
         # A head holds its features, logits and softmax at once.
         width = features.shape[-1] + 2 * self._head.classes
         for rows in slabs(features.shape[:3], width, self._layers.slab_bytes):
@@ -162,18 +189,20 @@ class Engine(ABC):
                 out[tile.own].transpose(*axes, *range(3, out.ndim))[rows] = values
 
     @abstractmethod
-    def _features(self, volume: np.ndarray) -> tuple[Any, tuple[int, int, int]]:
+    def _features(self, volume: 'Normalised', keep: Box) -> tuple[Any, tuple[int, int, int]]:
         """Return what the network's body gives, channels last.
 
         Parameters
         ----------
-        volume : (X, Y, Z, channels) float32
-            Normalised.
+        volume : Normalised
+            The input.
+        keep : tuple of 3 slice
+            The part of the result that is wanted.
 
         Returns
         -------
         features : array or tensor
-            Of the volume, its axes in another order.
+            Of this part, its axes in another order.
         axes : tuple of int
             This order.
         """
@@ -190,18 +219,66 @@ class Engine(ABC):
             )
 
 
-def streamed(chain: StreamedChain, volume: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int]]:
-    """Return a chain's features of a volume, as `Engine._features` does.
+class Normalised:
+    """A volume's normalised channels, made part by part.
+
+    Parameters
+    ----------
+    channels : sequence of (X, Y, Z) array
+        Before normalisation.
+    rules : sequence of callable
+        How each is normalised.
+    beyond : tuple of 3 int
+        Voxels of zeros that follow the last ones.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[np.ndarray],
+        rules: Sequence[Callable[[np.ndarray], np.ndarray]],
+        beyond: Sequence[int] = (0, 0, 0),
+    ) -> None:
+        self._channels = channels
+        self._rules = rules
+        self._beyond = tuple(beyond)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Voxels and channels."""
+        sides = zip(self._channels[0].shape, self._beyond, strict=True)
+        return *(n + more for n, more in sides), len(self._channels)
+
+    def cut(self, tile: Tile) -> 'Normalised':
+        """Return what a tile computes; behind the end of the volume there is nothing."""
+        parts = [channel[tile.outer] for channel in self._channels]
+        beyond = [n - m for n, m in zip(tile.shape, parts[0].shape, strict=True)]
+        return Normalised(parts, self._rules, beyond)
+
+    def transposed(self) -> 'Normalised':
+        """Return it with its three axes in the opposite order."""
+        turned = [channel.transpose(2, 1, 0) for channel in self._channels]
+        return Normalised(turned, self._rules, self._beyond[::-1])
+
+    def __getitem__(self, box: Box) -> np.ndarray:
+        """Return (X, Y, Z, channels) float32 of a part."""
+        parts = [
+            rule(channel[box]) for channel, rule in zip(self._channels, self._rules, strict=True)
+        ]
+        values = parts[0][..., None] if len(parts) == 1 else np.stack(parts, -1)
+        missing = [
+            side.stop - side.start - n for side, n in zip(box, values.shape[:3], strict=True)
+        ]
+        return np.pad(values, [*((0, n) for n in missing), (0, 0)]) if any(missing) else values
+
+
+def streamed(
+    chain: StreamedChain, volume: Normalised, keep: Box
+) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """Return a chain's features of a part of a volume, as `Engine._features` does.
 
     The chain has transposed kernels and runs on the transposed volume: NIfTI's arrays have x as
     the fastest axis in memory, so that nothing needs to be turned around on the way in or out,
     and a slab of probabilities is one piece of its file for each class.
     """
-    return chain.features(volume.transpose(2, 1, 0, 3)), (2, 1, 0)
-
-
-def _cut(volume: np.ndarray, tile: Tile) -> np.ndarray:
-    """Return what a tile computes; behind the end of the volume there is nothing."""
-    part = volume[tile.outer]
-    missing = [n - m for n, m in zip(tile.shape, part.shape, strict=False)]
-    return np.pad(part, [*((0, n) for n in missing), (0, 0)]) if any(missing) else part
+    x, y, z = keep
+    return chain.features(volume.transposed(), (z, y, x)), (2, 1, 0)

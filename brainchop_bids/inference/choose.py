@@ -1,88 +1,169 @@
-"""Which engine runs a model on this machine."""
+"""Which engine runs a model on this machine, and in which parts, so that it fits."""
 
 from collections.abc import Sequence
 from ctypes.util import find_library
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import MemoryLimitError, SettingsError
 from ..image.normalise import Normalization
 from ..models.spec import ModelSpec
-from .memory import FEW_CLASSES, estimate_peak_gb
+from ..resources import Granted
+from .memory import estimate_peak_gb
+from .options import InferenceOptions
+from .subvolumes import Subvolumes
+from .tiles import Box, Tile, exact_tiles, fitting_tiles, whole
 
 if TYPE_CHECKING:
     from .base import Engine
 
 
 @dataclass(frozen=True)
-class Choice:
-    """An engine, and why it was chosen.
+class Plan:
+    """How a volume is computed.
 
     Parameters
     ----------
-    name : {'tensorflow', 'openvino'}
-        The engine.
-    why : str
-        A few words, for a log.
+    engine : {'openvino', 'tensorflow'}
+        What computes.
+    device : {'cpu', 'gpu'}
+        Where.
+    precision : {'f32', 'bf16'}
+        Of features.
+    tiles : tuple of Tile or None
+        In which parts; None for a model's own cubes.
+    need_gb : float
+        Estimated peak memory of the process, GB.
+    told : str
+        What was chosen and why, for a log.
+    subvolumes : Subvolumes or None
+        Cubes in place of tiles.
+    tta : bool
+        Whether the flipped volume is computed too.
     """
 
-    name: str
-    why: str
+    engine: str
+    device: str
+    precision: str
+    tiles: tuple[Tile, ...] | None
+    need_gb: float
+    told: str
+    subvolumes: Subvolumes | None = None
+    tta: bool = False
 
 
-def choose_engine(
+def make_plan(
     spec: ModelSpec,
-    wanted: str,
     shape: Sequence[int],
-    memory_gb: float,
+    memory: Granted,
+    options: InferenceOptions,
     *,
-    probabilities: bool = False,
-) -> Choice:
-    """Choose how a model is run.
+    box: Box | None = None,
+) -> Plan:
+    """Choose how a model is run on a volume.
+
+    On a GPU TensorFlow computes everything at once. On a CPU it is OpenVINO, or TensorFlow where
+    that is not installed or asked for. There the memory decides: the head's box (or everything),
+    or else tiles of it, wide enough to give the same labels and as few as fit.
 
     Parameters
     ----------
     spec : ModelSpec
         The model.
-    wanted : {'auto', 'tensorflow', 'openvino'}
-        What the user asked for. ``'auto'`` is TensorFlow on a GPU, and on a CPU OpenVINO for few
-        classes, where its whole graph fits; TensorFlow's layers need less memory.
     shape : sequence of 3 int
         The conformed volume's, voxels.
-    memory_gb : float
+    memory : Granted
         What may be used, GB.
-    probabilities : bool
-        Whether they are wanted too.
+    options : InferenceOptions
+        What the user asked for.
+    box : tuple of 3 slice, optional
+        Where the head is; by default everywhere.
 
     Returns
     -------
-    Choice
+    Plan
+
+    Raises
+    ------
+    MemoryLimitError
+        Where nothing fits.
+    SettingsError
+        Where there is no GPU though one was asked for.
     """
-    if wanted != 'auto':
-        return Choice(wanted, 'as asked for')
-    if _has_gpu():
-        return Choice('tensorflow', 'there is a GPU')
-    if find_spec('openvino') is None:
-        return Choice('tensorflow', 'openvino is not installed')
-    if spec.classes > FEW_CLASSES:
-        return Choice('tensorflow', 'with so many classes it is as quick, in less memory')
-    need = estimate_peak_gb(spec, shape, 'openvino', probabilities=probabilities)
-    told = f'{need:.1f} GB needed, {memory_gb:.1f} GB granted'
-    if need > memory_gb:
-        return Choice('tensorflow', f'openvino does not fit: {told}')
-    return Choice('openvino', f'no GPU; {told}')
+    found = _make_plan(spec, shape, memory, options, box)
+    if options.tta:
+        # Before the scan is computed twice.
+        spec.labels.mirrored()
+        found = replace(found, tta=True, told=f'{found.told}, and flipped')
+    return found
+
+
+def _make_plan(
+    spec: ModelSpec,
+    shape: Sequence[int],
+    memory: Granted,
+    options: InferenceOptions,
+    box: Box | None,
+) -> Plan:
+    engine, device, why = _engine(options)
+    precision = options.precision
+    size = 'x'.join(map(str, shape))
+    rule = None if options.subvolumes is None else Subvolumes.parse(options.subvolumes)
+    if device == 'gpu':
+        told = f'{engine} on the GPU, whole volume of {size} ({why})'
+        tiles = None if spec.block is not None else tuple(whole(shape))
+        return Plan(engine, device, precision, tiles, 0.0, told, rule)
+
+    def need(tile: Sequence[int] | None) -> float:
+        return estimate_peak_gb(
+            spec, shape, engine, tile=tile, precision=precision, subvolumes=rule
+        )
+
+    def plan(tiles: Sequence[Tile] | None, what: str) -> Plan:
+        amount = need(None if tiles is None else _largest(tiles))
+        told = f'{engine} on the CPU, {what} ({why}; {amount:.1f} GB of {memory.amount:.1f} GB)'
+        found = None if tiles is None else tuple(tiles)
+        return Plan(engine, device, precision, found, amount, told, rule)
+
+    if rule is not None:
+        chosen = plan(None, f'subvolumes {rule}')
+    elif spec.block is not None:
+        chosen = plan(None, f'cubes of {"x".join(map(str, spec.block))}')
+    elif spec.reach is None or box is None:
+        chosen = plan(whole(shape), f'whole volume of {size}')
+    else:
+        lengths = 'x'.join(str(side.stop - side.start) for side in box)
+        chosen = plan(exact_tiles(shape, *spec.reach, box=box), f'head box of {lengths}')
+    if chosen.need_gb <= memory.amount or chosen.tiles is None or spec.reach is None:
+        least = chosen.need_gb
+    else:
+        tiles = fitting_tiles(
+            shape, *spec.reach, lambda tile: need(tile) <= memory.amount, box=box
+        )
+        if tiles is not None:
+            largest = 'x'.join(map(str, _largest(tiles)))
+            return plan(tiles, f'{len(tiles)} exact tiles of at most {largest}')
+        smallest = exact_tiles(shape, *spec.reach, box=box, numbers=(8, 8, 8))
+        least = min(chosen.need_gb, need(_largest(smallest)))
+    if least > memory.amount:
+        raise MemoryLimitError(
+            f'{spec.name}: needs {least:.1f} GB of memory for a volume of {size} voxels, granted '
+            f'are {memory.amount:.1f} GB ({memory.source}); grant more, or use a smaller model'
+        )
+    return chosen
 
 
 def make_engine(
-    name: str, spec: ModelSpec, threads: int | None, normalization: Normalization | None
+    plan: Plan, spec: ModelSpec, threads: int | None, normalization: Normalization | None
 ) -> 'Engine':
-    """Load a model into an engine.
+    """Load a model into the engine of a plan.
 
     Parameters
     ----------
-    name : {'tensorflow', 'openvino'}
-        The engine.
+    plan : Plan
+        Of `make_plan`.
     spec : ModelSpec
         The model.
     threads : int, optional
@@ -94,13 +175,35 @@ def make_engine(
     -------
     Engine
     """
-    if name == 'openvino':
+    if plan.engine == 'openvino':
         from .openvino_engine import OpenvinoEngine
 
-        return OpenvinoEngine(spec, threads=threads, normalization=normalization)
+        return OpenvinoEngine(
+            spec, threads=threads, normalization=normalization, precision=plan.precision
+        )
     from .engine import KerasEngine
 
-    return KerasEngine(spec, threads=threads, normalization=normalization)
+    return KerasEngine(spec, threads=threads, normalization=normalization, device=plan.device)
+
+
+def _largest(tiles: Sequence[Tile]) -> tuple[int, int, int]:
+    x, y, z = (max(tile.shape[axis] for tile in tiles) for axis in range(3))
+    return x, y, z
+
+
+def _engine(options: InferenceOptions) -> tuple[str, str, str]:
+    """Return engine, device and why."""
+    wanted, device = options.engine, options.device
+    for_cpu = wanted == 'openvino' or options.precision == 'bf16' or device == 'cpu'
+    gpu = not for_cpu and _has_gpu()
+    if device == 'gpu' and not gpu:
+        raise SettingsError('--device gpu: no NVIDIA GPU with its libraries was found')
+    if gpu:
+        return 'tensorflow', 'gpu', 'there is a GPU'
+    why = 'as asked for' if wanted != 'auto' or device == 'cpu' else 'no GPU'
+    if wanted == 'auto' and options.precision == 'f32' and find_spec('openvino') is None:
+        return 'tensorflow', 'cpu', 'openvino is not installed'
+    return ('openvino' if wanted == 'auto' else wanted), 'cpu', why
 
 
 def _has_gpu() -> bool:

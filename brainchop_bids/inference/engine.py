@@ -6,15 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import BrainchopError
+from ..errors import BrainchopError, DeviceMemoryError, MemoryLimitError, SettingsError
 from ..image.normalise import Normalization
 from ..models.spec import ModelSpec
-from .base import Engine, streamed
+from .base import Engine, Normalised, streamed
 from .memory import estimate_peak_gb
 from .plan import streamable_steps
 from .runtime import engine_versions, load_tensorflow
 from .stream import StreamedChain
 from .tensorflow_layers import TensorflowLayers
+from .tiles import Box, full
 
 
 class KerasEngine(Engine):
@@ -38,6 +39,8 @@ class KerasEngine(Engine):
         Replaces the model's own.
     stream : bool, optional
         Whether to go by slabs; by default wherever it can be done, except on a GPU.
+    device : {'auto', 'cpu', 'gpu'}
+        Where; by default on the GPU where TensorFlow sees one.
 
     Raises
     ------
@@ -57,9 +60,14 @@ class KerasEngine(Engine):
         threads: int | None = None,
         normalization: Normalization | None = None,
         stream: bool | None = None,
+        device: str = 'auto',
     ) -> None:
         super().__init__(spec, normalization)
         self._tf = load_tensorflow(threads)
+        seen = bool(self._tf.config.list_logical_devices('GPU'))
+        if device == 'gpu' and not seen:
+            raise SettingsError('--device gpu: TensorFlow finds no GPU that it can use')
+        self._device = 'gpu' if seen and device != 'cpu' else 'cpu'
         # Cubes are small: one graph computes them at once.
         wanted = spec.block is None and self.device == 'cpu' if stream is None else stream
         steps = streamable_steps(self._network) if wanted else None
@@ -77,17 +85,17 @@ class KerasEngine(Engine):
 
     @property
     def device(self) -> str:
-        """``'gpu'`` where TensorFlow sees one, else ``'cpu'``."""
-        return 'gpu' if self._tf.config.list_logical_devices('GPU') else 'cpu'
+        """``'gpu'`` or ``'cpu'``."""
+        return self._device
 
     @property
     def versions(self) -> str:
         """What computes, e.g. ``keras 3.15.1 on tensorflow 2.21.0``."""
         return engine_versions()
 
-    def _features(self, volume: np.ndarray) -> tuple[Any, tuple[int, int, int]]:
+    def _features(self, volume: Normalised, keep: Box) -> tuple[Any, tuple[int, int, int]]:
         if self._stream is not None:
-            return streamed(self._stream, volume)
+            return streamed(self._stream, volume, keep)
         shape = volume.shape[:3]
         if shape not in self._compiled:
             signature = self._tf.TensorSpec((1, *volume.shape), self._tf.float32)
@@ -96,19 +104,27 @@ class KerasEngine(Engine):
                 input_signature=[signature],
                 autograph=False,
             )
-        return self._compiled[shape](self._tf.constant(volume[None]))[0], (0, 1, 2)
+        features = self._compiled[shape](self._tf.constant(volume[full(shape)][None]))[0]
+        self._check_grid(features.shape[:3], shape)
+        return features[keep], (0, 1, 2)
 
     @contextmanager
     def _memory_told(self, shape: tuple[int, ...]) -> Iterator[None]:
         errors = self._tf.errors
         try:
-            yield
+            with self._tf.device(f'/{self._device.upper()}:0'):
+                yield
         except (MemoryError, errors.ResourceExhaustedError, errors.AbortedError) as error:
-            raise BrainchopError(
-                f'{self.spec.name}: memory ran out on a volume of '
-                f'{" x ".join(map(str, shape))} voxels; it needs about '
-                f'{estimate_peak_gb(self.spec, shape):.1f} GB on a CPU: grant more, '
-                'run fewer scans at once, or use a smaller model'
+            size = ' x '.join(map(str, shape))
+            if self._device == 'gpu':
+                raise DeviceMemoryError(
+                    f'{self.spec.name}: the memory of the GPU ran out on {size} voxels; use '
+                    '--device cpu, or a smaller model'
+                ) from error
+            need = estimate_peak_gb(self.spec, shape, 'tensorflow')
+            raise MemoryLimitError(
+                f'{self.spec.name}: memory ran out on a volume of {size} voxels; it needs about '
+                f'{need:.1f} GB: grant more, run fewer scans at once, or use a smaller model'
             ) from error
         except errors.OpError as error:
             raise BrainchopError(f'{self.spec.name}: TensorFlow failed: {error}') from error

@@ -1,33 +1,32 @@
-"""How much memory a run will take, from the model's facts alone: no Keras here."""
+"""How much memory a run will take, from the model's facts alone: no engine is loaded here."""
 
 import math
 from collections.abc import Sequence
 
 from ..models.spec import ModelSpec
+from .subvolumes import Subvolumes
 
-# Python, NumPy, TensorFlow and Keras once loaded (0.71 measured, TensorFlow 2.21), and what the
-# convolution of one slab takes.
-_LOADED_GB = 0.9
-# A volume moves by so many planes while it is computed: twice the widest dilation in use.
-_PLANES = 32
-# Float32 input, conformed volume, labels: bytes of each voxel.
-_VOXEL_BYTES = 8
-# As one graph: input and output of a layer, and the copies oneDNN makes in its own layout.
-_COPIES = 6
-# With more classes than this OpenVINO's last layer runs by itself.
-FEW_CLASSES = 8
-# OpenVINO once loaded; layers that a graph holds at once: of plain convolutions, with
-# normalisations or branches, and where the features come out before the last layer.
-_OPENVINO_GB = 0.4
-_PLAIN, _NORMED, _FEATURES = 2.0, 2.8, 3.7
+# Python, NumPy and the engine once loaded, what it holds for compiled layers, and slabs.
+_OPENVINO_GB = 0.36
+_TENSORFLOW_GB = 0.95
+# The conformed scan, labels, and what cleaning them up and bringing them back takes: bytes of each
+# voxel.
+_VOXEL_BYTES = 4
+# Planes that are moved over while a volume is computed, and zeros around it; at most.
+_PLANES = 56
+# As one graph: input and output of a layer, and the copies that engines make in their own layout.
+_TENSORFLOW_COPIES = 6.0
+_OPENVINO_COPIES = 2.8
 
 
 def estimate_peak_gb(
     spec: ModelSpec,
     shape: Sequence[int],
-    engine: str = 'tensorflow',
+    engine: str = 'openvino',
     *,
-    probabilities: bool = False,
+    tile: Sequence[int] | None = None,
+    precision: str = 'f32',
+    subvolumes: Subvolumes | None = None,
 ) -> float:
     """Estimate the peak resident memory of segmenting one volume on a CPU.
 
@@ -37,41 +36,40 @@ def estimate_peak_gb(
         The model.
     shape : sequence of int
         The conformed volume's shape, in voxels.
-    engine : {'tensorflow', 'openvino'}
+    engine : {'openvino', 'tensorflow'}
         What computes.
-    probabilities : bool
-        Whether they are wanted too; TensorFlow's go to the disk slab by slab.
+    tile : sequence of int, optional
+        Shape of what is computed at once; by default the whole volume, or the model's cube.
+    precision : {'f32', 'bf16'}
+        Of features.
+    subvolumes : Subvolumes, optional
+        Cubes in place of tiles, and their sums.
 
     Returns
     -------
     float
-        GB (10^9 bytes). Measured on 256^3, estimated in brackets: model5_gw_ae 1.23 (1.41),
-        mindgrab 2.13 (2.17), model21_104class 2.47 (2.62), model30chan18cls 3.17 (3.30);
-        by OpenVINO model5_gw_ae 1.06, tissue 2.47, mindgrab 3.25, model30chan18cls 7.86.
+        GB (10^9 bytes).
     """
-    if engine == 'openvino':
-        extra = 2.4 * 4 * spec.classes * math.prod(spec.block or shape) * probabilities
-        return _openvino_gb(spec, shape) + extra / 1e9
-    voxel = _VOXEL_BYTES + 5 * (spec.in_channels - 1)
-    if spec.block is not None:
-        held = 2 * math.prod(shape) * voxel
-        held += math.prod(spec.block) * (_COPIES + 2) * 4 * spec.channels
-        return _LOADED_GB + held / 1e9
-    voxels = math.prod(shape)
+    sums = 0
+    if subvolumes is not None:
+        tile = subvolumes.shape
+        if subvolumes.overlapping:
+            sums = 4 * (spec.classes + 1) * shape[0] * shape[1] * min(tile[2], shape[2])
+            sums += 8 * spec.classes * math.prod(tile)
+    elif tile is None:
+        tile = spec.block or shape
+    voxels = math.prod(tile)
     layer = 4 * spec.channels
-    if spec.chain:
-        held = voxels * voxel + shape[0] * shape[1] * (shape[2] + _PLANES) * layer
+    if precision == 'bf16':
+        layer //= 2
+    if spec.chain and spec.block is None:
+        # Of one input channel, and of the layer.
+        held = voxels * 4 * spec.in_channels
+        held = max(held, tile[0] * tile[1] * (tile[2] + _PLANES) * layer)
+    elif engine == 'openvino':
+        held = voxels * (_OPENVINO_COPIES * layer + 4 * spec.in_channels)
     else:
-        held = voxels * (voxel + _COPIES * layer)
-    return _LOADED_GB + held / 1e9
-
-
-def _openvino_gb(spec: ModelSpec, shape: Sequence[int]) -> float:
-    """Estimate for one graph of the whole volume: a layer's input and output at once."""
-    voxels = math.prod(spec.block or shape)
-    layers = _PLAIN if spec.chain and not spec.normed else _NORMED
-    if spec.classes > FEW_CLASSES:
-        layers = _FEATURES
-    held = voxels * 4 * (layers * spec.channels + spec.in_channels)
-    held += math.prod(shape) * _VOXEL_BYTES
-    return _OPENVINO_GB + held / 1e9
+        held = voxels * (_TENSORFLOW_COPIES * layer + 4 * spec.in_channels)
+    base = _OPENVINO_GB if engine == 'openvino' else _TENSORFLOW_GB
+    held += sums
+    return base + (math.prod(shape) * (_VOXEL_BYTES + spec.in_channels - 1) + held) / 1e9

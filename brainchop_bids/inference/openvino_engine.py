@@ -10,11 +10,12 @@ from ..errors import BrainchopError
 from ..image.normalise import Normalization
 from ..models.formats.openvino_files import load_openvino
 from ..models.spec import ModelSpec
-from .base import Engine, streamed
+from .base import Engine, Normalised, streamed
 from .openvino_graph import GraphBuilder, compiled
 from .openvino_layers import OpenvinoLayers
 from .plan import streamable_steps
 from .stream import StreamedChain
+from .tiles import Box, full
 
 
 class OpenvinoEngine(Engine):
@@ -74,14 +75,16 @@ class OpenvinoEngine(Engine):
         version = self._builder.openvino.__version__.partition('-')[0]
         return f'openvino {version}{" in bfloat16" * (self._precision == "bf16")}'
 
-    def _features(self, volume: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int]]:
+    def _features(self, volume: Normalised, keep: Box) -> tuple[np.ndarray, tuple[int, int, int]]:
         if self._stream is not None:
-            return streamed(self._stream, volume)
+            return streamed(self._stream, volume, keep)
         # Of one channel this is no copy.
-        given = np.ascontiguousarray(np.moveaxis(volume, -1, 0))[None]
+        given = np.ascontiguousarray(np.moveaxis(volume[full(volume.shape[:3])], -1, 0))[None]
         request = self._graph(given.shape).create_infer_request()
         request.infer({0: given}, share_inputs=True)
-        return request.get_output_tensor(0).data[0], (0, 1, 2)
+        features: np.ndarray = request.get_output_tensor(0).data[0]
+        self._check_grid(features.shape[:3], volume.shape[:3])
+        return features[keep], (0, 1, 2)
 
     def _graph(self, shape: tuple[int, ...]) -> Any:
         if shape not in self._graphs:

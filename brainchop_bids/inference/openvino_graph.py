@@ -61,7 +61,14 @@ class GraphBuilder:
             made[op.name] = self._makers[op.kind](op, [made[name] for name in op.inputs])
         return made[network.ops[-1].name]
 
-    def step(self, step: Step, planes: Any) -> Any:
+    def step(
+        self,
+        step: Step,
+        planes: Any,
+        padding: Sequence[tuple[int, int]],
+        kernel: Any = None,
+        bias: Any = None,
+    ) -> Any:
         """Return a convolution of planes, activated where nothing normalises in between.
 
         Parameters
@@ -70,20 +77,27 @@ class GraphBuilder:
             Of a chain.
         planes : node
             ``[1, X, Y, Z, channels]``; along X all that the kernel needs.
+        padding : sequence of 2 (int, int)
+            Zeros before and after, along Y and Z.
+        kernel, bias : node, optional
+            Inputs in place of the step's own weights, in the shapes of `step_weights`, each with
+            an axis before.
 
         Returns
         -------
         node
             ``[1, X, Y, Z, channels]``.
         """
-        ops, (_, *sides) = self.ops, step.margins
-        before, after = ([0, *side] for side in zip(*sides, strict=True))
-        kernel = ops.constant(np.ascontiguousarray(step.kernel.transpose(4, 3, 0, 1, 2)))
+        ops = self.ops
+        before, after = ([0, *side] for side in zip(*padding, strict=True))
+        if kernel is None or bias is None:
+            kernel, bias = (ops.constant(values[None]) for values in step_weights(step))
+        kernel = ops.squeeze(kernel, self._integers(0))
         first = ops.transpose(planes, self._integers(0, 4, 1, 2, 3))
         values = ops.convolution(
             first, kernel, [1, 1, 1], before, after, list(step.dilation), 'explicit'
         )
-        values = self._plus(values, step.bias)
+        values = ops.add(values, bias)
         if step.epsilon is None:
             values = self.activated(step, values)
         return self.channels_last(values)
@@ -275,6 +289,12 @@ class GraphBuilder:
         for other in given[1:]:
             total = self.ops.add(total, other)
         return total
+
+
+def step_weights(step: Step) -> tuple[np.ndarray, np.ndarray]:
+    """Return kernel (Cout, Cin, X, Y, Z) and bias (Cout, 1, 1, 1) of a step."""
+    kernel = np.ascontiguousarray(step.kernel.transpose(4, 3, 0, 1, 2), np.float32)
+    return kernel, np.ascontiguousarray(step.bias, np.float32).reshape(-1, 1, 1, 1)
 
 
 def compiled(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import BrainchopError
-from .openvino_graph import GraphBuilder, compiled
+from .openvino_graph import GraphBuilder, compiled, step_weights
 from .plan import Head, Step
 from .stream import Layers, Moments
 
@@ -47,14 +47,22 @@ class OpenvinoLayers(Layers):
         self._requests: dict[Any, Any] = {}
 
     def convolve(
-        self, step: Step, blocks: Sequence[np.ndarray], dilation: int, out: np.ndarray
+        self,
+        step: Step,
+        blocks: Sequence[np.ndarray],
+        dilation: int,
+        padding: Sequence[tuple[int, int]],
+        out: np.ndarray,
     ) -> Moments | None:
         """Compute a convolution; see `Layers`."""
         (planes,) = blocks
-        builder = self._builder
-        self._into(out, step, [planes], lambda values: builder.step(step, values))
+        builder, pads = self._builder, tuple(padding)
         if step.epsilon is None:
+            self._into(out, (step, pads), [planes], lambda x: builder.step(step, x, pads))
             return None
+        # Such layers have one shape throughout: those that differ in weights only share a graph.
+        given, key = [planes, *step_weights(step)], ('convolve', step.dilation, pads)
+        self._into(out, key, given, lambda x, *weights: builder.step(step, x, pads, *weights))
         shape = (1, *out.shape)
         moments = [np.dtype(np.float32)] * 2
         request = self._request(

@@ -1,20 +1,22 @@
 """One scan from file to labels: conform, network, components, the scan's own grid."""
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import __version__
-from ..errors import InputError, ModelError, SettingsError
+from ..errors import DeviceMemoryError, InputError, ModelError, SettingsError
 from ..image.components import Removed, brain_mask, keep_components
 from ..image.conform import Conformed, ConformOptions, conform
+from ..image.head import head_box
 from ..image.io import Volume, read_volume, require_contrast, save_nifti
 from ..image.lookup import recode
 from ..image.normalise import Normalization
@@ -22,9 +24,11 @@ from ..image.resample import image_to_grid, labels_to_grid
 from ..image.volumes import label_volumes, volumes_table
 from ..models.spec import ModelSpec
 from ..publish import Staged, writing
-from ..resources import available_memory
+from ..resources import Granted, available_memory
 from .arrays import create_array
-from .choose import choose_engine, make_engine
+from .choose import Plan, make_engine, make_plan
+from .options import InferenceOptions
+from .run import run_network
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,10 @@ class ScanSettings:
     ----------
     t1w, out : Path
         The scan, and the label image to write (``.nii`` or ``.nii.gz``).
-    engine : {'auto', 'tensorflow', 'openvino'}
-        What computes, see `choose_engine`.
+    inference : InferenceOptions
+        How the network is run.
+    memory : Granted, optional
+        What may be used; by default what this process is granted.
     channels : tuple of Path
         Other scans of the same head, placed by their headers, for networks that take several.
     space : {'native', 'conform'}
@@ -67,7 +73,8 @@ class ScanSettings:
 
     t1w: Path
     out: Path
-    engine: str = 'auto'
+    inference: InferenceOptions = field(default_factory=InferenceOptions)
+    memory: Granted | None = None
     channels: tuple[Path, ...] = ()
     space: str = 'native'
     components: str | None = None
@@ -185,14 +192,21 @@ def segment_scan(
         if others:
             data = np.stack([data, *(_onto(conformed, other, settings) for other in others)], -1)
     with clock.stage('load'):
-        shape, memory = conformed.data.shape, available_memory().amount
-        wanted = settings.probseg is not None
-        choice = choose_engine(spec, settings.engine, shape, memory, probabilities=wanted)
-        clock.tell(f'engine {choice.name}: {choice.why}')
-        engine = make_engine(choice.name, spec, settings.threads, settings.normalization)
+        plan = _plan(settings, spec, conformed)
+        clock.tell(plan.told)
+        engine = make_engine(plan, spec, settings.threads, settings.normalization)
     with Staged() as staged:
+        concerns = []
         with clock.stage('segment'):
-            labels = _network(settings, engine, data, conformed, volume, staged)
+            try:
+                labels = _network(settings, engine, plan, data, conformed, volume, staged)
+            except DeviceMemoryError as error:
+                concerns.append(f'{error}; computed on the CPU instead')
+                clock.tell(concerns[-1])
+                plan = _plan(settings, spec, conformed, device='cpu')
+                clock.tell(plan.told)
+                engine = make_engine(plan, spec, settings.threads, settings.normalization)
+                labels = _network(settings, engine, plan, data, conformed, volume, staged)
         with clock.stage('components'):
             rule = settings.components or spec.cleanup
             labels, removed = keep_components(labels, rule, zooms=conformed.geometry.zooms)
@@ -201,7 +215,8 @@ def segment_scan(
             _write(settings, spec, labels, mask, conformed, volume, staged)
         stats = {
             **_facts(settings, engine, removed),
-            'warnings': _concerns(settings, spec, conformed, labels),
+            'plan': plan.told,
+            'warnings': [*concerns, *_concerns(settings, spec, conformed, labels)],
             'seconds': clock.total(),
             'peak_mb': round(peak_mb(), 1),
         }
@@ -250,27 +265,44 @@ def _onto(conformed: Conformed, other: Volume, settings: ScanSettings) -> np.nda
     return result
 
 
+def _plan(
+    settings: ScanSettings, spec: ModelSpec, conformed: Conformed, device: str | None = None
+) -> Plan:
+    """Choose how the network is run on this scan."""
+    options, box = settings.inference, None
+    if device is not None:
+        options = replace(options, device=device, engine='auto')
+    if options.margin_mm is not None and options.subvolumes is None:
+        margins = [math.ceil(options.margin_mm / zoom) for zoom in conformed.geometry.zooms]
+        box = head_box(conformed.data, (margins[0], margins[1], margins[2]))
+    memory = settings.memory or available_memory()
+    return make_plan(spec, conformed.data.shape, memory, options, box=box)
+
+
 def _network(
     settings: ScanSettings,
     engine: Any,
+    plan: Plan,
     data: np.ndarray,
     conformed: Conformed,
     volume: Volume,
     staged: Staged,
 ) -> np.ndarray:
-    labels: np.ndarray
-    if settings.probseg is None:
-        labels = engine.segment(data)
-        return labels
-    path = settings.probseg
-    classes = len(engine.spec.labels)
+    path, classes = settings.probseg, engine.spec.classes
+
+    def scratch() -> Path:
+        return staged.scratch(settings.out)
+
+    if path is None:
+        with writing(settings.out):
+            return run_network(engine, plan, data, scratch)
     with writing(path):
         native = settings.space == 'native'
         final = _create_probseg(staged.path(path), settings, conformed, volume, classes)
         found = final
         if native:
             found = create_array(staged.scratch(path), (*conformed.data.shape, classes))
-        labels = engine.segment(data, probabilities=found)
+        labels = run_network(engine, plan, data, scratch, probabilities=found)
         if native:
             for index in range(classes):
                 # Outside the conformed field of view all is background.

@@ -1,17 +1,22 @@
 """A chain of convolutions over a volume, slab by slab, in the memory of one layer.
 
 Each layer is computed exactly, and no voxel twice: a slab of a layer's output needs a few planes
-of its input on either side. The planes lie in one array that is longer than the volume. A layer
-reads the volume at one place of it and writes its result further on, over what is no longer
-needed, so that input and output share the memory; the next layer goes the other way.
+of its input on either side. The planes lie in one array that is a little longer than the volume.
+A layer reads the volume at one end of it and writes its result towards the other end, over what
+is no longer needed, so that input and output share the memory; the next layer goes the other
+way. Where only part of the result is wanted, each layer is computed as far as this part needs it.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from .plan import Head, Step
+from .tiles import Box, full
 
 ALIGNMENT = 64
 Moments = tuple[np.ndarray, np.ndarray]
@@ -36,7 +41,12 @@ class Layers(ABC):
 
     @abstractmethod
     def convolve(
-        self, step: Step, blocks: Sequence[np.ndarray], dilation: int, out: np.ndarray
+        self,
+        step: Step,
+        blocks: Sequence[np.ndarray],
+        dilation: int,
+        padding: Sequence[tuple[int, int]],
+        out: np.ndarray,
     ) -> Moments | None:
         """Compute a convolution and, where nothing normalises in between, its activations.
 
@@ -48,6 +58,8 @@ class Layers(ABC):
             Planes that follow each other.
         dilation : int
             Along x among them.
+        padding : sequence of 2 (int, int)
+            Zeros before and after, along y and z.
         out : (X, Y, Z, Cout) array
             Is filled.
 
@@ -108,68 +120,93 @@ class StreamedChain:
         self.layers = layers
         self.steps = steps
 
-    def features(self, volume: np.ndarray) -> np.ndarray:
+    def features(self, volume: Any, keep: Box | None = None) -> np.ndarray:
         """Compute what the last step gives.
 
         Parameters
         ----------
-        volume : (X, Y, Z, Cin) float32
-            The normalised input; left as it is.
+        volume : (X, Y, Z, Cin) float32 array
+            The normalised input, or what gives such an array for a tuple of slices.
+        keep : tuple of 3 slice, optional
+            The part of the result that is wanted; by default all.
 
         Returns
         -------
         (X, Y, Z, Cout) array of the layers' type
+            Of this part.
         """
+        whole = full(volume.shape[:3])
+        keep = whole if keep is None else keep
         if not self.steps:
-            return volume
-        halo = max(max(step.margins[0]) for step in self.steps)
-        # What is written lies beside what is read. One more than needed where no step looks
-        # aside: a band has two different places.
-        shift = halo + max(self._rows(step, volume.shape) for step in self.steps)
-        band = _Band(volume.shape, halo, shift, np.dtype(np.float32))
-        band.volume[:] = volume
-        for step in self.steps:
-            shape = (*band.shape, step.kernel.shape[-1])
-            like = shape[-1] == band.planes.shape[-1] and band.planes.dtype == self.layers.dtype
-            result = band if like else _Band(shape, halo, shift, self.layers.dtype)
-            self._convolve(step, band, result)
-            band = result
-        return band.volume
+            part: np.ndarray = volume[keep]
+            return part
+        passes = _passes(self.steps, volume.shape, keep)
+        first = passes[0]
+        memory = _Memory(first.padded * first.given, np.dtype(np.float32))
+        source = memory.low(first.zeros[0], (*_lengths(first.source), volume.shape[-1]))
+        source[:] = volume[first.source]
+        upwards = False
+        for place, each in enumerate(passes):
+            planes, upwards = memory.around(source, *each.zeros), not upwards
+            # Planes that become larger cannot be written over those that are read.
+            if not place or each.made > each.given:
+                memory, upwards = _Memory(self._size(passes[place:]), self.layers.dtype), False
+            zeros = passes[place + 1].zeros if place + 1 < len(passes) else (0, 0)
+            shape = (*_lengths(each.result), each.step.kernel.shape[-1])
+            source = memory.high(zeros[1], shape) if upwards else memory.low(zeros[0], shape)
+            self._convolve(each, planes, source, upwards=upwards)
+        made = passes[-1].result
+        x, y, z = (
+            slice(part.start - side.start, part.stop - side.start)
+            for part, side in zip(keep, made, strict=True)
+        )
+        return source[x, y, z]
 
-    def _rows(self, step: Step, shape: Sequence[int]) -> int:
-        return slab_rows(shape[:3], max(step.kernel.shape[3:]), self.layers.slab_bytes)
+    def _size(self, passes: Sequence['_Pass']) -> int:
+        """Return the values that the results of some passes need, as long as they fit."""
+        size = 0
+        for place, (each, following) in enumerate(zip(passes, [*passes[1:], None], strict=True)):
+            if place and each.made > each.given:
+                break
+            zeros, planes = (0, each.count) if following is None else (max(following.zeros), following.padded)
+            size = max(size, planes * each.made)
+            if place:
+                # What is written lies beside what is read.
+                rows = slab_rows(_lengths(each.result), each.width, self.layers.slab_bytes)
+                size = max(size, each.padded * each.given + (rows + zeros) * each.made)
+        return size
 
-    def _convolve(self, step: Step, source: '_Band', result: '_Band') -> None:
-        source.clear(*step.margins[0])
-        start, target = source.start, result.other if result is source else result.start
-        width = max(step.kernel.shape[3:])
+    def _convolve(
+        self, each: '_Pass', planes: np.ndarray, result: np.ndarray, *, upwards: bool
+    ) -> None:
+        step = each.step
         # Moments must not count a voxel twice.
         once = step.epsilon is not None
-        order = list(slabs(source.shape, width, self.layers.slab_bytes, once=once))
-        total = _Moments(step.kernel.shape[-1])
+        order = list(slabs(result.shape, each.width, self.layers.slab_bytes, once=once))
+        total = _Moments(result.shape[-1])
         # The result moves towards the planes that the slabs have already left behind.
-        for rows in order if target <= start else reversed(order):
-            blocks, dilation = self._blocks(step, source, rows)
-            out = result.planes[target + rows.start : target + rows.stop]
-            moments = self.layers.convolve(step, blocks, dilation, out)
+        for rows in reversed(order) if upwards else order:
+            blocks, dilation = self._blocks(step, planes, rows)
+            out = result[rows]
+            moments = self.layers.convolve(step, blocks, dilation, each.padding, out)
             if moments is not None:
                 total.add(*moments, out.shape[:3])
-        result.start = target
         if step.epsilon is not None:
-            self._normalise(step, result.volume, total, step.epsilon)
+            self._normalise(step, result, total, step.epsilon)
 
-    def _blocks(self, step: Step, source: '_Band', rows: slice) -> tuple[list[np.ndarray], int]:
+    def _blocks(
+        self, step: Step, planes: np.ndarray, rows: slice
+    ) -> tuple[list[np.ndarray], int]:
         """Return the input planes a slab needs, and the dilation along x among them.
 
         Where the dilation is wider than the slab, the planes in between are of no use: only
         those that meet one element of the kernel each are taken, if that is the quicker way.
         """
-        (before, after), dilation = step.margins[0], step.dilation[0]
-        first, count = source.start + rows.start - before, rows.stop - rows.start
+        dilation, count = step.dilation[0], rows.stop - rows.start
         if not self.layers.picks_planes or count >= dilation or step.kernel.shape[0] == 1:
-            return [source.planes[first : first + before + count + after]], dilation
-        starts = [first + i * dilation for i in range(step.kernel.shape[0])]
-        return [source.planes[i : i + count] for i in starts], count
+            return [planes[rows.start : rows.stop + sum(step.margins[0])]], dilation
+        starts = [rows.start + i * dilation for i in range(step.kernel.shape[0])]
+        return [planes[i : i + count] for i in starts], count
 
     def _normalise(
         self, step: Step, volume: np.ndarray, moments: '_Moments', epsilon: float
@@ -180,47 +217,131 @@ class StreamedChain:
             self.layers.normalise(step, volume[rows], factor, term)
 
 
-class _Band:
-    """A volume somewhere in a longer array of planes.
+@dataclass(frozen=True)
+class _Pass:
+    """A step and where it is computed.
 
     Parameters
     ----------
-    shape : (X, Y, Z, C)
-        Of the volume.
-    halo : int
-        The most planes that a step needs on either side.
-    shift : int
-        How far the volume moves.
-    dtype : dtype
-        Of its values.
+    step : Step
+        The layer.
+    source, result : tuple of 3 slice
+        What it reads and what it makes, in voxels of the whole volume.
     """
 
-    def __init__(self, shape: Sequence[int], halo: int, shift: int, dtype: np.dtype) -> None:
-        self.shape = tuple(shape[:3])
-        self.places = halo, halo + shift
-        self.start = halo
-        planes = (shape[0] + 2 * halo + shift, *shape[1:])
+    step: Step
+    source: Box
+    result: Box
+
+    @property
+    def _missing(self) -> list[tuple[int, int]]:
+        """Voxels before and after, for each axis, that lie outside the volume."""
+        return [
+            (before - (made.start - given.start), after - (given.stop - made.stop))
+            for (before, after), given, made in zip(
+                self.step.margins, self.source, self.result, strict=True
+            )
+        ]
+
+    @property
+    def zeros(self) -> tuple[int, int]:
+        """Planes of zeros before and after."""
+        return self._missing[0]
+
+    @property
+    def padding(self) -> tuple[tuple[int, int], ...]:
+        """Zeros along y and z."""
+        return tuple(self._missing[1:])
+
+    @property
+    def width(self) -> int:
+        """Channels of the wider side."""
+        return max(self.step.kernel.shape[3:])
+
+    @property
+    def count(self) -> int:
+        """Planes made."""
+        return _lengths(self.result)[0]
+
+    @property
+    def padded(self) -> int:
+        """Planes read, with those of zeros."""
+        return _lengths(self.source)[0] + sum(self.zeros)
+
+    @property
+    def given(self) -> int:
+        """Values of a plane that is read."""
+        return math.prod(_lengths(self.source)[1:]) * self.step.kernel.shape[3]
+
+    @property
+    def made(self) -> int:
+        """Values of a plane that is made."""
+        return math.prod(_lengths(self.result)[1:]) * self.step.kernel.shape[4]
+
+
+def _passes(steps: Sequence[Step], shape: Sequence[int], keep: Box) -> list[_Pass]:
+    """Find out, from the last step to the first, how far each must be computed."""
+    passes = []
+    # Moments are of the whole volume.
+    result = full(shape[:3]) if any(step.epsilon is not None for step in steps) else keep
+    for step in reversed(steps):
+        x, y, z = (
+            slice(max(0, side.start - before), min(length, side.stop + after))
+            for (before, after), side, length in zip(step.margins, result, shape[:3], strict=True)
+        )
+        source = (x, y, z)
+        passes.append(_Pass(step, source, result))
+        result = source
+    return passes[::-1]
+
+
+def _lengths(box: Box) -> tuple[int, int, int]:
+    x, y, z = (side.stop - side.start for side in box)
+    return x, y, z
+
+
+class _Memory:
+    """Values in a row, at either end of which a volume may lie.
+
+    Parameters
+    ----------
+    size : int
+        Number of values.
+    dtype : dtype
+        Of the values.
+    """
+
+    def __init__(self, size: int, dtype: np.dtype) -> None:
+        self.dtype = dtype
         # Vector instructions read from multiples of this address.
-        size = int(np.prod(planes, dtype=np.int64))
         raw = np.zeros(size + ALIGNMENT // dtype.itemsize, dtype)
         offset = -raw.ctypes.data % ALIGNMENT // dtype.itemsize
-        self.planes: np.ndarray = raw[offset : offset + size].reshape(planes)
+        self._values: np.ndarray = raw[offset : offset + size]
+        self._start = 0
 
-    @property
-    def volume(self) -> np.ndarray:
-        """The volume itself."""
-        return self.planes[self.start : self.start + self.shape[0]]
+    def low(self, zeros: int, shape: tuple[int, ...]) -> np.ndarray:
+        """Return the place at the beginning for a volume, behind so many planes."""
+        self._start = zeros * math.prod(shape[1:])
+        return self._volume(self._start, shape)
 
-    @property
-    def other(self) -> int:
-        """The place where the volume is not."""
-        return self.places[0] if self.start == self.places[1] else self.places[1]
+    def high(self, zeros: int, shape: tuple[int, ...]) -> np.ndarray:
+        """Return the place at the end for a volume, before so many planes."""
+        size = self._values.size
+        self._start = size - (shape[0] + zeros) * math.prod(shape[1:])
+        return self._volume(self._start, shape)
 
-    def clear(self, before: int, after: int) -> None:
-        """Put zeros around the volume along x, as 'same' padding has them."""
-        stop = self.start + self.shape[0]
-        self.planes[self.start - before : self.start] = 0
-        self.planes[stop : stop + after] = 0
+    def _volume(self, start: int, shape: tuple[int, ...]) -> np.ndarray:
+        return self._values[start : start + math.prod(shape)].reshape(shape)
+
+    def around(self, volume: np.ndarray, before: int, after: int) -> np.ndarray:
+        """Return the volume that was placed last, with planes of zeros on either side."""
+        plane = math.prod(volume.shape[1:])
+        length = volume.shape[0]
+        shape = (before + length + after, *volume.shape[1:])
+        planes = self._volume(self._start - before * plane, shape)
+        planes[:before] = 0
+        planes[before + length :] = 0
+        return planes
 
 
 class _Moments:

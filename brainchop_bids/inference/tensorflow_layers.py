@@ -39,15 +39,21 @@ class TensorflowLayers(Layers):
         self._functions: dict[Any, Callable[..., Any]] = {}
 
     def convolve(
-        self, step: Step, blocks: Sequence[np.ndarray], dilation: int, out: np.ndarray
+        self,
+        step: Step,
+        blocks: Sequence[np.ndarray],
+        dilation: int,
+        padding: Sequence[tuple[int, int]],
+        out: np.ndarray,
     ) -> Moments | None:
         """Compute a convolution; see `Layers`."""
         kernel, bias = self.tf.constant(step.kernel), self.tf.constant(step.bias)
         dilations = (dilation, *step.dilation[1:])
         # Steps that differ in weights only share a function.
-        key = (blocks[0].shape, step.kernel.shape, dilations, step.epsilon is None)
+        key = (blocks[0].shape, step.kernel.shape, dilations, tuple(padding))
         function = self._function(
-            (*key, step.activations), lambda: self._convolution(step, dilations)
+            (*key, step.epsilon is None, step.activations),
+            lambda: self._convolution(step, dilations, padding),
         )
         values = function([share(self.tf, block[None]) for block in blocks], kernel, bias)
         if step.epsilon is None:
@@ -94,8 +100,10 @@ class TensorflowLayers(Layers):
             self._functions[key] = self.tf.function(make(), autograph=False)
         return self._functions[key]
 
-    def _convolution(self, step: Step, dilations: tuple[int, ...]) -> Callable[..., Any]:
-        tf, padding = self.tf, [[0, 0], [0, 0], *map(list, step.margins[1:]), [0, 0]]
+    def _convolution(
+        self, step: Step, dilations: tuple[int, ...], sides: Sequence[tuple[int, int]]
+    ) -> Callable[..., Any]:
+        tf, padding = self.tf, [[0, 0], [0, 0], *map(list, sides), [0, 0]]
 
         def convolve(blocks: list[Any], kernel: Any, bias: Any) -> Any:
             block = tf.concat(blocks, 1) if len(blocks) > 1 else blocks[0]

@@ -2,10 +2,13 @@
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 Box = tuple[slice, slice, slice]
+Place = tuple[int, int, int]
+ONE = (1, 1, 1)
+_MOST = 8
 
 
 @dataclass(frozen=True)
@@ -90,35 +93,35 @@ def cubes(shape: Sequence[int], size: Sequence[int]) -> list[Tile]:
     return tiles
 
 
-def exact_tiles(box: Box, reach: int, stride: int, numbers: Sequence[int]) -> list[Tile]:
-    """Cut a box into tiles wide enough that each gives what the whole box would.
+def exact_tiles(
+    shape: Sequence[int], reach: int, stride: int, *, box: Box | None = None, numbers: Place = ONE
+) -> list[Tile]:
+    """Cut a box into tiles wide enough that each gives what the whole volume would.
 
     Parameters
     ----------
-    box : tuple of 3 slice
-        What is computed of a volume.
+    shape : sequence of 3 int
+        The volume's.
     reach : int
         Voxels on either side that a result depends on.
     stride : int
-        Tiles begin and end at multiples of it, counted from the box's first voxel.
-    numbers : sequence of 3 int
+        Tiles begin and end at multiples of it, or at the volume's end.
+    box : tuple of 3 slice, optional
+        What is wanted of the volume; by default all.
+    numbers : tuple of 3 int
         How many tiles there are along each axis, at most.
 
     Returns
     -------
     list of Tile
-        What they keep is the box, each voxel once. At the box's own edges they end there: what
-        a network pads there, it pads in the whole, too.
+        What they keep is the box, each voxel once.
 
     Examples
     --------
-    >>> [(tile.outer[0], tile.own[0]) for tile in exact_tiles(full((9, 1, 1)), 2, 1, (2, 1, 1))]
+    >>> [(tile.outer[0], tile.own[0]) for tile in exact_tiles((9, 1, 1), 2, 1, numbers=(2, 1, 1))]
     [(slice(0, 7, None), slice(0, 5, None)), (slice(3, 9, None), slice(5, 9, None))]
     """
-    axes = [
-        list(_parts(side, reach, stride, number))
-        for side, number in zip(box, numbers, strict=True)
-    ]
+    axes = _all_parts(shape, reach, stride, full(shape) if box is None else box, numbers)
     return [
         Tile(_box([outer for outer, _ in parts]), _box([own for _, own in parts]))
         for parts in itertools.product(*axes)
@@ -126,50 +129,63 @@ def exact_tiles(box: Box, reach: int, stride: int, numbers: Sequence[int]) -> li
 
 
 def fitting_tiles(
-    box: Box, reach: int, stride: int, fits: Callable[[tuple[int, int, int]], bool]
+    shape: Sequence[int],
+    reach: int,
+    stride: int,
+    fits: Callable[[Place], bool],
+    *,
+    box: Box | None = None,
 ) -> list[Tile] | None:
     """Choose exact tiles that fit and cost the least.
 
     Parameters
     ----------
-    box, reach, stride
+    shape, reach, stride, box
         As for `exact_tiles`.
     fits : callable
-        Tells whether a volume of some shape can be computed.
+        Tells whether a volume of some shape can be computed at once.
 
     Returns
     -------
     list of Tile or None
         Those with the fewest voxels computed; None where none fit.
     """
-    counts = [range(1, max(2, -(-(side.stop - side.start) // stride) + 1)) for side in box]
-    best: tuple[float, list[Tile]] | None = None
+    box = full(shape) if box is None else box
+    best: tuple[int, Place] | None = None
     # More tiles than these along an axis are mostly margins.
-    for numbers in itertools.product(*(count[:16] for count in counts)):
-        lengths = [
-            [outer.stop - outer.start for outer, _ in _parts(side, reach, stride, number)]
-            for side, number in zip(box, numbers, strict=True)
+    for numbers in itertools.product(range(1, _MOST + 1), repeat=3):
+        sides = [
+            [outer.stop - outer.start for outer, _ in parts]
+            for parts in _all_parts(shape, reach, stride, box, numbers)
         ]
-        work = math.prod(sum(length) for length in lengths)
-        if best is not None and work >= best[0]:
-            continue
-        largest = (max(lengths[0]), max(lengths[1]), max(lengths[2]))
-        if fits(largest):
-            best = work, exact_tiles(box, reach, stride, numbers)
-    return None if best is None else best[1]
+        work = math.prod(map(sum, sides))
+        if (best is None or work < best[0]) and fits(_place(map(max, sides))):
+            best = work, _place(numbers)
+    if best is None:
+        return None
+    return exact_tiles(shape, reach, stride, box=box, numbers=best[1])
 
 
-def _parts(side: slice, reach: int, stride: int, number: int) -> list[tuple[slice, slice]]:
-    """Cut one axis into (outer, own)."""
-    length = side.stop - side.start
-    step = -(-length // number)
-    step, margin = (-(-n // stride) * stride for n in (step, reach))
-    parts = []
-    for start in range(0, length, step):
-        stop = min(start + step, length)
-        outer = slice(side.start + max(0, start - margin), side.start + min(length, stop + margin))
-        parts.append((outer, slice(side.start + start, side.start + stop)))
-    return parts
+def _all_parts(
+    shape: Sequence[int], reach: int, stride: int, box: Box, numbers: Sequence[int]
+) -> list[list[tuple[slice, slice]]]:
+    """Cut each axis into (outer, own)."""
+    axes = []
+    for length, side, number in zip(shape, box, numbers, strict=True):
+        step = max(1, -(-(side.stop - side.start) // number))
+        parts = []
+        for start in range(side.start, side.stop, step):
+            stop = min(start + step, side.stop)
+            first = max(0, (start - reach) // stride * stride)
+            last = min(length, -(-(stop + reach) // stride) * stride)
+            parts.append((slice(first, last), slice(start, stop)))
+        axes.append(parts)
+    return axes
+
+
+def _place(values: Iterable[int]) -> Place:
+    x, y, z = values
+    return x, y, z
 
 
 def _box(sides: Sequence[slice]) -> Box:

@@ -23,6 +23,7 @@ from nipype.interfaces.base import (
 )
 
 from ..errors import BrainchopError
+from ..inference.options import DEVICES, ENGINES, PRECISIONS
 
 
 class SegmentInputSpec(CommandLineInputSpec):
@@ -35,9 +36,13 @@ class SegmentInputSpec(CommandLineInputSpec):
     )
     model = Directory(exists=True, mandatory=True, argstr='--model %s', desc='model folder')
     model_sha256 = traits.Str(desc='checksum of the model: a changed model is run again')
-    computed_by = traits.Enum(
-        'tensorflow', 'openvino', argstr='--engine %s', usedefault=True, desc='engine'
-    )
+    computed_by = traits.Enum(*ENGINES, argstr='--engine %s', usedefault=True, desc='engine')
+    device = traits.Enum(*DEVICES, argstr='--device %s', usedefault=True, desc='where')
+    precision = traits.Enum(*PRECISIONS, argstr='--precision %s', usedefault=True, desc='products')
+    crop = traits.Str(argstr='--crop %s', desc='auto, none or mm around the head')
+    tta = traits.Bool(argstr='--tta', desc='average with the flipped scan')
+    subvolumes = traits.Str(argstr='--subvolumes %s', desc='cubes instead of the whole')
+    memory_gb = traits.Float(nohash=True, argstr='--mem %.3fG', desc='what may be used, GB')
     normalization = traits.Str(argstr='--normalization %s', desc="instead of the model's own")
     probabilities = traits.Bool(
         argstr='--probseg probabilities.nii', desc='write class probabilities, 4-D'

@@ -17,6 +17,7 @@ COLUMNS = ('index', 'name', 'abbreviation', 'color', 'mapping', 'freesurfer')
 MISSING = 'n/a'
 
 Color = tuple[int, int, int]
+_SIDES = {'left': 'right', 'right': 'left', 'lh': 'rh', 'rh': 'lh', 'l': 'r', 'r': 'l'}
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,33 @@ class LabelTable:
     def colors(self) -> np.ndarray:
         """Colours as an ``(n, 3)`` uint8 array, row = label index."""
         return np.array([label.color for label in self.labels], dtype=np.uint8).reshape(-1, 3)
+
+    def mirrored(self) -> tuple[int, ...]:
+        """Return the index that each label has in a scan flipped left to right.
+
+        Returns
+        -------
+        tuple of int
+            Labels of one side by those of the other, as their names have it.
+
+        Raises
+        ------
+        ModelError
+            Where a side has no other.
+        """
+        places = {label.name.lower(): label.index for label in self.labels}
+        found = []
+        for label in self.labels:
+            # Words end where letters do, or before a capital.
+            parts = re.split(r'([^a-zA-Z]+|(?<=[a-z])(?=[A-Z]))', label.name)
+            other = ''.join(_SIDES.get(part.lower(), part.lower()) for part in parts)
+            if other not in places:
+                raise ModelError(
+                    f'label {label.name!r} has no counterpart {other!r} on the other side; leave '
+                    'out --tta'
+                )
+            found.append(places[other])
+        return tuple(found)
 
     def values(self, codes: str = 'model') -> tuple[int, ...]:
         """Return the value of each label in an image.

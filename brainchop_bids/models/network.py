@@ -8,6 +8,7 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,47 @@ class Network:
             op.inputs == (before.name,) and (op.is_plain or op.kind in ('activation', *NORMS))
             for before, op in zip(self.ops, self.ops[1:], strict=False)
         )
+
+    @property
+    def reach(self) -> tuple[int, int] | None:
+        """How far an output looks around itself.
+
+        Returns
+        -------
+        tuple of (int, int) or None
+            Voxels of the input, at most, on either side of an output's own place that it
+            depends on; and the widest stride of the grids in between. None where each output
+            depends on all of the input.
+        """
+        # Of each operation: voxels of the input for one of its own, and how far it looks.
+        scales: dict[str, Fraction] = {}
+        reaches: dict[str, Fraction] = {}
+        for op in self.ops:
+            scale = max((scales[name] for name in op.inputs), default=Fraction(1))
+            reach = max((reaches[name] for name in op.inputs), default=Fraction(0))
+            settings = op.settings
+            if op.kind == 'group_norm':
+                return None
+            if op.kind == 'conv':
+                spans = [(n - 1) * d for n, d in zip(op.kernel_size, settings['dilation'], strict=True)]
+                # 'same' padding has half of it on either side, unless the grid becomes coarser.
+                halves = op.is_plain
+                reach += scale * (-(-max(spans) // 2) if halves else max(spans))
+                scale *= max(settings['strides'])
+            elif op.kind == 'conv_transpose':
+                spans = [(n - 1) * d for n, d in zip(op.kernel_size, settings['dilation'], strict=True)]
+                reach += scale * (max(spans) // min(settings['strides']) + 1)
+                scale /= max(settings['strides'])
+            elif op.kind == 'max_pool':
+                reach += scale * max(settings['size'])
+                scale *= max(settings['strides'])
+            elif op.kind == 'upsample':
+                reach += scale
+                scale /= max(settings['size'])
+            elif op.kind == 'zero_pad':
+                reach += scale * max(map(max, settings['padding']))
+            scales[op.name], reaches[op.name] = scale, reach
+        return math.ceil(reaches[self.ops[-1].name]), math.ceil(max(scales.values()))
 
     def weights_sha256(self) -> str:
         """Return the checksum of all weights, in order, as float32; whatever their file's form."""

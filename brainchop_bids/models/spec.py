@@ -80,10 +80,10 @@ class ModelSpec:
         Number of weights.
     products : float
         Multiplications for each voxel.
+    reach : tuple of (int, int) or None
+        See `Network.reach`.
     chain : bool
         Whether it is a plain chain of convolutions, which needs the memory of one layer only.
-    normed : bool
-        Whether it normalises by a volume's own mean and spread.
     cleanup : str
         Which connected components stay, see `Cleanup`.
     inputs : tuple of str
@@ -117,8 +117,8 @@ class ModelSpec:
     channels: int
     parameters: int | None
     products: float = 0.0
+    reach: tuple[int, int] | None = None
     chain: bool = True
-    normed: bool = False
     cleanup: str = 'largest'
     inputs: tuple[str, ...] = ('T1w',)
     covers_brain: bool = True
@@ -236,8 +236,8 @@ def load_spec(folder: str | Path) -> ModelSpec:
         channels=network.width,
         parameters=network.parameters,
         products=network.products,
+        reach=network.reach,
         chain=network.is_chain,
-        normed=any(op.kind == 'group_norm' for op in network.ops),
         cleanup=_cleanup(folder, facts.get('components', 'largest'), len(table)),
         inputs=_inputs(folder, facts.get('inputs'), network.in_channels),
         covers_brain=mask is not None,

@@ -57,9 +57,10 @@ LAYERS = {
     norm=st.sampled_from([None, 'group']),
     in_channels=st.integers(1, 2),
     slab=st.sampled_from([1, 300, 3000, 1 << 20]),
+    part=st.tuples(*[st.tuples(st.integers(0, 13), st.integers(1, 14))] * 3),
 )
 def test_slabs_of_any_size_give_the_whole(
-    make, seed, shape, channels, dilations, norm, in_channels, slab
+    make, seed, shape, channels, dilations, norm, in_channels, slab, part
 ):
     """Whatever the shape, also volumes smaller than a dilation, and slabs of one plane."""
     rng = np.random.default_rng(seed)
@@ -72,10 +73,18 @@ def test_slabs_of_any_size_give_the_whole(
     before = volume.copy()
     layers = make(body)
     layers.slab_bytes = slab
-    found = StreamedChain(layers, streamable_steps(body)).features(volume)
+    chain = StreamedChain(layers, streamable_steps(body))
+    found = chain.features(volume)
     expected = build_model(body)(volume[None], training=False)[0]
     np.testing.assert_array_equal(volume, before)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+    keep = tuple(
+        slice(min(first, n - 1), max(last, min(first, n - 1) + 1))
+        for (first, last), n in zip(part, shape, strict=True)
+    )
+    keep = tuple(slice(side.start, min(side.stop, n)) for side, n in zip(keep, shape, strict=True))
+    found = chain.features(volume, keep)
+    np.testing.assert_allclose(found, expected[keep], rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(('size', 'streamed'), [(256, True), (256, False), (8, None)])

@@ -1,0 +1,75 @@
+"""A plan carried out on a volume."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .arrays import create_array
+from .base import Engine
+from .choose import Plan
+from .tiles import Tile
+
+_SLAB = 8
+
+
+def run_network(
+    engine: Engine,
+    plan: Plan,
+    data: np.ndarray,
+    scratch: Callable[[], Path],
+    *,
+    probabilities: Any = None,
+) -> np.ndarray:
+    """Label a volume as planned.
+
+    Parameters
+    ----------
+    engine : Engine
+        Of the plan.
+    plan : Plan
+        How.
+    data : (X, Y, Z) or (X, Y, Z, channels) array
+        A conformed volume, LIA.
+    scratch : callable
+        Returns the path of a file that may be written, another one each time; only for volumes
+        that are flipped.
+    probabilities : (X, Y, Z, classes) float32 array, optional
+        Is filled.
+
+    Returns
+    -------
+    (X, Y, Z) uint8 or uint16
+        Labels.
+    """
+    if not plan.tta:
+        return engine.segment(
+            data, probabilities=probabilities, tiles=plan.tiles, subvolumes=plan.subvolumes
+        )
+    shape = (*data.shape[:3], engine.spec.classes)
+    flipped = create_array(scratch(), shape)
+    both = create_array(scratch(), shape) if probabilities is None else probabilities
+    labels = engine.segment(
+        data, probabilities=both, tiles=plan.tiles, subvolumes=plan.subvolumes
+    )
+    tiles = plan.tiles and [_flipped(tile, data.shape[0]) for tile in plan.tiles]
+    engine.probabilities(data[::-1], flipped, tiles=tiles, subvolumes=plan.subvolumes)
+    swapped = list(engine.spec.labels.mirrored())
+    for start in range(0, shape[2], _SLAB):
+        planes = slice(start, start + _SLAB)
+        other = np.asarray(flipped[::-1, :, planes])[..., swapped]
+        mean = (np.asarray(both[:, :, planes]) + other) / 2
+        both[:, :, planes] = mean
+        labels[:, :, planes] = mean.argmax(-1)
+    return labels
+
+
+def _flipped(tile: Tile, length: int) -> Tile:
+    """Return the tile at the other side of the first axis."""
+    outer, own = (
+        (slice(length - sides[0].stop, length - sides[0].start), *sides[1:])
+        for sides in (tile.outer, tile.own)
+    )
+    return replace(tile, outer=outer, own=own)
