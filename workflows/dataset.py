@@ -27,6 +27,7 @@ def init_brainchop_wf(
     settings: Settings,
     work: Sequence[tuple[Scan, Sequence[ModelSpec]]],
     owner: ModelSpec | None,
+    processes: Path | None = None,
     name: str | None = None,
 ) -> LiterateWorkflow:
     """Build the workflow that segments scans and writes their derivatives.
@@ -39,6 +40,8 @@ def init_brainchop_wf(
         Scans to do, and with which models.
     owner : ModelSpec or None
         The model whose brain mask is written, see `mask_owner`.
+    processes : Path, optional
+        As for `init_segmentation_wf`.
     name : str, optional
         By default it carries the version, because Nipype's cache does not see changed code.
 
@@ -50,12 +53,20 @@ def init_brainchop_wf(
     name = name or f'brainchop_{__version__.replace(".", "_")}_wf'
     workflow = LiterateWorkflow(name=name, base_dir=str(settings.work_dir))
     for scan, specs in work:
-        workflow.add_nodes([init_scan_wf(settings=settings, specs=specs, owner=owner, scan=scan)])
+        made = init_scan_wf(
+            settings=settings, specs=specs, owner=owner, scan=scan, processes=processes
+        )
+        workflow.add_nodes([made])
     return workflow
 
 
 def init_scan_wf(
-    *, settings: Settings, specs: Sequence[ModelSpec], owner: ModelSpec | None, scan: Scan
+    *,
+    settings: Settings,
+    specs: Sequence[ModelSpec],
+    owner: ModelSpec | None,
+    scan: Scan,
+    processes: Path | None = None,
 ) -> LiterateWorkflow:
     """Build the workflow of one scan of a dataset: one conform, then each model.
 
@@ -69,6 +80,8 @@ def init_scan_wf(
         The model whose brain mask is written.
     scan : Scan
         The scan.
+    processes : Path, optional
+        As for `init_segmentation_wf`.
 
     Returns
     -------
@@ -83,14 +96,20 @@ def init_scan_wf(
         ('seconds', 'conform_seconds'),
     ]
     for spec in specs:
-        model = init_model_wf(settings=settings, spec=spec, scan=scan, owns_mask=spec is owner)
+        model = init_model_wf(
+            settings=settings,
+            spec=spec,
+            scan=scan,
+            owns_mask=spec is owner,
+            processes=processes,
+        )
         pairs = [(out, f'inputnode.{into}') for out, into in shared]
         workflow.connect([(conform, model, pairs)])
     return workflow
 
 
 def init_model_wf(
-    *, settings: Settings, spec: ModelSpec, scan: Scan, owns_mask: bool
+    *, settings: Settings, spec: ModelSpec, scan: Scan, owns_mask: bool, processes: Path | None = None
 ) -> LiterateWorkflow:
     """Build the workflow of one model on one scan, with its figure and its derivatives.
 
@@ -104,6 +123,8 @@ def init_model_wf(
         The scan.
     owns_mask : bool
         Whether it writes the brain mask.
+    processes : Path, optional
+        As for `init_segmentation_wf`.
 
     Returns
     -------
@@ -124,6 +145,7 @@ def init_model_wf(
         resample=settings.resample,
         label_codes=settings.label_codes,
         probseg=settings.probseg,
+        processes=processes,
         omp_nthreads=settings.omp_nthreads,
     )
     segmentation.inputs.inputnode.t1w = str(scan.path)

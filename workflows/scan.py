@@ -184,7 +184,6 @@ def init_conform_node(
         Conform(**options.to_dict(), num_threads=omp_nthreads),
         name=name,
         mem_gb=_CONFORM_GB,
-        n_procs=omp_nthreads,
     )
     if frame is not None:
         node.inputs.frame = frame
@@ -201,6 +200,7 @@ def init_segmentation_wf(
     resample: str = 'linear',
     label_codes: str = 'model',
     probseg: bool = False,
+    processes: Path | None = None,
     omp_nthreads: int = 1,
     name: str = 'segmentation_wf',
 ) -> LiterateWorkflow:
@@ -212,6 +212,8 @@ def init_segmentation_wf(
         The model.
     inference, mem_gb, normalization, components, resample, label_codes, probseg, omp_nthreads
         As for `init_single_scan_wf`.
+    processes : Path, optional
+        Of `staying_processes`, which then run the network.
     name : str
         Name of the workflow.
 
@@ -249,7 +251,7 @@ def init_segmentation_wf(
             environ={'OMP_NUM_THREADS': str(omp_nthreads)},
         ),
         name='segment',
-        mem_gb=plan.need_gb + WORKER_GB,
+        mem_gb=WORKER_GB + (plan.need_gb if processes is None else 0),
         n_procs=omp_nthreads,
     )
     keep = pe.Node(
@@ -267,6 +269,8 @@ def init_segmentation_wf(
     volumes = pe.Node(LabelVolumes(labels=names), name='volumes', mem_gb=_LABELS_GB)
     if normalization is not None:
         segment.inputs.normalization = normalization
+    if processes is not None:
+        segment.inputs.processes = str(processes)
     if options.tta:
         segment.inputs.tta = True
     if options.subvolumes is not None:

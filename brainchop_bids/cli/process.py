@@ -4,6 +4,9 @@ import os
 import shutil
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +14,29 @@ from ..bids.query import Scan
 from ..bids.validate import BackgroundValidation
 from ..errors import SettingsError
 from ..models.spec import ModelSpec
+from ..resources import Granted
 from ..settings import PROCESSES_GB, Settings
 from .progress import Display, Watcher, one_line
+
+
+# Of steps beside the networks.
+_OTHERS_GB = 1.0
+
+
+@dataclass(frozen=True)
+class Staying:
+    """Processes that run networks for all scans.
+
+    Parameters
+    ----------
+    folder : Path or None
+        Of `staying_processes`; None where there are none.
+    memory_gb : float
+        What they hold.
+    """
+
+    folder: Path | None = None
+    memory_gb: float = 0.0
 
 
 def configure_nipype(settings: Settings) -> None:
@@ -52,11 +76,23 @@ def process(
     """
     # Before Nipype is imported: it reads its configuration then.
     configure_nipype(settings)
+    with _processes(settings, work) as staying:
+        return _process(settings, work, owner, staying)
+
+
+def _process(
+    settings: Settings,
+    work: list[tuple[Scan, list[ModelSpec]]],
+    owner: ModelSpec | None,
+    staying: Staying,
+) -> dict[str, str]:
     from brainchop_bids.workflows.dataset import init_brainchop_wf, write_graph
     from brainchop_bids.workflows.scan import scan_node_name
 
     validation = None if settings.skip_bids_validation else BackgroundValidation(settings.bids_dir)
-    workflow = init_brainchop_wf(settings=settings, work=work, owner=owner)
+    workflow = init_brainchop_wf(
+        settings=settings, work=work, owner=owner, processes=staying.folder
+    )
     folder = Path(workflow.base_dir) / workflow.name
     if settings.clean_workdir and folder.exists():
         # Only what is ours: a work folder named by mistake may hold anything.
@@ -80,7 +116,7 @@ def process(
             lambda node: write_page(settings, by_node[node]),
         )
         started = time.time()
-        stopped = _run_workflow(settings, workflow, watcher)
+        stopped = _run_workflow(settings, workflow, watcher, staying)
         if validation is not None:
             display.say(validation.close())
     told = {} if watcher.sees_tracebacks else _crash_files(logs, started)
@@ -93,6 +129,41 @@ def process(
                 # One model failed; what the others made is to be seen.
                 write_page(settings, scan)
     return failures
+
+
+@contextmanager
+def _processes(
+    settings: Settings, work: list[tuple[Scan, list[ModelSpec]]]
+) -> Iterator[Staying]:
+    """Start the processes that run networks, if they may stay.
+
+    There are as many as can run at once. They hold their memory for the next scan, so there must
+    be some more for the other steps; and none stays on a GPU, whose memory others want, too.
+    """
+    from ..image.conform import CONFORMED_SHAPE
+    from ..inference.choose import make_plan
+    from ..interfaces.staying import staying_processes
+
+    memory = Granted(settings.segment_gb, '--mem')
+    specs = list(dict.fromkeys(spec for _, specs in work for spec in specs))
+    plans = [make_plan(spec, CONFORMED_SHAPE, memory, settings.inference) for spec in specs]
+    number = min(settings.nprocs // settings.omp_nthreads, len(work))
+    held = number * max(plan.need_gb for plan in plans)
+    on_gpu = any(plan.device == 'gpu' for plan in plans)
+    # A plugin of the user's may run each node elsewhere.
+    if settings.use_plugin is not None or on_gpu or held + _OTHERS_GB > memory.amount:
+        yield Staying()
+        return
+    example = ['T1w.nii', 'dseg.nii', '--model', str(specs[0].folder)]
+    example += ['--mem', f'{settings.segment_gb:.3f}G']
+    example += ['--omp-nthreads', str(settings.omp_nthreads)]
+    for name, value in settings.inference.to_dict().items():
+        example += [f'--{name}'] if value is True else [f'--{name}', str(value)]
+    if settings.normalization is not None:
+        example += ['--normalization', settings.normalization]
+    threads = {'OMP_NUM_THREADS': str(settings.omp_nthreads)}
+    with staying_processes(number, example, threads) as folder:
+        yield Staying(folder, held)
 
 
 def _crash_files(logs: Path, since: float) -> dict[str, str]:
@@ -109,7 +180,9 @@ def _crash_files(logs: Path, since: float) -> dict[str, str]:
     return told
 
 
-def _run_workflow(settings: Settings, workflow: Any, watcher: Watcher) -> str:
+def _run_workflow(
+    settings: Settings, workflow: Any, watcher: Watcher, staying: Staying
+) -> str:
     """Run the workflow; return what stopped it, apart from failures of scans."""
     try:
         if settings.use_plugin is not None:
@@ -123,7 +196,7 @@ def _run_workflow(settings: Settings, workflow: Any, watcher: Watcher) -> str:
             workflow.run(
                 ResilientMultiProcPlugin(
                     n_procs=settings.nprocs,
-                    memory_gb=max(0.1, settings.mem_gb - PROCESSES_GB),
+                    memory_gb=max(0.1, settings.mem_gb - PROCESSES_GB - staying.memory_gb),
                     status_callback=watcher.status,
                     failure_callback=watcher.failure,
                 )

@@ -19,7 +19,9 @@ from .options import (
 from .outcome import DONE, outcome, say
 
 if TYPE_CHECKING:
+    from ..inference.options import InferenceOptions
     from ..inference.scan import ScanSettings
+    from ..resources import Granted
 
 PROG = 'brainchop-segment'
 
@@ -144,23 +146,14 @@ def _add_conform(parser: argparse.ArgumentParser) -> None:
 def _settings(arguments: argparse.Namespace) -> 'ScanSettings':
     from ..image.conform import ConformOptions
     from ..image.normalise import Normalization
-    from ..inference.options import InferenceOptions
     from ..inference.scan import ScanSettings
-    from ..resources import Granted, available_cpus, parse_memory
 
     given = arguments.normalization
     return ScanSettings(
         t1w=arguments.t1w,
         out=arguments.out,
-        inference=InferenceOptions(
-            engine=arguments.engine,
-            device=arguments.device,
-            precision=arguments.precision,
-            crop=arguments.crop,
-            tta=arguments.tta,
-            subvolumes=arguments.subvolumes,
-        ),
-        memory=None if arguments.mem is None else Granted(parse_memory(arguments.mem), '--mem'),
+        inference=_inference(arguments),
+        memory=_memory(arguments),
         channels=tuple(arguments.channel),
         space=arguments.space,
         components=arguments.components,
@@ -180,7 +173,7 @@ def _settings(arguments: argparse.Namespace) -> 'ScanSettings':
             interpolation=arguments.interpolation,
             scale=not arguments.no_scale,
         ),
-        threads=arguments.omp_nthreads or int(available_cpus().amount),
+        threads=_threads(arguments),
     )
 
 
@@ -199,6 +192,55 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.verbose:
         say(PROG, f'{settings.out}: done, {stats["peak_mb"]:.0f} MB at most')
     return DONE
+
+
+def prepare(arguments: argparse.Namespace) -> None:
+    """Load the model, and get the memory for a scan to come.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        Of `build_parser`, for a scan that need not be there yet.
+
+    Raises
+    ------
+    BrainchopError
+        Where the model is at fault or does not fit.
+    """
+    from ..image.conform import CONFORMED_SHAPE
+    from ..image.normalise import Normalization
+    from ..inference.choose import make_engine, make_plan
+    from ..models.spec import load_spec
+    from ..models.zoo import find_model
+    from ..resources import available_memory
+
+    spec = load_spec(find_model(arguments.model, arguments.models_dir))
+    plan = make_plan(
+        spec, CONFORMED_SHAPE, _memory(arguments) or available_memory(), _inference(arguments)
+    )
+    if plan.device == 'cpu' and plan.tiles is not None:
+        given = arguments.normalization
+        rule = None if given is None else Normalization.parse(given)
+        make_engine(plan, spec, _threads(arguments), rule).reserve(plan.tiles[0].shape)
+
+
+def _inference(arguments: argparse.Namespace) -> 'InferenceOptions':
+    from ..inference.options import InferenceOptions
+
+    names = InferenceOptions.__dataclass_fields__
+    return InferenceOptions(**{name: getattr(arguments, name) for name in names})
+
+
+def _memory(arguments: argparse.Namespace) -> 'Granted | None':
+    from ..resources import Granted, parse_memory
+
+    return None if arguments.mem is None else Granted(parse_memory(arguments.mem), '--mem')
+
+
+def _threads(arguments: argparse.Namespace) -> int:
+    from ..resources import available_cpus
+
+    return arguments.omp_nthreads or int(available_cpus().amount)
 
 
 def _remove_files_when_terminated() -> None:

@@ -33,11 +33,13 @@ class Engine(ABC):
         Where the network cannot be read, or does not end with a convolution to classes.
     """
 
-    # What computes single layers.
+    # What computes single layers, and all hidden ones where they are a chain.
     _layers: Layers
+    _stream: StreamedChain | None = None
 
     def __init__(self, spec: ModelSpec, normalization: Normalization | None = None) -> None:
         self.spec = spec
+        self._shapes: set[Any] = set()
         self.normalization = normalization or spec.normalization
         self._network, self._head = split_head(read_network(spec.folder)[0])
         if self._head.classes != spec.classes:
@@ -45,6 +47,16 @@ class Engine(ABC):
                 f'{spec.folder}: the network gives {self._head.classes} classes for '
                 f'{spec.classes} labels; it must end with a convolution to classes'
             )
+
+    def keep_memory(self) -> None:
+        """Hold what memory can be used again for the next volume."""
+        if self._stream is not None:
+            self._stream.keeps_memory = True
+
+    def reserve(self, shape: Sequence[int]) -> None:
+        """Get the memory for a volume to come, where it is held at all."""
+        if self._stream is not None:
+            self._stream.reserve(shape[::-1])
 
     @property
     @abstractmethod
@@ -153,6 +165,11 @@ class Engine(ABC):
             tiles = subvolumes.tiles(shape)
         if tiles is None:
             tiles = whole(shape) if self.spec.block is None else cubes(shape, self.spec.block)
+        shapes = {(tile.shape, tuple(map(str, tile.inner))) for tile in tiles}
+        if not shapes & self._shapes:
+            # Whatever was compiled for other shapes holds memory.
+            self._layers.forget()
+        self._shapes = shapes
         with self._memory_told(tiles[0].shape):
             if subvolumes is not None and subvolumes.overlapping:
                 self._combine(volume, tiles, Combination(subvolumes, shape, self.spec.classes, outputs))

@@ -19,6 +19,8 @@ from .tiles import Box, Tile, exact_tiles, fitting_tiles, whole
 if TYPE_CHECKING:
     from .base import Engine
 
+_kept: 'dict[tuple[object, ...], Engine] | None' = None
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -175,6 +177,27 @@ def make_engine(
     -------
     Engine
     """
+    key = (plan.engine, plan.device, plan.precision, spec.sha256, threads, normalization)
+    if _kept is not None and key in _kept:
+        return _kept[key]
+    engine = _load(plan, spec, threads, normalization)
+    if _kept is not None:
+        # One at a time: each holds memory.
+        _kept.clear()
+        _kept[key] = engine
+        engine.keep_memory()
+    return engine
+
+
+def keep_engines() -> None:
+    """Let `make_engine` return the engine that it made last, where it would make it again."""
+    global _kept
+    _kept = {}
+
+
+def _load(
+    plan: Plan, spec: ModelSpec, threads: int | None, normalization: Normalization | None
+) -> 'Engine':
     if plan.engine == 'openvino':
         from .openvino_engine import OpenvinoEngine
 

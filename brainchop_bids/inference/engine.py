@@ -73,7 +73,6 @@ class KerasEngine(Engine):
         steps = streamable_steps(self._network) if wanted else None
         self._body: Any = None
         self._layers = TensorflowLayers(self._tf)
-        self._stream = None
         if steps is not None:
             self._stream = StreamedChain(self._layers, [step.transposed() for step in steps])
         else:

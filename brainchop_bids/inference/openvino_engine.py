@@ -60,7 +60,6 @@ class OpenvinoEngine(Engine):
         self._layers = OpenvinoLayers(self._builder, source, threads, precision)
         self._graphs: dict[tuple[int, ...], Any] = {}
         steps = streamable_steps(self._network)
-        self._stream = None
         if steps is not None:
             self._stream = StreamedChain(self._layers, [step.transposed() for step in steps])
 

@@ -84,6 +84,10 @@ class OpenvinoLayers(Layers):
         # Element by element: what is read may be written over.
         self._into(block, ('normalise', step.activations), [block, factor, term], graph)
 
+    def forget(self) -> None:
+        """Drop what was compiled."""
+        self._requests.clear()
+
     def head(self, head: Head, block: np.ndarray, kinds: tuple[str, ...]) -> list[np.ndarray]:
         """Return what is wanted of features; see `Layers`."""
         rows = block.reshape(-1, block.shape[-1])

@@ -76,6 +76,10 @@ class Layers(ABC):
         """Multiply, add and activate in place, each channel on its own."""
 
     @abstractmethod
+    def forget(self) -> None:
+        """Drop what was compiled."""
+
+    @abstractmethod
     def head(self, head: Head, block: np.ndarray, kinds: tuple[str, ...]) -> list[np.ndarray]:
         """Return ``labels`` (X, Y, Z), ``probabilities`` or ``logits`` (X, Y, Z, classes)."""
 
@@ -114,11 +118,19 @@ class StreamedChain:
         What computes.
     steps : sequence of Step
         The network's hidden part.
+
+    Attributes
+    ----------
+    keeps_memory : bool
+        Whether its memory is held for the next volume, which then writes over the features of
+        the one before. To get it anew from the system can take as long as the arithmetic.
     """
 
     def __init__(self, layers: Layers, steps: Sequence[Step]) -> None:
         self.layers = layers
         self.steps = steps
+        self.keeps_memory = False
+        self._kept: np.ndarray | None = None
 
     def features(self, volume: Any, keep: Box | None = None) -> np.ndarray:
         """Compute what the last step gives.
@@ -150,7 +162,9 @@ class StreamedChain:
             planes, upwards = memory.around(source, *each.zeros), not upwards
             # Planes that become larger cannot be written over those that are read.
             if not place or each.made > each.given:
-                memory, upwards = _Memory(self._size(passes[place:]), self.layers.dtype), False
+                size, dtype = self._size(passes[place:]), self.layers.dtype
+                memory = _Memory(size, dtype, None if place else self._take(size, dtype))
+                upwards = False
             zeros = passes[place + 1].zeros if place + 1 < len(passes) else (0, 0)
             shape = (*_lengths(each.result), each.step.kernel.shape[-1])
             source = memory.high(zeros[1], shape) if upwards else memory.low(zeros[0], shape)
@@ -161,6 +175,31 @@ class StreamedChain:
             for part, side in zip(keep, made, strict=True)
         )
         return source[x, y, z]
+
+    def reserve(self, shape: Sequence[int]) -> None:
+        """Get the memory for a volume of some shape, if memory is kept.
+
+        Parameters
+        ----------
+        shape : sequence of 3 int
+            The volume's.
+        """
+        if self.steps:
+            passes = _passes(self.steps, shape, full(shape))
+            kept = self._take(self._size(passes), self.layers.dtype)
+            if kept is not None:
+                # The system hands memory out when it is first written to.
+                kept.fill(0)
+
+    def _take(self, size: int, dtype: np.dtype) -> np.ndarray | None:
+        """Return memory of an earlier volume, or somewhat more than needed, to be kept."""
+        if not self.keeps_memory:
+            return None
+        if self._kept is None or self._kept.size < size:
+            self._kept = None
+            # What is never written to takes no memory.
+            self._kept = aligned(size + size // 6, dtype)
+        return self._kept[:size]
 
     def _size(self, passes: Sequence['_Pass']) -> int:
         """Return the values that the results of some passes need, as long as they fit."""
@@ -300,6 +339,13 @@ def _lengths(box: Box) -> tuple[int, int, int]:
     return x, y, z
 
 
+def aligned(size: int, dtype: np.dtype) -> np.ndarray:
+    """Return so many values from an address on that vector instructions like."""
+    raw = np.empty(size + ALIGNMENT // dtype.itemsize, dtype)
+    offset = -raw.ctypes.data % ALIGNMENT // dtype.itemsize
+    return raw[offset : offset + size]
+
+
 class _Memory:
     """Values in a row, at either end of which a volume may lie.
 
@@ -309,14 +355,12 @@ class _Memory:
         Number of values.
     dtype : dtype
         Of the values.
+    values : array, optional
+        To be used.
     """
 
-    def __init__(self, size: int, dtype: np.dtype) -> None:
-        self.dtype = dtype
-        # Vector instructions read from multiples of this address.
-        raw = np.zeros(size + ALIGNMENT // dtype.itemsize, dtype)
-        offset = -raw.ctypes.data % ALIGNMENT // dtype.itemsize
-        self._values: np.ndarray = raw[offset : offset + size]
+    def __init__(self, size: int, dtype: np.dtype, values: np.ndarray | None = None) -> None:
+        self._values = aligned(size, dtype) if values is None else values
         self._start = 0
 
     def low(self, zeros: int, shape: tuple[int, ...]) -> np.ndarray:

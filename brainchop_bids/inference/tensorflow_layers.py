@@ -75,6 +75,10 @@ class TensorflowLayers(Layers):
         given = map(self.tf.constant, (factor, term))
         block[...] = function(share(self.tf, block[None]), *given).numpy()[0]
 
+    def forget(self) -> None:
+        """Drop what was compiled."""
+        self._functions.clear()
+
     def head(self, head: Head, block: Any, kinds: tuple[str, ...]) -> list[np.ndarray]:
         """Return what is wanted of features, an array or a tensor; see `Layers`."""
         tf, kernel, bias = self.tf, head.kernel, head.bias

@@ -24,6 +24,7 @@ from nipype.interfaces.base import (
 
 from ..errors import BrainchopError
 from ..inference.options import DEVICES, ENGINES, PRECISIONS
+from .staying import ask
 
 
 class SegmentInputSpec(CommandLineInputSpec):
@@ -47,6 +48,7 @@ class SegmentInputSpec(CommandLineInputSpec):
     probabilities = traits.Bool(
         argstr='--probseg probabilities.nii', desc='write class probabilities, 4-D'
     )
+    processes = traits.Str(nohash=True, desc='folder of processes that wait for scans')
     num_threads = traits.Int(1, usedefault=True, nohash=True, argstr='--omp-nthreads %d')
 
 
@@ -76,11 +78,25 @@ class Segment(CommandLine):
         f'{shlex.quote(sys.executable)} -m brainchop_bids.cli.segment '
         '--space conform --components none --stats stats.json'
     )
+    # The words of the command itself.
+    _words = 3
     input_spec = SegmentInputSpec
     output_spec = SegmentOutputSpec
     _terminal_output = 'file_split'
 
+    @property
+    def arguments(self) -> list[str]:
+        """The command line's arguments."""
+        return shlex.split(self.cmdline)[self._words :]
+
     def _run_interface(self, runtime: Any, correct_return_codes: tuple[int, ...] = (0,)) -> Any:
+        if isdefined(self.inputs.processes):
+            answer = ask(Path(self.inputs.processes), self.arguments)
+            if answer is not None:
+                runtime.returncode, runtime.stderr = answer
+                if runtime.returncode:
+                    raise BrainchopError(_what_failed(*answer))
+                return runtime
         every_code = tuple(range(-128, 256))
         runtime = super()._run_interface(runtime, correct_return_codes=every_code)
         if runtime.returncode not in correct_return_codes:
