@@ -8,23 +8,18 @@ cube of 96 voxels in its middle, because the peer takes minutes for more. The pe
 """
 
 import argparse
-import json
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 from ours import NORMALIZATION
+from theirs import peer_model, run_peer
 
 from brainchop_bids.image.normalise import Normalization
 from brainchop_bids.inference.engine import KerasEngine
-from brainchop_bids.models.convert import write_network
-from brainchop_bids.models.formats import read_network
 from brainchop_bids.models.spec import load_spec
 
-HERE = Path(__file__).resolve().parent
 SIDES = {'model5_gw_ae': 256, 'model21_104class': 96, 'model30chan18cls': 96}
 
 
@@ -62,14 +57,11 @@ def _peer(python: str, folder: Path, cube: np.ndarray) -> np.ndarray:
     """Let brainchop label a conformed array, without components."""
     with tempfile.TemporaryDirectory(prefix='brainchop-compare-') as name:
         work = Path(name)
-        write_network(read_network(folder)[0], 'safetensors', work / 'model')
-        # The name that it looks for; it reads safetensors by it too.
-        (work / 'model' / 'model.safetensors').rename(work / 'model' / 'model.pth')
         np.save(work / 'in.npy', cube)
-        paths = [work / 'in.npy', work / 'model', work / 'out.npy', work / 'stats.json']
-        command = [python, HERE / 'peer.py', 'network', *paths]
-        subprocess.run(list(map(str, command)), check=True, stdout=sys.stderr)
-        assert json.loads((work / 'stats.json').read_text())
+        model = peer_model(folder, work / 'model')
+        run_peer(
+            Path(python), work, 'network', work / 'in.npy', model, work / 'out.npy', work / 'stats'
+        )
         found: np.ndarray = np.load(work / 'out.npy')
         return found
 

@@ -1,6 +1,6 @@
 """One stage of brainchop-bids in a process of its own, as its workflow runs them.
 
-    python ours.py STAGE FOLDER STATS [SCAN|MODEL] [THREADS]
+    python ours.py STAGE FOLDER STATS [SCAN|MODEL] [THREADS] [WAY]
 
 Stages hand over through arrays in FOLDER; reading those is not part of a stage.
 """
@@ -24,21 +24,32 @@ def conform(folder: Path, stages: Stages, scan: str) -> None:
     np.save(folder / 'conformed.npy', conformed.data)
 
 
-def network(folder: Path, stages: Stages, model: str, threads: str) -> None:
-    """Label the conformed array, without components, twice."""
+def network(folder: Path, stages: Stages, model: str, threads: str, way: str = 'whole') -> None:
+    """Label the conformed array, without components, twice.
+
+    ``way`` is ``whole``, ``head box``, ``bf16`` (of the whole) or ``tensorflow``.
+    """
     with stages('import'):
+        from brainchop_bids.image.head import head_box
         from brainchop_bids.image.normalise import Normalization
-        from brainchop_bids.inference.engine import KerasEngine
+        from brainchop_bids.inference.choose import make_engine, make_plan
+        from brainchop_bids.inference.options import InferenceOptions
         from brainchop_bids.models.spec import load_spec
+        from brainchop_bids.resources import available_memory
     data = np.load(folder / 'conformed.npy')
+    options = InferenceOptions(
+        engine='tensorflow' if way == 'tensorflow' else 'openvino',
+        device='cpu',
+        precision='bf16' if way == 'bf16' else 'f32',
+    )
     with stages('build'):
-        normalization = Normalization.parse(NORMALIZATION)
-        engine = KerasEngine(
-            load_spec(Path(model)), threads=int(threads), normalization=normalization
-        )
+        spec = load_spec(Path(model))
+        box = head_box(data, (4, 4, 4)) if way == 'head box' else None
+        plan = make_plan(spec, data.shape, available_memory(), options, box=box)
+        engine = make_engine(plan, spec, int(threads), Normalization.parse(NORMALIZATION))
     for name in ('first', 'second'):
         with stages(name):
-            labels = engine.segment(data)
+            labels = engine.segment(data, tiles=plan.tiles)
     np.save(folder / 'labels.npy', labels)
 
 

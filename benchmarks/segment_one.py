@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from ours import NORMALIZATION
 from processes import run
+from theirs import run_peer
 
 HERE = Path(__file__).resolve().parent
 OURS, PEER = 'brainchop-bids', 'brainchop 0.2.5'
@@ -92,20 +93,8 @@ def measure(options: argparse.Namespace, folder: Path) -> list[Row]:
 def _peer(
     options: argparse.Namespace, what: str, source: str, out: Path, stats: Path
 ) -> list[Row]:
-    """Run the peer with a home of its own, so that nobody's cache is used or touched."""
-    home = out.parent / 'home'
-    listing = home / '.cache' / 'brainchop' / 'models.json'
-    listing.parent.mkdir(parents=True, exist_ok=True)
-    # It wants a listing of its models, and downloads one where there is none.
-    listing.write_text('{}')
-    # Not resolved: the link in the venv is what makes it that venv.
-    python = options.peer_python.absolute()
-    path = os.pathsep.join([str(python.parent), os.environ.get('PATH', '')])
-    command = [str(python), str(HERE / 'peer.py'), what, source, str(options.peer_model)]
-    taken = run(
-        [*command, str(out), str(stats)],
-        environment={**os.environ, 'HOME': str(home), 'PATH': path},
-    )
+    """Let the peer do something."""
+    taken = run_peer(options.peer_python, out.parent, what, source, options.peer_model, out, stats)
     prefix = 'network: ' if what == 'network' else 'command: '
     rows = _stages(PEER, prefix, stats)
     if what == 'whole':
@@ -211,10 +200,10 @@ def machine() -> dict[str, Any]:
 def _options() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('scan', type=_existing, help='T1w scan')
-    parser.add_argument('model', type=_existing, help='model folder, as brainchop-segment takes')
-    parser.add_argument('--peer-python', type=_existing, help='Python with brainchop 0.2.5')
-    parser.add_argument('--peer-model', type=_existing, help='the same model in its form')
+    parser.add_argument('scan', type=existing, help='T1w scan')
+    parser.add_argument('model', type=existing, help='model folder, as brainchop-segment takes')
+    parser.add_argument('--peer-python', type=existing, help='Python with brainchop 0.2.5')
+    parser.add_argument('--peer-model', type=existing, help='the same model in its form')
     parser.add_argument('--repeats', type=int, default=5)
     parser.add_argument('--threads', type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument('--json', type=Path, default=Path('segment_one.json'))
@@ -224,7 +213,7 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def _existing(text: str) -> Path:
+def existing(text: str) -> Path:
     """Take a path that must exist; not resolved, as a link to a Python is that Python."""
     path = Path(text).absolute()
     if not path.exists():

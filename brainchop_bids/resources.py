@@ -6,14 +6,18 @@ scheduler or a container grants less, and exceeding the grant is answered with a
 
 import os
 import re
+import resource
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import SettingsError
+from .errors import MemoryLimitError, SettingsError
 
 _SUFFIXES = {'': 1e6, 'K': 1e3, 'M': 1e6, 'G': 1e9, 'T': 1e12}
 _CGROUP = Path('/sys/fs/cgroup')
+# Address space that OpenVINO's libraries take beyond the memory they use, what each thread's stack
+# and heap reserve, and what the smallest network needs; measured.
+_LIBRARIES_GB, _THREAD_GB, _LEAST_GB = 1.45, 0.13, 0.4
 _MEMINFO = Path('/proc/meminfo')
 
 
@@ -123,7 +127,40 @@ def available_memory(
     limit = _cgroup_memory(cgroup)
     if limit is not None:
         found.append(Granted(limit / 1e9, 'cgroup memory limit'))
+    space = _address_space()
+    if space is not None:
+        taken = _mapped_gb(available_cpus(environ, cgroup).amount)
+        source = f'ulimit -v of {space:.1f} GB, less {taken:.1f} GB that libraries and threads map'
+        found.append(Granted(max(0.0, space - taken), source))
     return min(found, key=lambda granted: granted.amount)
+
+
+def check_address_space() -> None:
+    """Refuse to start where libraries could not even be loaded.
+
+    Raises
+    ------
+    MemoryLimitError
+        Before NumPy's own libraries abort the process.
+    """
+    space = _address_space()
+    least = _mapped_gb(available_cpus().amount) + _LEAST_GB
+    if space is not None and space < least:
+        raise MemoryLimitError(
+            f'ulimit -v grants {space:.1f} GB of address space, at least {least:.1f} GB are '
+            'needed; raise it, or limit memory by --mem or a cgroup instead'
+        )
+
+
+def _mapped_gb(threads: float) -> float:
+    """Return how much more address space than memory a process takes, GB."""
+    return _LIBRARIES_GB + _THREAD_GB * threads
+
+
+def _address_space() -> float | None:
+    """Return the limit of this process's address space in GB."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if limit == resource.RLIM_INFINITY else limit / 1e9
 
 
 def _cgroup_cpus(root: Path) -> float | None:

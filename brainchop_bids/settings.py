@@ -122,9 +122,11 @@ class Settings:
         return filters
 
     @property
-    def segment_gb(self) -> float:
-        """Memory that one network may use, GB: less than all, for other processes run, too."""
-        return max(0.1, self.mem_gb - PROCESSES_GB - WORKER_GB)
+    def segment_memory(self) -> Granted:
+        """Memory that one network may use: less than all, for other processes run, too."""
+        others = PROCESSES_GB + WORKER_GB
+        source = f'{others:.1f} GB less than the {self.mem_gb:.1f} GB of all processes'
+        return Granted(max(0.1, self.mem_gb - others), source)
 
     def recipe(self) -> dict[str, Any]:
         """Return the settings that change results, apart from model and scan.

@@ -109,7 +109,12 @@ def init_scan_wf(
 
 
 def init_model_wf(
-    *, settings: Settings, spec: ModelSpec, scan: Scan, owns_mask: bool, processes: Path | None = None
+    *,
+    settings: Settings,
+    spec: ModelSpec,
+    scan: Scan,
+    owns_mask: bool,
+    processes: Path | None = None,
 ) -> LiterateWorkflow:
     """Build the workflow of one model on one scan, with its figure and its derivatives.
 
@@ -139,7 +144,7 @@ def init_model_wf(
     segmentation = init_segmentation_wf(
         spec=spec,
         inference=settings.inference,
-        mem_gb=settings.segment_gb,
+        mem_gb=settings.segment_memory.amount,
         normalization=settings.normalization,
         components=settings.components,
         resample=settings.resample,

@@ -5,6 +5,8 @@ from textwrap import fill
 
 from brainchop_bids import __version__
 from brainchop_bids.image.cleanup import Cleanup
+from brainchop_bids.inference.options import InferenceOptions
+from brainchop_bids.inference.subvolumes import Subvolumes
 from brainchop_bids.models.spec import ModelSpec
 
 _BACK = {
@@ -13,9 +15,18 @@ _BACK = {
     'nearest': 'by nearest-neighbour interpolation',
 }
 
+_COMBINED = {
+    'gaussian': 'averaging probabilities with Gaussian weights',
+    'mean': 'averaging probabilities',
+    'vote': 'majority vote',
+}
+
 
 def describe_methods(
-    specs: Sequence[ModelSpec], components: str | None = None, resample: str = 'linear'
+    specs: Sequence[ModelSpec],
+    components: str | None = None,
+    resample: str = 'linear',
+    inference: InferenceOptions | None = None,
 ) -> str:
     """Write the methods text, with citation keys in pandoc's form.
 
@@ -27,13 +38,18 @@ def describe_methods(
         Rule of clean-up in place of the models' own.
     resample : {'linear', 'nearest'}
         How labels return to the scan's grid.
+    inference : InferenceOptions, optional
+        How the networks are run.
 
     Returns
     -------
     str
         One paragraph in lines of at most 99 characters.
     """
-    labelled = ' '.join(_describe_model(spec, components or spec.cleanup) for spec in specs)
+    options = inference or InferenceOptions()
+    labelled = ' '.join(
+        _describe_model(spec, components or spec.cleanup, options) for spec in specs
+    )
     text = f"""
         Each T1-weighted scan was segmented with *brainchop-bids* {__version__}, a BIDS App
         [@bidsapps] based on *Nipype* [@nipype]. The scan was conformed to 1 mm isotropic voxels
@@ -44,14 +60,33 @@ def describe_methods(
     return fill(' '.join(text.split()), 99, break_long_words=False, break_on_hyphens=False) + '\n'
 
 
-def _describe_model(spec: ModelSpec, components: str) -> str:
+def _describe_model(spec: ModelSpec, components: str, options: InferenceOptions) -> str:
     extent = 'the whole volume at once'
-    if spec.block is not None:
+    if options.subvolumes is not None:
+        rule = Subvolumes.parse(options.subvolumes)
+        extent = f'cubes of {rule.size} voxels a side'
+        if rule.overlapping:
+            where = f'which overlapped by {rule.overlap} voxels'
+            where += f', and {rule.random} more at random places' * bool(rule.random)
+            extent += f', {where}, combined by {_COMBINED[rule.combine]}'
+    elif spec.block is not None:
         extent = f'cubes of {" x ".join(map(str, spec.block))} voxels side by side'
     return f"""Labels were assigned by the model *{spec.name}* (SHA-256
         {spec.sha256[:12]}), a convolutional network with {len(spec.labels)} classes that labels
         {extent}, in the manner of MeshNet [@meshnet] and *brainchop*
-        [@brainchop]. {_describe_cleanup(Cleanup.parse(components))}"""
+        [@brainchop]. {_describe_extras(options)}{_describe_cleanup(Cleanup.parse(components))}"""
+
+
+def _describe_extras(options: InferenceOptions) -> str:
+    text = ''
+    if options.tta:
+        text += (
+            'Probabilities were averaged with those of the scan flipped left to right, the '
+            'labels of both sides exchanged. '
+        )
+    if options.precision == 'bf16':
+        text += 'The network was computed in bfloat16. '
+    return text
 
 
 def _describe_cleanup(cleanup: Cleanup) -> str:

@@ -7,9 +7,9 @@ from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
+from brainchop_bids.image.conform import CONFORMED_SHAPE, ConformOptions
 from brainchop_bids.inference.choose import make_plan
 from brainchop_bids.inference.options import InferenceOptions
-from brainchop_bids.image.conform import CONFORMED_SHAPE, ConformOptions
 from brainchop_bids.interfaces import (
     Conform,
     KeepComponents,
@@ -121,7 +121,7 @@ def init_single_scan_wf(
     """
     spec = model if isinstance(model, ModelSpec) else load_spec(find_model(str(model)))
     workflow = LiterateWorkflow(name=name)
-    workflow.__desc__ = describe_methods([spec], components, resample)
+    workflow.__desc__ = describe_methods([spec], components, resample, inference)
     workflow.__postdesc__ = REFERENCES
     several = ['channels'] if spec.in_channels > 1 else []
     inputnode = pe.Node(niu.IdentityInterface(fields=['t1w', *several]), name='inputnode')

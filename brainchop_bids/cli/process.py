@@ -14,10 +14,8 @@ from ..bids.query import Scan
 from ..bids.validate import BackgroundValidation
 from ..errors import SettingsError
 from ..models.spec import ModelSpec
-from ..resources import Granted
 from ..settings import PROCESSES_GB, Settings
 from .progress import Display, Watcher, one_line
-
 
 # Of steps beside the networks.
 _OTHERS_GB = 1.0
@@ -132,9 +130,7 @@ def _process(
 
 
 @contextmanager
-def _processes(
-    settings: Settings, work: list[tuple[Scan, list[ModelSpec]]]
-) -> Iterator[Staying]:
+def _processes(settings: Settings, work: list[tuple[Scan, list[ModelSpec]]]) -> Iterator[Staying]:
     """Start the processes that run networks, if they may stay.
 
     There are as many as can run at once. They hold their memory for the next scan, so there must
@@ -144,7 +140,7 @@ def _processes(
     from ..inference.choose import make_plan
     from ..interfaces.staying import staying_processes
 
-    memory = Granted(settings.segment_gb, '--mem')
+    memory = settings.segment_memory
     specs = list(dict.fromkeys(spec for _, specs in work for spec in specs))
     plans = [make_plan(spec, CONFORMED_SHAPE, memory, settings.inference) for spec in specs]
     number = min(settings.nprocs // settings.omp_nthreads, len(work))
@@ -155,7 +151,7 @@ def _processes(
         yield Staying()
         return
     example = ['T1w.nii', 'dseg.nii', '--model', str(specs[0].folder)]
-    example += ['--mem', f'{settings.segment_gb:.3f}G']
+    example += ['--mem', f'{memory.amount:.3f}G']
     example += ['--omp-nthreads', str(settings.omp_nthreads)]
     for name, value in settings.inference.to_dict().items():
         example += [f'--{name}'] if value is True else [f'--{name}', str(value)]
@@ -180,9 +176,7 @@ def _crash_files(logs: Path, since: float) -> dict[str, str]:
     return told
 
 
-def _run_workflow(
-    settings: Settings, workflow: Any, watcher: Watcher, staying: Staying
-) -> str:
+def _run_workflow(settings: Settings, workflow: Any, watcher: Watcher, staying: Staying) -> str:
     """Run the workflow; return what stopped it, apart from failures of scans."""
     try:
         if settings.use_plugin is not None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BrainchopError, DatasetError, SettingsError
+from ..resources import check_address_space
 from .outcome import DONE, FAILED, outcome
 from .parser import LEVELS, build_parser
 
@@ -50,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         settings = parse_settings(argv)
+        check_address_space()
         _prepare_environment(settings)
         if settings.analysis_level == 'group':
             return _group(settings)
@@ -264,7 +266,6 @@ def _announce(
     from .. import __version__
     from ..image.conform import CONFORMED_SHAPE
     from ..inference.choose import make_plan
-    from ..resources import Granted
 
     models = ', '.join(spec.name for spec in specs)
     print(
@@ -276,10 +277,8 @@ def _announce(
         for note in settings.notes:
             print(f'  {note}')
         for spec in specs:
-            plan_of = make_plan(
-                spec, CONFORMED_SHAPE, Granted(settings.segment_gb, '--mem'), settings.inference
-            )
-            print(f'  {spec.name}: {plan_of.told}')
+            how = make_plan(spec, CONFORMED_SHAPE, settings.segment_memory, settings.inference)
+            print(f'  {spec.name}: {how.told}')
         for scan, needs in plan.todo:
             for spec, why in needs.items():
                 print(f'  {scan.label}: to do{f" with {spec.name}" * (len(specs) > 1)} ({why})')
@@ -312,7 +311,7 @@ def _write_root(
     if anew or settings.boilerplate or not (logs / 'CITATION.md').exists():
         from brainchop_bids.workflows.describe import REFERENCES, describe_methods
 
-        text = describe_methods(specs, settings.components, settings.resample)
+        text = describe_methods(specs, settings.components, settings.resample, settings.inference)
         write_text(logs / 'CITATION.md', text + REFERENCES)
 
 

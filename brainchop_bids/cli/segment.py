@@ -178,6 +178,9 @@ def _settings(arguments: argparse.Namespace) -> 'ScanSettings':
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from ..resources import check_address_space
+
+    check_address_space()
     settings = _settings(arguments)
     # Only now: usage errors answer at once.
     from ..inference.scan import Stopwatch, segment_scan

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import cc3d
 import numpy as np
@@ -231,12 +231,13 @@ def _within(mask: np.ndarray, zooms: np.ndarray, radius: float) -> np.ndarray:
     of a closing this is much faster than the full transform.
     """
     zooms = np.asarray(zooms, dtype=np.float64)
-    limit, dtype = radius * radius * (1 + 1e-6), np.dtype(np.float32)
+    limit = radius * radius * (1 + 1e-6)
+    dtype: np.dtype[Any] = np.dtype(np.float32)
     if radius <= 8 and np.allclose(zooms, 1, rtol=0, atol=1e-6):
         # Of millimetres all squares are whole: bytes are four times as quick.
-        zooms, dtype = np.ones(3), np.dtype(np.uint8)
-    limit = dtype.type(limit)
-    far = dtype.type(2 * limit + 1)
+        zooms, dtype = np.ones(3), np.dtype('u1')
+    most = dtype.type(limit)
+    far = dtype.type(2 * most + 1)
     square = np.where(mask, dtype.type(0), far)
     for axis, zoom in enumerate(zooms):
         nearest = square.copy()
@@ -246,7 +247,7 @@ def _within(mask: np.ndarray, zooms: np.ndarray, radius: float) -> np.ndarray:
             for here, there in ((below, above), (above, below)):
                 np.minimum(nearest[here], square[there] + extra, out=nearest[here])
         square = nearest
-    return square <= limit
+    return square <= most
 
 
 def _shifted(axis: int, step: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:

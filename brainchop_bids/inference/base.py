@@ -1,5 +1,6 @@
 """What all engines share: volumes in, labels, logits or probabilities out."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -172,10 +173,12 @@ class Engine(ABC):
         self._shapes = shapes
         with self._memory_told(tiles[0].shape):
             if subvolumes is not None and subvolumes.overlapping:
-                self._combine(volume, tiles, Combination(subvolumes, shape, self.spec.classes, outputs))
+                self._combine(
+                    volume, tiles, Combination(subvolumes, shape, self.spec.classes, outputs)
+                )
                 return
-            if 'probabilities' in outputs:
-                # Of what no tile keeps.
+            if 'probabilities' in outputs and sum(tile.kept for tile in tiles) < math.prod(shape):
+                outputs['probabilities'][...] = 0
                 outputs['probabilities'][..., 0] = 1
             for tile in tiles:
                 self._compute(tile, volume.cut(tile), outputs)
@@ -201,7 +204,9 @@ class Engine(ABC):
             block = features[rows]
             if isinstance(block, np.ndarray):
                 block = np.ascontiguousarray(block)
-            for kind, values in zip(kinds, self._layers.head(self._head, block, kinds), strict=True):
+            for kind, values in zip(
+                kinds, self._layers.head(self._head, block, kinds), strict=True
+            ):
                 out = outputs[kind]
                 out[tile.own].transpose(*axes, *range(3, out.ndim))[rows] = values
 

@@ -141,12 +141,12 @@ def _make_plan(
     if chosen.need_gb <= memory.amount or chosen.tiles is None or spec.reach is None:
         least = chosen.need_gb
     else:
-        tiles = fitting_tiles(
+        parts = fitting_tiles(
             shape, *spec.reach, lambda tile: need(tile) <= memory.amount, box=box
         )
-        if tiles is not None:
-            largest = 'x'.join(map(str, _largest(tiles)))
-            return plan(tiles, f'{len(tiles)} exact tiles of at most {largest}')
+        if parts is not None:
+            largest = 'x'.join(map(str, _largest(parts)))
+            return plan(parts, f'{len(parts)} exact tiles of at most {largest}')
         smallest = exact_tiles(shape, *spec.reach, box=box, numbers=(8, 8, 8))
         least = min(chosen.need_gb, need(_largest(smallest)))
     if least > memory.amount:

@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
 from ..errors import BrainchopError, DeviceMemoryError, MemoryLimitError, SettingsError
 from ..image.normalise import Normalization
 from ..models.spec import ModelSpec

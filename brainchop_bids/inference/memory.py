@@ -7,7 +7,7 @@ from ..models.spec import ModelSpec
 from .subvolumes import Subvolumes
 
 # Python, NumPy and the engine once loaded, what it holds for compiled layers, and slabs.
-_OPENVINO_GB = 0.36
+_OPENVINO_GB = 0.25
 _TENSORFLOW_GB = 0.95
 # The conformed scan, labels, and what cleaning them up and bringing them back takes: bytes of each
 # voxel.
@@ -59,12 +59,10 @@ def estimate_peak_gb(
     elif tile is None:
         tile = spec.block or shape
     voxels = math.prod(tile)
-    layer = 4 * spec.channels
-    if precision == 'bf16':
-        layer //= 2
+    layer = (2 if precision == 'bf16' else 4) * spec.values
     if spec.chain and spec.block is None:
         # Of one input channel, and of the layer.
-        held = voxels * 4 * spec.in_channels
+        held = 4.0 * voxels * spec.in_channels
         held = max(held, tile[0] * tile[1] * (tile[2] + _PLANES) * layer)
     elif engine == 'openvino':
         held = voxels * (_OPENVINO_COPIES * layer + 4 * spec.in_channels)

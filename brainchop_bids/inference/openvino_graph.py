@@ -279,9 +279,7 @@ class GraphBuilder:
 
     def _zero_pad(self, op: Op, given: list[Any]) -> Any:
         before, after = zip(*op.settings['padding'], strict=True)
-        begin, end = (
-            self._integers(0, 0, *pads) for pads in (before, after)
-        )
+        begin, end = (self._integers(0, 0, *pads) for pads in (before, after))
         return self.ops.pad(given[0], begin, end, 'constant', self.ops.constant(np.float32(0)))
 
     def _add(self, op: Op, given: list[Any]) -> Any:

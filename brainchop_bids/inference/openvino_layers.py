@@ -11,7 +11,10 @@ from .plan import Head, Step
 from .stream import Layers, Moments
 
 # OpenVINO's name of what a type of array stands for; NumPy has no bfloat16.
-_TYPES = {np.dtype(np.float32): 'f32', np.dtype(np.uint16): 'bf16'}
+_TYPES: dict[np.dtype[Any], str] = {
+    np.dtype(np.float32): 'f32',
+    np.dtype(np.uint16): 'bf16',
+}
 
 
 class OpenvinoLayers(Layers):
@@ -144,9 +147,7 @@ class OpenvinoLayers(Layers):
         for place, dtype in enumerate(types):
             if dtype == np.uint16:
                 made[place] = ops.convert(made[place], 'bf16')
-        return compiled(
-            self._builder, made, inputs, self._source, self._threads, self._precision
-        )
+        return compiled(self._builder, made, inputs, self._source, self._threads, self._precision)
 
     def _tensor(self, array: np.ndarray) -> Any:
         """Return a tensor in an array's own memory, one axis more."""

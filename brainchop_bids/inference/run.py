@@ -51,9 +51,7 @@ def run_network(
     shape = (*data.shape[:3], engine.spec.classes)
     flipped = create_array(scratch(), shape)
     both = create_array(scratch(), shape) if probabilities is None else probabilities
-    labels = engine.segment(
-        data, probabilities=both, tiles=plan.tiles, subvolumes=plan.subvolumes
-    )
+    labels = engine.segment(data, probabilities=both, tiles=plan.tiles, subvolumes=plan.subvolumes)
     tiles = plan.tiles and [_flipped(tile, data.shape[0]) for tile in plan.tiles]
     engine.probabilities(data[::-1], flipped, tiles=tiles, subvolumes=plan.subvolumes)
     swapped = list(engine.spec.labels.mirrored())

@@ -207,7 +207,9 @@ class StreamedChain:
         for place, (each, following) in enumerate(zip(passes, [*passes[1:], None], strict=True)):
             if place and each.made > each.given:
                 break
-            zeros, planes = (0, each.count) if following is None else (max(following.zeros), following.padded)
+            zeros, planes = (
+                (0, each.count) if following is None else (max(following.zeros), following.padded)
+            )
             size = max(size, planes * each.made)
             if place:
                 # What is written lies beside what is read.
@@ -233,9 +235,7 @@ class StreamedChain:
         if step.epsilon is not None:
             self._normalise(step, result, total, step.epsilon)
 
-    def _blocks(
-        self, step: Step, planes: np.ndarray, rows: slice
-    ) -> tuple[list[np.ndarray], int]:
+    def _blocks(self, step: Step, planes: np.ndarray, rows: slice) -> tuple[list[np.ndarray], int]:
         """Return the input planes a slab needs, and the dilation along x among them.
 
         Where the dilation is wider than the slab, the planes in between are of no use: only

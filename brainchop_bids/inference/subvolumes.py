@@ -52,8 +52,8 @@ class Subvolumes:
         """Refuse what no volume could be cut into."""
         if self.size < 8 or not 0 <= self.overlap < self.size or self.random > 10_000:
             raise SettingsError(
-                f'subvolumes {self}: a size of at least 8, an overlap below it, and at most 10,000 '
-                'random cubes'
+                f'subvolumes {self}: give a size of at least 8, an overlap below it, and at most '
+                '10,000 random cubes'
             )
 
     @classmethod
@@ -73,7 +73,8 @@ class Subvolumes:
                 name, value = 'combine', part
             if name in values or (name != 'combine' and not value) or name not in cls.fields():
                 raise SettingsError(
-                    f'subvolumes {text!r}: expected SIZE[+overlap:N][+random:N][+gaussian|mean|vote]'
+                    f'subvolumes {text!r}: expected SIZE, then perhaps +overlap:N, +random:N and '
+                    'one of +gaussian, +mean and +vote'
                 )
             values[name] = value
         numbers = {name: value for name, value in values.items() if name != 'combine'}

@@ -36,6 +36,11 @@ class Tile:
         return x, y, z
 
     @property
+    def kept(self) -> int:
+        """Number of voxels that are kept."""
+        return math.prod(side.stop - side.start for side in self.own)
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """Of what is computed."""
         x, y, z = (outer.stop - outer.start for outer in self.outer)

@@ -36,7 +36,7 @@ def staying_processes(
     with tempfile.TemporaryDirectory(prefix='brainchop-') as folder:
         command = [sys.executable, '-m', 'brainchop_bids.cli.serve']
         processes = [
-            subprocess.Popen(
+            subprocess.Popen(  # noqa: S603, our own command
                 [*command, str(Path(folder) / f'{place}.socket'), *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
@@ -51,8 +51,8 @@ def staying_processes(
             yield Path(folder)
         finally:
             for process in processes:
-                assert process.stdin is not None
-                process.stdin.close()
+                if process.stdin is not None:
+                    process.stdin.close()
             for process in processes:
                 try:
                     process.wait(timeout=5)

@@ -73,6 +73,12 @@ class Op:
         x, y, z = self.weights['kernel'].shape[:3]
         return x, y, z
 
+    @property
+    def span(self) -> int:
+        """Voxels between the first and the last that a kernel meets, along the longest axis."""
+        dilation = self.settings['dilation']
+        return max((n - 1) * d for n, d in zip(self.kernel_size, dilation, strict=True))
+
     def is_activation(self, *functions: str) -> bool:
         """Tell whether it is an activation, of these functions if any are given."""
         if self.kind != 'activation':
@@ -128,22 +134,38 @@ class Network:
         return sum(values.size for op in self.ops for values in op.weights.values())
 
     @property
-    def products(self) -> float:
-        """Multiplications for each voxel of the input."""
-        density: dict[str, float] = {}
-        total = 0.0
+    def density(self) -> dict[str, float]:
+        """Voxels of each operation's output, for one of the input."""
+        found: dict[str, float] = {}
         for op in self.ops:
-            here = density[op.inputs[0]] if op.inputs else 1.0
+            here = found[op.inputs[0]] if op.inputs else 1.0
             if op.kind in ('conv', 'max_pool'):
                 here /= math.prod(op.settings['strides'])
             elif op.kind == 'upsample':
                 here *= math.prod(op.settings['size'])
-            if 'kernel' in op.weights:
-                total += here * op.weights['kernel'].size
-            if op.kind == 'conv_transpose':
+            elif op.kind == 'conv_transpose':
                 here *= math.prod(op.settings['strides'])
-            density[op.name] = here
+            found[op.name] = here
+        return found
+
+    @property
+    def products(self) -> float:
+        """Multiplications for each voxel of the input."""
+        density = self.density
+        total = 0.0
+        for op in self.ops:
+            if 'kernel' in op.weights:
+                # A transposed convolution multiplies what it is given.
+                place = op.inputs[0] if op.kind == 'conv_transpose' else op.name
+                total += density[place] * op.weights['kernel'].size
         return total
+
+    @property
+    def values(self) -> float:
+        """Values that the largest hidden layer holds, for each voxel of the input."""
+        density = self.density
+        found = [density[op.name] * op.channels for op in self.ops if 'kernel' in op.weights]
+        return max(found[:-1], default=found[-1])
 
     @property
     def is_chain(self) -> bool:
@@ -174,14 +196,11 @@ class Network:
             if op.kind == 'group_norm':
                 return None
             if op.kind == 'conv':
-                spans = [(n - 1) * d for n, d in zip(op.kernel_size, settings['dilation'], strict=True)]
                 # 'same' padding has half of it on either side, unless the grid becomes coarser.
-                halves = op.is_plain
-                reach += scale * (-(-max(spans) // 2) if halves else max(spans))
+                reach += scale * (-(-op.span // 2) if op.is_plain else op.span)
                 scale *= max(settings['strides'])
             elif op.kind == 'conv_transpose':
-                spans = [(n - 1) * d for n, d in zip(op.kernel_size, settings['dilation'], strict=True)]
-                reach += scale * (max(spans) // min(settings['strides']) + 1)
+                reach += scale * (op.span // min(settings['strides']) + 1)
                 scale /= max(settings['strides'])
             elif op.kind == 'max_pool':
                 reach += scale * max(settings['size'])

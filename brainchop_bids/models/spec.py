@@ -75,7 +75,9 @@ class ModelSpec:
     in_channels : int
         Channels of the input, 1 for a T1w.
     channels : int
-        The widest hidden layer, which decides how much memory a run needs.
+        The widest hidden layer.
+    values : float
+        See `Network.values`: it decides how much memory a run needs.
     parameters : int or None
         Number of weights.
     products : float
@@ -116,6 +118,7 @@ class ModelSpec:
     in_channels: int
     channels: int
     parameters: int | None
+    values: float = 0.0
     products: float = 0.0
     reach: tuple[int, int] | None = None
     chain: bool = True
@@ -235,6 +238,7 @@ def load_spec(folder: str | Path) -> ModelSpec:
         in_channels=network.in_channels,
         channels=network.width,
         parameters=network.parameters,
+        values=network.values,
         products=network.products,
         reach=network.reach,
         chain=network.is_chain,

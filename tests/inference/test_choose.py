@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 
 from brainchop_bids.cli.segment import main
-from brainchop_bids.errors import BrainchopError, DeviceMemoryError, MemoryLimitError, SettingsError
+from brainchop_bids.errors import (
+    BrainchopError,
+    DeviceMemoryError,
+    MemoryLimitError,
+    SettingsError,
+)
 from brainchop_bids.inference import choose, scan
 from brainchop_bids.inference.choose import make_plan
 from brainchop_bids.inference.memory import estimate_peak_gb
@@ -103,9 +108,7 @@ def test_the_command_uses_what_was_asked_for(
     assert f'{engine} on the CPU, head box of' in capsys.readouterr().err
 
 
-def test_too_little_memory_is_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_too_little_memory_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     t1w, model = write_scan(tmp_path / 'T1w.nii.gz'), write_model(tmp_path / 'net')
     arguments = [t1w, tmp_path / 'out.nii.gz', '--model', model, '--mem', '100M']
     assert main(list(map(str, arguments))) == 1

@@ -6,16 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainchop_bids.image.normalise import Normalization
 from brainchop_bids.inference.engine import KerasEngine
 from brainchop_bids.inference.memory import estimate_peak_gb
-from brainchop_bids.inference.tiles import cubes
+from brainchop_bids.inference.openvino_engine import OpenvinoEngine
+from brainchop_bids.inference.tiles import Tile, cubes, exact_tiles, fitting_tiles
 from brainchop_bids.models.formats import read_network
 from brainchop_bids.models.spec import load_spec
-from tests.tfjs_folder import conv, random_weights, two_layers, write_tfjs
+from tests.tfjs_folder import activation, conv, random_weights, two_layers, write_tfjs
 
 lengths = st.integers(1, 9)
 
@@ -85,3 +86,117 @@ def test_cubes_need_little_memory(tmp_path: Path) -> None:
     assert small.block == (38, 38, 38)
     assert whole.block is None
     assert estimate_peak_gb(small, (256,) * 3) < estimate_peak_gb(whole, (256,) * 3)
+
+
+@given(
+    st.tuples(*[st.integers(1, 30)] * 3),
+    st.integers(0, 9),
+    st.integers(1, 3),
+    st.tuples(*[st.integers(1, 5)] * 3),
+    st.tuples(*[st.tuples(st.integers(0, 29), st.integers(1, 30))] * 3),
+)
+def test_exact_tiles_cover_the_box_once(
+    shape: tuple[int, int, int],
+    reach: int,
+    stride: int,
+    numbers: tuple[int, int, int],
+    sides: tuple[tuple[int, int], ...],
+) -> None:
+    starts = [min(first, n - 1) for (first, _), n in zip(sides, shape, strict=True)]
+    x, y, z = (
+        slice(start, min(n, start + length))
+        for start, (_, length), n in zip(starts, sides, shape, strict=True)
+    )
+    owners = np.zeros(shape, int)
+    for tile in exact_tiles(shape, reach, stride, box=(x, y, z), numbers=numbers):
+        owners[tile.own] += 1
+        for outer, own, n in zip(tile.outer, tile.own, shape, strict=True):
+            assert outer.start % stride == 0
+            assert outer.stop == n or outer.stop % stride == 0
+            assert outer.start <= max(0, own.start - reach)
+            assert min(n, own.stop + reach) <= outer.stop <= n
+    expected = np.zeros(shape, int)
+    expected[x, y, z] = 1
+    np.testing.assert_array_equal(owners, expected)
+
+
+@pytest.mark.parametrize('kind', [KerasEngine, OpenvinoEngine])
+@settings(max_examples=12)
+@given(
+    seed=st.integers(0, 1000),
+    channels=st.integers(1, 5),
+    dilations=st.lists(st.sampled_from([1, 2, 4, 8]), min_size=1, max_size=5),
+    shape=st.tuples(*[st.integers(8, 26)] * 3),
+    numbers=st.tuples(*[st.integers(1, 4)] * 3),
+)
+def test_tiles_give_what_the_whole_gives(
+    tmp_path_factory: pytest.TempPathFactory,
+    kind: type[KerasEngine | OpenvinoEngine],
+    seed: int,
+    channels: int,
+    dilations: list[int],
+    shape: tuple[int, int, int],
+    numbers: tuple[int, int, int],
+) -> None:
+    """In float32, to 1e-4, whatever the network, the volume and the number of tiles."""
+    layers, weights, before = [], {}, 1
+    rng = np.random.default_rng(seed)
+    for place, dilation in enumerate(dilations):
+        layers += [conv(f'c{place}', channels, 3, dilation_rate=[dilation] * 3)]
+        layers += [activation(f'a{place}', 'elu')]
+        weights[f'c{place}/kernel'] = rng.normal(0, 0.3, (3, 3, 3, before, channels)).astype('<f4')
+        weights[f'c{place}/bias'] = rng.normal(0, 0.3, channels).astype('<f4')
+        before = channels
+    weights['out/kernel'] = rng.normal(0, 1, (1, 1, 1, channels, 3)).astype('<f4')
+    weights['out/bias'] = rng.normal(0, 1, 3).astype('<f4')
+    folder = tmp_path_factory.mktemp('net')
+    spec = load_spec(write_tfjs(folder / 'net', [*layers, conv('out', 3, 1)], weights, size=256))
+    assert spec.reach == (sum(dilations), 1)
+    engine = kind(spec, threads=2)
+    data = rng.integers(0, 256, shape).astype(np.uint8)
+    whole, found = (np.zeros((*shape, 3), np.float32) for _ in range(2))
+    engine.probabilities(data, whole)
+    tiles = exact_tiles(shape, *spec.reach, numbers=numbers)
+    labels = engine.segment(data, probabilities=found, tiles=tiles)
+    np.testing.assert_allclose(found, whole, rtol=0, atol=1e-4)
+    clear = np.sort(whole, -1)[..., -1] - np.sort(whole, -1)[..., -2] > 1e-3
+    np.testing.assert_array_equal(labels[clear], whole.argmax(-1)[clear])
+
+
+def test_networks_that_stride_have_tiles_on_their_grid(shared: Path) -> None:
+    """robust_tissue halves its grid and looks 167 voxels around itself, at most."""
+    spec = load_spec(shared / 'models' / 'brainchop_pth' / 'robust_tissue')
+    assert spec.reach is not None
+    reach, stride = spec.reach
+    assert stride == 2
+    engine = OpenvinoEngine(spec, threads=2)
+    data = np.random.default_rng(0).integers(0, 256, (24, 20, 420)).astype(np.uint8)
+    whole, found = (np.zeros((*data.shape, 3), np.float32) for _ in range(2))
+    engine.probabilities(data, whole)
+    tiles = exact_tiles(data.shape, reach, stride, numbers=(1, 1, 4))
+    assert max(tile.shape[2] for tile in tiles) < 420
+    engine.probabilities(data, found, tiles=tiles)
+    np.testing.assert_allclose(found, whole, rtol=0, atol=1e-4)
+
+
+def test_the_cheapest_tiles_that_fit() -> None:
+    def fits(shape: tuple[int, ...]) -> bool:
+        return bool(np.prod(shape) <= 150 * 256 * 256)
+
+    tiles = fitting_tiles((256, 256, 256), 20, 1, fits)
+    assert tiles is not None
+    assert len(tiles) == 2
+    assert fitting_tiles((256, 256, 256), 20, 1, lambda shape: False) is None
+
+
+def test_what_no_tile_keeps_is_background(tmp_path: Path) -> None:
+    spec = load_spec(two_layers(tmp_path / 'net'))
+    data = np.random.default_rng(0).integers(1, 256, (12, 9, 10)).astype(np.uint8)
+    box = (slice(2, 7), slice(0, 9), slice(3, 8))
+    found = np.full((12, 9, 10, 3), np.nan, np.float32)
+    labels = OpenvinoEngine(spec).segment(data, probabilities=found, tiles=[Tile(box, box)])
+    outside = np.ones(data.shape, bool)
+    outside[box] = False
+    assert not labels[outside].any()
+    assert (found[outside] == [1, 0, 0]).all()
+    np.testing.assert_allclose(found.sum(-1), 1, atol=1e-5)
