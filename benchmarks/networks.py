@@ -40,8 +40,8 @@ def main() -> None:
         facts = machine()
         print(f'{options.scan.name}, {"x".join(map(str, shape))} voxels; medians of ', end='')
         print(f'{options.repeats}, {facts["cpu"]}, {facts["cores"]} cores.\n')
-        print('| model | way | first, s | second, s | peak, MB | ratio | equal, % |')
-        print('|---|---|---:|---:|---:|---:|---:|', flush=True)
+        print('| model | way | first, s | second, s | peak, MB | ratio | equal, % | labelled, % |')
+        print('|---|---|---:|---:|---:|---:|---:|---:|', flush=True)
         for model in options.models:
             _model(options, model, folder)
 
@@ -61,10 +61,12 @@ def _model(options: argparse.Namespace, model: Path, folder: Path) -> None:
                 run_peer(options.peer_python, folder, 'network', array, peer, out, stats)
             else:
                 command = [HERE / 'ours.py', 'network', folder, stats, model, options.threads, way]
+                command.append(options.calls)
                 run([sys.executable, *map(str, command)])
             told = json.loads(stats.read_text())
             seconds, peaks = told['seconds'], told['peak_mb']
-            found[way].append((seconds['first'], seconds['second'], max(peaks.values())))
+            second = seconds.get('second', seconds['first'])
+            found[way].append((seconds['first'], second, max(peaks.values())))
             labels[way] = np.load(folder / 'labels.npy')
     for way in ways:
         first, second, peak = (median(values) for values in zip(*found[way], strict=True))
@@ -73,10 +75,11 @@ def _model(options: argparse.Namespace, model: Path, folder: Path) -> None:
             # Of each round, so that both were measured at about the same time.
             pairs = zip(found[PEER], found[way], strict=True)
             ratio = f'{median(theirs[1] / ours[1] for theirs, ours in pairs):.1f}'
-        equal = 100 * float((labels[way] == labels[ways[0]]).mean())
+        same = labels[way] == labels[ways[0]]
+        inside = (labels[way] != 0) | (labels[ways[0]] != 0)
         print(
             f'| {model.name} | {way} | {first:.2f} | {second:.2f} | {peak:,.0f} | {ratio} | '
-            f'{equal:.4f} |',
+            f'{100 * same.mean():.4f} | {100 * same[inside].mean():.3f} |',
             flush=True,
         )
 
@@ -88,6 +91,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument('--peer-python', type=existing, help='Python with brainchop 0.2.5')
     parser.add_argument('--ways', nargs='+', choices=WAYS, default=list(WAYS))
     parser.add_argument('--side', type=int, help='only a cube of so many voxels, of the middle')
+    parser.add_argument('--calls', choices=['1', '2'], default='2', help='ours, of each process')
     parser.add_argument('--repeats', type=int, default=5)
     parser.add_argument('--threads', type=int, default=len(os.sched_getaffinity(0)))
     return parser.parse_args()

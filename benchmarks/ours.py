@@ -24,8 +24,10 @@ def conform(folder: Path, stages: Stages, scan: str) -> None:
     np.save(folder / 'conformed.npy', conformed.data)
 
 
-def network(folder: Path, stages: Stages, model: str, threads: str, way: str = 'whole') -> None:
-    """Label the conformed array, without components, twice.
+def network(
+    folder: Path, stages: Stages, model: str, threads: str, way: str = 'whole', calls: str = '2'
+) -> None:
+    """Label the conformed array, without components, twice or once.
 
     ``way`` is ``whole``, ``head box``, ``bf16`` (of the whole) or ``tensorflow``.
     """
@@ -47,7 +49,7 @@ def network(folder: Path, stages: Stages, model: str, threads: str, way: str = '
         box = head_box(data, (4, 4, 4)) if way == 'head box' else None
         plan = make_plan(spec, data.shape, available_memory(), options, box=box)
         engine = make_engine(plan, spec, int(threads), Normalization.parse(NORMALIZATION))
-    for name in ('first', 'second'):
+    for name in ('first', 'second')[: int(calls)]:
         with stages(name):
             labels = engine.segment(data, tiles=plan.tiles)
     np.save(folder / 'labels.npy', labels)

@@ -33,8 +33,7 @@ def test_what_needs_more_and_less(shared):
     assert estimate_peak_gb(spec, WHOLE, precision='bf16') < 0.7 * whole
     assert estimate_peak_gb(spec, WHOLE, 'tensorflow') > whole
     few, many = (
-        estimate_peak_gb(spec, WHOLE, subvolumes=Subvolumes(64, overlap))
-        for overlap in (0, 32)
+        estimate_peak_gb(spec, WHOLE, subvolumes=Subvolumes(64, overlap)) for overlap in (0, 32)
     )
     assert few < 0.6
     # Sums of 18 classes and of weights in 64 planes.
