@@ -210,6 +210,19 @@ class Engine(ABC):
                 out = outputs[kind]
                 out[tile.own].transpose(*axes, *range(3, out.ndim))[rows] = values
 
+    def _streamed(
+        self, chain: StreamedChain, volume: 'Normalised', keep: Box
+    ) -> tuple[np.ndarray, tuple[int, int, int]]:
+        """Return a chain's features of a part of a volume, as `_features` does.
+
+        The chain has transposed kernels and runs on the transposed volume: NIfTI's arrays have x
+        as the fastest axis in memory, so that nothing needs to be turned around on the way in or
+        out, and a slab of probabilities is one piece of its file for each class.
+        """
+        self._check_grid(chain.made(volume.shape), volume.shape[:3])
+        x, y, z = keep
+        return chain.features(volume.transposed(), (z, y, x)), (2, 1, 0)
+
     @abstractmethod
     def _features(self, volume: 'Normalised', keep: Box) -> tuple[Any, tuple[int, int, int]]:
         """Return what the network's body gives, channels last.
@@ -291,16 +304,3 @@ class Normalised:
             side.stop - side.start - n for side, n in zip(box, values.shape[:3], strict=True)
         ]
         return np.pad(values, [*((0, n) for n in missing), (0, 0)]) if any(missing) else values
-
-
-def streamed(
-    chain: StreamedChain, volume: Normalised, keep: Box
-) -> tuple[np.ndarray, tuple[int, int, int]]:
-    """Return a chain's features of a part of a volume, as `Engine._features` does.
-
-    The chain has transposed kernels and runs on the transposed volume: NIfTI's arrays have x as
-    the fastest axis in memory, so that nothing needs to be turned around on the way in or out,
-    and a slab of probabilities is one piece of its file for each class.
-    """
-    x, y, z = keep
-    return chain.features(volume.transposed(), (z, y, x)), (2, 1, 0)

@@ -7,7 +7,7 @@ from typing import Any
 from ..errors import BrainchopError, DeviceMemoryError, MemoryLimitError, SettingsError
 from ..image.normalise import Normalization
 from ..models.spec import ModelSpec
-from .base import Engine, Normalised, streamed
+from .base import Engine, Normalised
 from .memory import estimate_peak_gb
 from .plan import streamable_steps
 from .runtime import engine_versions, load_tensorflow
@@ -92,7 +92,7 @@ class KerasEngine(Engine):
 
     def _features(self, volume: Normalised, keep: Box) -> tuple[Any, tuple[int, int, int]]:
         if self._stream is not None:
-            return streamed(self._stream, volume, keep)
+            return self._streamed(self._stream, volume, keep)
         shape = volume.shape[:3]
         if shape not in self._compiled:
             signature = self._tf.TensorSpec((1, *volume.shape), self._tf.float32)

@@ -64,6 +64,9 @@ def estimate_peak_gb(
         # Of one input channel, and of the layer.
         held = 4.0 * voxels * spec.in_channels
         held = max(held, tile[0] * tile[1] * (tile[2] + _PLANES) * layer)
+        if spec.reach is not None and spec.reach[1] > 1:
+            # The coarser grid is held while the finer one is made of it.
+            held *= 1.25
     elif engine == 'openvino':
         held = voxels * (_OPENVINO_COPIES * layer + 4 * spec.in_channels)
     else:

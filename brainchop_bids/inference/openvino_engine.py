@@ -10,7 +10,7 @@ from ..errors import BrainchopError
 from ..image.normalise import Normalization
 from ..models.formats.openvino_files import load_openvino
 from ..models.spec import ModelSpec
-from .base import Engine, Normalised, streamed
+from .base import Engine, Normalised
 from .openvino_graph import GraphBuilder, compiled
 from .openvino_layers import OpenvinoLayers
 from .plan import streamable_steps
@@ -76,7 +76,7 @@ class OpenvinoEngine(Engine):
 
     def _features(self, volume: Normalised, keep: Box) -> tuple[np.ndarray, tuple[int, int, int]]:
         if self._stream is not None:
-            return streamed(self._stream, volume, keep)
+            return self._streamed(self._stream, volume, keep)
         # Of one channel this is no copy.
         given = np.ascontiguousarray(np.moveaxis(volume[full(volume.shape[:3])], -1, 0))[None]
         request = self._graph(given.shape).create_infer_request()

@@ -94,9 +94,15 @@ class GraphBuilder:
             kernel, bias = (ops.constant(values[None]) for values in step_weights(step))
         kernel = ops.squeeze(kernel, self._integers(0))
         first = ops.transpose(planes, self._integers(0, 4, 1, 2, 3))
-        values = ops.convolution(
-            first, kernel, [1, 1, 1], before, after, list(step.dilation), 'explicit'
-        )
+        if step.up > 1:
+            values = ops.convolution_backprop_data(
+                first, kernel, [step.up] * 3, None, [0] * 3, [0] * 3, [1] * 3, 'explicit'
+            )
+        else:
+            strides = [step.stride] * 3
+            values = ops.convolution(
+                first, kernel, strides, before, after, list(step.dilation), 'explicit'
+            )
         values = ops.add(values, bias)
         if step.epsilon is None:
             values = self.activated(step, values)
@@ -290,8 +296,12 @@ class GraphBuilder:
 
 
 def step_weights(step: Step) -> tuple[np.ndarray, np.ndarray]:
-    """Return kernel (Cout, Cin, X, Y, Z) and bias (Cout, 1, 1, 1) of a step."""
-    kernel = np.ascontiguousarray(step.kernel.transpose(4, 3, 0, 1, 2), np.float32)
+    """Return kernel and bias (Cout, 1, 1, 1) of a step.
+
+    The kernel is (Cout, Cin, X, Y, Z), or (Cin, Cout, X, Y, Z) of a transposed convolution.
+    """
+    axes = (4, 3, 0, 1, 2) if step.up == 1 else (3, 4, 0, 1, 2)
+    kernel = np.ascontiguousarray(step.kernel.transpose(axes), np.float32)
     return kernel, np.ascontiguousarray(step.bias, np.float32).reshape(-1, 1, 1, 1)
 
 

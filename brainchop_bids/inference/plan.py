@@ -1,5 +1,6 @@
 """A network taken apart into the steps by which a volume passes through it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -39,6 +40,13 @@ class Step:
         Of the normalisation; None without one.
     activations : tuple of (str, float)
         Functions of each value on its own, and their alpha, see `Op`.
+    stride : int
+        Of a convolution that makes the grid coarser; without dilation.
+    ahead : int
+        Zeros before the first voxel of one with a stride.
+    up : int
+        Voxels that each one becomes, along each axis: a transposed convolution whose kernel is
+        as wide as its stride.
     """
 
     kernel: np.ndarray
@@ -46,6 +54,19 @@ class Step:
     dilation: tuple[int, int, int]
     epsilon: float | None = None
     activations: tuple[Activation, ...] = ()
+    stride: int = 1
+    ahead: int = 0
+    up: int = 1
+
+    @property
+    def keeps_grid(self) -> bool:
+        """Whether there is a result for each voxel."""
+        return self.stride == self.up == 1
+
+    def made(self, shape: Sequence[int]) -> tuple[int, int, int]:
+        """Return the shape that it makes of another."""
+        x, y, z = (n // self.stride * self.up for n in shape)
+        return x, y, z
 
     @property
     def margins(self) -> tuple[tuple[int, int], ...]:
@@ -53,7 +74,11 @@ class Step:
 
         As ``padding='same'`` has it: the odd one of an even kernel lies behind.
         """
+        if self.up > 1:
+            return ((0, 0),) * 3
         spans = [(n - 1) * d for n, d in zip(self.kernel.shape[:3], self.dilation, strict=True)]
+        if self.stride > 1:
+            return tuple((self.ahead, span - self.ahead) for span in spans)
         return tuple((span // 2, span - span // 2) for span in spans)
 
     def transposed(self) -> 'Step':
@@ -99,7 +124,7 @@ def split_head(network: Network) -> tuple[Network, Head]:
 
 
 def streamable_steps(body: Network) -> tuple[Step, ...] | None:
-    """Return the steps of a plain chain of convolutions, None for any other network.
+    """Return the steps of a chain of convolutions, None for any other network.
 
     Parameters
     ----------
@@ -109,15 +134,24 @@ def streamable_steps(body: Network) -> tuple[Step, ...] | None:
     Returns
     -------
     tuple of Step or None
-        None where an operation branches, strides, changes the grid or is of another kind.
+        None where an operation is not what `Network.streams` allows.
     """
-    if not body.is_chain:
+    if not body.streams:
         return None
     steps: list[dict[str, Any]] = []
+    ahead = 0
     for op in without(body, lambda op: op.is_activation('linear')).ops[1:]:
-        if op.kind == 'conv':
+        if op.kind == 'zero_pad':
+            ahead = op.settings['padding'][0][0]
+        elif op.kind in ('conv', 'conv_transpose'):
             kernel, bias = _weights(op)
-            steps.append({'kernel': kernel, 'bias': bias, 'dilation': op.settings['dilation']})
+            step = {'kernel': kernel, 'bias': bias, 'dilation': op.settings['dilation']}
+            (stride,) = set(op.settings['strides'])
+            if op.kind == 'conv_transpose':
+                step.update(kernel=kernel.transpose(0, 1, 2, 4, 3), up=stride)
+            elif stride > 1:
+                step.update(stride=stride, ahead=ahead)
+            steps.append(step)
         elif op.kind == 'group_norm' and _may_normalise(op, steps):
             steps[-1]['epsilon'] = op.settings['epsilon']
         elif steps and op.is_activation() and not op.is_activation('softmax'):

@@ -161,7 +161,7 @@ class StreamedChain:
         for place, each in enumerate(passes):
             planes, upwards = memory.around(source, *each.zeros), not upwards
             # Planes that become larger cannot be written over those that are read.
-            if not place or each.made > each.given:
+            if self._begins(each, place):
                 size, dtype = self._size(passes[place:]), self.layers.dtype
                 memory = _Memory(size, dtype, None if place else self._take(size, dtype))
                 upwards = False
@@ -175,6 +175,18 @@ class StreamedChain:
             for part, side in zip(keep, made, strict=True)
         )
         return source[x, y, z]
+
+    @staticmethod
+    def _begins(each: '_Pass', place: int) -> bool:
+        """Tell whether a result needs memory of its own."""
+        return not place or each.made > each.given or not each.step.keeps_grid
+
+    def made(self, shape: Sequence[int]) -> tuple[int, int, int]:
+        """Return the shape of the features of a volume."""
+        x, y, z = shape[:3]
+        for step in self.steps:
+            x, y, z = step.made((x, y, z))
+        return x, y, z
 
     def reserve(self, shape: Sequence[int]) -> None:
         """Get the memory for a volume of some shape, if memory is kept.
@@ -205,7 +217,7 @@ class StreamedChain:
         """Return the values that the results of some passes need, as long as they fit."""
         size = 0
         for place, (each, following) in enumerate(zip(passes, [*passes[1:], None], strict=True)):
-            if place and each.made > each.given:
+            if place and self._begins(each, place):
                 break
             zeros, planes = (
                 (0, each.count) if following is None else (max(following.zeros), following.padded)
@@ -223,7 +235,11 @@ class StreamedChain:
         step = each.step
         # Moments must not count a voxel twice.
         once = step.epsilon is not None
-        order = list(slabs(result.shape, each.width, self.layers.slab_bytes, once=once))
+        coarse = (result.shape[0] // step.up, *result.shape[1:])
+        order = [
+            slice(rows.start * step.up, rows.stop * step.up)
+            for rows in slabs(coarse, each.width * step.up, self.layers.slab_bytes, once=once)
+        ]
         total = _Moments(result.shape[-1])
         # The result moves towards the planes that the slabs have already left behind.
         for rows in reversed(order) if upwards else order:
@@ -241,6 +257,9 @@ class StreamedChain:
         Where the dilation is wider than the slab, the planes in between are of no use: only
         those that meet one element of the kernel each are taken, if that is the quicker way.
         """
+        if not step.keeps_grid:
+            first, last = (n * step.stride // step.up for n in (rows.start, rows.stop - 1))
+            return [planes[first : last + 1 + sum(step.margins[0])]], 1
         dilation, count = step.dilation[0], rows.stop - rows.start
         if not self.layers.picks_planes or count >= dilation or step.kernel.shape[0] == 1:
             return [planes[rows.start : rows.stop + sum(step.margins[0])]], dilation
@@ -275,6 +294,16 @@ class _Pass:
     @property
     def _missing(self) -> list[tuple[int, int]]:
         """Voxels before and after, for each axis, that lie outside the volume."""
+        if not self.step.keeps_grid:
+            # The whole of both grids.
+            return [
+                (before, max(0, (made.stop - 1) * self.step.stride + 1 + after - given.stop))
+                if self.step.stride > 1
+                else (0, 0)
+                for (before, after), given, made in zip(
+                    self.step.margins, self.source, self.result, strict=True
+                )
+            ]
         return [
             (before - (made.start - given.start), after - (given.stop - made.stop))
             for (before, after), given, made in zip(
@@ -321,14 +350,19 @@ class _Pass:
 def _passes(steps: Sequence[Step], shape: Sequence[int], keep: Box) -> list[_Pass]:
     """Find out, from the last step to the first, how far each must be computed."""
     passes = []
-    # Moments are of the whole volume.
-    result = full(shape[:3]) if any(step.epsilon is not None for step in steps) else keep
-    for step in reversed(steps):
+    shapes = [(shape[0], shape[1], shape[2])]
+    for step in steps:
+        shapes.append(step.made(shapes[-1]))
+    # Moments are of the whole volume; and networks of coarser grids look far around.
+    everything = any(step.epsilon is not None or not step.keeps_grid for step in steps)
+    last = shapes.pop()
+    result = full(last) if everything else keep
+    for step, given in zip(reversed(steps), reversed(shapes), strict=True):
         x, y, z = (
             slice(max(0, side.start - before), min(length, side.stop + after))
-            for (before, after), side, length in zip(step.margins, result, shape[:3], strict=True)
+            for (before, after), side, length in zip(step.margins, result, given, strict=True)
         )
-        source = (x, y, z)
+        source = (x, y, z) if step.keeps_grid else full(given)
         passes.append(_Pass(step, source, result))
         result = source
     return passes[::-1]

@@ -50,7 +50,7 @@ class TensorflowLayers(Layers):
         kernel, bias = self.tf.constant(step.kernel), self.tf.constant(step.bias)
         dilations = (dilation, *step.dilation[1:])
         # Steps that differ in weights only share a function.
-        key = (blocks[0].shape, step.kernel.shape, dilations, tuple(padding))
+        key = (blocks[0].shape, step.kernel.shape, dilations, tuple(padding), step.stride)
         function = self._function(
             (*key, step.epsilon is None, step.activations),
             lambda: self._convolution(step, dilations, padding),
@@ -111,10 +111,20 @@ class TensorflowLayers(Layers):
 
         def convolve(blocks: list[Any], kernel: Any, bias: Any) -> Any:
             block = tf.concat(blocks, 1) if len(blocks) > 1 else blocks[0]
-            # A convolution that pads by itself would compute the margins along x too.
-            values = tf.nn.conv3d(
-                tf.pad(block, padding), kernel, [1] * 5, 'VALID', dilations=[1, *dilations, 1]
-            )
+            if step.up > 1:
+                shape = (1, *(n * step.up for n in block.shape[1:4]), kernel.shape[-1])
+                turned = tf.transpose(kernel, (0, 1, 2, 4, 3))
+                strides = [1, *[step.up] * 3, 1]
+                values = tf.nn.conv3d_transpose(block, turned, shape, strides, 'VALID')
+            else:
+                # A convolution that pads by itself would compute the margins along x too.
+                values = tf.nn.conv3d(
+                    tf.pad(block, padding),
+                    kernel,
+                    [1, *[step.stride] * 3, 1],
+                    'VALID',
+                    dilations=[1, *dilations, 1],
+                )
             values = tf.nn.bias_add(values, bias)
             if step.epsilon is None:
                 return _activate(step, values)

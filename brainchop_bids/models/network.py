@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,24 @@ class Network:
             scales[op.name], reaches[op.name] = scale, reach
         return math.ceil(reaches[self.ops[-1].name]), math.ceil(max(scales.values()))
 
+    @property
+    def streams(self) -> bool:
+        """Whether it is a chain that can be computed slab by slab.
+
+        Besides what `is_chain` allows: convolutions with a stride behind a padding of zeros, and
+        transposed ones whose kernels are as wide as their strides.
+        """
+        ops = self.ops
+        if any(op.inputs != (before.name,) for before, op in pairwise(ops)):
+            return False
+        for before, op, after in zip(ops, ops[1:], [*ops[2:], None], strict=False):
+            if op.is_plain or op.kind in ('activation', *NORMS):
+                continue
+            coarser = after if op.kind == 'zero_pad' else op
+            if coarser is None or not _changes_grid(coarser, before if coarser is op else op):
+                return False
+        return True
+
     def weights_sha256(self) -> str:
         """Return the checksum of all weights, in order, as float32; whatever their file's form."""
         digest = hashlib.sha256()
@@ -228,6 +247,23 @@ class Network:
     def fault(self, what: str) -> ModelError:
         """Make the error for something in the file."""
         return ModelError(f'{self.source}: {what}')
+
+
+def _changes_grid(op: Op, before: Op) -> bool:
+    """Tell whether a convolution makes a grid coarser or finer in a way that `streams` allows."""
+    strides = set(op.settings.get('strides', ()))
+    if op.kind not in ('conv', 'conv_transpose') or len(strides) > 1 or strides == {1}:
+        return False
+    simple = op.settings['groups'] == 1 and set(op.settings['dilation']) == {1}
+    if op.kind == 'conv_transpose':
+        return simple and set(op.kernel_size) == strides
+    # As many zeros on each side, so that halves of the volume begin where the volume does.
+    padding = before.settings.get('padding') if before.kind == 'zero_pad' else None
+    if padding is None or len({side for sides in padding for side in sides}) > 1:
+        return False
+    (stride,), zeros = strides, 2 * padding[0][0]
+    exact = all(n - stride <= zeros < n for n in op.kernel_size)
+    return simple and op.settings['padding'] == 'valid' and exact
 
 
 def fold_batchnorm(network: Network) -> Network:

@@ -85,7 +85,7 @@ class ModelSpec:
     reach : tuple of (int, int) or None
         See `Network.reach`.
     chain : bool
-        Whether it is a plain chain of convolutions, which needs the memory of one layer only.
+        See `Network.streams`: it needs the memory of one layer only.
     cleanup : str
         Which connected components stay, see `Cleanup`.
     inputs : tuple of str
@@ -241,7 +241,7 @@ def load_spec(folder: str | Path) -> ModelSpec:
         values=network.values,
         products=network.products,
         reach=network.reach,
-        chain=network.is_chain,
+        chain=network.streams,
         cleanup=_cleanup(folder, facts.get('components', 'largest'), len(table)),
         inputs=_inputs(folder, facts.get('inputs'), network.in_channels),
         covers_brain=mask is not None,

@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from brainchop_bids.inference.plan import split_head, streamable_steps  # noqa: 
 from brainchop_bids.models.formats.tfjs import read_tfjs  # noqa: E402
 from brainchop_bids.models.keras_model import build_model, network_of  # noqa: E402
 from brainchop_bids.models.meshnet import build_meshnet  # noqa: E402
+from brainchop_bids.models.network import Network, Op  # noqa: E402
 
 SCAN = np.random.default_rng(5).integers(0, 256, (12, 15, 11), dtype=np.uint8)
 
@@ -272,3 +274,48 @@ def test_slabs_cover_the_first_axis(once):
             assert sorted(set(covered)) == list(range(length))
             assert len(covered) == length if once else len(sizes) == 1
             assert max(sizes) * 800 <= max(nbytes, 800)
+
+
+@pytest.mark.parametrize('make', LAYERS.values(), ids=LAYERS)
+@pytest.mark.parametrize('slab', [1, 5000, 1 << 24])
+@pytest.mark.parametrize('shape', [(8, 12, 10), (4, 4, 4), (22, 6, 8)])
+def test_chains_that_stride_go_by_slabs_too(make, slab, shape):
+    """Coarser behind a padding of zeros, and finer by a transposed convolution; against Keras."""
+    rng = np.random.default_rng(4)
+    channels = ((1, 3), (3, 6), (6, 6), (6, 2), (2, 2))
+    ops = [Op('in', 'input', (), 1)]
+
+    def add(name, kind, width, weights, **settings):
+        arrays = {key: values.astype(np.float32) for key, values in weights.items()}
+        ops.append(Op(name, kind, (ops[-1].name,), width, settings, arrays))
+
+    for place, (taken, made) in enumerate(channels):
+        coarser, finer = place == 1, place == 3
+        size = 2 if finer else 3
+        kernel = rng.normal(0, 0.4, (size,) * 3 + ((made, taken) if finer else (taken, made)))
+        dilation = 1 if coarser or finer else 2
+        if coarser:
+            add('pad', 'zero_pad', taken, {}, padding=((1, 1),) * 3)
+        add(
+            f'c{place}',
+            'conv_transpose' if finer else 'conv',
+            made,
+            {'kernel': kernel, 'bias': rng.normal(0, 1, made)},
+            strides=(2,) * 3 if coarser or finer else (1,) * 3,
+            dilation=(dilation,) * 3,
+            padding='valid' if coarser or finer else 'same',
+            groups=1,
+        )
+        add(f'a{place}', 'activation', made, {}, function='silu', alpha=1.0)
+    body = Network(Path('a test'), tuple(ops))
+    assert body.streams
+    assert not body.is_chain
+    layers = make(body)
+    layers.slab_bytes = slab
+    chain = StreamedChain(layers, streamable_steps(body))
+    volume = rng.random((*shape, 1), np.float32)
+    expected = build_model(body)(volume[None], training=False)[0]
+    assert chain.made(shape) == shape
+    np.testing.assert_allclose(chain.features(volume), expected, rtol=1e-4, atol=1e-4)
+    keep = (slice(1, 3), slice(0, 4), slice(2, 4))
+    np.testing.assert_allclose(chain.features(volume, keep), expected[keep], rtol=1e-4, atol=1e-4)
