@@ -148,7 +148,9 @@ def _participant(settings: 'Settings') -> int:
     specs = [load_spec(find_model(model, settings.models_dir)) for model in settings.model]
     _check_options(settings, specs)
     plan = make_plan(settings, specs, selection)
-    _announce(settings, specs, selection, plan)
+    # What does not fit is told before anything is written.
+    ways = _ways(settings, specs) if plan.todo else []
+    _announce(settings, specs, selection, plan, ways)
     if settings.dry_run:
         return FAILED if selection.missing else DONE
     _write_root(settings, specs, description, anew=bool(plan.todo))
@@ -260,12 +262,25 @@ def _why_redo(
         return 'the scan cannot be compared'
 
 
-def _announce(
-    settings: 'Settings', specs: 'Sequence[ModelSpec]', selection: 'Selection', plan: Plan
-) -> None:
-    from .. import __version__
+def _ways(settings: 'Settings', specs: 'Sequence[ModelSpec]') -> list[str]:
+    """Say how each network will be run on a whole volume."""
     from ..image.conform import CONFORMED_SHAPE
     from ..inference.choose import make_plan
+
+    memory, options = settings.segment_memory, settings.inference
+    return [
+        f'{spec.name}: {make_plan(spec, CONFORMED_SHAPE, memory, options).told}' for spec in specs
+    ]
+
+
+def _announce(
+    settings: 'Settings',
+    specs: 'Sequence[ModelSpec]',
+    selection: 'Selection',
+    plan: Plan,
+    ways: 'Sequence[str]',
+) -> None:
+    from .. import __version__
 
     models = ', '.join(spec.name for spec in specs)
     print(
@@ -276,9 +291,8 @@ def _announce(
     if settings.verbose or settings.dry_run:
         for note in settings.notes:
             print(f'  {note}')
-        for spec in specs:
-            how = make_plan(spec, CONFORMED_SHAPE, settings.segment_memory, settings.inference)
-            print(f'  {spec.name}: {how.told}')
+        for way in ways:
+            print(f'  {way}')
         for scan, needs in plan.todo:
             for spec, why in needs.items():
                 print(f'  {scan.label}: to do{f" with {spec.name}" * (len(specs) > 1)} ({why})')
