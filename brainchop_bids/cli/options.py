@@ -102,7 +102,7 @@ def add_inference_options(group: argparse._ArgumentGroup) -> None:
         choices=PRECISIONS,
         default='f32',
         help='of products; bf16 is quicker on processors that have it and needs half the memory, '
-        'and about one labelled voxel in a hundred changes (default: %(default)s)',
+        'and less than one labelled voxel in a hundred changes (default: %(default)s)',
     )
     group.add_argument(
         '--tta',

@@ -12,8 +12,8 @@ MEASURED = {
     'model5_gw_ae': (0.71, None),
     'tissue': (1.57, None),
     'mindgrab': (1.54, None),
-    'model30chan18cls': (2.66, 1.78),
-    'model30chan50cls': (2.66, 1.78),
+    'model30chan18cls': (2.72, 1.78),
+    'model30chan50cls': (2.72, 1.78),
 }
 
 
