@@ -341,7 +341,12 @@ def compiled(
     """
     openvino = builder.openvino
     # Processors that have bfloat16 would use it unasked.
-    hints: dict[str, Any] = {'INFERENCE_PRECISION_HINT': precision, 'PERFORMANCE_HINT': 'LATENCY'}
+    hints: dict[str, Any] = {
+        'INFERENCE_PRECISION_HINT': precision,
+        'PERFORMANCE_HINT': 'LATENCY',
+        # Processes beside each other would all be pinned to the same processors.
+        'ENABLE_CPU_PINNING': False,
+    }
     if threads:
         hints['INFERENCE_NUM_THREADS'] = threads
     results = [builder.ops.result(output) for output in outputs]
