@@ -1,6 +1,7 @@
 """The derivatives of one scan: their names, their sidecars, and whether they are current."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -76,6 +77,11 @@ class ScanOutputs:
         """Picture of the labels."""
         stem = self.name.name('dseg', '.webp', seg=self.slug, desc='mosaic')
         return self.root / f'sub-{self.name.subject}' / 'figures' / stem
+
+    @property
+    def anchor(self) -> str:
+        """Where the page shows it: letters, digits and hyphens, as an HTML id and in links."""
+        return re.sub(r'[^A-Za-z0-9_-]', '-', f'{self.name.stem}_seg-{self.slug}')
 
     def probseg(self, abbreviation: str) -> Path:
         """Probability map of one label, in the scan's own grid."""

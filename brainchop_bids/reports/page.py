@@ -1,27 +1,16 @@
-"""The page of a participant: one file that opens anywhere, without network or neighbours.
+"""The page of a participant: one file that opens anywhere, without network or neighbours."""
 
-Whatever comes from the derivatives may have been written by others. It reaches the page through
-a template that escapes everything, and the page forbids itself scripts and outside resources.
-"""
-
-import base64
-import json
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-
-from .. import __version__
 from ..bids.derivatives import page_path
 from ..publish import write_text
 from .methods import Block, parse_methods
 from .records import LabelVolume, ScanRecord, collect_scans, number, plain
+from .render import dataset_name, fixed, render_template, webp_uri
 
 # With more labels than this the colours stand in the table alone.
 _LEGEND_MOST = 24
-# Not allowed in HTML, whatever escapes them: C0 controls other than white space, and DEL.
-_CONTROLS = dict.fromkeys([*range(9), 11, *range(14, 32), 127], '\ufffd')
 
 
 def write_participant_page(
@@ -75,22 +64,16 @@ def render_page(root: Path, heading: str, scans: list[ScanRecord]) -> str:
     str
         A whole document without characters that UTF-8 or HTML cannot hold.
     """
-    environment = Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
-    )
-    environment.filters['fixed'] = _fixed
-    template = resources.files('brainchop_bids.data').joinpath('report.html')
-    html = environment.from_string(template.read_text(encoding='utf-8')).render(
+    return render_template(
+        'participant.html',
         heading=heading,
-        version=__version__,
-        dataset=_dataset_name(root),
+        scripts=(),
+        dataset=dataset_name(root),
         models=', '.join(dict.fromkeys(scan.model for scan in scans)),
         brain=_brain_range(scans),
         scans=[_scan_context(scan) for scan in scans],
         methods=_methods(root),
     )
-    # Lone surrogates come from escapes in JSON and from file names that are no UTF-8.
-    return html.translate(_CONTROLS).encode('utf-8', 'backslashreplace').decode('utf-8')
 
 
 def _scan_context(scan: ScanRecord) -> dict[str, Any]:
@@ -98,6 +81,7 @@ def _scan_context(scan: ScanRecord) -> dict[str, Any]:
     total = scan.labelled_volume
     return {
         'title': scan.title,
+        'anchor': scan.anchor,
         'model': scan.model,
         'source': scan.source,
         'finished': scan.finished,
@@ -113,11 +97,6 @@ def _scan_context(scan: ScanRecord) -> dict[str, Any]:
         'settings': _settings(scan),
         'steps': _steps(scan),
     }
-
-
-def _fixed(value: float | None, digits: int = 0) -> str:
-    """Write a number with thousands separators; a dash where there is none."""
-    return '–' if value is None else f'{value:,.{digits}f}'
 
 
 def _share(row: LabelVolume, total: float) -> float | None:
@@ -152,7 +131,7 @@ def _settings(scan: ScanRecord) -> list[tuple[str, str]]:
     """List what the result was made with; what is not known is left out."""
     removed = scan.table('Components')
     counts = [
-        f'{_fixed(count)} {what}'
+        f'{fixed(count)} {what}'
         for key, what in (('RemovedComponents', 'components'), ('RemovedVoxels', 'voxels'))
         if (count := number(removed.get(key))) is not None
     ]
@@ -197,12 +176,9 @@ def _steps(scan: ScanRecord) -> list[tuple[str, float | None, float | None]]:
 def _data_uri(picture: Path | None) -> str | None:
     """Return a WebP file as a data URI, or None where there is no such file."""
     try:
-        content = picture.read_bytes() if picture else b''
+        return webp_uri(picture.read_bytes()) if picture else None
     except OSError:
         return None
-    if content[:4] != b'RIFF' or content[8:12] != b'WEBP':
-        return None
-    return f'data:image/webp;base64,{base64.b64encode(content).decode()}'
 
 
 def _methods(root: Path) -> tuple[Block, ...]:
@@ -211,13 +187,3 @@ def _methods(root: Path) -> tuple[Block, ...]:
         return parse_methods((root / 'logs' / 'CITATION.md').read_text('utf-8', 'replace'))
     except OSError:
         return ()
-
-
-def _dataset_name(root: Path) -> str:
-    """Return the name of the derivative dataset, or an empty string."""
-    try:
-        description = json.loads((root / 'dataset_description.json').read_text('utf-8-sig'))
-    except (OSError, ValueError, RecursionError):
-        return ''
-    name = description.get('Name') if isinstance(description, dict) else None
-    return name if isinstance(name, str) else ''

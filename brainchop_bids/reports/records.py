@@ -130,6 +130,11 @@ class ScanRecord:
         return self.name.stem
 
     @property
+    def anchor(self) -> str:
+        """Its id on the page, see `ScanOutputs.anchor`."""
+        return ScanOutputs(Path(), self.name, self.slug).anchor
+
+    @property
     def model(self) -> str:
         """Name of the model; the one in file names where the sidecar tells none."""
         return self.text('Model', 'Name') or self.slug

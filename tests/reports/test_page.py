@@ -81,8 +81,9 @@ def test_the_page_is_named_after_participant_and_session(
     assert write_participant_page(derivatives, 'sub-01') == derivatives / 'sub-01.html'
     path = derivatives / 'sub-01_ses-A.html'
     assert write_participant_page(derivatives, '01', 'A') == path
-    assert 'id="scan-2"' in (derivatives / 'sub-01.html').read_text()
-    assert 'id="scan-2"' not in path.read_text()
+    other = 'id="sub-01_T1w_seg-gw"'
+    assert other in (derivatives / 'sub-01.html').read_text()
+    assert other not in path.read_text()
     assert not [path for path in derivatives.iterdir() if path.name.startswith('.')]
 
 

@@ -1,0 +1,99 @@
+"""Pages from templates: one file each, which opens anywhere and lets nothing in or out.
+
+Whatever comes from the derivatives may have been written by others. It reaches a page through
+templates that escape everything, and a page forbids itself outside resources and any script but
+its own, known by its checksum.
+"""
+
+import base64
+import hashlib
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from .. import __version__
+
+_FOLDER = 'report'
+# Not allowed in HTML, whatever escapes them: C0 controls other than white space, and DEL.
+_CONTROLS = dict.fromkeys([*range(9), 11, *range(14, 32), 127], '\ufffd')
+
+
+def render_template(
+    template: str, *, heading: str, scripts: tuple[str, ...], **context: Any
+) -> str:
+    """Render a page.
+
+    Parameters
+    ----------
+    template : str
+        File name of a template that extends ``base.html``.
+    heading : str
+        What the page is about; it stands in the title.
+    scripts : tuple of str
+        File names of the scripts that the page runs, in order.
+    **context
+        What the template shows. Text is escaped.
+
+    Returns
+    -------
+    str
+        A whole document without characters that UTF-8 or HTML cannot hold.
+    """
+    environment = Environment(
+        loader=PackageLoader('brainchop_bids.data', _FOLDER),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters['fixed'] = fixed
+    script = '\n'.join(_read(name) for name in scripts)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    html = environment.get_template(template).render(
+        heading=heading,
+        version=__version__,
+        # Ours, and with brackets that must not be escaped.
+        style=Markup(_read('style.css')),  # noqa: S704
+        script=Markup(script),  # noqa: S704
+        script_hash=Markup(f"'sha256-{digest}'" if script else "'none'"),  # noqa: S704
+        **context,
+    )
+    # Lone surrogates come from escapes in JSON and from file names that are no UTF-8.
+    return html.translate(_CONTROLS).encode('utf-8', 'backslashreplace').decode('utf-8')
+
+
+def fixed(value: float | None, digits: int = 0) -> str:
+    """Write a number with thousands separators; a dash where there is none.
+
+    Examples
+    --------
+    >>> fixed(1234.5, 1), fixed(None)
+    ('1,234.5', '–')
+    """
+    return '–' if value is None else f'{value:,.{digits}f}'
+
+
+def webp_uri(content: bytes) -> str | None:
+    """Return a WebP file as a data URI, or None where the bytes are no such file."""
+    if content[:4] != b'RIFF' or content[8:12] != b'WEBP':
+        return None
+    return f'data:image/webp;base64,{base64.b64encode(content).decode()}'
+
+
+def dataset_name(root: Path) -> str:
+    """Return the name of the derivative dataset, or an empty string."""
+    try:
+        description = json.loads((root / 'dataset_description.json').read_text('utf-8-sig'))
+    except (OSError, ValueError, RecursionError):
+        return ''
+    name = description.get('Name') if isinstance(description, dict) else None
+    return name if isinstance(name, str) else ''
+
+
+def _read(name: str) -> str:
+    folder = resources.files('brainchop_bids.data') / _FOLDER
+    return (folder / name).read_text('utf-8')
