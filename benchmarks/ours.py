@@ -78,14 +78,18 @@ def resample(folder: Path, stages: Stages, scan: str) -> None:
         labels_to_grid(labels, source, volume.geometry)
 
 
-def mosaic(folder: Path, stages: Stages) -> None:
-    """Draw the mosaic."""
-    from brainchop_bids.reports.mosaic import render_mosaic
+def figures(folder: Path, stages: Stages) -> None:
+    """Draw what a page shows."""
+    from brainchop_bids.image.io import save_nifti
+    from brainchop_bids.reports.figures import draw_labels, draw_scan
 
-    image, labels = np.load(folder / 'conformed.npy'), np.load(folder / 'kept.npy')
-    colors = np.random.default_rng(0).integers(0, 256, (int(labels.max()) + 1, 3), np.uint8)
-    with stages('mosaic'):
-        render_mosaic(image, labels, colors, folder / 'mosaic.webp')
+    files = [folder / 'conformed.nii', folder / 'kept.nii']
+    for file in files:
+        save_nifti(file, np.load(file.with_suffix('.npy')), affine=np.diag([-1, 1, 1, 1.0]))
+    colors = np.random.default_rng(0).integers(0, 256, (256, 3), np.uint8)
+    with stages('figures'):
+        draw_scan(None, files[0])
+        draw_labels(*files, None, colors)
 
 
 if __name__ == '__main__':

@@ -79,7 +79,7 @@ def measure(options: argparse.Namespace, folder: Path) -> list[Row]:
         ('network', [model, threads]),
         ('components', []),
         ('resample', [scan]),
-        ('mosaic', []),
+        ('figures', []),
     ):
         run([sys.executable, str(HERE / 'ours.py'), stage, str(folder), str(stats), *more])
         prefix = 'network: ' if stage == 'network' else ''

@@ -127,6 +127,11 @@ def text_writer(text: str) -> Writer:
     return lambda path: path.write_text(text, encoding='utf-8')
 
 
+def bytes_writer(content: bytes) -> Writer:
+    """Return a writer of bytes."""
+    return lambda path: path.write_bytes(content)
+
+
 def copy_writer(source: Path) -> Writer:
     """Return a writer that copies a file, compressing it where the name ends in ``.gz``.
 

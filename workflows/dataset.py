@@ -8,8 +8,9 @@ from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from brainchop_bids import __version__
+from brainchop_bids.bids.names import scan_node_name
 from brainchop_bids.bids.query import Scan, find_siblings
-from brainchop_bids.interfaces import Mosaic, StripSkull, WriteDerivatives
+from brainchop_bids.interfaces import DrawLabels, DrawScan, StripSkull, WriteDerivatives
 from brainchop_bids.models.spec import ModelSpec
 from brainchop_bids.settings import Settings
 
@@ -18,8 +19,10 @@ from .scan import (
     init_conform_node,
     init_segmentation_wf,
     model_outputs,
-    scan_node_name,
 )
+
+# Peak resident memory of a step that draws, GB.
+_DRAW_GB = 0.6
 
 
 def init_brainchop_wf(
@@ -90,6 +93,10 @@ def init_scan_wf(
     workflow = LiterateWorkflow(name=scan_node_name(scan.label))
     conform = init_conform_node(frame=settings.frame, omp_nthreads=settings.omp_nthreads)
     conform.inputs.in_file = str(scan.path)
+    draw_scan = pe.Node(DrawScan(scan=str(scan.path)), name='draw_scan', mem_gb=_DRAW_GB)
+    if settings.frame is not None:
+        draw_scan.inputs.frame = settings.frame
+    workflow.connect(conform, 'out_file', draw_scan, 'in_file')
     shared = [
         ('out_file', 't1w_conform'),
         ('warnings', 'warnings'),
@@ -104,7 +111,12 @@ def init_scan_wf(
             processes=processes,
         )
         pairs = [(out, f'inputnode.{into}') for out, into in shared]
-        workflow.connect([(conform, model, pairs)])
+        # fmt: off
+        workflow.connect([
+            (conform, model, pairs),
+            (draw_scan, model, [('figures', 'inputnode.figures')]),
+        ])
+        # fmt: on
     return workflow
 
 
@@ -138,7 +150,7 @@ def init_model_wf(
     """
     workflow = LiterateWorkflow(name=f'{spec.slug}_wf')
     inputnode = pe.Node(
-        niu.IdentityInterface(fields=['t1w_conform', 'warnings', 'conform_seconds']),
+        niu.IdentityInterface(fields=['t1w_conform', 'warnings', 'conform_seconds', 'figures']),
         name='inputnode',
     )
     segmentation = init_segmentation_wf(
@@ -159,7 +171,7 @@ def init_model_wf(
         segmentation.inputs.inputnode.channels = [str(path) for path in others]
     values = spec.label_values(settings.label_codes)
     colors = {value: label.color for value, label in zip(values, spec.labels, strict=True)}
-    mosaic = pe.Node(Mosaic(colors=colors), name='mosaic', mem_gb=0.5)
+    draw_labels = pe.Node(DrawLabels(colors=colors), name='draw_labels', mem_gb=_DRAW_GB)
     write = pe.Node(
         WriteDerivatives(
             output_dir=str(settings.output_dir),
@@ -182,15 +194,19 @@ def init_model_wf(
         pairs.append(('probseg', 'probabilities'))
     if owns_mask:
         pairs.append(('brain_mask', 'mask'))
-    shared = [('t1w_conform', 'preproc'), ('warnings', 'warnings')]
+    shared = [
+        ('t1w_conform', 'preproc'),
+        ('warnings', 'warnings'),
+        ('figures', 'scan_figures'),
+    ]
     # fmt: off
     workflow.connect([
         (inputnode, segmentation, [('t1w_conform', 'inputnode.t1w_conform')]),
-        (inputnode, mosaic, [('t1w_conform', 'in_file')]),
+        (inputnode, draw_labels, [('t1w_conform', 'in_file')]),
         (inputnode, write, [*shared, ('conform_seconds', 'conform_seconds')]),
-        connect_all(segmentation, mosaic, picture),
+        connect_all(segmentation, draw_labels, picture),
         connect_all(segmentation, write, pairs),
-        (mosaic, write, [('out_file', 'mosaic'), ('seconds', 'mosaic_seconds')]),
+        (draw_labels, write, [('figures', 'label_figures'), ('seconds', 'figures_seconds')]),
     ])
     # fmt: on
     if owns_mask and spec.strips_skulls:

@@ -342,17 +342,6 @@ def model_outputs(*, probseg: bool = False) -> list[str]:
     ] * probseg
 
 
-def scan_node_name(stem: str) -> str:
-    """Make a workflow name of a file stem; Nipype allows letters, digits and underscores.
-
-    Examples
-    --------
-    >>> scan_node_name('sub-01_acq-x_T1w')
-    'sub_01_acq_x_T1w_wf'
-    """
-    return ''.join(char if char.isalnum() else '_' for char in stem) + '_wf'
-
-
 def connect_all(source: LiterateWorkflow, target: pe.Node, pairs: list[tuple[str, str]]) -> Any:
     """Return a connection of a workflow's outputnode to a node."""
     return (source, target, [(f'outputnode.{out}', into) for out, into in pairs])

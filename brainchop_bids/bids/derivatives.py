@@ -20,6 +20,38 @@ COLUMNS = {
 
 
 @dataclass(frozen=True)
+class FigureKind:
+    """How a figure of a page is named.
+
+    Parameters
+    ----------
+    desc : str
+        Value of the entity ``desc``.
+    extension : str
+        With its dot.
+    of_model : bool
+        Whether each model has its own.
+    """
+
+    desc: str
+    extension: str
+    of_model: bool
+
+
+# `conform` shows what was cut out of the scan, `slices`, `grid` and `volume` are for the viewer;
+# `cuts`, `labels` and `outline` lie over each other.
+FIGURES = {
+    'conform': FigureKind('conform', '.webp', False),
+    'slices': FigureKind('slices', '.webp', False),
+    'grid': FigureKind('slices', '.json', False),
+    'cuts': FigureKind('cuts', '.webp', True),
+    'labels': FigureKind('labels', '.webp', True),
+    'outline': FigureKind('outline', '.webp', True),
+    'volume': FigureKind('slices', '.gz', True),
+}
+
+
+@dataclass(frozen=True)
 class ScanOutputs:
     """Where the results of one scan and one model lie.
 
@@ -73,9 +105,15 @@ class ScanOutputs:
         return self.anat / self.name.name('T1w', '.nii.gz', desc='brain')
 
     @property
-    def mosaic(self) -> Path:
-        """Picture of the labels."""
-        stem = self.name.name('dseg', '.webp', seg=self.slug, desc='mosaic')
+    def figures(self) -> dict[str, Path]:
+        """All figures of a page by name."""
+        return {name: self.figure(name) for name in FIGURES}
+
+    def figure(self, name: str) -> Path:
+        """Figure of a page, by its name in `FIGURES`."""
+        kind = FIGURES[name]
+        entities = {'seg': self.slug, 'desc': kind.desc} if kind.of_model else {'desc': kind.desc}
+        stem = self.name.name('dseg' if kind.of_model else 'T1w', kind.extension, **entities)
         return self.root / f'sub-{self.name.subject}' / 'figures' / stem
 
     @property
@@ -174,7 +212,7 @@ def why_redo(
     images = [outputs.preproc, outputs.dseg_conform, outputs.dseg]
     images += [outputs.mask] * mask + [outputs.brain] * brain
     images += [outputs.probseg(label) for label in labels]
-    files = [*images, *map(sidecar, images), outputs.volumes, outputs.mosaic]
+    files = [*images, *map(sidecar, images), outputs.volumes, *outputs.figures.values()]
     absent = [path for path in files if not path.exists()]
     if len(absent) == len(files):
         return 'not done yet'
@@ -214,7 +252,7 @@ def write_scan(
     source: str,
     images: dict[str, Path],
     volumes: Path,
-    mosaic: Path,
+    figures: dict[str, Path],
     probsegs: dict[str, Path],
     record: dict[str, Any],
 ) -> None:
@@ -229,8 +267,10 @@ def write_scan(
     images : dict of str to Path
         Files for ``preproc``, ``dseg_conform``, ``dseg`` and, where they are this model's,
         ``mask`` and ``brain``.
-    volumes, mosaic : Path
-        Table and picture.
+    volumes : Path
+        Table.
+    figures : dict of str to Path
+        Files for figures, by name.
     probsegs : dict of str to Path
         Abbreviation to probability map.
     record : dict
@@ -278,7 +318,7 @@ def write_scan(
         outputs.dseg_conform: images['dseg_conform'],
         **{getattr(outputs, key): images[key] for key in ('mask', 'brain') if key in images},
         **{outputs.probseg(label): path for label, path in probsegs.items()},
-        outputs.mosaic: mosaic,
+        **{outputs.figure(name): path for name, path in figures.items()},
         outputs.volumes: volumes,
         outputs.dseg: images['dseg'],
     }

@@ -116,3 +116,14 @@ class ScanName:
         late = [key for key in _LATE if key in merged]
         pairs = [f'{key}-{merged[key]}' for key in early + late]
         return '_'.join([*pairs, suffix]) + extension
+
+
+def scan_node_name(stem: str) -> str:
+    """Make the name of a scan's workflow; Nipype allows letters, digits and underscores.
+
+    Examples
+    --------
+    >>> scan_node_name('sub-01_acq-x_T1w')
+    'sub_01_acq_x_T1w_wf'
+    """
+    return ''.join(char if char.isalnum() else '_' for char in stem) + '_wf'

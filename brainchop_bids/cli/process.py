@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..bids.names import scan_node_name
 from ..bids.query import Scan
 from ..bids.validate import BackgroundValidation
 from ..errors import SettingsError
 from ..models.spec import ModelSpec
+from ..reports.crashes import one_line, read_crashes
 from ..settings import PROCESSES_GB, Settings
-from .progress import Display, Watcher, one_line
+from .progress import Display, Watcher
 
 # Of steps beside the networks.
 _OTHERS_GB = 1.0
@@ -85,7 +87,6 @@ def _process(
     staying: Staying,
 ) -> dict[str, str]:
     from brainchop_bids.workflows.dataset import init_brainchop_wf, write_graph
-    from brainchop_bids.workflows.scan import scan_node_name
 
     validation = None if settings.skip_bids_validation else BackgroundValidation(settings.bids_dir)
     workflow = init_brainchop_wf(
@@ -123,8 +124,8 @@ def _process(
     for node, scan in by_node.items():
         if node not in watcher.finished:
             failures.setdefault(scan.label, rest)
-            if watcher.written[node]:
-                # One model failed; what the others made is to be seen.
+            if watcher.written[node] or node in watcher.failures:
+                # What other models made, and why this one failed, is to be seen.
                 write_page(settings, scan)
     return failures
 
@@ -164,16 +165,10 @@ def _processes(settings: Settings, work: list[tuple[Scan, list[ModelSpec]]]) -> 
 
 def _crash_files(logs: Path, since: float) -> dict[str, str]:
     """Return what the crash files of this run say, by the name of the scan's workflow."""
-    told = {}
-    for path in logs.glob('crash-*.txt'):
-        if path.stat().st_mtime < since:
-            continue
-        text = path.read_text(errors='replace')
-        node = next((line for line in text.splitlines() if line.startswith('Node: ')), '')
-        parts = node.removeprefix('Node: ').split('.')
-        if len(parts) > 1:
-            told[parts[1]] = one_line(text) or f'see {path}'
-    return told
+    return {
+        crash.workflow: one_line(crash.text) or f'see {crash.path}'
+        for crash in read_crashes(logs, since)
+    }
 
 
 def _run_workflow(settings: Settings, workflow: Any, watcher: Watcher, staying: Staying) -> str:

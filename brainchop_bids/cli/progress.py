@@ -1,6 +1,5 @@
 """What a person sees while scans run: which scan, which step, done or failed."""
 
-import re
 import sys
 import time
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..errors import BrainchopError
+from ..reports.crashes import one_line
 
 STEPS = {
     'conform': 'conforming',
@@ -19,7 +19,8 @@ STEPS = {
     'resample_mask': 'back to its grid',
     'resample_probseg': 'back to its grid',
     'volumes': 'measuring',
-    'mosaic': 'drawing',
+    'draw_scan': 'drawing',
+    'draw_labels': 'drawing',
     'write': 'writing',
 }
 
@@ -170,31 +171,3 @@ class Watcher:
     def _where(node: object) -> tuple[str, str]:
         parts = str(getattr(node, 'fullname', node)).split('.')
         return (parts[1] if len(parts) > 1 else '', parts[-1])
-
-
-def one_line(traceback: str) -> str:
-    """Return what a traceback says to a user.
-
-    Parameters
-    ----------
-    traceback : str
-        As Python or Nipype prints it.
-
-    Returns
-    -------
-    str
-        The message of our own error if there is one, else the last error named; may be empty.
-
-    Examples
-    --------
-    >>> one_line('Traceback...\\n\\tbrainchop_bids.errors.InputError: x.nii: empty\\n')
-    'x.nii: empty'
-    """
-    ours = re.findall(r'brainchop_bids\.errors\.\w+: (.+)', traceback)
-    if ours:
-        return ours[-1].strip()
-    errors = re.findall(r'^\s*((?:[\w.]+\.)?\w*(?:Error|Exception)\b.*)$', traceback, re.MULTILINE)
-    line = errors[-1].strip() if errors else ''
-    if 'No space left' in line:
-        line += '; free some space and run again (what is done stays done)'
-    return line

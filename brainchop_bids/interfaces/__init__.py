@@ -1,6 +1,6 @@
 """Nipype interfaces: thin, no numerics of their own."""
 
-from .derivatives import Mosaic, WriteDerivatives
+from .derivatives import DrawLabels, DrawScan, WriteDerivatives
 from .image import (
     Conform,
     KeepComponents,
@@ -14,9 +14,10 @@ from .segment import Segment
 
 __all__ = [
     'Conform',
+    'DrawLabels',
+    'DrawScan',
     'KeepComponents',
     'LabelVolumes',
-    'Mosaic',
     'RecodeLabels',
     'ResampleLabels',
     'ResampleProbabilities',

@@ -1,17 +1,51 @@
-"""Interfaces that draw the figure and write the derivatives of one scan."""
+"""Interfaces that draw the figures and write the derivatives of one scan."""
 
 from pathlib import Path
 from typing import Any
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, TraitedSpec, isdefined, traits
 
-from ..bids.derivatives import ScanOutputs, fingerprint, write_scan
+from ..bids.derivatives import FIGURES, ScanOutputs, fingerprint, write_scan
 from ..bids.names import ScanName
 from .base import StepInterface, StepOutputSpec
 
 
-class MosaicInputSpec(BaseInterfaceInputSpec):
-    """Inputs of `Mosaic`."""
+class DrawScanInputSpec(BaseInterfaceInputSpec):
+    """Inputs of `DrawScan`."""
+
+    in_file = File(exists=True, mandatory=True, desc='conformed scan')
+    scan = File(exists=True, mandatory=True, desc='the scan as it came')
+    frame = traits.Int(desc='frame of a file with several, from 0')
+
+
+class FiguresOutputSpec(StepOutputSpec):
+    """Outputs of steps that draw."""
+
+    figures = traits.Dict(traits.Str, traits.Str, desc='files by the name of the figure')
+
+
+class DrawScan(StepInterface):
+    """Draw what a page shows of a scan, whatever the model.
+
+    Examples
+    --------
+    >>> draw = DrawScan(in_file='conformed.nii', scan='sub-01_T1w.nii.gz')  # doctest: +SKIP
+    """
+
+    input_spec = DrawScanInputSpec
+    output_spec = FiguresOutputSpec
+
+    def _work(self, cwd: Path) -> dict[str, Any]:
+        from ..image.io import read_volume
+        from ..reports.figures import draw_scan
+
+        frame = self.inputs.frame if isdefined(self.inputs.frame) else None
+        scan = read_volume(self.inputs.scan, frame=frame)
+        return {'figures': _keep(draw_scan(scan, Path(self.inputs.in_file)), cwd)}
+
+
+class DrawLabelsInputSpec(BaseInterfaceInputSpec):
+    """Inputs of `DrawLabels`."""
 
     in_file = File(exists=True, mandatory=True, desc='conformed scan')
     labels = File(exists=True, mandatory=True, desc='labels in its grid')
@@ -24,36 +58,37 @@ class MosaicInputSpec(BaseInterfaceInputSpec):
     )
 
 
-class MosaicOutputSpec(StepOutputSpec):
-    """Outputs of `Mosaic`."""
-
-    out_file = File(exists=True, desc='WebP picture')
-
-
-class Mosaic(StepInterface):
-    """Draw labels over a scan in three planes.
+class DrawLabels(StepInterface):
+    """Draw labels over a scan in three planes, and keep them for the viewer.
 
     Examples
     --------
-    >>> mosaic = Mosaic(
+    >>> draw = DrawLabels(
     ...     in_file='conformed.nii', labels='dseg.nii', mask='mask.nii', colors={0: (0, 0, 0)}
     ... )  # doctest: +SKIP
     """
 
-    input_spec = MosaicInputSpec
-    output_spec = MosaicOutputSpec
+    input_spec = DrawLabelsInputSpec
+    output_spec = FiguresOutputSpec
 
     def _work(self, cwd: Path) -> dict[str, Any]:
-        from ..image.io import load_labels
-        from ..reports.mosaic import render_mosaic
+        from ..reports.figures import draw_labels
 
-        image, geometry = load_labels(self.inputs.in_file)
-        labels, mask = (load_labels(path)[0] for path in (self.inputs.labels, self.inputs.mask))
-        size = float(geometry.zooms[0])
-        out_file = cwd / 'mosaic.webp'
-        colors = dict(self.inputs.colors)
-        render_mosaic(image, labels, colors, out_file, mask=mask, voxel_size=size)
-        return {'out_file': str(out_file)}
+        inputs = self.inputs
+        drawn = draw_labels(
+            Path(inputs.in_file), Path(inputs.labels), Path(inputs.mask), dict(inputs.colors)
+        )
+        return {'figures': _keep(drawn, cwd)}
+
+
+def _keep(drawn: dict[str, bytes], cwd: Path) -> dict[str, str]:
+    """Write figures into the folder of a node."""
+    files = {}
+    for name, content in drawn.items():
+        path = cwd / f'{name}{FIGURES[name].extension}'
+        path.write_bytes(content)
+        files[name] = str(path)
+    return files
 
 
 class WriteDerivativesInputSpec(BaseInterfaceInputSpec):
@@ -75,7 +110,8 @@ class WriteDerivativesInputSpec(BaseInterfaceInputSpec):
     mask = File(exists=True, desc='brain mask, where this model makes it')
     brain = File(exists=True, desc='scan without skull')
     volumes = File(exists=True, mandatory=True)
-    mosaic = File(exists=True, mandatory=True)
+    scan_figures = traits.Dict(traits.Str, traits.Str, mandatory=True)
+    label_figures = traits.Dict(traits.Str, traits.Str, mandatory=True)
     probabilities = traits.List(File(exists=True))
     warnings = traits.List(traits.Str)
     engine = traits.Str()
@@ -88,7 +124,7 @@ class WriteDerivativesInputSpec(BaseInterfaceInputSpec):
     segment_seconds = traits.Float()
     components_seconds = traits.Float()
     resample_seconds = traits.Float()
-    mosaic_seconds = traits.Float()
+    figures_seconds = traits.Float()
 
 
 class WriteDerivativesOutputSpec(TraitedSpec):
@@ -120,12 +156,13 @@ class WriteDerivatives(StepInterface):
         images = {
             key: Path(getattr(inputs, key)) for key in keys if isdefined(getattr(inputs, key))
         }
+        figures = {**inputs.scan_figures, **inputs.label_figures}
         write_scan(
             outputs,
             source=inputs.source,
             images=images,
             volumes=Path(inputs.volumes),
-            mosaic=Path(inputs.mosaic),
+            figures={name: Path(path) for name, path in figures.items()},
             probsegs=probsegs,
             record=self._record(),
         )
@@ -134,7 +171,7 @@ class WriteDerivatives(StepInterface):
 
     def _record(self) -> dict[str, Any]:
         inputs = self.inputs
-        steps = ('conform', 'segment', 'components', 'resample', 'mosaic')
+        steps = ('conform', 'segment', 'components', 'resample', 'figures')
         seconds = {step: getattr(inputs, f'{step}_seconds') for step in steps}
         return {
             'Model': {**inputs.model, 'Normalization': inputs.normalization},

@@ -1,35 +1,40 @@
-"""A picture of a segmentation: cuts of the scan with its labels filled in, in three planes.
+"""Pictures of a segmentation: cuts of the scan, its labels and the brain's outline, in layers.
 
-Sides follow nilearn, and so fMRIPrep's and MRIQC's pages: the participant's left is on the left
-of the picture, anterior is right in sagittal cuts. Every cut carries the letters of its sides.
+The layers lie over each other exactly, so that a page can fade one into the other. Sides follow
+nilearn, and so fMRIPrep's and MRIQC's pages: the participant's left is on the left of the
+picture, anterior is right in sagittal cuts. Every cut carries the letters of its sides.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
+from scipy.ndimage import binary_erosion
+
+from ..image.components import bounding_box
+from ..image.head import head_box
+from . import LABEL_ALPHA, UNKNOWN_COLOR
 
 Colors = npt.NDArray[np.uint8] | Sequence[Sequence[int]] | Mapping[int, Sequence[int]]
 
 Box = tuple[slice, slice, slice]
 
-ALPHA = 0.4
-# A label that the table does not know must be seen, not hidden.
-UNKNOWN_COLOR = (255, 0, 255)
 # Millimetres around the brain: the scalp shows, so that missing or spilled-over tissue is seen
 # against it.
 _MARGIN = 12
 # Extents in mm (right-left, posterior-anterior, inferior-superior) that a cut shows at least:
 # where a segmentation lost half the brain, the picture must show the half that is missing.
 _LEAST = (146, 180, 146)
-_PIXELS_PER_MM = 1.5
-_GAP = 14
+_PIXELS_PER_MM = 2
+_GAP = 18
 _LETTER = (255, 214, 0)
+_OUTLINE = (255, 221, 51)
+_OUTLINE_PIXELS = 2
+# Planes with less of the brain than this share of the fullest one are its poles.
+_FAIR = 0.25
 
 
 @dataclass(frozen=True)
@@ -82,48 +87,26 @@ class Panel:
     box: tuple[int, int, int, int]
 
 
-def render_mosaic(
-    image: npt.NDArray[np.uint8],
-    labels: npt.NDArray[np.integer],
-    colors: Colors,
-    path: str | Path,
-    *,
-    mask: npt.NDArray[np.integer] | None = None,
-    voxel_size: float = 1.0,
-) -> Path:
-    """Write the mosaic of a segmentation as one WebP file.
+@dataclass(frozen=True)
+class Mosaic:
+    """The layers of a picture, all of one size.
 
     Parameters
     ----------
-    image : ndarray of uint8, shape (X, Y, Z)
-        The conformed scan, axes LIA (as `brainchop_bids.image.conform.conform` gives it).
-    labels : ndarray of integer, shape (X, Y, Z)
-        Its labels; 0 is background and stays uncoloured.
-    colors : ndarray of uint8, shape (n, 3), or dict of int to (r, g, b)
-        Colour of each label. A label without one is drawn in magenta.
-    path : str or Path
-        Where to; the name should end in ``.webp``.
-    mask : ndarray of integer, shape (X, Y, Z), optional
-        The brain, which decides where to cut; labels above 0 by default.
-    voxel_size : float, default 1.0
-        Edge of a conformed voxel in mm.
-
-    Returns
-    -------
-    Path
-        ``path``.
-
-    Raises
-    ------
-    ValueError
-        If the arrays have different shapes or are not three-dimensional.
-    OSError
-        If the file cannot be written.
+    scan : PIL.Image.Image
+        RGB: a row each of axial, coronal and sagittal cuts, with letters.
+    labels : PIL.Image.Image
+        RGBA: labels in their colours, opaque; transparent where there is none.
+    outline : PIL.Image.Image
+        RGBA: the edge of the brain mask.
+    panels : tuple of Panel
+        Where each cut lies.
     """
-    picture, _ = compose_mosaic(image, labels, colors, mask=mask, voxel_size=voxel_size)
-    # The enlarged cuts hold little that a higher quality would keep; it doubles the size at 90.
-    picture.save(path, format='WEBP', quality=60, method=3)
-    return Path(path)
+
+    scan: Image.Image
+    labels: Image.Image
+    outline: Image.Image
+    panels: tuple[Panel, ...]
 
 
 def compose_mosaic(
@@ -133,20 +116,25 @@ def compose_mosaic(
     *,
     mask: npt.NDArray[np.integer] | None = None,
     voxel_size: float = 1.0,
-) -> tuple[Image.Image, tuple[Panel, ...]]:
-    """Draw the mosaic that `render_mosaic` writes.
+) -> Mosaic:
+    """Draw cuts through a segmentation.
 
     Parameters
     ----------
-    image, labels, colors, mask, voxel_size
-        As in `render_mosaic`.
+    image : ndarray of uint8, shape (X, Y, Z)
+        The conformed scan, axes LIA (as `brainchop_bids.image.conform.conform` gives it).
+    labels : ndarray of integer, shape (X, Y, Z)
+        Its labels; 0 is background and stays transparent.
+    colors : ndarray of uint8, shape (n, 3), or dict of int to (r, g, b)
+        Colour of each label. A label without one is drawn in magenta.
+    mask : ndarray of integer, shape (X, Y, Z), optional
+        The brain, which decides where to cut; labels above 0 by default.
+    voxel_size : float, default 1.0
+        Edge of a conformed voxel in mm.
 
     Returns
     -------
-    picture : PIL.Image.Image
-        RGB picture with a row each of axial, coronal and sagittal cuts.
-    panels : tuple of Panel
-        Where each cut lies in it.
+    Mosaic
 
     Raises
     ------
@@ -159,24 +147,57 @@ def compose_mosaic(
             f'expected three volumes of one 3-D shape, got image {image.shape}, '
             f'labels {labels.shape}, mask {brain.shape}'
         )
-    scan, overlay, region = (_lia_to_ras(array) for array in (image, labels, brain > 0))
+    scan, overlay, region = (lia_to_ras(array) for array in (image, labels, brain > 0))
     window, cut_box = _framing(scan, region, voxel_size)
     cuts = _choose_cuts(region, cut_box)
-    grey = _contrast(scan, region, window)
-    palette = _palette(colors, int(labels.max(initial=0)))
-
-    picture, panels = _layout(window, cuts, voxel_size)
+    grey = contrast(scan[window], region[window])
+    scale = max(1, round(_PIXELS_PER_MM * voxel_size))
+    (width, height), panels = _layout(window, cuts, scale)
+    base = Image.new('L', (width, height))
+    indices = np.zeros((height, width), labels.dtype)
+    edge = np.zeros((height, width), bool)
     for panel in panels:
+        left, top, right, bottom = panel.box
         where = _cut(panel, window)
-        tile = Image.fromarray(_blend(grey[scan[where]], overlay[where], palette).copy())
-        # Colours are mixed before they are enlarged: label borders come out smooth.
-        size = (panel.box[2] - panel.box[0], panel.box[3] - panel.box[1])
-        picture.paste(tile.resize(size, Image.Resampling.BICUBIC), panel.box[:2])
-        _letter(picture, panel)
-    return picture, panels
+        tile = Image.fromarray(_turned(grey[scan[where]]))
+        base.paste(
+            tile.resize((right - left, bottom - top), Image.Resampling.BICUBIC), (left, top)
+        )
+        indices[top:bottom, left:right] = _enlarged(_turned(overlay[where]), scale)
+        edge[top:bottom, left:right] = _edge(_enlarged(_turned(region[where]), scale))
+    picture = base.convert('RGB')
+    for panel in panels:
+        letter(picture, panel.box, panel.plane.letters)
+    palette = _palette(colors, int(labels.max(initial=0)))
+    outline = np.zeros((height, width, 4), np.uint8)
+    outline[edge] = (*_OUTLINE, 255)
+    return Mosaic(
+        picture, Image.fromarray(palette[indices]), Image.fromarray(outline), tuple(panels)
+    )
 
 
-def _lia_to_ras(array: npt.NDArray) -> npt.NDArray:
+def flatten(scan: Image.Image, labels: Image.Image, alpha: float = LABEL_ALPHA) -> Image.Image:
+    """Lay labels over cuts of the scan.
+
+    Parameters
+    ----------
+    scan, labels : PIL.Image.Image
+        Layers of a `Mosaic`.
+    alpha : float
+        How strongly the labels cover, from 0 to 1.
+
+    Returns
+    -------
+    PIL.Image.Image
+        RGB.
+    """
+    picture = scan.convert('RGB')
+    cover = labels.getchannel('A').point([round(alpha * value) for value in range(256)])
+    picture.paste(labels.convert('RGB'), mask=cover)
+    return picture
+
+
+def lia_to_ras(array: npt.NDArray) -> npt.NDArray:
     """View an LIA volume with its axes towards right, anterior and superior."""
     return array[::-1, ::-1, :].transpose(0, 2, 1)
 
@@ -185,8 +206,8 @@ def _framing(
     scan: npt.NDArray[np.uint8], region: npt.NDArray[np.bool_], voxel_size: float
 ) -> tuple[Box, Box]:
     """Return the part of the volume that every cut shows, and the part that is cut."""
-    head = _head_box(scan)
-    brain = _extent(region)
+    head = head_box(scan, (4, 4, 4), multiple=1)
+    brain = bounding_box(region)
     if brain is None:
         return head, head
     margin = round(_MARGIN / voxel_size)
@@ -213,88 +234,67 @@ def _widen(start: int, stop: int, missing: int, around: slice, size: int) -> tup
     return begin, begin + length
 
 
-def _head_box(scan: npt.NDArray[np.uint8]) -> Box:
-    """Box of the head: planes of which at least a fiftieth is brighter than air."""
-    coarse = scan[::2, ::2, ::2]
-    bright = coarse > max(0.15 * float(np.percentile(coarse, 99)), 1)
-    box = []
-    for axis, size in enumerate(scan.shape):
-        share = bright.mean(axis=tuple(other for other in range(3) if other != axis))
-        planes = np.flatnonzero(share > 0.02)
-        if not planes.size:
-            return (slice(0, scan.shape[0]), slice(0, scan.shape[1]), slice(0, scan.shape[2]))
-        start, stop = 2 * int(planes[0]) - 4, 2 * int(planes[-1]) + 6
-        box.append(slice(max(start, 0), min(stop, size)))
-    return box[0], box[1], box[2]
-
-
-def _extent(region: npt.NDArray[np.bool_]) -> Box | None:
-    """Box around the true voxels, or None."""
-    box = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        planes = np.flatnonzero(region.any(axis=others))
-        if not planes.size:
-            return None
-        box.append(slice(int(planes[0]), int(planes[-1]) + 1))
-    return box[0], box[1], box[2]
-
-
 def _choose_cuts(region: npt.NDArray[np.bool_], box: Box) -> dict[int, list[int]]:
     """Spread the cuts of each plane over the planes that hold a fair piece of the brain."""
-    # Matplotlib comes with it: only a process that draws should pay for that.
-    from nireports.reportlets.utils import cuts_from_bbox
-
-    # Its thresholds are shares of a whole plane, so it must see the brain's own box; an empty
-    # mask makes it spread the cuts over the box.
-    mask = nib.Nifti1Image(region[box].astype(np.uint8), np.eye(4))
-    starts = [part.start for part in box]
+    inside = region[box]
     cuts = {}
     for plane in PLANES:
-        found = cuts_from_bbox(mask, cuts=plane.cuts)['xyz'[plane.normal]]
-        cuts[plane.normal] = [starts[plane.normal] + round(cut) for cut in found]
+        others = tuple(axis for axis in range(3) if axis != plane.normal)
+        areas = np.count_nonzero(inside, axis=others)
+        fair = np.flatnonzero(areas >= _FAIR * max(areas.max(initial=0), 1))
+        first, last = (fair[0], fair[-1]) if fair.size else (0, areas.size - 1)
+        start = box[plane.normal].start
+        places = np.linspace(start + first, start + last, plane.cuts)
+        cuts[plane.normal] = [int(place) for place in np.rint(places)]
     return cuts
 
 
-def _contrast(
-    scan: npt.NDArray[np.uint8],
-    region: npt.NDArray[np.bool_],
-    window: Box,
-) -> npt.NDArray[np.uint8]:
-    """Return a table from intensity to grey that spends the range on the brain."""
-    sparse = tuple(slice(part.start, part.stop, 2) for part in window)
+def contrast(scan: npt.NDArray[np.uint8], region: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    """Return a table from intensity to grey that spends the range on a region.
+
+    Parameters
+    ----------
+    scan : ndarray of uint8, shape (X, Y, Z)
+        What is to be shown.
+    region : ndarray of bool, shape (X, Y, Z)
+        What matters of it; where it is all but empty, all that is not 0 does.
+
+    Returns
+    -------
+    ndarray of uint8, shape (256,)
+    """
+    sparse = (slice(None, None, 2),) * 3
     values = scan[sparse]
-    brain = values[region[sparse]]
-    inside = brain if brain.size > 1000 else values[values > 0]
+    inside = values[region[sparse]]
+    inside = inside if inside.size > 1000 else values[values > 0]
     low = float(np.percentile(values, 2))
     high = float(np.percentile(inside, 99.5)) if inside.size else 255.0
     span = max(high - low, 1.0)
     return np.clip((np.arange(256) - low) / span * 255, 0, 255).astype(np.uint8)
 
 
-def _palette(colors: Colors, highest: int) -> npt.NDArray[np.float32]:
-    """Return the colour of every label up to ``highest``, shape (highest + 1, 3)."""
-    palette = np.full((highest + 1, 3), UNKNOWN_COLOR, np.float32)
+def _palette(colors: Colors, highest: int) -> npt.NDArray[np.uint8]:
+    """Return the colour of every label up to ``highest``, RGBA; nothing for background."""
+    palette = np.full((highest + 1, 4), (*UNKNOWN_COLOR, 255), np.uint8)
     pairs = colors.items() if isinstance(colors, Mapping) else enumerate(colors)
     for index, color in pairs:
         if 0 <= index <= highest:
-            palette[index] = color
+            palette[index, :3] = color
+    palette[0] = 0
     return palette
 
 
-def _panel_size(plane: Plane, window: Box, voxel_size: float) -> tuple[int, int]:
+def _panel_size(plane: Plane, window: Box, scale: int) -> tuple[int, int]:
     """Width and height of a panel in pixels."""
-    scale = _PIXELS_PER_MM * voxel_size
     lengths = [part.stop - part.start for part in window]
-    return round(lengths[plane.across] * scale), round(lengths[plane.up] * scale)
+    return lengths[plane.across] * scale, lengths[plane.up] * scale
 
 
 def _layout(
-    window: Box, cuts: Mapping[int, Sequence[int]], voxel_size: float
-) -> tuple[Image.Image, tuple[Panel, ...]]:
-    """Return an empty picture and the place of every cut: a row a plane, evenly spread."""
-    sizes = [_panel_size(plane, window, voxel_size) for plane in PLANES]
-    rows = list(zip(PLANES, sizes, strict=True))
+    window: Box, cuts: Mapping[int, Sequence[int]], scale: int
+) -> tuple[tuple[int, int], list[Panel]]:
+    """Return the picture's size and the place of every cut: a row a plane, evenly spread."""
+    rows = [(plane, _panel_size(plane, window, scale)) for plane in PLANES]
     width = max(plane.cuts * (size[0] + _GAP) for plane, size in rows)
     panels = []
     top = _GAP
@@ -303,7 +303,7 @@ def _layout(
             left = round((number + 0.5) * width / plane.cuts - size[0] / 2)
             panels.append(Panel(plane, index, (left, top, left + size[0], top + size[1])))
         top += size[1] + _GAP
-    return Image.new('RGB', (width, top)), tuple(panels)
+    return (width, top), panels
 
 
 def _cut(panel: Panel, window: Box) -> tuple[slice | int, ...]:
@@ -313,32 +313,46 @@ def _cut(panel: Panel, window: Box) -> tuple[slice | int, ...]:
     return tuple(where)
 
 
-def _blend(
-    grey: npt.NDArray[np.uint8], labels: npt.NDArray, palette: npt.NDArray[np.float32]
-) -> npt.NDArray[np.uint8]:
-    """Lay colours over a cut, and turn it: rows from top to bottom, columns left to right."""
-    base = np.repeat(grey[..., None], 3, axis=2)
-    found = labels > 0
-    mixed = (1 - ALPHA) * base[found] + ALPHA * palette[labels[found]]
-    base[found] = np.rint(mixed).astype(np.uint8)
+def _turned(cut: npt.NDArray) -> npt.NDArray:
+    """Turn a cut: rows from top to bottom, columns left to right."""
     # What is left of the RAS axes stands in the order (across, up) in all three planes.
-    return base.transpose(1, 0, 2)[::-1]
+    return np.ascontiguousarray(cut.T[::-1])
 
 
-def _letter(picture: Image.Image, panel: Panel) -> None:
-    """Write the letters of the four sides into the edges of a panel."""
-    left, top, right, bottom = panel.box
+def _enlarged(cut: npt.NDArray, scale: int) -> npt.NDArray:
+    """Make every voxel a square of pixels: labels have no values in between."""
+    return cut.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def _edge(inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return the rim of a region, some pixels wide."""
+    return inside & ~binary_erosion(inside, iterations=_OUTLINE_PIXELS)
+
+
+def letter(picture: Image.Image, box: tuple[int, int, int, int], letters: Sequence[str]) -> None:
+    """Write the letters of the four sides into the edges of a panel.
+
+    Parameters
+    ----------
+    picture : PIL.Image.Image
+        RGB, drawn on.
+    box : tuple of int
+        Left, top, right and bottom of the panel in pixels.
+    letters : sequence of str
+        For the left, right, top and bottom.
+    """
+    left, top, right, bottom = box
     middle_x, middle_y = (left + right) / 2, (top + bottom) / 2
     places = ((left + 3, middle_y), (right - 3, middle_y), (middle_x, top + 1), (middle_x, bottom))
     anchors = ('lm', 'rm', 'ma', 'md')
     draw = ImageDraw.Draw(picture)
-    for letter, place, anchor in zip(panel.plane.letters, places, anchors, strict=True):
+    for sign, place, anchor in zip(letters, places, anchors, strict=True):
         draw.text(
-            place, letter, _LETTER, _font(), anchor=anchor, stroke_width=2, stroke_fill=(0, 0, 0)
+            place, sign, _LETTER, _font(), anchor=anchor, stroke_width=2, stroke_fill=(0, 0, 0)
         )
 
 
 @cache
 def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """The font that comes with Pillow."""
-    return ImageFont.load_default(24)
+    return ImageFont.load_default(30)

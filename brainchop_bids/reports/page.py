@@ -1,16 +1,22 @@
 """The page of a participant: one file that opens anywhere, without network or neighbours."""
 
+import base64
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..bids.derivatives import page_path
 from ..publish import write_text
+from . import LABEL_ALPHA, UNKNOWN_COLOR
+from .crashes import Failure, find_failures
 from .methods import Block, parse_methods
 from .records import LabelVolume, ScanRecord, collect_scans, number, plain
 from .render import dataset_name, fixed, render_template, webp_uri
 
 # With more labels than this the colours stand in the table alone.
 _LEGEND_MOST = 24
+_PICTURES = ('cuts', 'labels', 'outline', 'conform')
 
 
 def write_participant_page(
@@ -31,7 +37,7 @@ def write_participant_page(
     -------
     Path or None
         ``sub-01.html`` or ``sub-01_ses-A.html`` in ``output_dir``; None, and no file, where
-        the participant has no results.
+        the participant has neither results nor failures.
 
     Raises
     ------
@@ -40,14 +46,17 @@ def write_participant_page(
     """
     root = Path(output_dir)
     scans = collect_scans(root, participant, session)
-    if not scans:
+    failures = find_failures(root, participant, session)
+    if not scans and not failures:
         return None
     page = page_path(root, participant, session)
-    write_text(page, render_page(root, page.stem, scans))
+    write_text(page, render_page(root, page.stem, scans, failures))
     return page
 
 
-def render_page(root: Path, heading: str, scans: list[ScanRecord]) -> str:
+def render_page(
+    root: Path, heading: str, scans: list[ScanRecord], failures: Sequence[Failure] = ()
+) -> str:
     """Return the page as HTML.
 
     Parameters
@@ -57,28 +66,94 @@ def render_page(root: Path, heading: str, scans: list[ScanRecord]) -> str:
     heading : str
         Whose page it is, for instance ``'sub-01'``.
     scans : list of ScanRecord
-        What it shows, at least one.
+        What it shows.
+    failures : sequence of Failure
+        Scans that failed.
 
     Returns
     -------
     str
         A whole document without characters that UTF-8 or HTML cannot hold.
     """
+    blocks: dict[Path, str] = {}
+    sections = [_section(scan, blocks) for scan in scans]
     return render_template(
         'participant.html',
         heading=heading,
-        scripts=(),
+        scripts=('layers.js', 'tables.js', 'viewer.js', 'ratings.js', 'copy.js'),
         dataset=dataset_name(root),
-        models=', '.join(dict.fromkeys(scan.model for scan in scans)),
+        models=list(dict.fromkeys(scan.model for scan in scans)),
         brain=_brain_range(scans),
-        scans=[_scan_context(scan) for scan in scans],
+        opacity=round(100 * LABEL_ALPHA),
+        scans=[
+            _scan_context(scan, section) for scan, section in zip(scans, sections, strict=True)
+        ],
+        failures=failures,
         methods=_methods(root),
+        data={'heading': heading, 'sections': sections},
+        blocks=[{'id': name, 'base64': _base64(path)} for path, name in blocks.items()],
     )
 
 
-def _scan_context(scan: ScanRecord) -> dict[str, Any]:
+def _section(scan: ScanRecord, blocks: dict[Path, str]) -> dict[str, Any]:
+    """Gather what the scripts need to know of a result; add the files that they unpack.
+
+    Models of one scan share its slices.
+    """
+    files = {name: scan.figures.get(name) for name in ('slices', 'volume')}
+    grid = _grid(scan.figures.get('grid'))
+    return {
+        'anchor': scan.anchor,
+        'grid': grid,
+        **{
+            name: blocks.setdefault(path, f'block-{len(blocks) + 1}') if path and grid else None
+            for name, path in files.items()
+        },
+        'labels': [
+            {'value': value, 'name': style.name, 'color': _rgb(style.color)}
+            for value, style in scan.styles.items()
+        ],
+        'rated': {
+            'participant_id': f'sub-{scan.name.subject}',
+            'bids_name': scan.title,
+            'model': scan.slug,
+            'source_sha256': scan.text('Brainchop', 'SourceSHA256'),
+            'model_sha256': scan.text('Model', 'SHA256'),
+        },
+    }
+
+
+def _grid(path: Path | None) -> dict[str, Any] | None:
+    """Read where the slices of the viewer lie; None where that cannot be made out."""
+    try:
+        grid: Any = json.loads(path.read_text('utf-8')) if path else None
+        shape, columns, affine = grid['shape'], grid['columns'], grid['affine']
+        whole = [*shape, columns]
+        if not all(isinstance(size, int) and 0 < size < 5000 for size in whole):
+            return None
+        lengths = (len(shape), *(len(row) for row in affine))
+        numbers = all(number(value) is not None for row in affine for value in row)
+        return grid if lengths == (3, 4, 4, 4) and numbers else None
+    except (OSError, ValueError, RecursionError, TypeError, KeyError):
+        return None
+
+
+def _rgb(color: str | None) -> list[int]:
+    """Return the parts of ``#rrggbb``."""
+    return list(bytes.fromhex(color[1:])) if color else list(UNKNOWN_COLOR)
+
+
+def _base64(path: Path) -> str:
+    try:
+        return base64.b64encode(path.read_bytes()).decode()
+    except OSError:
+        return ''
+
+
+def _scan_context(scan: ScanRecord, section: dict[str, Any]) -> dict[str, Any]:
     """Arrange a record for the template."""
     total = scan.labelled_volume
+    pictures = {name: _data_uri(scan.figures.get(name)) for name in _PICTURES}
     return {
         'title': scan.title,
         'anchor': scan.anchor,
@@ -86,9 +161,14 @@ def _scan_context(scan: ScanRecord) -> dict[str, Any]:
         'source': scan.source,
         'finished': scan.finished,
         'brain_volume': scan.brain_volume,
-        'warnings': scan.warnings,
-        'notes': scan.notes,
-        'mosaic': _data_uri(scan.mosaic),
+        'flags': scan.flags or (),
+        'checked': scan.flags is not None,
+        'warnings': scan.notes_and_warnings,
+        'cuts': pictures['cuts'],
+        'labels_layer': pictures['labels'],
+        'outline_layer': pictures['outline'],
+        'conform': pictures['conform'],
+        'viewer': section['slices'] is not None,
         'alt': _alternative(scan),
         'legend': scan.volumes if len(scan.volumes) <= _LEGEND_MOST else (),
         'rows': [(row, _share(row, total)) for row in scan.volumes],

@@ -89,6 +89,22 @@ class Grid:
 
 
 @dataclass(frozen=True)
+class FlagRecord:
+    """Something about a result that should be looked at.
+
+    Parameters
+    ----------
+    name : str
+        Which check.
+    reason : str
+        Why, in a sentence with numbers.
+    """
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class ScanRecord:
     """The results of one scan and one model.
 
@@ -108,8 +124,8 @@ class ScanRecord:
         The model's label table.
     grids : tuple of Grid
         Of the scan and of the conformed scan.
-    mosaic : Path or None
-        The picture, where there is one.
+    figures : dict of str to Path
+        The figures that are there, see `ScanOutputs.figures`.
     notes : tuple of str
         What could not be read, each one line.
     """
@@ -121,7 +137,7 @@ class ScanRecord:
     volumes: tuple[LabelVolume, ...] = ()
     styles: dict[int, LabelStyle] = field(default_factory=dict)
     grids: tuple[Grid, ...] = ()
-    mosaic: Path | None = None
+    figures: dict[str, Path] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -156,6 +172,29 @@ class ScanRecord:
         if isinstance(listed, str):
             return (listed,)
         return tuple(plain(text) for text in listed) if isinstance(listed, list) else ()
+
+    @property
+    def notes_and_warnings(self) -> tuple[str, ...]:
+        """Warnings of the run, then what could not be read."""
+        return self.warnings + self.notes
+
+    @property
+    def flags(self) -> tuple[FlagRecord, ...] | None:
+        """What stands out, as the sidecar lists it; None where nobody has looked."""
+        listed = self.facts.get('Flags')
+        if not isinstance(listed, list):
+            return None
+        return tuple(
+            FlagRecord(plain(flag.get('Name', '')), plain(flag.get('Reason', '')))
+            for flag in listed
+            if isinstance(flag, dict)
+        )
+
+    @property
+    def measures(self) -> dict[str, float]:
+        """Image quality measures by name, those that are numbers."""
+        known = {name: number(value) for name, value in self.table('Measures').items()}
+        return {name: value for name, value in known.items() if value is not None}
 
     @property
     def brain_volume(self) -> float | None:
@@ -318,15 +357,16 @@ def _read_scan(outputs: ScanOutputs) -> ScanRecord:
     finished = os.path.isfile(outputs.dseg)
     if not finished:
         notes.append(f'{outputs.dseg.name} is missing: this scan is not finished, run it again')
-    mosaic = outputs.mosaic if os.path.isfile(outputs.mosaic) else None
-    if mosaic is None:
-        notes.append(f'figures/{outputs.mosaic.name} is missing: there is no picture to show')
+    figures = {name: path for name, path in outputs.figures.items() if os.path.isfile(path)}
+    if len(figures) < len(outputs.figures):
+        absent = next(path for path in outputs.figures.values() if not os.path.isfile(path))
+        notes.append(f'figures/{absent.name} is missing: run with --reports-only to draw it again')
     for row in volumes:
         if styles and row.index not in styles:
             notes.append(f'label {row.index} ({row.name}) is not in {table.name}')
     grids = tuple(_read_grids(outputs, notes))
     return ScanRecord(
-        outputs.name, outputs.slug, finished, facts, volumes, styles, grids, mosaic, tuple(notes)
+        outputs.name, outputs.slug, finished, facts, volumes, styles, grids, figures, tuple(notes)
     )
 
 

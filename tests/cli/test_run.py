@@ -202,7 +202,18 @@ def test_good_and_bad_scans_together(dataset: Path, model: Path, tmp_path: Path)
             'seg-tinymodel_label-GreyMatter_probseg.nii.gz',
             'seg-tinymodel_label-GreyMatter_probseg.json',
         )
-    } | {'sub-02/figures/sub-02_ses-A_run-01_seg-tinymodel_desc-mosaic_dseg.webp'}
+    } | {
+        f'sub-02/figures/sub-02_ses-A_run-01_{name}'
+        for name in (
+            'desc-conform_T1w.webp',
+            'desc-slices_T1w.webp',
+            'desc-slices_T1w.json',
+            'seg-tinymodel_desc-cuts_dseg.webp',
+            'seg-tinymodel_desc-labels_dseg.webp',
+            'seg-tinymodel_desc-outline_dseg.webp',
+            'seg-tinymodel_desc-slices_dseg.gz',
+        )
+    }
     assert {'sub-01.html', 'sub-02.html', 'seg-tinymodel_dseg.tsv'} <= written
     assert not [name for name in written if '.brainchop-' in name]
     check_images(dataset / SCANS[1], out / 'sub-02' / 'ses-A' / 'anat')

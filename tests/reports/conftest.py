@@ -1,5 +1,6 @@
 """A derivative tree as `brainchop_bids.bids` writes it, made from arrays."""
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
+
+from brainchop_bids.bids.derivatives import ScanOutputs
+from brainchop_bids.bids.names import ScanName
 
 NAMES = {1: 'White Matter', 2: 'Grey Matter'}
 CITATION = """### Methods
@@ -62,8 +66,15 @@ def write_result(
     nib.save(image, anat / f'{prefix}_seg-{slug}_dseg.nii.gz')
     nib.save(image, anat / f'{prefix}_space-conform_seg-{slug}_dseg.nii.gz')
     nib.save(image, anat / f'{prefix}_space-conform_desc-preproc_T1w.nii.gz')
-    picture = Image.new('RGB', (8, 8), (200, 10, 10))
-    picture.save(figures / f'{prefix}_seg-{slug}_desc-mosaic_dseg.webp')
+    outputs = ScanOutputs(root, ScanName.parse(f'{stem}.nii.gz'), slug)
+    for number, (name, path) in enumerate(outputs.figures.items()):
+        if path.suffix == '.webp':
+            Image.new('RGB', (8, 8), (200, 10 + number, 10)).save(path, lossless=True)
+        elif name == 'volume':
+            path.write_bytes(gzip.compress(bytes(range(3)) * 40))
+    affine = [[1, 0, 0, -2], [0, 1, 0, -2], [0, 0, 1, -3]]
+    grid = {'shape': [4, 5, 6], 'columns': 2, 'step': 1, 'affine': affine}
+    outputs.figure('grid').write_text(json.dumps(grid))
     (root / f'seg-{slug}_dseg.tsv').write_text(
         'index\tname\tabbreviation\tcolor\tmapping\tfreesurfer\n'
         '0\tbackground\tBG\t#000000\t0\t0\n'

@@ -1,6 +1,7 @@
 """The page as a browser's parser sees it."""
 
 import base64
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -57,7 +58,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if 'style' in self.open:
+        if {'style', 'script'} & set(self.open):
             return
         self.text += data
         if {'td', 'th'} & set(self.open):
@@ -101,12 +102,15 @@ def test_the_page_loads_nothing_from_outside(derivatives: Path) -> None:
         assert href.startswith(('#', 'https://doi.org/')), (tag, attributes)
         assert tag == 'a' or 'href' not in attributes
         assert not [key for key in attributes if key.startswith('on')]
-    assert not {'script', 'link', 'iframe', 'object', 'base'} & {tag for tag, _ in page.tags}
+    assert not {'link', 'iframe', 'object', 'base'} & {tag for tag, _ in page.tags}
     style = html[html.index('<style>') : html.index('</style>')]
     assert 'url(' not in style
     assert '@import' not in style
     policy = next(meta for meta in page.all('meta') if 'http-equiv' in meta)
     assert policy['content'].startswith("default-src 'none'")
+    (script,) = re.findall(r'<script>(.*?)</script>', html, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy['content'].endswith(f"script-src 'sha256-{digest}'")
 
 
 def test_volumes_are_those_of_the_table(derivatives: Path) -> None:
@@ -116,13 +120,14 @@ def test_volumes_are_those_of_the_table(derivatives: Path) -> None:
     assert ['', '', 'All labels', '', '49.8', '0.05', ''] in page.rows
 
 
-def test_the_picture_is_inside_and_told_in_words(derivatives: Path) -> None:
+def test_the_pictures_are_inside_and_told_in_words(derivatives: Path) -> None:
     page, _ = render(derivatives)
-    (image,) = page.all('img')
-    content = base64.b64decode(image['src'].removeprefix('data:image/webp;base64,'))
-    figure = derivatives / 'sub-01/figures/sub-01_seg-gw_desc-mosaic_dseg.webp'
-    assert content == figure.read_bytes()
-    assert 'White Matter, Grey' in image['alt']
+    names = ('seg-gw_desc-cuts_dseg', 'seg-gw_desc-labels_dseg', 'seg-gw_desc-outline_dseg')
+    names += ('desc-conform_T1w',)
+    for image, name in zip(page.all('img'), names, strict=True):
+        content = base64.b64decode(image['src'].removeprefix('data:image/webp;base64,'))
+        assert content == (derivatives / f'sub-01/figures/sub-01_{name}.webp').read_bytes()
+    assert 'White Matter, Grey' in page.all('img')[0]['alt']
     colours = [span['style'] for span in page.all('span') if 'style' in span]
     assert colours == ['background:#ffffff', 'background:#cd3e4e'] * 2
 
@@ -169,7 +174,10 @@ def test_the_page_can_be_read_aloud(derivatives: Path, add_result: Add) -> None:
     levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch('h[1-6]', tag)]
     assert all(after - before <= 1 for before, after in pairwise(levels))
     assert all(cell.get('scope') in ('row', 'col') for cell in page.all('th'))
-    assert all(image['alt'] for image in page.all('img'))
+    # What lies over a picture is told with it.
+    told = [image['alt'] for image in page.all('img') if 'data-layer' not in image]
+    assert len(told) == 4
+    assert all(told)
     ids = {attributes['id'] for _, attributes in page.tags if 'id' in attributes}
     named = {
         attributes['aria-labelledby']
@@ -227,7 +235,9 @@ def test_characters_that_html_cannot_hold_are_replaced(
 def test_a_broken_scan_has_its_place_beside_a_good_one(derivatives: Path, add_result: Add) -> None:
     anat = add_result('sub-01_run-2_T1w', sidecar='{', volumes='')
     (anat / 'sub-01_run-2_seg-gw_dseg.nii.gz').unlink()
-    (derivatives / 'sub-01/figures/sub-01_run-2_seg-gw_desc-mosaic_dseg.webp').write_text('no')
+    for name in ('seg-gw_desc-cuts_dseg', 'desc-conform_T1w'):
+        (derivatives / f'sub-01/figures/sub-01_run-2_{name}.webp').write_text('no')
+    (derivatives / 'sub-01/figures/sub-01_run-2_desc-slices_T1w.json').write_text('{"shape": 3}')
     (derivatives / 'logs/CITATION.md').unlink()
     (derivatives / 'dataset_description.json').write_text('[')
     page, _ = render(derivatives)
@@ -239,7 +249,8 @@ def test_a_broken_scan_has_its_place_beside_a_good_one(derivatives: Path, add_re
         '(logs/CITATION.md) is missing',
     ):
         assert told in page.text, told
-    assert len(page.all('img')) == 1
+    assert len(page.all('img')) == 4
+    assert len([1 for _, attributes in page.tags if 'data-viewer' in attributes]) == 1
 
 
 def test_a_hundred_labels_stay_usable(derivatives: Path, add_result: Add) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from brainchop_bids.bids.derivatives import FIGURES
 from brainchop_bids.reports.records import collect_scans, number, read_label_table
 
 Add = Callable[..., Path]
@@ -27,7 +28,7 @@ def test_a_finished_scan_is_read_whole(derivatives: Path) -> None:
     assert scan.labelled_volume == 49.75
     grid = scan.grids[0]
     assert (grid.shape, grid.zooms, grid.orientation) == ((4, 5, 6), (1.0, 1.25, 1.5), 'RAS')
-    assert scan.mosaic is not None
+    assert scan.figures.keys() == FIGURES.keys()
 
 
 def test_the_prefix_of_a_label_does_not_matter(derivatives: Path) -> None:
@@ -128,7 +129,7 @@ def test_labels_that_the_table_lacks_are_kept_and_told(add_result: Add) -> None:
         ('sub-01/anat/sub-01_seg-gw_dseg.json', 'how the result was made is unknown'),
         ('sub-01/anat/sub-01_seg-gw_dseg.tsv', 'volumes are unknown'),
         ('sub-01/anat/sub-01_seg-gw_dseg.nii.gz', 'not finished'),
-        ('sub-01/figures/sub-01_seg-gw_desc-mosaic_dseg.webp', 'no picture'),
+        ('sub-01/figures/sub-01_seg-gw_desc-cuts_dseg.webp', 'run with --reports-only'),
         ('seg-gw_dseg.tsv', 'label colours are unknown'),
     ],
 )

@@ -1,0 +1,142 @@
+"""The figures of a page, drawn where a scan is processed, or again from its derivatives."""
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..bids.derivatives import FIGURES, ScanOutputs
+from ..errors import BrainchopError
+from ..image.io import Volume, load_labels, read_geometry, read_volume
+from ..image.resample import labels_to_grid
+from ..publish import bytes_writer, publish
+from .conform_check import draw_conform_check
+from .mosaic import Colors, compose_mosaic
+from .slices import slice_labels, slice_scan
+
+
+def draw_scan(scan: Volume | None, conformed: Path) -> dict[str, bytes]:
+    """Draw the figures of a scan that belong to no model.
+
+    Parameters
+    ----------
+    scan : Volume or None
+        The scan as it came; without it there is no picture of what was conformed.
+    conformed : Path
+        The conformed scan.
+
+    Returns
+    -------
+    dict of str to bytes
+        Files by their names in `FIGURES`.
+
+    Raises
+    ------
+    InputError
+        If the conformed scan cannot be read.
+    """
+    image, grid = load_labels(conformed)
+    slices, picture = slice_scan(image, grid.affine)
+    drawn = {'grid': json.dumps(slices.to_dict()).encode(), 'slices': picture}
+    if scan is not None:
+        drawn['conform'] = _webp(draw_conform_check(scan.data, scan.geometry, grid), 60)
+    return drawn
+
+
+def draw_labels(
+    conformed: Path, labels: Path, mask: Path | np.ndarray | None, colors: Colors
+) -> dict[str, bytes]:
+    """Draw the figures of a model's labels.
+
+    Parameters
+    ----------
+    conformed, labels : Path
+        The conformed scan and labels in its grid.
+    mask : Path or ndarray of integer, shape (X, Y, Z), or None
+        The brain mask in that grid; labels above 0 by default.
+    colors : dict of int to (r, g, b)
+        Colour of each label.
+
+    Returns
+    -------
+    dict of str to bytes
+        Files by their names in `FIGURES`.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read.
+    """
+    image, grid = load_labels(conformed)
+    found = load_labels(labels)[0]
+    brain = load_labels(mask)[0] if isinstance(mask, Path) else mask
+    mosaic = compose_mosaic(image, found, colors, mask=brain, voxel_size=float(grid.zooms[0]))
+    return {
+        'cuts': _webp(mosaic.scan, 50),
+        'labels': _webp(mosaic.labels),
+        'outline': _webp(mosaic.outline),
+        'volume': slice_labels(image, found),
+    }
+
+
+def draw_missing(
+    outputs: ScanOutputs, source: Path | None, colors: Mapping[int, tuple[int, int, int]]
+) -> list[str]:
+    """Draw the figures that are missing from the derivatives alone.
+
+    Parameters
+    ----------
+    outputs : ScanOutputs
+        The results of one scan.
+    source : Path or None
+        The scan; where it is not there, what needs it is left out.
+    colors : mapping of int to (r, g, b)
+        Colour of each label.
+
+    Returns
+    -------
+    list of str
+        Why some could not be drawn, each one line.
+
+    Raises
+    ------
+    OutputError
+        If a figure cannot be written.
+    """
+    missing = {name for name, path in outputs.figures.items() if not path.exists()}
+    drawn: dict[str, bytes] = {}
+    try:
+        if any(not FIGURES[name].of_model for name in missing):
+            there = source is not None and source.exists()
+            drawn |= draw_scan(read_volume(source) if there and source else None, outputs.preproc)
+        if any(FIGURES[name].of_model for name in missing):
+            drawn |= draw_labels(
+                outputs.preproc, outputs.dseg_conform, _conformed_mask(outputs), dict(colors)
+            )
+    except BrainchopError as error:
+        return [f'figures of {outputs.name.stem} cannot be drawn: {error}']
+    files = [(outputs.figure(name), bytes_writer(drawn[name])) for name in missing & drawn.keys()]
+    publish(files)
+    return []
+
+
+def _conformed_mask(outputs: ScanOutputs) -> np.ndarray | None:
+    """Bring the brain mask, which is kept in the scan's own grid, to the conformed one."""
+    if not outputs.mask.exists():
+        return None
+    mask, own = load_labels(outputs.mask)
+    conformed, _ = read_geometry(outputs.preproc)
+    return labels_to_grid(mask, own, conformed, method='nearest')
+
+
+def _webp(picture: Image.Image, quality: int | None = None) -> bytes:
+    """Write a picture: exact where no quality is given."""
+    buffer = io.BytesIO()
+    if quality is None:
+        picture.save(buffer, format='WEBP', lossless=True, quality=20, method=1)
+    else:
+        picture.save(buffer, format='WEBP', quality=quality, method=2)
+    return buffer.getvalue()
