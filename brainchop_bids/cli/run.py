@@ -348,14 +348,23 @@ def _missing_pages(settings: 'Settings', scans: 'Sequence[Scan]') -> dict[str, s
 
 
 def _reports_only(settings: 'Settings', selection: 'Selection') -> int:
-    """Rebuild pages from the derivatives."""
+    """Rebuild pages from the derivatives, and figures that are missing."""
     from ..reports.page import write_participant_page
+    from ..reports.records import collect_scans
 
     sessions = {(scan.name.subject, scan.name.session) for scan in selection.scans}
     if not settings.session_label:
         sessions = {(subject, None) for subject, _ in sessions}
     failed = bool(selection.missing)
     for subject, session in sorted(sessions, key=str):
+        for record in collect_scans(settings.output_dir, subject, session):
+            if record.finished and record.lacks_figures:
+                # Only then: drawing loads much that pages alone do not need.
+                from ..reports.figures import draw_missing
+
+                why = draw_missing(settings.output_dir, settings.bids_dir, record)
+                if why is not None:
+                    print(why, file=sys.stderr)
         page = write_participant_page(settings.output_dir, subject, session)
         print(page or f'sub-{subject}: no finished scan in {settings.output_dir}, no page')
         failed = failed or page is None

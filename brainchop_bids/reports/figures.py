@@ -2,7 +2,6 @@
 
 import io
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from ..image.resample import labels_to_grid
 from ..publish import bytes_writer, publish
 from .conform_check import draw_conform_check
 from .mosaic import Colors, compose_mosaic
+from .records import ScanRecord, number
 from .slices import slice_labels, slice_scan
 
 
@@ -82,45 +82,59 @@ def draw_labels(
     }
 
 
-def draw_missing(
-    outputs: ScanOutputs, source: Path | None, colors: Mapping[int, tuple[int, int, int]]
-) -> list[str]:
-    """Draw the figures that are missing from the derivatives alone.
+def draw_missing(root: Path, bids_dir: Path, record: ScanRecord) -> str | None:
+    """Draw the figures of a result that are missing, from the derivatives alone.
 
     Parameters
     ----------
-    outputs : ScanOutputs
-        The results of one scan.
-    source : Path or None
-        The scan; where it is not there, what needs it is left out.
-    colors : mapping of int to (r, g, b)
-        Colour of each label.
+    root : Path
+        The derivative dataset.
+    bids_dir : Path
+        The dataset of the scan; where it is not there, what shows it as it came is left out.
+    record : ScanRecord
+        The result.
 
     Returns
     -------
-    list of str
-        Why some could not be drawn, each one line.
+    str or None
+        Why they could not be drawn, in one line.
 
     Raises
     ------
     OutputError
         If a figure cannot be written.
     """
-    missing = {name for name, path in outputs.figures.items() if not path.exists()}
+    outputs = ScanOutputs(root, record.name, record.slug)
+    missing = outputs.figures.keys() - record.figures.keys()
     drawn: dict[str, bytes] = {}
     try:
         if any(not FIGURES[name].of_model for name in missing):
-            there = source is not None and source.exists()
-            drawn |= draw_scan(read_volume(source) if there and source else None, outputs.preproc)
+            drawn |= draw_scan(_source(bids_dir, record), outputs.preproc)
         if any(FIGURES[name].of_model for name in missing):
-            drawn |= draw_labels(
-                outputs.preproc, outputs.dseg_conform, _conformed_mask(outputs), dict(colors)
-            )
+            colors = {
+                value: tuple(bytes.fromhex(style.color[1:]))
+                for value, style in record.styles.items()
+                if style.color
+            }
+            mask = _conformed_mask(outputs)
+            drawn |= draw_labels(outputs.preproc, outputs.dseg_conform, mask, colors)
     except BrainchopError as error:
-        return [f'figures of {outputs.name.stem} cannot be drawn: {error}']
-    files = [(outputs.figure(name), bytes_writer(drawn[name])) for name in missing & drawn.keys()]
-    publish(files)
-    return []
+        return f'{record.title}: figures cannot be drawn: {error}'
+    names = sorted(missing & drawn.keys())
+    publish([(outputs.figure(name), bytes_writer(drawn[name])) for name in names])
+    return None
+
+
+def _source(bids_dir: Path, record: ScanRecord) -> Volume | None:
+    """Read the scan that the sidecar names; None where it is not in the dataset."""
+    path = bids_dir / record.source
+    if not record.source or '..' in path.parts or not path.is_relative_to(bids_dir):
+        return None
+    frame = number(record.table('Brainchop', 'Settings').get('frame'))
+    try:
+        return read_volume(path, frame=None if frame is None else int(frame))
+    except BrainchopError:
+        return None
 
 
 def _conformed_mask(outputs: ScanOutputs) -> np.ndarray | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..bids.derivatives import ScanOutputs, sidecar
+from ..bids.derivatives import FIGURES, ScanOutputs, sidecar
 from ..bids.names import ScanName
 from ..errors import BrainchopError
 
@@ -172,6 +172,11 @@ class ScanRecord:
         if isinstance(listed, str):
             return (listed,)
         return tuple(plain(text) for text in listed) if isinstance(listed, list) else ()
+
+    @property
+    def lacks_figures(self) -> bool:
+        """Whether a figure is missing."""
+        return self.figures.keys() != FIGURES.keys()
 
     @property
     def notes_and_warnings(self) -> tuple[str, ...]:
@@ -358,8 +363,8 @@ def _read_scan(outputs: ScanOutputs) -> ScanRecord:
     if not finished:
         notes.append(f'{outputs.dseg.name} is missing: this scan is not finished, run it again')
     figures = {name: path for name, path in outputs.figures.items() if os.path.isfile(path)}
-    if len(figures) < len(outputs.figures):
-        absent = next(path for path in outputs.figures.values() if not os.path.isfile(path))
+    absent = next((path for path in outputs.figures.values() if not os.path.isfile(path)), None)
+    if absent is not None:
         notes.append(f'figures/{absent.name} is missing: run with --reports-only to draw it again')
     for row in volumes:
         if styles and row.index not in styles:
