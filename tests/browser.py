@@ -171,11 +171,14 @@ def html_faults(
     def check(path: Path) -> list[str]:
         program = modules / 'html-validate' / 'bin' / 'html-validate.mjs'
         command = ['node', str(program), '--config', str(config), '--formatter', 'json', str(path)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.stdout, done.stderr[-2000:]
+        # A pipe would lose the end of long answers: the program does not wait for it.
+        answer = config.with_name('answer.json')
+        with answer.open('w') as file:
+            done = subprocess.run(command, stdout=file, stderr=subprocess.PIPE, check=False)
+        assert answer.stat().st_size, done.stderr[-2000:]
         return [
             f'{fault["line"]}:{fault["column"]} {fault["ruleId"]}: {fault["message"]}'
-            for file in json.loads(done.stdout)
+            for file in json.loads(answer.read_text('utf-8'))
             for fault in file['messages']
             if fault['severity'] == 2
         ]

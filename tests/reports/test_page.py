@@ -259,8 +259,9 @@ def test_a_hundred_labels_stay_usable(derivatives: Path, add_result: Add) -> Non
     page, _ = render(derivatives)
     assert ['', '104', 'ctx-lh-area 104', '104', '104.0', '0.10', '1.90'] in page.rows
     assert 'class="legend"' not in page.text
-    scrolling = [box for box in page.all('div') if box.get('class') == 'scroll']
-    assert all(box['tabindex'] == '0' and box['role'] == 'region' for box in scrolling)
+    scrolling = [box for box in page.all('section') if box.get('class') == 'scroll']
+    assert scrolling
+    assert all(box['tabindex'] == '0' and box['aria-labelledby'] for box in scrolling)
 
 
 def test_a_page_that_cannot_be_written_is_told_in_one_line(derivatives: Path) -> None:
