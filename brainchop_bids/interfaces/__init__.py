@@ -10,9 +10,11 @@ from .image import (
     ResampleProbabilities,
     StripSkull,
 )
+from .quality import AssessQuality
 from .segment import Segment
 
 __all__ = [
+    'AssessQuality',
     'Conform',
     'DrawLabels',
     'DrawScan',

@@ -125,6 +125,9 @@ class WriteDerivativesInputSpec(BaseInterfaceInputSpec):
     components_seconds = traits.Float()
     resample_seconds = traits.Float()
     figures_seconds = traits.Float()
+    quality_seconds = traits.Float()
+    measures = traits.Dict(traits.Str, traits.Float)
+    flags = traits.List(traits.Dict)
 
 
 class WriteDerivativesOutputSpec(TraitedSpec):
@@ -171,7 +174,7 @@ class WriteDerivatives(StepInterface):
 
     def _record(self) -> dict[str, Any]:
         inputs = self.inputs
-        steps = ('conform', 'segment', 'components', 'resample', 'figures')
+        steps = ('conform', 'segment', 'components', 'resample', 'figures', 'quality')
         seconds = {step: getattr(inputs, f'{step}_seconds') for step in steps}
         return {
             'Model': {**inputs.model, 'Normalization': inputs.normalization},
@@ -182,6 +185,8 @@ class WriteDerivatives(StepInterface):
                 'RemovedVoxels': inputs.removed_voxels,
             },
             'Warnings': list(inputs.warnings),
+            'Flags': [dict(flag) for flag in inputs.flags],
+            'Measures': dict(inputs.measures),
             **({'BrainVolume': volume} if isdefined(volume := inputs.brain_volume) else {}),
             'Seconds': {step: value for step, value in seconds.items() if isdefined(value)},
             'PeakMemoryMB': {'segment': inputs.peak_mb},

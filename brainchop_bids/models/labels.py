@@ -3,7 +3,7 @@
 import colorsys
 import csv
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
@@ -125,9 +125,7 @@ class LabelTable:
         places = {label.name.lower(): label.index for label in self.labels}
         found = []
         for label in self.labels:
-            # Words end where letters do, or before a capital.
-            parts = re.split(r'([^a-zA-Z]+|(?<=[a-z])(?=[A-Z]))', label.name)
-            other = ''.join(_SIDES.get(part.lower(), part.lower()) for part in parts)
+            other = other_side(label.name)
             if other not in places:
                 raise ModelError(
                     f'label {label.name!r} has no counterpart {other!r} on the other side; leave '
@@ -239,6 +237,60 @@ class LabelTable:
             raise ModelError(
                 f'{path}: is no label table ({error}); expected the columns {", ".join(COLUMNS)}'
             ) from error
+
+
+def other_side(name: str) -> str:
+    """Return the name of a structure on the other side, in lower case; its own if it has none.
+
+    Examples
+    --------
+    >>> other_side('Left-Hippocampus'), other_side('ctx-rh-insula'), other_side('CSF')
+    ('right-hippocampus', 'ctx-lh-insula', 'csf')
+    """
+    return ''.join(_SIDES.get(part, part) for part in _words(name))
+
+
+def side(name: str) -> str:
+    """Return ``'left'``, ``'right'`` or an empty string, as a structure's name has it.
+
+    Examples
+    --------
+    >>> side('Left-Hippocampus'), side('ctx-rh-insula'), side('CSF')
+    ('left', 'right', '')
+    """
+    found = {part for part in _words(name) if part in _SIDES}
+    if len(found) != 1:
+        return ''
+    return 'left' if found <= {'left', 'lh', 'l'} else 'right'
+
+
+def lateral_pairs(names: Mapping[int, str]) -> list[tuple[int, int]]:
+    """Return the labels of left and right that belong together.
+
+    Parameters
+    ----------
+    names : mapping of int to str
+        Label to name.
+
+    Returns
+    -------
+    list of (int, int)
+        Left and right, in the order of the left ones.
+
+    Examples
+    --------
+    >>> lateral_pairs({1: 'Left-Caudate', 2: 'CSF', 3: 'Right-Caudate', 4: 'Left-Putamen'})
+    [(1, 3)]
+    """
+    places = {name.lower(): label for label, name in names.items() if side(name) == 'right'}
+    pairs = ((label, places.get(other_side(name))) for label, name in names.items())
+    found = [(left, right) for left, right in pairs if right is not None]
+    return [(left, right) for left, right in found if side(names[left]) == 'left']
+
+
+def _words(name: str) -> list[str]:
+    """Split a name where letters end, or before a capital, into lower-case parts."""
+    return [part.lower() for part in re.split(r'([^a-zA-Z]+|(?<=[a-z])(?=[A-Z]))', name)]
 
 
 def _from_row(row: dict[str, str]) -> Label:

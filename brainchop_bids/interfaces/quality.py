@@ -1,0 +1,64 @@
+"""Interface to `brainchop_bids.quality`."""
+
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, isdefined, traits
+
+from .base import StepInterface, StepOutputSpec
+
+
+class AssessQualityInputSpec(BaseInterfaceInputSpec):
+    """Inputs of `AssessQuality`."""
+
+    in_file = File(exists=True, mandatory=True, desc='scan')
+    frame = traits.Int(desc='frame of a file with several, from 0')
+    labels = File(exists=True, mandatory=True, desc='labels in its grid')
+    mask = File(exists=True, desc='brain mask in its grid')
+    names = traits.Dict(traits.Int, traits.Str, mandatory=True, desc='name of each label')
+    tissues = traits.Dict(
+        traits.Int, traits.Int, mandatory=True, desc='labels to 1 grey, 2 white matter, 3 fluid'
+    )
+    covers_brain = traits.Bool(True, usedefault=True, desc='the labels are a whole brain')
+    removed_voxels = traits.Int(0, usedefault=True, desc='what the component rule removed')
+    conformed = File(exists=True, desc='image whose voxels those are')
+
+
+class AssessQualityOutputSpec(StepOutputSpec):
+    """Outputs of `AssessQuality`."""
+
+    measures = traits.Dict(traits.Str, traits.Float, desc="image quality, MRIQC's names")
+    flags = traits.List(traits.Dict, desc='what is implausible: Name, Value, Reason')
+
+
+class AssessQuality(StepInterface):
+    """Measure a scan's quality and find what is implausible about its labels.
+
+    Examples
+    --------
+    >>> quality = AssessQuality(
+    ...     in_file='sub-01_T1w.nii.gz', labels='dseg.nii', mask='mask.nii',
+    ...     names={0: 'BG', 1: 'GM', 2: 'WM'}, tissues={1: 1, 2: 2},
+    ... )  # doctest: +SKIP
+    >>> quality.run().outputs.flags  # doctest: +SKIP
+    []
+    """
+
+    input_spec = AssessQualityInputSpec
+    output_spec = AssessQualityOutputSpec
+
+    def _work(self, cwd: Path) -> dict[str, Any]:
+        from ..image.io import load_labels, read_geometry, read_volume
+        from ..quality.assess import LabelFacts, assess
+
+        inputs = self.inputs
+        frame = inputs.frame if isdefined(inputs.frame) else None
+        volume = read_volume(inputs.in_file, frame=frame)
+        labels, _ = load_labels(inputs.labels)
+        mask = load_labels(inputs.mask)[0] if isdefined(inputs.mask) else None
+        facts = LabelFacts(dict(inputs.names), dict(inputs.tissues), inputs.covers_brain)
+        # Components are removed in the conformed grid.
+        voxel = read_geometry(inputs.conformed)[0].voxel_volume if inputs.removed_voxels else 0.0
+        found = assess(volume, labels, mask, facts, removed_mm3=inputs.removed_voxels * voxel)
+        flags = [flag.to_dict() for flag in found.flags]
+        return {'measures': found.measures, 'flags': flags}

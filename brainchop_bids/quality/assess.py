@@ -1,0 +1,303 @@
+"""Measures and flags of one scan with its labels, in the scan's own grid.
+
+The conformed scan is interpolated and has 8 bits: its noise is another.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import ndimage
+
+from ..image.components import fill_holes
+from ..image.geometry import Geometry
+from ..image.io import Volume
+from ..image.lookup import histogram, lookup
+from ..models.labels import lateral_pairs
+from .distribution import Distribution
+from .flags import Flag, Quantities, find_flags
+from .limits import LIMITS
+from .measures import efc, fber, sharpness, tissue_measures, wm2max
+from .regions import Blocks, air_blocks, box_of, head_blocks, void_mask
+from .symmetry import mirror_asymmetry
+
+# BIDS' common labels that are tissues.
+_TISSUE_CODES = {'gm': 1, 'wm': 2, 'csf': 3}
+# Structures that many brains do not show, and some models' labels for damage.
+_OPTIONAL = (
+    'vessel',
+    'hypointensities',
+    'lesion',
+    '5th-ventricle',
+    'choroid-plexus',
+    'optic-chiasm',
+    'unknown',
+)
+# Air of fewer voxels tells no noise; where half is exactly 0, neither: it was cut off below.
+_LEAST_AIR = 1000
+_MOST_ZEROS = 0.5
+_EDGE_MM = 2.0
+_OPPOSITE = {'L': 'R', 'R': 'L', 'P': 'A', 'A': 'P', 'I': 'S', 'S': 'I'}
+_LITRE = 1e6  # mm^3
+
+
+@dataclass(frozen=True)
+class LabelFacts:
+    """What the values of a label image mean.
+
+    Parameters
+    ----------
+    names : mapping of int to str
+        Value to name, of all labels that the model has; 0 is background.
+    tissues : mapping of int to int
+        Value to BIDS' common label: 1 grey matter, 2 white matter, 3 fluid.
+    covers_brain : bool
+        Whether the labels are those of a whole brain.
+    """
+
+    names: Mapping[int, str]
+    tissues: Mapping[int, int]
+    covers_brain: bool = True
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What is known of a scan's quality.
+
+    Parameters
+    ----------
+    measures : dict of str to float
+        MRIQC's names.
+    flags : tuple of Flag
+        What is implausible.
+    quantities : Quantities
+        All numbers that have limits.
+    """
+
+    measures: dict[str, float]
+    flags: tuple[Flag, ...]
+    quantities: Quantities
+
+
+def assess(
+    volume: Volume,
+    labels: np.ndarray,
+    mask: np.ndarray | None,
+    facts: LabelFacts,
+    *,
+    removed_mm3: float = 0.0,
+) -> Assessment:
+    """Measure a scan and look for what is odd about its labels.
+
+    Parameters
+    ----------
+    volume : Volume
+        The scan with its own intensities.
+    labels : (X, Y, Z) array of unsigned integers
+        Labels in its grid.
+    mask : (X, Y, Z) array or None
+        Brain mask in its grid; not looked at where the labels cover no whole brain.
+    facts : LabelFacts
+        What the labels mean.
+    removed_mm3 : float
+        What the component rule took away.
+
+    Returns
+    -------
+    Assessment
+        Without a measure that cannot be had, see `measures`.
+
+    Raises
+    ------
+    ValueError
+        Where the arrays have different shapes.
+    """
+    shapes = {volume.data.shape, labels.shape} | ({mask.shape} if mask is not None else set())
+    if len(shapes) > 1:
+        raise ValueError(f'scan, labels and mask have shapes {sorted(shapes)}, expected one')
+    void = void_mask(volume.data)
+    counts = histogram(labels, max(facts.names, default=0) + 1)
+    quantities = _of_labels(counts, volume.geometry, facts, removed_mm3)
+    if not facts.covers_brain or mask is None or not mask.any():
+        image = Distribution.of(volume.data, ~void).scaled(1)
+        return _assessment({'efc': efc(image)}, quantities)
+    brain = mask != 0
+    blocks = Blocks.of(volume.data, void, brain, volume.geometry)
+    head = head_blocks(blocks)
+    measures = _of_background(volume.data, void, blocks, head)
+    regions = _tissues(volume.data, labels, brain, facts)
+    air = _air(volume.data, void, blocks, head)
+    measures |= tissue_measures(regions, air)
+    if 'summary_wm_median' in measures:
+        measures['wm2max'] = wm2max(Distribution.of(volume.data).scaled(1), regions['wm'].median)
+    box = box_of(brain)
+    measures |= sharpness(volume.data[box], brain[box], volume.geometry.orientation)
+    quantities = _of_brain(quantities, labels[box], brain, blocks, volume.geometry)
+    quantities = _of_head(quantities, blocks, head)
+    stripped = quantities.around is not None and quantities.around < LIMITS.around
+    quantities = _at_edges(quantities, brain, void, volume.geometry, padded=not stripped)
+    return _assessment(measures, replace(quantities, cjv=measures.get('cjv')))
+
+
+def _assessment(measures: Mapping[str, float | None], quantities: Quantities) -> Assessment:
+    finite = {
+        name: float(f'{value:.6g}')
+        for name, value in sorted(measures.items())
+        if value is not None and np.isfinite(value)
+    }
+    return Assessment(finite, tuple(find_flags(quantities)), quantities)
+
+
+def _of_labels(
+    counts: np.ndarray, geometry: Geometry, facts: LabelFacts, removed_mm3: float
+) -> Quantities:
+    """Return what the volumes of the labels alone tell."""
+    voxel = geometry.voxel_volume
+    volumes = {value: float(counts[value]) * voxel for value in facts.names}
+    labelled = float(counts[1:].sum()) * voxel
+    pairs = lateral_pairs(facts.names)
+    left, right = (sum(volumes[pair[end]] for pair in pairs) for end in (0, 1))
+    grey, white = (
+        sum(volumes.get(value, 0.0) for value, code in facts.tissues.items() if code == tissue)
+        for tissue in (1, 2)
+    )
+    kinds = set(facts.tissues.values())
+    whole = facts.covers_brain and {1, 2} <= kinds
+    total = removed_mm3 + labelled
+    return Quantities(
+        labelled_ml=labelled / 1e3,
+        voxel_mm=float(geometry.zooms.max()),
+        covers_brain=facts.covers_brain,
+        missing=tuple(
+            name
+            for value, name in facts.names.items()
+            if value and not counts[value] and not name.lower().endswith(_OPTIONAL)
+        ),
+        grey_white=grey / max(white, voxel) if whole else None,
+        sides=abs(left - right) / (left + right) if left + right else None,
+        removed=removed_mm3 / total if total and facts.covers_brain else None,
+        has_fluid=3 in kinds or not kinds & {1, 2},
+    )
+
+
+def _tissues(
+    data: np.ndarray, labels: np.ndarray, brain: np.ndarray, facts: LabelFacts
+) -> dict[str, Distribution]:
+    """Return the intensities of each tissue that the model labels."""
+    table = np.zeros(int(labels.max()) + 1, dtype=np.uint8)
+    for value, code in facts.tissues.items():
+        if value < table.size:
+            table[value] = code
+    box = box_of(labels != 0)
+    values, codes = data[box], lookup(table, np.asarray(labels[box], order='F'))
+    known = set(facts.tissues.values())
+    return {
+        name: Distribution.of(values, codes == code)
+        for name, code in _TISSUE_CODES.items()
+        if code in known
+    }
+
+
+def _air(
+    data: np.ndarray, void: np.ndarray, blocks: Blocks, head: np.ndarray
+) -> Distribution | None:
+    """Return the intensities of air; None where there is none, or it was set to 0."""
+    inside = blocks.expand(air_blocks(blocks, head), data.shape)
+    air = Distribution.of(data, inside & ~void)
+    if air.size < _LEAST_AIR:
+        return None
+    zeros = int(air.counts[air.values <= 0].sum())
+    return air if zeros < _MOST_ZEROS * air.size else None
+
+
+def _of_background(
+    data: np.ndarray, void: np.ndarray, blocks: Blocks, head: np.ndarray
+) -> dict[str, float | None]:
+    """Return the measures of head and background."""
+    inside = blocks.expand(head, data.shape)
+    within, around = (
+        Distribution.of(data, region & ~void).scaled(1) for region in (inside, ~inside)
+    )
+    both = Distribution(
+        np.concatenate([within.values, around.values]),
+        np.concatenate([within.counts, around.counts]),
+    )
+    found = {'efc': efc(both)}
+    if around.size >= _LEAST_AIR:
+        found['fber'] = fber(within, around)
+    return found
+
+
+def _of_brain(
+    quantities: Quantities,
+    labels: np.ndarray,
+    brain: np.ndarray,
+    blocks: Blocks,
+    geometry: Geometry,
+) -> Quantities:
+    """Add what the brain's shape tells; ``labels`` are those of the box around it."""
+    size = int(np.count_nonzero(brain))
+    foreground = labels != 0
+    holes = np.count_nonzero(fill_holes(foreground)) - np.count_nonzero(foreground)
+    return replace(
+        quantities,
+        brain_l=size * geometry.voxel_volume / _LITRE,
+        mirror=mirror_asymmetry(blocks.brain, blocks.affine),
+        holes=holes / size,
+    )
+
+
+def _of_head(quantities: Quantities, blocks: Blocks, head: np.ndarray) -> Quantities:
+    """Add what surrounds the brain."""
+    brain, none = blocks.brain > 0, blocks.brain == 0
+    core = blocks.brain > 0.5
+    shell = ndimage.binary_dilation(brain, iterations=4)
+    shell &= ~ndimage.binary_dilation(brain, iterations=1)
+    quantities = replace(
+        quantities, around=float((blocks.filled[shell] > 0.5).mean()) if shell.any() else None
+    )
+    outside = none & (blocks.filled == 1)
+    if not core.any() or not none.any():
+        return quantities
+    inner = float(np.median(blocks.mean[core]))
+    if inner > 0:
+        outside = float(np.median(blocks.mean[none])) / inner
+        quantities = replace(quantities, outside=outside)
+    rest = head & none
+    if not rest.any():
+        return quantities
+    way = blocks.places(rest).mean(axis=0) - blocks.places(core).mean(axis=0)
+    length = float(np.linalg.norm(way))
+    return replace(
+        quantities,
+        rest_l=float(rest.sum()) * blocks.volume / _LITRE,
+        rest_mm=length,
+        below_degrees=float(np.degrees(np.arccos(-way[2] / length))) if length else None,
+    )
+
+
+def _at_edges(
+    quantities: Quantities,
+    brain: np.ndarray,
+    void: np.ndarray,
+    geometry: Geometry,
+    *,
+    padded: bool,
+) -> Quantities:
+    """Add how much brain lies at the faces of the field of view.
+
+    Empty background is outside of it: scans are padded, too. Not where the skull is gone, for
+    there the brain itself ends where empty background begins.
+    """
+    field = box_of(~void) if padded else tuple(slice(0, n) for n in brain.shape)
+    areas: dict[str, float] = {}
+    for axis, letter in enumerate(geometry.orientation):
+        zoom = float(geometry.zooms[axis])
+        others = tuple(other for other in range(3) if other != axis)
+        planes = np.count_nonzero(brain, axis=others) * geometry.voxel_volume / zoom / 100
+        within = planes[field[axis]]
+        depth = max(1, round(_EDGE_MM / zoom))
+        areas[letter] = float(within[-depth:].max())
+        areas[_OPPOSITE[letter]] = float(within[:depth].max())
+    base = areas.pop('I')
+    return replace(quantities, edge_cm2=max(areas.values()), base_cm2=base)

@@ -1,0 +1,77 @@
+"""Beyond which numbers a result is looked at first."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of the plausibility flags.
+
+    Where they come from: G, the model ``tissue`` on the nine good heads that the tests use (six
+    of OpenfMRI ds000011, PUMI's 2 mm one, brainchop's sample, a child of ten); B, the same on
+    scans broken on purpose; M, SynthSeg's 20 label maps of adults (Billot et al. 2023,
+    https://doi.org/10.1016/j.media.2023.102789). None depends on age.
+
+    Parameters
+    ----------
+    result_ml : float
+        Least labelled volume of a brain; a network that sees noise labels 1 mL of it (B).
+    brain_l : (float, float)
+        Brain mask, L. G 1.20 to 1.74, M 0.87 to 1.43 without the fluid around it; skulls of
+        adults hold up to 2 L, brains of three-year-olds some 1 L.
+    grey_white : (float, float)
+        Volume of grey over white matter. G 1.2 to 1.7, M 1.1 to 1.4, inverted 2.4 (B).
+    mirror : float
+        See `mirror_asymmetry`. G 0.03 to 0.05, M (masks closed by 5 mm) up to 0.06, half a brain
+        0.23 (B).
+    sides : float
+        Difference of all left and all right labels over their sum. M up to 0.024.
+    removed : float
+        Share of the labelled volume that the component rule took away. G up to 0.12 (a neck that
+        looks like brain), inverted 0.22, noise 0.79 (B).
+    holes, holes_without_fluid : float
+        Background inside the labels over the brain's volume; the second one where ventricles are
+        background. G up to 0.0005; ventricles are 0.01 to 0.093 of the brain (M).
+    edge_cm2, base_cm2 : float
+        Brain in the outermost 2 mm of the field of view, cm^2; the second one for its lower
+        face, which brainstem and neck may leave by. G 0 and up to 5; a field that ends below the
+        vertex 155 (B).
+    cjv : float
+        MRIQC's coefficient of joint variation. G 0.56 to 0.89, with noise of a third of the
+        brain's brightness 1.06 (B).
+    voxel_mm : float
+        Largest voxel size: sulci are narrower.
+    around : float
+        Share of non-empty blocks around the brain. G from 0.74, without skull 0.00 to 0.02 (B).
+    outside : float
+        Median outside the brain over that inside. G below 0.1, inverted 1.1 (B).
+    below_degrees : float
+        Angle between straight down and the way from the brain to the rest of the head. G 9 to
+        23, upside down 168, top and front exchanged 115 (B).
+    rest_l : (float, float)
+        The rest of the head for which that is asked, L: less is no head, and more is a head that
+        was not told from noise. G 1.2 to 2.8.
+    rest_mm : float
+        Least length of that way, mm. G 28 to 70.
+    """
+
+    result_ml: float = 100.0
+    brain_l: tuple[float, float] = (0.8, 2.2)
+    grey_white: tuple[float, float] = (0.8, 2.2)
+    mirror: float = 0.12
+    sides: float = 0.1
+    removed: float = 0.2
+    holes: float = 0.01
+    holes_without_fluid: float = 0.12
+    edge_cm2: float = 5.0
+    base_cm2: float = 30.0
+    cjv: float = 1.0
+    voxel_mm: float = 2.0
+    around: float = 0.25
+    outside: float = 0.9
+    below_degrees: float = 60.0
+    rest_l: tuple[float, float] = (0.3, 4.5)
+    rest_mm: float = 10.0
+
+
+LIMITS = Limits()
