@@ -7,7 +7,9 @@ scheduler or a container grants less, and exceeding the grant is answered with a
 import os
 import re
 import resource
+import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,6 +135,24 @@ def available_memory(
         source = f'ulimit -v of {space:.1f} GB, less {taken:.1f} GB that libraries and threads map'
         found.append(Granted(max(0.0, space - taken), source))
     return min(found, key=lambda granted: granted.amount)
+
+
+def forget_peak() -> None:
+    """Let `peak_mb` count from now on, where the system can."""
+    with suppress(OSError):
+        Path('/proc/self/clear_refs').write_text('5')
+
+
+def peak_mb() -> float:
+    """Return the peak resident memory of this process since `forget_peak`, MB (10^6 bytes)."""
+    try:
+        # Unlike getrusage, not what the parent had when it forked this process.
+        with open('/proc/self/status', encoding='ascii') as status:
+            line = next(line for line in status if line.startswith('VmHWM'))
+        return int(line.split()[1]) * 1024 / 1e6
+    except (OSError, StopIteration):
+        unit = 1 if sys.platform == 'darwin' else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def check_address_space() -> None:

@@ -108,7 +108,7 @@ def init_scan_wf(
     shared = [
         ('out_file', 't1w_conform'),
         ('warnings', 'warnings'),
-        ('seconds', 'conform_seconds'),
+        ('cost', 'conform_cost'),
     ]
     for spec in specs:
         model = init_model_wf(
@@ -158,7 +158,7 @@ def init_model_wf(
     """
     workflow = LiterateWorkflow(name=f'{spec.slug}_wf')
     inputnode = pe.Node(
-        niu.IdentityInterface(fields=['t1w_conform', 'warnings', 'conform_seconds', 'figures']),
+        niu.IdentityInterface(fields=['t1w_conform', 'warnings', 'conform_cost', 'figures']),
         name='inputnode',
     )
     segmentation = init_segmentation_wf(
@@ -202,7 +202,7 @@ def init_model_wf(
     assessed = [('dseg', 'labels'), ('removed_voxels', 'removed_voxels')]
     if spec.covers_brain:
         assessed.append(('brain_mask', 'mask'))
-    judged = [('measures', 'measures'), ('flags', 'flags'), ('seconds', 'quality_seconds')]
+    judged = [('measures', 'measures'), ('flags', 'flags'), ('cost', 'quality_cost')]
     if settings.probseg:
         pairs.append(('probseg', 'probabilities'))
     if owns_mask:
@@ -216,12 +216,12 @@ def init_model_wf(
     workflow.connect([
         (inputnode, segmentation, [('t1w_conform', 'inputnode.t1w_conform')]),
         (inputnode, draw_labels, [('t1w_conform', 'in_file')]),
-        (inputnode, write, [*shared, ('conform_seconds', 'conform_seconds')]),
+        (inputnode, write, [*shared, ('conform_cost', 'conform_cost')]),
         (inputnode, quality, [('t1w_conform', 'conformed')]),
         connect_all(segmentation, draw_labels, picture),
         connect_all(segmentation, quality, assessed),
         connect_all(segmentation, write, pairs),
-        (draw_labels, write, [('figures', 'label_figures'), ('seconds', 'figures_seconds')]),
+        (draw_labels, write, [('figures', 'label_figures'), ('cost', 'figures_cost')]),
         (quality, write, judged),
     ])
     # fmt: on

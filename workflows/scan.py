@@ -103,10 +103,10 @@ def init_single_scan_wf(
         TSV of index, name, voxels and volume (mm^3) of each label.
     probseg
         With ``probseg``: one probability map a label, in the scan's own grid.
-    warnings, engine, normalization, removed_components, removed_voxels, brain_volume, peak_mb
+    warnings, engine, normalization, removed_components, removed_voxels, brain_volume
         What happened on the way.
-    conform_seconds, segment_seconds, components_seconds, resample_seconds
-        Wall time of the steps.
+    conform_cost, segment_cost, components_cost, resample_cost
+        Wall time (s) and peak resident memory (MB) of the steps.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def init_single_scan_wf(
     workflow.__postdesc__ = REFERENCES
     several = ['channels'] if spec.in_channels > 1 else []
     inputnode = pe.Node(niu.IdentityInterface(fields=['t1w', *several]), name='inputnode')
-    shared = ['t1w_conform', 'warnings', 'conform_seconds']
+    shared = ['t1w_conform', 'warnings', 'conform_cost']
     fields = model_outputs(probseg=probseg)
     outputnode = pe.Node(niu.IdentityInterface(fields=[*shared, *fields]), name='outputnode')
     conform_node = init_conform_node(conform, frame=frame, omp_nthreads=omp_nthreads)
@@ -147,7 +147,7 @@ def init_single_scan_wf(
         (conform_node, segmentation, [('out_file', 'inputnode.t1w_conform')]),
         (conform_node, outputnode, [('out_file', 't1w_conform'),
                                     ('warnings', 'warnings'),
-                                    ('seconds', 'conform_seconds')]),
+                                    ('cost', 'conform_cost')]),
         connect_all(segmentation, outputnode, [(field, field) for field in fields]),
     ])
     # fmt: on
@@ -295,15 +295,14 @@ def init_segmentation_wf(
         (labels, volumes, [('out_file', 'in_file')]),
         (segment, outputnode, [('engine', 'engine'),
                                ('normalization', 'normalization'),
-                               ('seconds', 'segment_seconds'),
-                               ('peak_mb', 'peak_mb')]),
+                               ('cost', 'segment_cost')]),
         (keep, outputnode, [('out_mask', 'brain_mask_conform'),
                             ('removed_components', 'removed_components'),
                             ('removed_voxels', 'removed_voxels'),
-                            ('seconds', 'components_seconds')]),
+                            ('cost', 'components_cost')]),
         (labels_conform, outputnode, [('out_file', 'dseg_conform')]),
         (labels, outputnode, [('out_file', 'dseg')]),
-        (dseg, outputnode, [('seconds', 'resample_seconds')]),
+        (dseg, outputnode, [('cost', 'resample_cost')]),
         (mask, outputnode, [('out_file', 'brain_mask')]),
         (volumes, outputnode, [('out_file', 'volumes'), ('brain_volume', 'brain_volume')]),
     ])
@@ -336,10 +335,8 @@ def model_outputs(*, probseg: bool = False) -> list[str]:
     """Return what the workflow of one model has in its ``outputnode``."""
     images = ['dseg_conform', 'brain_mask_conform', 'dseg', 'brain_mask']
     facts = ['engine', 'normalization', 'removed_components', 'removed_voxels']
-    seconds = [f'{step}_seconds' for step in ('segment', 'components', 'resample')]
-    return [*images, 'volumes', *facts, 'brain_volume', 'peak_mb', *seconds] + [
-        'probseg'
-    ] * probseg
+    costs = [f'{step}_cost' for step in ('segment', 'components', 'resample')]
+    return [*images, 'volumes', *facts, 'brain_volume', *costs] + ['probseg'] * probseg
 
 
 def connect_all(source: LiterateWorkflow, target: pe.Node, pairs: list[tuple[str, str]]) -> Any:

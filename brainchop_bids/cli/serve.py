@@ -13,9 +13,9 @@ import select
 import socket
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from ..errors import BrainchopError
+from ..resources import forget_peak
 from .outcome import FAILED
 from .segment import build_parser, prepare
 from .segment import main as segment
@@ -63,7 +63,7 @@ def _answer(listener: socket.socket) -> None:
         request = json.loads(stream.readline())
         said = io.StringIO()
         os.chdir(request['folder'])
-        _forget_peak()
+        forget_peak()
         with contextlib.redirect_stderr(said):
             try:
                 code = segment(request['arguments'])
@@ -76,12 +76,6 @@ def _answer(listener: socket.socket) -> None:
     if code > 128:
         # A polite kill.
         raise KeyboardInterrupt
-
-
-def _forget_peak() -> None:
-    """Let the peak of memory be that of the next scan."""
-    with contextlib.suppress(OSError):
-        Path('/proc/self/clear_refs').write_text('5')
 
 
 if __name__ == '__main__':

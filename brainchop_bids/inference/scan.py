@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from ..image.resample import image_to_grid, labels_to_grid
 from ..image.volumes import label_volumes, volumes_table
 from ..models.spec import ModelSpec
 from ..publish import Staged, writing
-from ..resources import Granted, available_memory
+from ..resources import Granted, available_memory, peak_mb
 from .arrays import create_array
 from .choose import Plan, make_engine, make_plan
 from .options import InferenceOptions
@@ -384,17 +383,3 @@ def _write(
             names = {value: label.name for value, label in zip(values, spec.labels, strict=True)}
             table = volumes_table(volumes, names)
             staged.path(settings.volumes).write_text(table, 'utf-8')
-
-
-def peak_mb() -> float:
-    """Return the peak resident memory of this process in MB (10^6 bytes)."""
-    try:
-        # Unlike getrusage, not what the parent had when it forked this process.
-        with open('/proc/self/status', encoding='ascii') as status:
-            line = next(line for line in status if line.startswith('VmHWM'))
-        return int(line.split()[1]) * 1024 / 1e6
-    except (OSError, StopIteration):
-        import resource
-
-        unit = 1 if sys.platform == 'darwin' else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6

@@ -1,4 +1,4 @@
-"""What the interfaces share: how long a step took."""
+"""What the interfaces share: how long a step took, and how much memory."""
 
 from pathlib import Path
 from time import perf_counter
@@ -6,17 +6,22 @@ from typing import Any
 
 from nipype.interfaces.base import SimpleInterface, TraitedSpec, traits
 
+from ..resources import forget_peak, peak_mb
+
 
 class StepOutputSpec(TraitedSpec):
     """Outputs that every step has."""
 
     seconds = traits.Float(desc='wall time of the step, s')
+    peak_mb = traits.Float(desc='peak resident memory of its process, MB')
+    cost = traits.Tuple(traits.Float, traits.Float, desc='both')
 
 
 class StepInterface(SimpleInterface):
     """An interface whose work is one method that returns its outputs.
 
-    Subclasses define ``_work``; the time it takes becomes the output ``seconds``.
+    Subclasses define ``_work``; what it takes becomes the outputs ``seconds`` and
+    ``peak_mb``.
     """
 
     def _work(self, cwd: Path) -> dict[str, Any]:
@@ -24,7 +29,13 @@ class StepInterface(SimpleInterface):
         raise NotImplementedError
 
     def _run_interface(self, runtime: Any) -> Any:
+        forget_peak()
         start = perf_counter()
         self._results.update(self._work(Path(runtime.cwd)))
-        self._results['seconds'] = round(perf_counter() - start, 3)
+        self._results |= measured(round(perf_counter() - start, 3), round(peak_mb(), 1))
         return runtime
+
+
+def measured(seconds: float, peak: float) -> dict[str, Any]:
+    """Return the outputs of `StepOutputSpec`."""
+    return {'seconds': seconds, 'peak_mb': peak, 'cost': (seconds, peak)}

@@ -91,6 +91,11 @@ def _keep(drawn: dict[str, bytes], cwd: Path) -> dict[str, str]:
     return files
 
 
+# Seconds and MB of a step.
+COST = traits.Tuple(traits.Float, traits.Float)
+STEPS = ('conform', 'segment', 'components', 'resample', 'quality', 'figures')
+
+
 class WriteDerivativesInputSpec(BaseInterfaceInputSpec):
     """Inputs of `WriteDerivatives`."""
 
@@ -119,13 +124,12 @@ class WriteDerivativesInputSpec(BaseInterfaceInputSpec):
     removed_components = traits.Int()
     removed_voxels = traits.Int()
     brain_volume = traits.Float()
-    peak_mb = traits.Float()
-    conform_seconds = traits.Float()
-    segment_seconds = traits.Float()
-    components_seconds = traits.Float()
-    resample_seconds = traits.Float()
-    figures_seconds = traits.Float()
-    quality_seconds = traits.Float()
+    conform_cost = COST
+    segment_cost = COST
+    components_cost = COST
+    resample_cost = COST
+    quality_cost = COST
+    figures_cost = COST
     measures = traits.Dict(traits.Str, traits.Float)
     flags = traits.List(traits.Dict)
 
@@ -174,8 +178,8 @@ class WriteDerivatives(StepInterface):
 
     def _record(self) -> dict[str, Any]:
         inputs = self.inputs
-        steps = ('conform', 'segment', 'components', 'resample', 'figures', 'quality')
-        seconds = {step: getattr(inputs, f'{step}_seconds') for step in steps}
+        costs = {step: getattr(inputs, f'{step}_cost') for step in STEPS}
+        known = {step: cost for step, cost in costs.items() if isdefined(cost)}
         return {
             'Model': {**inputs.model, 'Normalization': inputs.normalization},
             'Engine': inputs.engine,
@@ -188,8 +192,8 @@ class WriteDerivatives(StepInterface):
             'Flags': [dict(flag) for flag in inputs.flags],
             'Measures': dict(inputs.measures),
             **({'BrainVolume': volume} if isdefined(volume := inputs.brain_volume) else {}),
-            'Seconds': {step: value for step, value in seconds.items() if isdefined(value)},
-            'PeakMemoryMB': {'segment': inputs.peak_mb},
+            'Seconds': {step: seconds for step, (seconds, _) in known.items()},
+            'PeakMemoryMB': {step: peak for step, (_, peak) in known.items()},
             'Brainchop': fingerprint(
                 Path(inputs.source_file),
                 inputs.model['SHA256'],

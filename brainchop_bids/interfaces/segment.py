@@ -17,13 +17,13 @@ from nipype.interfaces.base import (
     Directory,
     File,
     InputMultiPath,
-    TraitedSpec,
     isdefined,
     traits,
 )
 
 from ..errors import BrainchopError
 from ..inference.options import DEVICES, ENGINES, PRECISIONS
+from .base import StepOutputSpec, measured
 from .staying import ask
 
 
@@ -52,15 +52,13 @@ class SegmentInputSpec(CommandLineInputSpec):
     num_threads = traits.Int(1, usedefault=True, nohash=True, argstr='--omp-nthreads %d')
 
 
-class SegmentOutputSpec(TraitedSpec):
+class SegmentOutputSpec(StepOutputSpec):
     """Outputs of `Segment`."""
 
     out_file = File(exists=True, desc='labels in the conformed grid')
     out_probabilities = File(exists=True, desc='class probabilities, 4-D')
     engine = traits.Str(desc='what ran the network')
     normalization = traits.Str(desc='how intensities were normalised')
-    seconds = traits.Float(desc='wall time of the process, s')
-    peak_mb = traits.Float(desc='peak resident memory of the process, MB')
 
 
 class Segment(CommandLine):
@@ -112,9 +110,7 @@ class Segment(CommandLine):
         stats = json.loads((folder / 'stats.json').read_text())
         outputs['engine'] = stats['engine']
         outputs['normalization'] = stats['normalization']
-        outputs['seconds'] = stats['seconds']['total']
-        outputs['peak_mb'] = stats['peak_mb']
-        return outputs
+        return {**outputs, **measured(stats['seconds']['total'], stats['peak_mb'])}
 
 
 def _what_failed(returncode: int, stderr: str) -> str:
