@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.browser import axe, browser, html_faults, npm_packages, open_page
+
+__all__ = ['axe', 'browser', 'html_faults', 'npm_packages', 'open_page']
+
 # OpenVINO would report that it was imported.
 sys.modules.setdefault('openvino_telemetry', None)  # type: ignore[arg-type]
 
@@ -20,11 +24,11 @@ settings.load_profile('ci' if os.environ.get('CI') else 'here')
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Iterator[None]:
-    """Make a skip for want of real data or PyTorch a failure where CI says all is there."""
+    """Make a skip for want of what CI says is there a failure."""
     outcome = yield
     report = outcome.get_result()
     reason = str(report.longrepr)
-    wanting = 'real data' in reason or 'torch' in reason
+    wanting = any(word in reason for word in ('real data', 'torch', 'browser:'))
     if report.skipped and wanting and os.environ.get('BRAINCHOP_NO_SKIP'):
         report.outcome = 'failed'
         report.longrepr = f'skipped where nothing may be: {reason}'

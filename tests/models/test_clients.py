@@ -1,7 +1,5 @@
 """What is written for other programs, run by these programs."""
 
-import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +12,7 @@ from brainchop_bids.inference.runtime import load_tensorflow
 from brainchop_bids.models.convert import FORMATS, write_network
 from brainchop_bids.models.formats import read_network
 from brainchop_bids.models.network import Network, fold_batchnorm
+from tests.browser import NpmPackages
 
 from . import networks
 
@@ -117,26 +116,11 @@ def test_torch_from_safetensors(tmp_path: Path, make: Callable[[], Network]) -> 
     agrees(found, ours(network, volume))
 
 
-@pytest.fixture(scope='session')
-def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder in which npm has installed TensorFlow.js."""
-    given = os.environ.get('BRAINCHOP_NODE_MODULES')
-    if given:
-        return Path(given)
-    npm = shutil.which('npm')
-    if npm is None:
-        pytest.skip('TensorFlow.js needs Node and npm')
-    folder = tmp_path_factory.mktemp('node')
-    options = ['--no-audit', '--no-fund', '--ignore-scripts']
-    command = [npm, 'install', *options, '@tensorflow/tfjs@4']
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f'npm cannot install TensorFlow.js: {done.stderr.strip()[-200:]}')
-    return folder / 'node_modules'
-
-
 @pytest.mark.parametrize('make', BOTH)
-def test_tensorflow_js(tmp_path: Path, node_modules: Path, make: Callable[[], Network]) -> None:
+def test_tensorflow_js(
+    tmp_path: Path, npm_packages: NpmPackages, make: Callable[[], Network]
+) -> None:
+    node_modules = npm_packages('@tensorflow/tfjs@4')
     network = make()
     write_network(network, 'tfjs', tmp_path)
     volume = volume_for(network)
