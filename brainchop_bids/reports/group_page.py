@@ -295,8 +295,8 @@ def _page_units(column: Column) -> str:
 
 
 def _digits(value: float | None, divisor: int = 1) -> float | None:
-    """Round to six digits: more are not measured, and would double a page of 2,000 scans."""
-    return None if value is None else float(f'{value / divisor:.6g}')
+    """Round to eight digits: values that differ still sort, and the page stays small."""
+    return None if value is None else float(f'{value / divisor:.8g}')
 
 
 def _score(value: float | None) -> str:
