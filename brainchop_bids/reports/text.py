@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 from io import StringIO
 
 MISSING = 'n/a'
-# Controls, and the marks that turn the direction of everything behind them: nobody sees them in a
-# log or a spreadsheet, but they change what is seen there.
-_UNSEEN = {'Cc', 'Cs'}
+# Marks that turn the direction of what stands behind them: nobody sees them in a log, but they
+# change what is seen there.
 _TURNING = frozenset('\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069')
 
 
@@ -34,7 +33,7 @@ def one_line(text: object) -> str:
     words = ' '.join(str(text).split())
     words = words.encode('utf-8', 'backslashreplace').decode()
     return ''.join(
-        '\ufffd' if unicodedata.category(letter) in _UNSEEN else letter for letter in words
+        '\ufffd' if unicodedata.category(letter) == 'Cc' else letter for letter in words
     )
 
 

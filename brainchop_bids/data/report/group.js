@@ -213,7 +213,7 @@
   }
 
   function palette() {
-    if (printing) return { point: '#000', far: '#b3261e', band: '#ddd', ink: '#000' };
+    if (printing) return { point: '#456', far: '#b3261e', band: '#ddd', ink: '#000' };
     const style = getComputedStyle(document.documentElement);
     const colour = (name) => style.getPropertyValue(`--${name}`).trim();
     return { point: colour('point'), far: colour('far'), band: colour('band'), ink: colour('ink') };
@@ -404,7 +404,9 @@
     if (input.checked) view = input.value;
   }
 
+  // A browser may tell of a print twice.
   function print(on) {
+    if (printing === on) return;
     printing = on;
     redraw();
   }
