@@ -133,7 +133,9 @@ def write_root(
     write_text(output_dir / 'dataset_description.json', text)
     # "figures/" with a slash is not understood by bids-validator-deno 3; BIDS has no name for a
     # table over participants.
-    write_text(output_dir / '.bidsignore', '*.html\nfigures\nlogs\ngroup_*\n')
+    write_text(
+        output_dir / '.bidsignore', '*.html\nfigures\nlogs\ngroup_*\n*_ratings.*\nratings\n'
+    )
     for slug, table in label_tables.items():
         write_text(output_dir / f'seg-{slug}_dseg.tsv', table)
     write_text(

@@ -42,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         'analysis_level',
         choices=LEVELS,
-        help='participant: segment each T1w; group: gather all volumes into one table',
+        help='participant: segment each T1w; group: gather all scans into a table and a page',
     )
     parser.add_argument('--version', action='version', version=f'brainchop {__version__}')
     _add_selection(parser)

@@ -372,14 +372,20 @@ def _reports_only(settings: 'Settings', selection: 'Selection') -> int:
 
 
 def _group(settings: 'Settings') -> int:
-    """Gather the volumes of all scans into one table for each model."""
-    from ..bids.group import write_group_tables
+    """Gather the results of all scans into a table and a page for each model."""
+    from ..reports.group import write_group
 
-    for path in write_group_tables(
-        settings.output_dir, settings.participant_label, settings.session_label
-    ):
+    written = write_group(
+        settings.bids_dir,
+        settings.output_dir,
+        settings.participant_label,
+        settings.session_label,
+    )
+    for path in written.paths:
         print(path)
-    return DONE
+    for line in (*written.notes, *written.missing):
+        print(f'  {line}', file=sys.stderr)
+    return FAILED if written.missing else DONE
 
 
 def _summarise(settings: 'Settings', plan: Plan, failures: dict[str, str], seconds: float) -> int:

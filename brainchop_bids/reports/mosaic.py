@@ -16,7 +16,7 @@ from scipy.ndimage import binary_erosion
 
 from ..image.components import bounding_box
 from ..image.head import head_box
-from . import LABEL_ALPHA, UNKNOWN_COLOR
+from . import UNKNOWN_COLOR
 
 Colors = npt.NDArray[np.uint8] | Sequence[Sequence[int]] | Mapping[int, Sequence[int]]
 
@@ -174,27 +174,6 @@ def compose_mosaic(
     return Mosaic(
         picture, Image.fromarray(palette[indices]), Image.fromarray(outline), tuple(panels)
     )
-
-
-def flatten(scan: Image.Image, labels: Image.Image, alpha: float = LABEL_ALPHA) -> Image.Image:
-    """Lay labels over cuts of the scan.
-
-    Parameters
-    ----------
-    scan, labels : PIL.Image.Image
-        Layers of a `Mosaic`.
-    alpha : float
-        How strongly the labels cover, from 0 to 1.
-
-    Returns
-    -------
-    PIL.Image.Image
-        RGB.
-    """
-    picture = scan.convert('RGB')
-    cover = labels.getchannel('A').point([round(alpha * value) for value in range(256)])
-    picture.paste(labels.convert('RGB'), mask=cover)
-    return picture
 
 
 def lia_to_ras(array: npt.NDArray) -> npt.NDArray:

@@ -347,18 +347,18 @@ def _candidates(folder: Path, session: str | None) -> list[Path]:
 def _read_scan(outputs: ScanOutputs) -> ScanRecord:
     """Read the files of one scan."""
     notes: list[str] = []
-    facts = _read_facts(sidecar(outputs.dseg), notes)
+    facts = read_facts(sidecar(outputs.dseg), notes)
     table = outputs.root / f'seg-{outputs.slug}_dseg.tsv'
     styles: dict[int, LabelStyle] = {}
     volumes: tuple[LabelVolume, ...] = ()
     try:
         styles = read_label_table(table)
     except (OSError, ValueError, csv.Error) as error:
-        notes.append(_unreadable(table, error, 'label colours are unknown'))
+        notes.append(unreadable(table, error, 'label colours are unknown'))
     try:
-        volumes = tuple(_read_volumes(outputs.volumes, styles))
+        volumes = tuple(read_volumes(outputs.volumes, styles))
     except (OSError, ValueError, csv.Error) as error:
-        notes.append(_unreadable(outputs.volumes, error, 'volumes are unknown'))
+        notes.append(unreadable(outputs.volumes, error, 'volumes are unknown'))
     finished = os.path.isfile(outputs.dseg)
     if not finished:
         notes.append(f'{outputs.dseg.name} is missing: this scan is not finished, run it again')
@@ -375,12 +375,25 @@ def _read_scan(outputs: ScanOutputs) -> ScanRecord:
     )
 
 
-def _read_facts(path: Path, notes: list[str]) -> dict[str, Any]:
-    """Read a sidecar; where that fails, say so in the notes."""
+def read_facts(path: Path, notes: list[str]) -> dict[str, Any]:
+    """Read a sidecar; where that fails, say so in the notes.
+
+    Parameters
+    ----------
+    path : Path
+        A JSON file.
+    notes : list of str
+        What could not be read is added, each one line.
+
+    Returns
+    -------
+    dict
+        Empty where it cannot be read.
+    """
     try:
         facts = json.loads(path.read_text(encoding='utf-8-sig'))
     except (OSError, ValueError, RecursionError) as error:
-        notes.append(_unreadable(path, error, 'how the result was made is unknown'))
+        notes.append(unreadable(path, error, 'how the result was made is unknown'))
         return {}
     if not isinstance(facts, dict):
         notes.append(f'{path.name} holds no JSON object: how the result was made is unknown')
@@ -388,8 +401,25 @@ def _read_facts(path: Path, notes: list[str]) -> dict[str, Any]:
     return facts
 
 
-def _read_volumes(path: Path, styles: dict[int, LabelStyle]) -> Iterator[LabelVolume]:
-    """Read the table of volumes, background left out."""
+def read_volumes(path: Path, styles: dict[int, LabelStyle]) -> Iterator[LabelVolume]:
+    """Read a scan's table of volumes, background left out.
+
+    Parameters
+    ----------
+    path : Path
+        The table.
+    styles : dict of int to LabelStyle
+        The model's label table, for names and colours.
+
+    Yields
+    ------
+    LabelVolume
+
+    Raises
+    ------
+    OSError, ValueError, csv.Error
+        If the file cannot be read, or a row is of no label.
+    """
     for row in _rows(path):
         index = number(row.get('index'))
         if index is None or index != int(index):
@@ -437,8 +467,22 @@ def _read_grids(outputs: ScanOutputs, notes: list[str]) -> Iterator[Grid]:
         )
 
 
-def _unreadable(path: Path, error: Exception, so: str) -> str:
-    """Say in one line that a file cannot be read and what is missing for it."""
+def unreadable(path: Path, error: Exception, so: str) -> str:
+    """Say in one line that a file cannot be read and what is missing for it.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    error : Exception
+        Why.
+    so : str
+        What follows from it.
+
+    Returns
+    -------
+    str
+    """
     if isinstance(error, FileNotFoundError):
         return f'{path.name} is missing: {so}'
     reason = error.strerror if isinstance(error, OSError) else str(error)

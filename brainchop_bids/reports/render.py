@@ -23,7 +23,12 @@ _CONTROLS = dict.fromkeys([*range(9), 11, *range(14, 32), 127], '\ufffd')
 
 
 def render_template(
-    template: str, *, heading: str, scripts: tuple[str, ...], **context: Any
+    template: str,
+    *,
+    heading: str,
+    scripts: tuple[str, ...],
+    styles: tuple[str, ...] = ('style.css',),
+    **context: Any,
 ) -> str:
     """Render a page.
 
@@ -35,6 +40,8 @@ def render_template(
         What the page is about; it stands in the title.
     scripts : tuple of str
         File names of the scripts that the page runs, in order.
+    styles : tuple of str
+        File names of the style sheets, in order.
     **context
         What the template shows. Text is escaped.
 
@@ -57,7 +64,7 @@ def render_template(
         heading=heading,
         version=__version__,
         # Ours, and with brackets that must not be escaped.
-        style=Markup(_read('style.css')),  # noqa: S704
+        style=Markup('\n'.join(_read(name) for name in styles)),  # noqa: S704
         script=Markup(script),  # noqa: S704
         script_hash=Markup(f"'sha256-{digest}'" if script else "'none'"),  # noqa: S704
         **context,

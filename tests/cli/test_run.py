@@ -231,10 +231,18 @@ def test_good_and_bad_scans_together(dataset: Path, model: Path, tmp_path: Path)
     assert 'sub-01_T1w: to do (the scan has changed)' in changed.stdout
     assert 'sub-02_ses-A_run-01_T1w: already done' in changed.stdout
 
+    rating = {'participant_id': 'sub-01', 'bids_name': 'sub-01_T1w', 'model': 'tinymodel'}
+    (out / 'ratings').mkdir()
+    for path in (out / 'a_ratings.json', out / 'ratings' / 'b_ratings.json'):
+        path.write_text(
+            json.dumps({'Ratings': [{**rating, 'rating': 'fail', 'rater': path.stem}]})
+        )
     group = run(dataset, out, 'group', cwd=tmp_path)
     assert group.returncode == 0, group.stderr
     rows = (out / 'group_seg-tinymodel_dseg.tsv').read_text().splitlines()
     assert len(rows) == 3
+    assert 'fail\ta_ratings; b_ratings' in rows[1]
+    assert (out / 'group_seg-tinymodel.html').exists()
     check_valid(out)
 
 

@@ -9,7 +9,8 @@ from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 from PIL import Image
 
 from brainchop_bids.reports import LABEL_ALPHA, UNKNOWN_COLOR
-from brainchop_bids.reports.mosaic import PLANES, Panel, compose_mosaic, flatten
+from brainchop_bids.reports.mosaic import PLANES, Panel, compose_mosaic
+from brainchop_bids.reports.thumbnail import flatten
 
 SIZE = 128
 HEAD_MM, BLOB_MM = (70.0, 85.0, 65.0), 12.0
