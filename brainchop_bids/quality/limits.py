@@ -31,7 +31,8 @@ class Limits:
         looks like brain), inverted 0.22, noise 0.79 (B).
     holes, holes_without_fluid : float
         Background inside the labels over the brain's volume; the second one where ventricles are
-        background. G up to 0.0005; ventricles are 0.01 to 0.093 of the brain (M).
+        background. G up to 0.0005, other models up to 0.011; ventricles are 0.01 to 0.093 of the
+        brain (M).
     edge_cm2, base_cm2 : float
         Brain in the outermost 2 mm of the field of view, cm^2; the second one for its lower
         face, which brainstem and neck may leave by. G 0 and up to 5; a field that ends below the
@@ -61,7 +62,7 @@ class Limits:
     mirror: float = 0.12
     sides: float = 0.1
     removed: float = 0.2
-    holes: float = 0.01
+    holes: float = 0.02
     holes_without_fluid: float = 0.12
     edge_cm2: float = 5.0
     base_cm2: float = 30.0
