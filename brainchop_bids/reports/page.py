@@ -8,6 +8,8 @@ from typing import Any
 
 from ..bids.derivatives import page_path
 from ..publish import write_text
+from ..quality.describe import describe_measure
+from ..quality.shares import LabelRow, mark_labels
 from . import LABEL_ALPHA, UNKNOWN_COLOR
 from .crashes import Failure, find_failures
 from .methods import Block, parse_methods
@@ -171,12 +173,30 @@ def _scan_context(scan: ScanRecord, section: dict[str, Any]) -> dict[str, Any]:
         'viewer': section['slices'] is not None,
         'alt': _alternative(scan),
         'legend': scan.volumes if len(scan.volumes) <= _LEGEND_MOST else (),
-        'rows': [(row, _share(row, total)) for row in scan.volumes],
+        'rows': _rows(scan),
+        'measures': [
+            (name, value, describe_measure(name)) for name, value in scan.measures.items()
+        ],
         'total': total,
         'grids': scan.grids,
         'settings': _settings(scan),
         'steps': _steps(scan),
     }
+
+
+def _rows(scan: ScanRecord) -> list[dict[str, Any]]:
+    """Arrange the table of labels."""
+    total = scan.labelled_volume
+    known = [
+        LabelRow(row.index, row.name, row.volume, style.freesurfer, style.mapping)
+        for row in scan.volumes
+        if (style := scan.styles.get(row.index)) is not None
+    ]
+    marks = mark_labels(known, scan.brain_volume)
+    return [
+        {'label': row, 'share': _share(row, total), 'mark': marks.get(row.index, ('', ''))}
+        for row in scan.volumes
+    ]
 
 
 def _share(row: LabelVolume, total: float) -> float | None:

@@ -32,13 +32,16 @@ class LabelStyle:
         Name of the structure.
     color : str or None
         ``#rrggbb``; None where the table has no such colour.
-    freesurfer : str
-        FreeSurfer's code, or an empty string.
+    freesurfer : int or None
+        FreeSurfer's code.
+    mapping : int or None
+        BIDS' common label: 1 grey matter, 2 white matter, 3 fluid.
     """
 
     name: str
     color: str | None
-    freesurfer: str = ''
+    freesurfer: int | None = None
+    mapping: int | None = None
 
 
 @dataclass(frozen=True)
@@ -285,14 +288,15 @@ def read_label_table(path: str | Path) -> dict[int, LabelStyle]:
     """
     styles = {}
     for row in _rows(Path(path)):
-        index = number(row.get('index'))
-        if index is None or index != int(index):
+        index = whole(row.get('index'))
+        if index is None:
             continue
         color = row.get('color', '')
-        styles[int(index)] = LabelStyle(
+        styles[index] = LabelStyle(
             row.get('name', ''),
             color.lower() if _HEX_COLOR.fullmatch(color) else None,
-            row.get('freesurfer', '').replace('n/a', ''),
+            whole(row.get('freesurfer')),
+            whole(row.get('mapping')),
         )
     return styles
 
@@ -312,6 +316,18 @@ def number(value: object) -> float | None:
     except (ValueError, OverflowError):
         return None
     return result if math.isfinite(result) else None
+
+
+def whole(value: object) -> int | None:
+    """Return a whole number, or None for anything else.
+
+    Examples
+    --------
+    >>> whole('17'), whole(2.5), whole('n/a')
+    (17, None, None)
+    """
+    found = number(value)
+    return int(found) if found is not None and found.is_integer() else None
 
 
 def plain(value: object) -> str:

@@ -115,9 +115,10 @@ def test_the_page_loads_nothing_from_outside(derivatives: Path) -> None:
 
 def test_volumes_are_those_of_the_table(derivatives: Path) -> None:
     page, _ = render(derivatives)
-    assert ['', '1', 'White Matter', '10', '12.5', '0.01', '25.13'] in page.rows
-    assert ['', '2', 'Grey', '30', '37.2', '0.04', '74.87'] in page.rows
-    assert ['', '', 'All labels', '', '49.8', '0.05', ''] in page.rows
+    rows = [row[:7] for row in page.rows]
+    assert ['', '1', 'White Matter', '10', '12.5', '0.01', '25.13'] in rows
+    assert ['', '2', 'Grey', '30', '37.2', '0.04', '74.87'] in rows
+    assert ['', '', 'All labels', '', '49.8', '0.05', '', ''] in page.rows
 
 
 def test_the_pictures_are_inside_and_told_in_words(derivatives: Path) -> None:
@@ -152,6 +153,37 @@ def test_facts_of_the_run_are_told(
         assert fact in page.text, fact
     assert ['conform', '0.8', '–'] in page.rows
     assert ['segment', '9.1', '2,100'] in page.rows
+
+
+def test_flags_measures_and_marks_are_told(
+    derivatives: Path, add_result: Add, sidecar_facts: Facts
+) -> None:
+    flag = {'Name': 'brain-volume', 'Value': 0.61, 'Reason': 'The brain has 0.61 L.'}
+    edited = sidecar_facts(
+        Flags=[flag, 'odd', {'Name': 3}],
+        Measures={'snr_gm': 12.345, 'own_measure': 2, 'bad': 'n/a', 'cjv': None},
+        BrainVolume=1.2e6,
+        PeakMemoryMB={'segment': 2100, 'quality': 200.4},
+    )
+    (derivatives / 'seg-gw_dseg.tsv').write_text(
+        'index\tname\tcolor\tmapping\tfreesurfer\n1\tLeft-Hippocampus\t#ffffff\tn/a\t17\n'
+    )
+    table = 'index\tname\tvoxels\tvolume\n1\tLeft-Hippocampus\t300\t300.0\n'
+    add_result('sub-01_run-2_T1w', sidecar=json.dumps(edited), volumes=table)
+    (derivatives / 'seg-gw_dseg.tsv').write_text(
+        'index\tname\tcolor\tmapping\tfreesurfer\n1\tLeft-Hippocampus\t#ffffff\tn/a\t17\n'
+    )
+    page, _ = render(derivatives)
+    assert 'brain-volume: The brain has 0.61 L.' in page.text
+    assert ['snr_gm', '12.35', 'signal to noise of grey matter; higher is better'] in page.rows
+    assert ['own_measure', '2', ''] in page.rows
+    assert 'cjv' not in page.text
+    assert ['', '1', 'Left-Hippocampus', '300', '300.0', '0.30', '100.00', 'low'] in page.rows
+    assert ['quality', '–', '200'] in page.rows
+    # Nobody looked at the first one: nothing is said of flags. The second has some.
+    assert 'No flags' not in page.text
+    add_result('sub-01_run-3_T1w', sidecar=json.dumps(sidecar_facts(Flags=[])))
+    assert render(derivatives)[0].text.count('No flags') == 1
 
 
 def test_methods_and_references_are_ready_to_paste(derivatives: Path) -> None:
@@ -257,7 +289,7 @@ def test_a_hundred_labels_stay_usable(derivatives: Path, add_result: Add) -> Non
     lines = [f'{index}\tctx-lh-area {index}\t{index}\t{index}.0\n' for index in range(1, 105)]
     add_result('sub-01_T1w', volumes='index\tname\tvoxels\tvolume\n' + ''.join(lines))
     page, _ = render(derivatives)
-    assert ['', '104', 'ctx-lh-area 104', '104', '104.0', '0.10', '1.90'] in page.rows
+    assert ['', '104', 'ctx-lh-area 104', '104', '104.0', '0.10', '1.90', '–'] in page.rows
     assert 'class="legend"' not in page.text
     scrolling = [box for box in page.all('section') if box.get('class') == 'scroll']
     assert scrolling
