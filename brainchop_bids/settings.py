@@ -56,7 +56,7 @@ class Settings:
         Memory as asked for; ``mem_gb`` is what it means.
     work_dir : Path
         Absolute folder of intermediate files.
-    dry_run, write_graph, reports_only, boilerplate : bool
+    dry_run, write_graph, reports_only, viewer, boilerplate : bool
         As given.
     verbose : int
         How much is said.
@@ -95,6 +95,7 @@ class Settings:
     dry_run: bool = False
     write_graph: bool = False
     reports_only: bool = False
+    viewer: bool = True
     boilerplate: bool = False
     verbose: int = 0
     notes: tuple[str, ...] = field(default=(), compare=False)

@@ -215,4 +215,4 @@ def write_page(settings: Settings, scan: Scan) -> None:
     from ..reports.page import write_participant_page
 
     session = scan.name.session if settings.session_label else None
-    write_participant_page(settings.output_dir, scan.name.subject, session)
+    write_participant_page(settings.output_dir, scan.name.subject, session, viewer=settings.viewer)

@@ -365,7 +365,9 @@ def _reports_only(settings: 'Settings', selection: 'Selection') -> int:
                 why = draw_missing(settings.output_dir, settings.bids_dir, record)
                 if why is not None:
                     print(why, file=sys.stderr)
-        page = write_participant_page(settings.output_dir, subject, session)
+        page = write_participant_page(
+            settings.output_dir, subject, session, viewer=settings.viewer
+        )
         print(page or f'sub-{subject}: no finished scan in {settings.output_dir}, no page')
         failed = failed or page is None
     return FAILED if failed else DONE

@@ -22,7 +22,11 @@ _PICTURES = ('cuts', 'labels', 'outline', 'conform')
 
 
 def write_participant_page(
-    output_dir: str | Path, participant: str, session: str | None = None
+    output_dir: str | Path,
+    participant: str,
+    session: str | None = None,
+    *,
+    viewer: bool = True,
 ) -> Path | None:
     """Write the page of a participant from the derivatives.
 
@@ -34,6 +38,8 @@ def write_participant_page(
         Label, with or without ``sub-``.
     session : str, optional
         Label, with or without ``ses-``: a page of this session alone.
+    viewer : bool
+        Whether all slices go into the page.
 
     Returns
     -------
@@ -52,12 +58,17 @@ def write_participant_page(
     if not scans and not failures:
         return None
     page = page_path(root, participant, session)
-    write_text(page, render_page(root, page.stem, scans, failures))
+    write_text(page, render_page(root, page.stem, scans, failures, viewer=viewer))
     return page
 
 
 def render_page(
-    root: Path, heading: str, scans: list[ScanRecord], failures: Sequence[Failure] = ()
+    root: Path,
+    heading: str,
+    scans: list[ScanRecord],
+    failures: Sequence[Failure] = (),
+    *,
+    viewer: bool = True,
 ) -> str:
     """Return the page as HTML.
 
@@ -71,6 +82,8 @@ def render_page(
         What it shows.
     failures : sequence of Failure
         Scans that failed.
+    viewer : bool
+        Whether all slices go into the page.
 
     Returns
     -------
@@ -78,7 +91,7 @@ def render_page(
         A whole document without characters that UTF-8 or HTML cannot hold.
     """
     blocks: dict[Path, str] = {}
-    sections = [_section(scan, blocks) for scan in scans]
+    sections = [_section(scan, blocks, viewer=viewer) for scan in scans]
     return render_template(
         'participant.html',
         heading=heading,
@@ -97,13 +110,13 @@ def render_page(
     )
 
 
-def _section(scan: ScanRecord, blocks: dict[Path, str]) -> dict[str, Any]:
+def _section(scan: ScanRecord, blocks: dict[Path, str], *, viewer: bool) -> dict[str, Any]:
     """Gather what the scripts need to know of a result; add the files that they unpack.
 
     Models of one scan share its slices.
     """
     files = {name: scan.figures.get(name) for name in ('slices', 'volume')}
-    grid = _grid(scan.figures.get('grid'))
+    grid = _grid(scan.figures.get('grid')) if viewer else None
     return {
         'anchor': scan.anchor,
         'grid': grid,

@@ -88,6 +88,15 @@ def test_the_page_is_named_after_participant_and_session(
     assert not [path for path in derivatives.iterdir() if path.name.startswith('.')]
 
 
+def test_the_viewer_can_be_left_out(derivatives: Path) -> None:
+    path = write_participant_page(derivatives, '01', viewer=False)
+    assert path is not None
+    html = path.read_text()
+    assert 'application/octet-stream' not in html
+    assert 'data-viewer ' not in html
+    assert 'data-find="' not in html
+
+
 def test_nobody_has_no_page(derivatives: Path) -> None:
     assert write_participant_page(derivatives, '99') is None
     assert not (derivatives / 'sub-99.html').exists()
