@@ -376,8 +376,10 @@ def with_facts(table: LabelTable, facts: Sequence[Label]) -> LabelTable:
     """Give a folder's own labels the codes that are known of the model.
 
     Names and colours stay as the folder has them; a label whose name differs from the known
-    one was renamed by somebody and keeps what follows from its new name.
+    one was renamed by somebody and keeps what follows from its new name. Only where a lone label
+    is grey or white, which nobody could tell from the scan below, it takes the known colour.
     """
+    alone = len(table) == 2
     merged = []
     for own, known in zip(table, facts, strict=True):
         if camel_case(own.name).lower() == camel_case(known.name).lower():
@@ -386,6 +388,13 @@ def with_facts(table: LabelTable, facts: Sequence[Label]) -> LabelTable:
                 abbreviation=known.abbreviation,
                 mapping=known.mapping,
                 freesurfer=known.freesurfer,
+                color=known.color
+                if own.index == 1 and alone and _is_grey(own.color)
+                else own.color,
             )
         merged.append(own)
     return LabelTable(tuple(merged))
+
+
+def _is_grey(color: Color) -> bool:
+    return len(set(color)) == 1

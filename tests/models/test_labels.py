@@ -120,6 +120,13 @@ def test_freesurfer_names_are_matched_exactly():
     assert freesurfer_code('left-accumbens-area') is None
 
 
+def test_a_lone_white_label_gets_a_colour_that_is_seen_on_a_scan():
+    facts = (Label(0, 'BG', 'BG', (0, 0, 0), 0, 0), Label(1, 'brain', 'Brain', (230, 159, 0)))
+    for given, seen in (((255, 255, 255), (230, 159, 0)), ((0, 90, 0), (0, 90, 0))):
+        own = LabelTable.from_names(['BG', 'brain'], [(1, 1, 1), given])
+        assert [label.color for label in with_facts(own, facts)] == [(1, 1, 1), seen]
+
+
 def test_a_renamed_label_keeps_nothing_that_its_old_name_meant():
     facts = (Label(0, 'BG', 'BG', (0, 0, 0), 0, 0), Label(1, 'White Matter', 'WM', (9, 9, 9), 2))
     own = LabelTable.from_names(['bg', 'Lesion'], [(1, 1, 1), (2, 2, 2)])
