@@ -180,7 +180,7 @@ def head_blocks(blocks: Blocks) -> np.ndarray:
     brain = blocks.brain > 0.5
     outside = (blocks.brain == 0) & (blocks.filled == 1)
     if not brain.any() or not outside.any():
-        return brain
+        return blocks.brain > 0
     air = float(np.percentile(blocks.mean[outside], 5))
     level = air + _HEAD_LEVEL * (float(np.median(blocks.mean[brain])) - air)
     parts = cc3d.connected_components(
@@ -192,7 +192,7 @@ def head_blocks(blocks: Blocks) -> np.ndarray:
     wide = np.pad(head, _CLOSING)
     wide = ndimage.binary_closing(wide, iterations=_CLOSING)
     inside = (slice(_CLOSING, -_CLOSING),) * 3
-    return fill_holes(wide)[inside] | brain
+    return fill_holes(wide)[inside] | (blocks.brain > 0)
 
 
 def air_blocks(blocks: Blocks, head: np.ndarray) -> np.ndarray:
