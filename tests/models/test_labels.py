@@ -122,8 +122,8 @@ def test_freesurfer_names_are_matched_exactly():
 
 def test_a_lone_white_label_gets_a_colour_that_is_seen_on_a_scan():
     facts = (Label(0, 'BG', 'BG', (0, 0, 0), 0, 0), Label(1, 'brain', 'Brain', (230, 159, 0)))
-    for given, seen in (((255, 255, 255), (230, 159, 0)), ((0, 90, 0), (0, 90, 0))):
-        own = LabelTable.from_names(['BG', 'brain'], [(1, 1, 1), given])
+    for theirs, seen in (((255, 255, 255), (230, 159, 0)), ((0, 90, 0), (0, 90, 0))):
+        own = LabelTable.from_names(['BG', 'brain'], [(1, 1, 1), theirs])
         assert [label.color for label in with_facts(own, facts)] == [(1, 1, 1), seen]
 
 
