@@ -7,9 +7,8 @@ from dataclasses import dataclass
 class Limits:
     """Limits of the plausibility flags.
 
-    Where they come from: G, the model ``tissue`` on the nine good heads that the tests use (six
-    of OpenfMRI ds000011, PUMI's 2 mm one, brainchop's sample, a child of ten); B, the same on
-    scans broken on purpose; M, SynthSeg's 20 label maps of adults (Billot et al. 2023,
+    Where they come from: G, the model ``tissue`` on nine good heads (six of OpenfMRI ds000011,
+    PUMI's at 2 mm, brainchop's sample, a child of ten); B, the same on scans broken on purpose; M, SynthSeg's 20 label maps of adults (Billot et al. 2023,
     https://doi.org/10.1016/j.media.2023.102789). None depends on age.
 
     Parameters
@@ -35,8 +34,8 @@ class Limits:
         brain (M).
     edge_cm2, base_cm2 : float
         Brain in the outermost 2 mm of the field of view, cm^2; the second one for its lower
-        face, which brainstem and neck may leave by. G 0 and up to 5; a field that ends below the
-        vertex 155 (B).
+        face, which brainstem and neck may leave by. G 0, and up to 6 below; a field that ends
+        below the vertex 157, the cut of half a brain 86 (B).
     cjv : float
         MRIQC's coefficient of joint variation. G 0.56 to 0.89, with noise of a third of the
         brain's brightness 1.06 (B).
@@ -45,15 +44,16 @@ class Limits:
     around : float
         Share of non-empty blocks around the brain. G from 0.74, without skull 0.00 to 0.02 (B).
     outside : float
-        Median outside the brain over that inside. G below 0.1, inverted 1.1 (B).
+        Median outside the brain over that inside. G below 0.1, inverted 1.14 (B).
     below_degrees : float
-        Angle between straight down and the way from the brain to the rest of the head. G 9 to
-        23, upside down 168, top and front exchanged 115 (B).
+        Angle between straight down and the way from the brain to the rest of the head. G 6 to
+        22, up to 64 in fields that end in the cerebellum; upside down 170, top and front
+        exchanged 114 (B).
     rest_l : (float, float)
         The rest of the head for which that is asked, L: less is no head, and more is a head that
-        was not told from noise. G 1.2 to 2.8.
+        was not told from noise. G 1.4 to 2.7.
     rest_mm : float
-        Least length of that way, mm. G 28 to 70.
+        Least length of that way, mm, for which it points anywhere. G 28 to 70.
     """
 
     result_ml: float = 100.0
@@ -70,9 +70,9 @@ class Limits:
     voxel_mm: float = 2.0
     around: float = 0.25
     outside: float = 0.9
-    below_degrees: float = 60.0
+    below_degrees: float = 80.0
     rest_l: tuple[float, float] = (0.3, 4.5)
-    rest_mm: float = 10.0
+    rest_mm: float = 15.0
 
 
 LIMITS = Limits()
