@@ -8,7 +8,8 @@ class Limits:
     """Limits of the plausibility flags.
 
     Where they come from: G, the model ``tissue`` on nine good heads (six of OpenfMRI ds000011,
-    PUMI's at 2 mm, brainchop's sample, a child of ten); B, the same on scans broken on purpose; M, SynthSeg's 20 label maps of adults (Billot et al. 2023,
+    PUMI's at 2 mm, brainchop's sample, a child of ten); B, the same on scans broken on purpose;
+    M, SynthSeg's 20 label maps of adults (Billot et al. 2023,
     https://doi.org/10.1016/j.media.2023.102789). None depends on age.
 
     Parameters
