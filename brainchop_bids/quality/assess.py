@@ -37,6 +37,8 @@ _OPTIONAL = (
 _LEAST_AIR = 1000
 _MOST_ZEROS = 0.5
 _EDGE_MM = 2.0
+# Planes with less brain than that hold cord or poles.
+_LEAST_CM2 = 3.0
 _OPPOSITE = {'L': 'R', 'R': 'L', 'P': 'A', 'A': 'P', 'I': 'S', 'S': 'I'}
 _LITRE = 1e6  # mm^3
 
@@ -284,20 +286,23 @@ def _at_edges(
     *,
     padded: bool,
 ) -> Quantities:
-    """Add how much brain lies at the faces of the field of view.
+    """Add how long the brain is, and how much of it lies at the faces of the field of view.
 
     Empty background is outside of it: scans are padded, too. Not where the skull is gone, for
     there the brain itself ends where empty background begins.
     """
     field = box_of(~void) if padded else tuple(slice(0, n) for n in brain.shape)
     areas: dict[str, float] = {}
+    lengths = []
     for axis, letter in enumerate(geometry.orientation):
         zoom = float(geometry.zooms[axis])
         others = tuple(other for other in range(3) if other != axis)
         planes = np.count_nonzero(brain, axis=others) * geometry.voxel_volume / zoom / 100
+        held = np.flatnonzero(planes > _LEAST_CM2)
+        lengths.append(float(np.ptp(held) + 1) * zoom if held.size else 0.0)
         within = planes[field[axis]]
         depth = max(1, round(_EDGE_MM / zoom))
         areas[letter] = float(within[-depth:].max())
         areas[_OPPOSITE[letter]] = float(within[:depth].max())
     base = areas.pop('I')
-    return replace(quantities, edge_cm2=max(areas.values()), base_cm2=base)
+    return replace(quantities, edge_cm2=max(areas.values()), base_cm2=base, extent_mm=max(lengths))

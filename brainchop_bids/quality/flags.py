@@ -57,6 +57,8 @@ class Quantities:
         Background inside the labels over the volume of the brain mask.
     has_fluid : bool
         Whether ventricles have a label, or the labels do not tell tissues apart.
+    extent_mm : float or None
+        Length of the brain along the longest of its axes, mm.
     edge_cm2, base_cm2 : float or None
         Brain at any other face of the field of view and at its lower one, cm^2.
     cjv : float or None
@@ -81,6 +83,7 @@ class Quantities:
     removed: float | None = None
     holes: float | None = None
     has_fluid: bool = True
+    extent_mm: float | None = None
     edge_cm2: float | None = None
     base_cm2: float | None = None
     cjv: float | None = None
@@ -135,6 +138,17 @@ def _volume(found: Quantities, limits: Limits) -> Iterator[Flag]:
         value = round(found.brain_l, 3)
         yield Flag(
             'brain-volume', value, f'The brain has {value:.2f} L; expected {low:g} to {high:g} L.'
+        )
+
+
+def _extent(found: Quantities, limits: Limits) -> Iterator[Flag]:
+    if found.extent_mm is not None and found.extent_mm > limits.extent_mm:
+        value = round(found.extent_mm, 1)
+        yield Flag(
+            'brain-extent',
+            value,
+            f'The brain measures {value:.0f} mm from end to end; expected at most '
+            f'{limits.extent_mm:g} mm: neck or scalp may be labelled.',
         )
 
 
@@ -274,6 +288,7 @@ def _orientation(found: Quantities, limits: Limits) -> Iterator[Flag]:
 
 _CHECKS: tuple[Callable[[Quantities, Limits], Iterator[Flag]], ...] = (
     _volume,
+    _extent,
     _grey_white,
     _asymmetry,
     _removed,

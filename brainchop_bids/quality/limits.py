@@ -7,9 +7,9 @@ from dataclasses import dataclass
 class Limits:
     """Limits of the plausibility flags.
 
-    Where they come from: G, the model ``tissue`` on the nine good heads that the tests use (six
-    of OpenfMRI ds000011, PUMI's 2 mm one, brainchop's sample, a child of ten); B, the same on
-    scans broken on purpose; M, SynthSeg's 20 label maps of adults (Billot et al. 2023,
+    Where they come from: G, the model ``tissue`` on nine good heads (six of OpenfMRI ds000011,
+    PUMI's at 2 mm, brainchop's sample, a child of ten); B, the same on scans broken on purpose;
+    M, SynthSeg's 20 label maps of adults (Billot et al. 2023,
     https://doi.org/10.1016/j.media.2023.102789). None depends on age.
 
     Parameters
@@ -19,6 +19,9 @@ class Limits:
     brain_l : (float, float)
         Brain mask, L. G 1.20 to 1.74, M 0.87 to 1.43 without the fluid around it; skulls of
         adults hold up to 2 L, brains of three-year-olds some 1 L.
+    extent_mm : float
+        Longest extent of the brain, mm, planes of less than 3 cm^2 left out. G 127 to 176; a
+        scan whose neck was labelled 229 (OpenfMRI studyforrest).
     grey_white : (float, float)
         Volume of grey over white matter. G 1.2 to 1.7, M 1.1 to 1.4, inverted 2.4 (B).
     mirror : float
@@ -35,8 +38,8 @@ class Limits:
         brain (M).
     edge_cm2, base_cm2 : float
         Brain in the outermost 2 mm of the field of view, cm^2; the second one for its lower
-        face, which brainstem and neck may leave by. G 0 and up to 5; a field that ends below the
-        vertex 155 (B).
+        face, which brainstem and neck may leave by. G 0, and up to 6 below; a field that ends
+        below the vertex 157, the cut of half a brain 86 (B).
     cjv : float
         MRIQC's coefficient of joint variation. G 0.56 to 0.89, with noise of a third of the
         brain's brightness 1.06 (B).
@@ -45,19 +48,21 @@ class Limits:
     around : float
         Share of non-empty blocks around the brain. G from 0.74, without skull 0.00 to 0.02 (B).
     outside : float
-        Median outside the brain over that inside. G below 0.1, inverted 1.1 (B).
+        Median outside the brain over that inside. G below 0.1, inverted 1.14 (B).
     below_degrees : float
-        Angle between straight down and the way from the brain to the rest of the head. G 9 to
-        23, upside down 168, top and front exchanged 115 (B).
+        Angle between straight down and the way from the brain to the rest of the head. G 6 to
+        22, up to 64 in fields that end in the cerebellum; upside down 170, top and front
+        exchanged 114 (B).
     rest_l : (float, float)
         The rest of the head for which that is asked, L: less is no head, and more is a head that
-        was not told from noise. G 1.2 to 2.8.
+        was not told from noise. G 1.4 to 2.7.
     rest_mm : float
-        Least length of that way, mm. G 28 to 70.
+        Least length of that way, mm, for which it points anywhere. G 28 to 70.
     """
 
     result_ml: float = 100.0
     brain_l: tuple[float, float] = (0.8, 2.2)
+    extent_mm: float = 190.0
     grey_white: tuple[float, float] = (0.8, 2.2)
     mirror: float = 0.12
     sides: float = 0.1
@@ -70,9 +75,9 @@ class Limits:
     voxel_mm: float = 2.0
     around: float = 0.25
     outside: float = 0.9
-    below_degrees: float = 60.0
+    below_degrees: float = 80.0
     rest_l: tuple[float, float] = (0.3, 4.5)
-    rest_mm: float = 10.0
+    rest_mm: float = 15.0
 
 
 LIMITS = Limits()
