@@ -1,6 +1,8 @@
 """Shared fixtures: where the real data lies, if it is there."""
 
 import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,3 +45,34 @@ def shared() -> Path:
     path = Path(folder).resolve()
     assert path.is_dir(), f'BRAINCHOP_TEST_DATA names {path}, which is no folder'
     return path
+
+
+@pytest.fixture(scope='session')
+def real_derivatives(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return what the App makes of ten real heads with its own model.
+
+    They are ds000011's six, one of 2 mm, and three of ``t1w``: a child's, one of 0.7 mm and one
+    without its skull.
+    """
+    folder = tmp_path_factory.mktemp('real')
+    given = os.environ.get('BRAINCHOP_REAL_DERIVATIVES')
+    if given:
+        # For whoever works on pages: segmenting takes a minute.
+        return Path(shutil.copytree(given, folder / 'out'))
+    dataset = folder / 'bids'
+    shutil.copytree(shared / 'data' / 'ds000011', dataset)
+    others = {
+        'fnndsc': 't1w/fnndsc-10yr-trio/T1w.nii.gz',
+        'pumi': 'pumi-minitest/sub-001/anat/sub-001_T1w.nii.gz',
+        'studyforrest': 't1w/studyforrest-philips-dicom/T1w.nii.gz',
+        'voxelmorph': 't1w/voxelmorph-test-scan/vol.nii.gz',
+    }
+    for label, scan in others.items():
+        anat = dataset / f'sub-{label}' / 'anat'
+        anat.mkdir(parents=True)
+        shutil.copyfile(shared / 'data' / scan, anat / f'sub-{label}_T1w.nii.gz')
+    command = [sys.executable, '-m', 'brainchop_bids.cli.run', dataset, folder / 'out']
+    command += ['participant', '-w', folder / 'work', '--skip-bids-validation']
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / 'out'

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
@@ -34,14 +34,16 @@ def test_turning_makes_nothing_asymmetric(pitch: float, roll: float, yaw: float)
 
 @settings(max_examples=15)
 @given(ANGLES, st.floats(5, 40))
+@example(12.0, 28.0)
+@example(0.0, 40.0)
 def test_the_mirror_image_is_as_asymmetric(roll: float, bump: float) -> None:
     shape = blob(Rotation.from_euler('y', roll, degrees=True), bump=bump)
     found = mirror_asymmetry(shape, AFFINE)
-    assert mirror_asymmetry(shape[::-1], AFFINE) == pytest.approx(found, abs=0.01)
+    assert mirror_asymmetry(shape[::-1], AFFINE) == pytest.approx(found, abs=0.02)
     # Another order of the axes, another side first: the affine says where is left.
     turned = np.array([[0, 0, -STEP, 30], [0, STEP, 0, -9], [STEP, 0, 0, 1], [0, 0, 0, 1.0]])
     other = shape[::-1].transpose(2, 1, 0)
-    assert mirror_asymmetry(other, turned) == pytest.approx(found, abs=0.01)
+    assert mirror_asymmetry(other, turned) == pytest.approx(found, abs=0.02)
 
 
 def test_more_missing_is_more_asymmetric() -> None:

@@ -2,10 +2,6 @@
 
 import gzip
 import json
-import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -113,26 +109,3 @@ def add_result(derivatives: Path) -> Callable[..., Path]:
 def sidecar_facts() -> Callable[..., dict[str, Any]]:
     """Return a function that makes a sidecar with some keys changed."""
     return facts
-
-
-@pytest.fixture(scope='session')
-def real_derivatives(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return what the App makes of eight real heads with its own model."""
-    folder = tmp_path_factory.mktemp('real')
-    given = os.environ.get('BRAINCHOP_REAL_DERIVATIVES')
-    if given:
-        # For whoever works on pages: segmenting takes a minute.
-        return Path(shutil.copytree(given, folder / 'out'))
-    dataset = folder / 'bids'
-    shutil.copytree(shared / 'data' / 'ds000011', dataset)
-    for name in ('studyforrest-philips-dicom', 'fnndsc-10yr-trio'):
-        label = name.partition('-')[0]
-        anat = dataset / f'sub-{label}' / 'anat'
-        anat.mkdir(parents=True)
-        scan = shared / 'data' / 't1w' / name / 'T1w.nii.gz'
-        shutil.copyfile(scan, anat / f'sub-{label}_T1w.nii.gz')
-    command = [sys.executable, '-m', 'brainchop_bids.cli.run', dataset, folder / 'out']
-    command += ['participant', '-w', folder / 'work', '--skip-bids-validation']
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder / 'out'

@@ -57,7 +57,7 @@ def told(page: 'Page') -> tuple[str, np.ndarray]:
 
 def test_pages_of_real_scans_work(real_derivatives: Path, open_page: OpenPage) -> None:
     pages = sorted(real_derivatives.glob('sub-*.html'))
-    assert len(pages) == 8
+    assert len(pages) == 10
     for path in pages:
         assert path.stat().st_size < 6e6
         page = open_page(path)
