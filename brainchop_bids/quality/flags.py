@@ -1,6 +1,7 @@
 """What makes a result implausible, each with its number and its limit."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from .limits import LIMITS, Limits
@@ -94,6 +95,29 @@ class Quantities:
     rest_mm: float | None = None
 
 
+@dataclass(frozen=True)
+class _Rule:
+    """A number, its limits, and the sentence that tells both."""
+
+    name: str
+    value: Callable[[Quantities], float | None]
+    range: Callable[[Quantities, Limits], tuple[float, float]]
+    reason: str
+    digits: int = 3
+
+    def check(self, found: Quantities, limits: Limits) -> Flag | None:
+        value, (low, high) = self.value(found), self.range(found, limits)
+        if value is None or low <= value <= high:
+            return None
+        value = round(value, self.digits)
+        names = ', '.join(found.missing[:4]) + f' and {len(found.missing) - 4} more' * (
+            len(found.missing) > 4
+        )
+        return Flag(
+            self.name, value, self.reason.format(value=value, low=low, high=high, names=names)
+        )
+
+
 def find_flags(found: Quantities, limits: Limits = LIMITS) -> list[Flag]:
     """Compare numbers with their limits.
 
@@ -107,197 +131,164 @@ def find_flags(found: Quantities, limits: Limits = LIMITS) -> list[Flag]:
     Returns
     -------
     list of Flag
-        In a fixed order; empty where nothing is odd. Of an empty result only that is said, and
-        how large the voxels are.
+        In a fixed order, one of each name; empty where nothing is odd. Of an empty result only
+        that is said, and how large the voxels are.
 
     Examples
     --------
     >>> [flag.name for flag in find_flags(Quantities(1500, 1.0, brain_l=2.5))]
     ['brain-volume']
     """
-    empty = _empty(found, limits)
-    if empty is not None:
-        return [empty, *_voxels(found, limits)]
-    return [flag for check in _CHECKS for flag in check(found, limits)]
+    flags: dict[str, Flag] = {}
+    for rule in _RULES:
+        if _EMPTY in flags and rule.name != 'voxel-size':
+            continue
+        flag = rule.check(found, limits)
+        if flag is not None:
+            flags.setdefault(flag.name, flag)
+    return list(flags.values())
 
 
-def _empty(found: Quantities, limits: Limits) -> Flag | None:
-    least = limits.result_ml if found.covers_brain else 0.0
-    if found.labelled_ml > least:
-        return None
-    value = round(found.labelled_ml, 2)
-    if not value:
-        return Flag('empty-result', value, 'No voxel has a label: 0 mL.')
-    reason = f'All labels have {value:g} mL together; a brain has more than {least:g} mL.'
-    return Flag('empty-result', value, reason)
+def _up_to(most: float) -> tuple[float, float]:
+    return -math.inf, most
 
 
-def _volume(found: Quantities, limits: Limits) -> Iterator[Flag]:
-    low, high = limits.brain_l
-    if found.brain_l is not None and not low <= found.brain_l <= high:
-        value = round(found.brain_l, 3)
-        yield Flag(
-            'brain-volume', value, f'The brain has {value:.2f} L; expected {low:g} to {high:g} L.'
-        )
+def _from(least: float) -> tuple[float, float]:
+    return least, math.inf
 
 
-def _extent(found: Quantities, limits: Limits) -> Iterator[Flag]:
-    if found.extent_mm is not None and found.extent_mm > limits.extent_mm:
-        value = round(found.extent_mm, 1)
-        yield Flag(
-            'brain-extent',
-            value,
-            f'The brain measures {value:.0f} mm from end to end; expected at most '
-            f'{limits.extent_mm:g} mm: neck or scalp may be labelled.',
-        )
+def _labelled(found: Quantities, limits: Limits) -> tuple[float, float]:
+    # Labels of a small structure alone may be small.
+    return _from(limits.result_ml if found.covers_brain else math.ulp(0.0))
 
 
-def _grey_white(found: Quantities, limits: Limits) -> Iterator[Flag]:
-    low, high = limits.grey_white
-    if found.grey_white is not None and not low <= found.grey_white <= high:
-        value = round(found.grey_white, 3)
-        yield Flag(
-            'grey-white-ratio',
-            value,
-            f'There is {value:.2f} times as much grey as white matter; expected {low:g} to '
-            f'{high:g} times.',
-        )
+def _most_holes(found: Quantities, limits: Limits) -> tuple[float, float]:
+    return _up_to(limits.holes if found.has_fluid else limits.holes_without_fluid)
 
 
-def _asymmetry(found: Quantities, limits: Limits) -> Iterator[Flag]:
-    if found.sides is not None and found.sides > limits.sides:
-        value = round(found.sides, 3)
-        reason = (
-            f'The labels of left and right differ by {value:.1%} of their sum; expected at most '
-            f'{limits.sides:.0%}.'
-        )
-        yield Flag('asymmetry', value, reason)
-    elif found.mirror is not None and found.mirror > limits.mirror:
-        value = round(found.mirror, 3)
-        reason = (
-            f'{value:.1%} of the brain has no counterpart on the other side; expected at most '
-            f'{limits.mirror:.0%}.'
-        )
-        yield Flag('asymmetry', value, reason)
-
-
-def _removed(found: Quantities, limits: Limits) -> Iterator[Flag]:
-    if found.removed is not None and found.removed > limits.removed:
-        value = round(found.removed, 3)
-        yield Flag(
-            'components-removed',
-            value,
-            f'{value:.1%} of the labelled volume lay apart and was removed; expected at most '
-            f'{limits.removed:.0%}.',
-        )
-
-
-def _holes(found: Quantities, limits: Limits) -> Iterator[Flag]:
-    most = limits.holes if found.has_fluid else limits.holes_without_fluid
-    if found.holes is not None and found.holes > most:
-        value = round(found.holes, 4)
-        yield Flag(
-            'holes',
-            value,
-            f'Holes in the labels are {value:.1%} of the brain; expected at most {most:.0%}.',
-        )
-
-
-def _edge(found: Quantities, limits: Limits) -> Iterator[Flag]:
-    pairs = (
-        (found.edge_cm2, limits.edge_cm2, 'the edge'),
-        (found.base_cm2, limits.base_cm2, 'the lower edge'),
-    )
-    for area, most, where in pairs:
-        if area is not None and area > most:
-            value = round(area, 1)
-            reason = (
-                f'{value:g} cm² of brain lie at {where} of the field of view; expected at most '
-                f'{most:g} cm².'
-            )
-            yield Flag('field-edge', value, reason)
-            return
-
-
-def _missing(found: Quantities, limits: Limits) -> Iterator[Flag]:
-    count = len(found.missing)
-    if count:
-        names = ', '.join(found.missing[:4]) + f' and {count - 4} more' * (count > 4)
-        verb = 'label was' if count == 1 else 'labels were'
-        yield Flag('labels-missing', count, f'{count} {verb} not found, expected all: {names}.')
-
-
-def _contrast(found: Quantities, limits: Limits) -> Iterator[Flag]:
-    if found.cjv is not None and found.cjv > limits.cjv:
-        value = round(found.cjv, 3)
-        yield Flag(
-            'low-contrast',
-            value,
-            f'Grey and white matter vary {value:.2f} times as much as they differ (cjv); expected '
-            f'at most {limits.cjv:g} times.',
-        )
-
-
-def _voxels(found: Quantities, limits: Limits) -> Iterator[Flag]:
-    # Headers round: 2.0001 mm is 2 mm.
-    if found.voxel_mm > limits.voxel_mm * 1.001:
-        value = round(found.voxel_mm, 3)
-        yield Flag(
-            'voxel-size',
-            value,
-            f'Voxels measure up to {value:g} mm; expected at most {limits.voxel_mm:g} mm.',
-        )
-
-
-def _stripped(found: Quantities, limits: Limits) -> Iterator[Flag]:
-    if found.around is not None and found.around < limits.around:
-        value = round(found.around, 3)
-        yield Flag(
-            'skull-stripped',
-            value,
-            f'Only {value:.0%} of what surrounds the brain is not empty; expected at least '
-            f'{limits.around:.0%}: the skull seems to be removed already.',
-        )
-
-
-def _inverted(found: Quantities, limits: Limits) -> Iterator[Flag]:
-    if found.outside is not None and found.outside > limits.outside:
-        value = round(found.outside, 3)
-        yield Flag(
-            'intensity-inverted',
-            value,
-            f'What surrounds the brain is {value:.2f} times as bright as the brain; expected at '
-            f'most {limits.outside:g} times in a T1-weighted scan.',
-        )
-
-
-def _orientation(found: Quantities, limits: Limits) -> Iterator[Flag]:
-    angle, rest, way = found.below_degrees, found.rest_l, found.rest_mm
-    if angle is None or rest is None or way is None or way < limits.rest_mm:
-        return
+def _turned(found: Quantities, limits: Limits) -> tuple[float, float]:
+    rest, way = found.rest_l, found.rest_mm
     low, high = limits.rest_l
-    if low <= rest <= high and angle > limits.below_degrees:
-        value = round(angle, 1)
-        yield Flag(
-            'orientation',
-            value,
-            f'The rest of the head lies {value:.0f}° from straight below the brain; expected at '
-            f'most {limits.below_degrees:g}°: the scan may be upside down.',
-        )
+    # Where the rest of the head was not seen, or lies all around, it tells nothing.
+    told = rest is not None and way is not None and low <= rest <= high and way >= limits.rest_mm
+    return _up_to(limits.below_degrees if told else math.inf)
 
 
-_CHECKS: tuple[Callable[[Quantities, Limits], Iterator[Flag]], ...] = (
-    _volume,
-    _extent,
-    _grey_white,
-    _asymmetry,
-    _removed,
-    _holes,
-    _edge,
-    _missing,
-    _contrast,
-    _voxels,
-    _stripped,
-    _inverted,
-    _orientation,
+_EMPTY = 'empty-result'
+# Of several with one name the first that finds something counts.
+_RULES = (
+    _Rule(
+        _EMPTY,
+        lambda found: found.labelled_ml,
+        _labelled,
+        'All labels have {value:g} mL together; expected more than {low:.0f} mL.',
+        2,
+    ),
+    _Rule(
+        'brain-volume',
+        lambda found: found.brain_l,
+        lambda _, limits: limits.brain_l,
+        'The brain has {value:.2f} L; expected {low:g} to {high:g} L.',
+    ),
+    _Rule(
+        'brain-extent',
+        lambda found: found.extent_mm,
+        lambda _, limits: _up_to(limits.extent_mm),
+        'The brain measures {value:.0f} mm from end to end; expected at most {high:g} mm: neck or '
+        'scalp may be labelled.',
+        1,
+    ),
+    _Rule(
+        'grey-white-ratio',
+        lambda found: found.grey_white,
+        lambda _, limits: limits.grey_white,
+        'There is {value:.2f} times as much grey as white matter; expected {low:g} to {high:g} '
+        'times.',
+    ),
+    _Rule(
+        'asymmetry',
+        lambda found: found.sides,
+        lambda _, limits: _up_to(limits.sides),
+        'The labels of left and right differ by {value:.1%} of their sum; expected at most '
+        '{high:.0%}.',
+    ),
+    _Rule(
+        'asymmetry',
+        lambda found: found.mirror,
+        lambda _, limits: _up_to(limits.mirror),
+        '{value:.1%} of the brain has no counterpart on the other side; expected at most '
+        '{high:.0%}.',
+    ),
+    _Rule(
+        'components-removed',
+        lambda found: found.removed,
+        lambda _, limits: _up_to(limits.removed),
+        '{value:.1%} of the labelled volume lay apart and was removed; expected at most '
+        '{high:.0%}.',
+    ),
+    _Rule(
+        'holes',
+        lambda found: found.holes,
+        _most_holes,
+        'Holes in the labels are {value:.1%} of the brain; expected at most {high:.0%}.',
+        4,
+    ),
+    _Rule(
+        'field-edge',
+        lambda found: found.edge_cm2,
+        lambda _, limits: _up_to(limits.edge_cm2),
+        '{value:g} cm² of brain lie at the edge of the field of view; expected at most {high:g} '
+        'cm².',
+        1,
+    ),
+    _Rule(
+        'field-edge',
+        lambda found: found.base_cm2,
+        lambda _, limits: _up_to(limits.base_cm2),
+        '{value:g} cm² of brain lie at the lower edge of the field of view; expected at most '
+        '{high:g} cm².',
+        1,
+    ),
+    _Rule(
+        'labels-missing',
+        lambda found: len(found.missing),
+        lambda *_: _up_to(0),
+        'Labels not found: {value} ({names}); expected all.',
+    ),
+    _Rule(
+        'low-contrast',
+        lambda found: found.cjv,
+        lambda _, limits: _up_to(limits.cjv),
+        'Grey and white matter vary {value:.2f} times as much as they differ (cjv); expected at '
+        'most {high:g} times.',
+    ),
+    _Rule(
+        'voxel-size',
+        lambda found: found.voxel_mm,
+        # Headers round: 2.0001 mm is 2 mm.
+        lambda _, limits: _up_to(limits.voxel_mm * 1.001),
+        'Voxels measure up to {value:g} mm; expected at most {high:.3g} mm.',
+    ),
+    _Rule(
+        'skull-stripped',
+        lambda found: found.around,
+        lambda _, limits: _from(limits.around),
+        'Only {value:.0%} of what surrounds the brain is not empty; expected at least {low:.0%}: '
+        'the skull seems to be removed already.',
+    ),
+    _Rule(
+        'intensity-inverted',
+        lambda found: found.outside,
+        lambda _, limits: _up_to(limits.outside),
+        'What surrounds the brain is {value:.2f} times as bright as the brain; expected at most '
+        '{high:g} times in a T1-weighted scan.',
+    ),
+    _Rule(
+        'orientation',
+        lambda found: found.below_degrees,
+        _turned,
+        'The rest of the head lies {value:.0f}° from straight below the brain; expected at most '
+        '{high:g}°: the scan may be upside down.',
+        1,
+    ),
 )

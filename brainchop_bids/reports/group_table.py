@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ..bids.participants import Participants
+from ..quality.describe import describe_measure
 from .group_scans import Group, GroupScan
 from .outliers import CUTOFF
 from .quantities import Quantity, largest_scores, list_quantities
@@ -147,7 +148,7 @@ def build_table(
         *_volume_columns(group, names),
         *(
             Column(
-                name, 'measure', 'Image quality measure, see Measures of the labels sidecar', '',
+                name, 'measure', describe_measure(key) or 'Image quality measure', '',
                 tuple(scan.measures.get(key) for scan in scans),
             )
             for key, name in measures.items()

@@ -158,7 +158,7 @@ def test_voxels_holes_components_and_labels(good: Arrays) -> None:
     holed[30:45, 40:60, 50:80][labels[30:45, 40:60, 50:80] == 2] = 0
     found = judge(scan, holed, mask)
     assert names(found) == ['holes', 'labels-missing']
-    assert found.flags[1].reason == '1 label was not found, expected all: CSF.'
+    assert found.flags[1].reason == 'Labels not found: 1 (CSF); expected all.'
     parts = judge(scan, labels, mask, removed_mm3=0.5e6)
     assert names(parts) == ['components-removed']
 
@@ -191,7 +191,11 @@ def test_models_of_parts_get_no_flags_of_brains(good: Arrays) -> None:
     assert set(found.measures) == {'efc'}
     nothing = judge(scan, np.zeros(SHAPE, np.uint8), None, facts=facts)
     assert [flag.to_dict() for flag in nothing.flags] == [
-        {'Name': 'empty-result', 'Value': 0.0, 'Reason': 'No voxel has a label: 0 mL.'}
+        {
+            'Name': 'empty-result',
+            'Value': 0.0,
+            'Reason': 'All labels have 0 mL together; expected more than 0 mL.',
+        }
     ]
 
 
@@ -243,7 +247,7 @@ def test_blocks_are_means() -> None:
         ({'holes': 0.05}, 'holes', '5.0%'),
         ({'edge_cm2': 9.0}, 'field-edge', '9 cm²'),
         ({'base_cm2': 31.0}, 'field-edge', '31 cm²'),
-        ({'missing': ('A', 'B')}, 'labels-missing', '2 labels were'),
+        ({'missing': ('A', 'B')}, 'labels-missing', '2 (A, B)'),
         ({'cjv': 1.5}, 'low-contrast', '1.50 times'),
         ({'voxel_mm': 2.5}, 'voxel-size', '2.5 mm'),
         ({'around': 0.1}, 'skull-stripped', '10%'),
