@@ -240,6 +240,7 @@ def test_blocks_are_means() -> None:
     [
         ({'brain_l': 0.79}, 'brain-volume', '0.79 L'),
         ({'brain_l': 2.21}, 'brain-volume', '2.21 L'),
+        ({'extent_mm': 200.0}, 'brain-extent', '200 mm'),
         ({'grey_white': 0.7}, 'grey-white-ratio', '0.70 times'),
         ({'sides': 0.2}, 'asymmetry', '20.0%'),
         ({'mirror': 0.2}, 'asymmetry', '20.0%'),
