@@ -11,7 +11,9 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer, run_node
+from nipype.pipeline.plugins.multiproc import MultiProcPlugin, run_node
+
+from brainchop_bids.lifetime import begin_worker
 
 # A node that was running beside the one that was killed is run once more, and no more often:
 # the killer itself cannot be told from its neighbours.
@@ -60,6 +62,8 @@ class ResilientMultiProcPlugin(MultiProcPlugin):
                 'n_gpu_procs': 0,
             }
         )
+        # In place of Nipype's own, which has started no process yet.
+        self.pool = self._new_pool()
 
     def run(self, graph: Any, config: Any, updatehash: bool = False) -> None:
         """Run a graph; see `nipype.pipeline.plugins.base.PluginBase.run`."""
@@ -67,6 +71,14 @@ class ResilientMultiProcPlugin(MultiProcPlugin):
             super().run(graph, config, updatehash=updatehash)
         finally:
             self.pool.shutdown(wait=False, cancel_futures=True)
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(
+            max_workers=self.processors,
+            initializer=begin_worker,
+            initargs=(self._cwd,),
+            mp_context=self._context,
+        )
 
     def _sort_jobs(self, jobids: Any, scheduler: str = 'tsort') -> Any:
         """Finish scans that have begun before beginning others.
@@ -96,12 +108,7 @@ class ResilientMultiProcPlugin(MultiProcPlugin):
         try:
             future = self.pool.submit(run_node, node, updatehash, taskid)
         except BrokenProcessPool:
-            self.pool = ProcessPoolExecutor(
-                max_workers=self.processors,
-                initializer=process_initializer,
-                initargs=(self._cwd,),
-                mp_context=self._context,
-            )
+            self.pool = self._new_pool()
             future = self.pool.submit(run_node, node, updatehash, taskid)
         self._task_obj[taskid] = future
         future.add_done_callback(lambda done: self._finished(taskid, done))

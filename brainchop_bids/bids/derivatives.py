@@ -12,6 +12,8 @@ from .. import __version__
 from ..publish import Writer, copy_writer, publish, sha256, text_writer
 from .names import ScanName
 
+# Why a scan is processed that has no results.
+NEW = 'not done yet'
 # `index` and `name` are BIDS' own and may not be described again.
 COLUMNS = {
     'voxels': {'Description': 'Number of voxels with this label in the image'},
@@ -215,7 +217,7 @@ def why_redo(
     files = [*images, *map(sidecar, images), outputs.volumes, *outputs.figures.values()]
     absent = [path for path in files if not path.exists()]
     if len(absent) == len(files):
-        return 'not done yet'
+        return NEW
     if absent:
         return f'{absent[0].name} is missing'
     found = _fact(outputs.dseg, 'Brainchop')

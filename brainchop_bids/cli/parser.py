@@ -151,7 +151,9 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         help='folder for intermediate files (default: %(default)s)',
     )
     group.add_argument(
-        '--clean-workdir', action='store_true', help='empty the work folder before starting'
+        '--clean-workdir',
+        action='store_true',
+        help="remove a scan's intermediate files as soon as its results are written",
     )
     group.add_argument(
         '--config-file',

@@ -6,7 +6,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from ..bids.names import scan_node_name
 from ..bids.query import Scan
 from ..bids.validate import BackgroundValidation
 from ..errors import SettingsError
+from ..lifetime import own_folder
 from ..models.spec import ModelSpec
 from ..reports.crashes import one_line, read_crashes
 from ..settings import PROCESSES_GB, Settings
@@ -76,8 +77,8 @@ def process(
     """
     # Before Nipype is imported: it reads its configuration then.
     configure_nipype(settings)
-    with _processes(settings, work) as staying:
-        return _process(settings, work, owner, staying)
+    with own_folder(settings.work_dir) as folder, _processes(settings, work) as staying:
+        return _process(replace(settings, work_dir=folder), work, owner, staying)
 
 
 def _process(
@@ -92,10 +93,6 @@ def _process(
     workflow = init_brainchop_wf(
         settings=settings, work=work, owner=owner, processes=staying.folder
     )
-    folder = Path(workflow.base_dir) / workflow.name
-    if settings.clean_workdir and folder.exists():
-        # Only what is ours: a work folder named by mistake may hold anything.
-        shutil.rmtree(folder)
     logs = settings.output_dir / 'logs'
     workflow.config['execution'] = {
         'crashdump_dir': str(logs),
@@ -108,11 +105,17 @@ def _process(
     if settings.write_graph:
         print(f'graph: {write_graph(workflow, logs)}')
     by_node = {scan_node_name(scan.label): scan for scan, _ in work}
+
+    def finish(node: str) -> None:
+        write_page(settings, by_node[node])
+        if settings.clean_workdir:
+            shutil.rmtree(Path(workflow.base_dir) / workflow.name / node, ignore_errors=True)
+
     with Display(len(work), settings.verbose) as display:
         watcher = Watcher(
             display,
             {scan_node_name(scan.label): (scan.label, len(specs)) for scan, specs in work},
-            lambda node: write_page(settings, by_node[node]),
+            finish,
         )
         started = time.time()
         stopped = _run_workflow(settings, workflow, watcher, staying)

@@ -281,6 +281,7 @@ def _announce(
     ways: 'Sequence[str]',
 ) -> None:
     from .. import __version__
+    from ..bids.derivatives import NEW
 
     models = ', '.join(spec.name for spec in specs)
     print(
@@ -288,14 +289,16 @@ def _announce(
         f'{settings.bids_dir}, model{"s" * (len(specs) > 1)} {models}: '
         f'{len(plan.current)} already done, {len(plan.todo)} to do'
     )
-    if settings.verbose or settings.dry_run:
-        for note in settings.notes:
+    verbose = settings.verbose or settings.dry_run
+    if verbose:
+        for note in (*settings.notes, *ways):
             print(f'  {note}')
-        for way in ways:
-            print(f'  {way}')
-        for scan, needs in plan.todo:
-            for spec, why in needs.items():
+    for scan, needs in plan.todo:
+        for spec, why in needs.items():
+            # What is done again is always told; a thousand new scans are not listed.
+            if verbose or why != NEW:
                 print(f'  {scan.label}: to do{f" with {spec.name}" * (len(specs) > 1)} ({why})')
+    if verbose:
         for scan in plan.current:
             print(f'  {scan.label}: already done')
     for label in selection.empty:

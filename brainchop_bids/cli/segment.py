@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..errors import ModelError, SettingsError
+from ..lifetime import die_with_parent
 from .options import (
     add_frame_option,
     add_inference_options,
@@ -40,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 done, 1 the scan could not be segmented, 2 the command cannot run as given (a model
         that is missing or damaged included).
     """
+    die_with_parent()
     arguments = build_parser().parse_args(argv)
     _remove_files_when_terminated()
     return outcome(

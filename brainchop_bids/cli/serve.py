@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import BrainchopError
+from ..lifetime import die_with_parent
 from ..resources import forget_peak
 from .outcome import FAILED
 from .segment import build_parser, prepare
@@ -38,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         0.
     """
+    die_with_parent()
     path, *example = sys.argv[1:] if argv is None else argv
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)

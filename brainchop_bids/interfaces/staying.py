@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from ..lifetime import for_children
+
 
 @contextlib.contextmanager
 def staying_processes(
@@ -41,7 +43,7 @@ def staying_processes(
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env={**os.environ, **environment},
+                env={**os.environ, **environment, **for_children()},
             )
             for place in range(number)
         ]

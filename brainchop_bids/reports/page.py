@@ -13,11 +13,19 @@ from ..quality.shares import LabelRow, mark_labels
 from . import LABEL_ALPHA, UNKNOWN_COLOR
 from .crashes import Failure, find_failures
 from .methods import Block, parse_methods
-from .records import LabelVolume, ScanRecord, collect_scans, number, plain
+from .records import (
+    LabelVolume,
+    ScanRecord,
+    collect_scans,
+    newest_changes,
+    number,
+    plain,
+)
 from .render import dataset_name, fixed, render_template, webp_uri
 
 # With more labels than this the colours stand in the table alone.
 _LEGEND_MOST = 24
+_TRIES = 5
 _PICTURES = ('cuts', 'labels', 'outline', 'conform')
 
 
@@ -53,12 +61,17 @@ def write_participant_page(
         If the page cannot be written; what was there stays.
     """
     root = Path(output_dir)
-    scans = collect_scans(root, participant, session)
-    failures = find_failures(root, participant, session)
-    if not scans and not failures:
-        return None
     page = page_path(root, participant, session)
-    write_text(page, render_page(root, page.stem, scans, failures, viewer=viewer))
+    for _ in range(_TRIES):
+        before = newest_changes(root, participant)
+        scans = collect_scans(root, participant, session)
+        failures = find_failures(root, participant, session)
+        if not scans and not failures:
+            return None
+        write_text(page, render_page(root, page.stem, scans, failures, viewer=viewer))
+        # Another run may have replaced results while they were read.
+        if newest_changes(root, participant) == before:
+            break
     return page
 
 

@@ -268,6 +268,28 @@ def collect_scans(
     return [_read_scan(outputs) for _, outputs in sorted(found.items())]
 
 
+def newest_changes(output_dir: Path, participant: str) -> frozenset[tuple[Path, int]]:
+    """Return the results of a participant with the times of their last change.
+
+    Parameters
+    ----------
+    output_dir : Path
+        Root of the derivatives.
+    participant : str
+        Label, with or without ``sub-``.
+
+    Returns
+    -------
+    frozenset of (Path, int)
+        Equal as long as nobody writes there.
+    """
+    found = set()
+    for path in _candidates(output_dir / f'sub-{participant.removeprefix("sub-")}', None):
+        with suppress(OSError):
+            found.add((path, path.stat().st_mtime_ns))
+    return frozenset(found)
+
+
 def read_label_table(path: str | Path) -> dict[int, LabelStyle]:
     """Read the label table of a model, as far as it can be read.
 
