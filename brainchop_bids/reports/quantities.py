@@ -12,6 +12,10 @@ from .group_scans import Group, GroupScan
 from .outliers import CUTOFF, robust_z
 from .text import one_line
 
+# Statistics of tissues, from which the other measures are made: numbers of voxels and the like
+# tell nothing of quality.
+_INGREDIENTS = 'summary_'
+
 
 @dataclass(frozen=True)
 class Quantity:
@@ -73,7 +77,7 @@ def list_quantities(
     Yields
     ------
     Quantity
-        Brain volume where any is known, each label, each measure.
+        Brain volume where any is known, each label, each measure but statistics of tissues.
     """
     scans = group.scans
     volumes = [scan.brain_volume for scan in scans]
@@ -95,6 +99,8 @@ def list_quantities(
             style.color if style else None,
         )  # fmt: skip
     for key, name in measures.items():
+        if key.startswith(_INGREDIENTS):
+            continue
         yield Quantity(name, key, 'measure', '', tuple(scan.measures.get(key) for scan in scans))
 
 
