@@ -17,7 +17,7 @@ class ConformInputSpec(BaseInterfaceInputSpec):
     voxel_size = traits.Float(1.0, usedefault=True, desc='target voxel size, mm')
     smallest = traits.Bool(False, usedefault=True, desc='target the smallest voxel size')
     force_256 = traits.Bool(False, usedefault=True, desc='256 voxels wide whatever the field')
-    interpolation = traits.Enum('trilinear', 'nearest', 'cubic', usedefault=True)
+    interpolation = traits.Enum('trilinear', 'nearest', 'cubic', usedefault=True, desc='how')
     scale = traits.Bool(True, usedefault=True, desc='scale intensities to 0..255')
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc='threads')
 

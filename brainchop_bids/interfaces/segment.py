@@ -49,7 +49,9 @@ class SegmentInputSpec(CommandLineInputSpec):
         argstr='--probseg probabilities.nii', desc='write class probabilities, 4-D'
     )
     processes = traits.Str(nohash=True, desc='folder of processes that wait for scans')
-    num_threads = traits.Int(1, usedefault=True, nohash=True, argstr='--omp-nthreads %d')
+    num_threads = traits.Int(
+        1, usedefault=True, nohash=True, argstr='--omp-nthreads %d', desc='threads'
+    )
 
 
 class SegmentOutputSpec(StepOutputSpec):
