@@ -15,7 +15,14 @@ project = 'brainchop-bids'
 author = 'The brainchop-bids developers'
 project_copyright = author
 version = release = __version__
-extensions = ['sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'commands', 'interfaces', 'names', 'packages']
+extensions = [
+    'sphinx.ext.autodoc',
+    'sphinx.ext.napoleon',
+    'commands',
+    'interfaces',
+    'names',
+    'packages',
+]
 exclude_patterns = ['_build']
 html_theme = 'furo'
 html_title = f'brainchop-bids {version}'
