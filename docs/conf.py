@@ -28,6 +28,9 @@ html_theme = 'furo'
 html_title = f'brainchop-bids {version}'
 # Names in single backticks are those of our own objects.
 default_role = 'py:obj'
+# Blocks are commands unless they say otherwise, and -- is an option.
+highlight_language = 'none'
+smartquotes = False
 autodoc_member_order = 'bysource'
 autodoc_typehints = 'none'
 napoleon_google_docstring = False

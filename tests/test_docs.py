@@ -58,7 +58,7 @@ def test_every_public_module_is_told(pages: Path) -> None:
 
 def test_interfaces_tell_their_inputs_and_link_from_the_pipelines(pages: Path) -> None:
     told = text(pages / 'api' / 'interfaces.html')
-    for words in ('rule (str, default ‘largest’)', 'in_file (file, mandatory) – labels'):
+    for words in ("rule (str, default 'largest')", 'in_file (file, mandatory) -- labels'):
         assert words in told
     linked = (pages / 'pipelines.html').read_text('utf-8')
     for name in ('Conform', 'Segment', 'KeepComponents', 'LabelVolumes', 'ResampleLabels'):

@@ -1,6 +1,7 @@
 """The directive ``command``: a command's help, taken from its parser when the pages are built."""
 
 import argparse
+import re
 from importlib import import_module
 from typing import Any
 
@@ -26,7 +27,8 @@ def describe(parser: argparse.ArgumentParser) -> Any:
         yield nodes.paragraph(text=parser.description)
     # Not of the terminal's width.
     parser.formatter_class = lambda prog: argparse.HelpFormatter(prog, width=88)
-    yield nodes.literal_block(text=parser.format_usage().removeprefix('usage: ').rstrip())
+    usage = parser.format_usage().rstrip()
+    yield nodes.literal_block(text=re.sub(f'^(usage:|{" " * 6}) ', '', usage, flags=re.MULTILINE))
     for group in parser._action_groups:
         shown = [action for action in group._group_actions if action.help != argparse.SUPPRESS]
         commands = [a for a in shown if isinstance(a, argparse._SubParsersAction)]
@@ -46,8 +48,7 @@ def _item(parser: argparse.ArgumentParser, action: argparse.Action) -> nodes.Nod
     formatter = parser._get_formatter()
     called = formatter._format_action_invocation(action)
     text = formatter._expand_help(action) if action.help else ''
-    choices = '' if action.metavar or not action.choices else ', '.join(map(str, action.choices))
-    body = nodes.paragraph(text=text + (f' One of: {choices}.' if choices else ''))
+    body = nodes.paragraph(text=text)
     term = nodes.term('', '', nodes.literal(text=called))
     return nodes.definition_list_item('', term, nodes.definition('', body))
 

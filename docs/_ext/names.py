@@ -1,7 +1,7 @@
 """Names in docstrings mean what they mean in their module, and no other object of that name."""
 
 import inspect
-import sys
+from importlib import import_module
 
 from docutils import nodes
 from sphinx import addnodes
@@ -14,10 +14,10 @@ def resolve(app: Sphinx, doctree: nodes.document) -> None:
     Sphinx alone looks for any object whose name ends so, in all modules.
     """
     for reference in doctree.findall(addnodes.pending_xref):
-        name, module = reference.get('reftarget', ''), sys.modules.get(reference.get('py:module'))
         if reference.get('refdomain') != 'py':
             continue
-        found = getattr(module, name, None)
+        name, module = reference.get('reftarget', ''), reference.get('py:module')
+        found = getattr(import_module(module), name, None) if module else None
         if inspect.isclass(found) or inspect.isfunction(found):
             reference['reftarget'] = f'{found.__module__}.{found.__qualname__}'
         elif name.islower() and '_' not in name:
