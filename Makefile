@@ -12,7 +12,7 @@ KIT_PYTHON ?= 3.12
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 
-.PHONY: demo test test-slow lint retrain retrain-kit clean
+.PHONY: demo test test-slow lint docs descriptor retrain retrain-kit clean
 
 $(BIN)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -40,6 +40,15 @@ test: lint
 
 test-slow: $(BIN)/.installed-for-tests
 	$(BIN)/pytest -m slow
+
+docs: $(BIN)/.installed
+	$(INSTALL) --editable '.[docs]'
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build
+	@echo "Look at docs/_build/index.html"
+
+# brainchop.json for Boutiques and the version file, from the parser.
+descriptor: $(BIN)/.installed
+	$(BIN)/python recipes/describe_app.py
 
 # Goes on where it was stopped. Afterwards score it, and copy $(RETRAIN)/tissue to
 # brainchop_bids/data/models if it is better: see recipes/README.md.

@@ -30,7 +30,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Itera
     outcome = yield
     report = outcome.get_result()
     reason = str(report.longrepr)
-    wanting = any(word in reason for word in ('real data', 'torch', 'browser:'))
+    packages = ('torch', 'SimpleITK', 'sphinx', 'boutiques')
+    wanting = any(word in reason for word in ('real data', 'browser:', *packages))
     if report.skipped and wanting and os.environ.get('BRAINCHOP_NO_SKIP'):
         report.outcome = 'failed'
         report.longrepr = f'skipped where nothing may be: {reason}'

@@ -115,8 +115,10 @@ def init_single_scan_wf(
 
     Examples
     --------
-    >>> wf = init_single_scan_wf(model='model5_gw_ae')  # doctest: +SKIP
-    >>> wf.inputs.inputnode.t1w = 'sub-01_T1w.nii.gz'  # doctest: +SKIP
+    >>> wf = init_single_scan_wf(model='tissue', mem_gb=4)
+    >>> wf.inputs.inputnode.t1w = 'sub-01_T1w.nii.gz'
+    >>> sorted(wf.outputs.outputnode.get())[:5]
+    ['brain_mask', 'brain_mask_conform', 'brain_volume', 'components_cost', 'conform_cost']
     >>> wf.run()  # doctest: +SKIP
     """
     spec = model if isinstance(model, ModelSpec) else load_spec(find_model(str(model)))
@@ -259,12 +261,21 @@ def init_segmentation_wf(
             rule=components or spec.cleanup,
             mask_closing=spec.mask_closing_mm,
             mask_exclude=list(spec.mask_exclude),
+            out_file='dseg_conform.nii',
+            out_mask='brain_mask_conform.nii',
         ),
         name='components',
         mem_gb=_LABELS_GB,
     )
-    dseg = pe.Node(ResampleLabels(method=resample), name='resample_dseg', mem_gb=_LABELS_GB)
-    mask = pe.Node(ResampleLabels(method=resample), name='resample_mask', mem_gb=_LABELS_GB)
+    # Files are called as the outputs: whoever copies several into one folder loses none.
+    dseg, mask = (
+        pe.Node(
+            ResampleLabels(method=resample, out_file=f'{field}.nii'),
+            name=f'resample_{field.removeprefix("brain_")}',
+            mem_gb=_LABELS_GB,
+        )
+        for field in ('dseg', 'brain_mask')
+    )
     names = {value: label.name for value, label in zip(values, spec.labels, strict=True)}
     volumes = pe.Node(LabelVolumes(labels=names), name='volumes', mem_gb=_LABELS_GB)
     if normalization is not None:
@@ -279,8 +290,12 @@ def init_segmentation_wf(
     if label_codes != 'model':
         # Only now: interpolation breaks ties by the labels' order.
         labels, labels_conform = (
-            pe.Node(RecodeLabels(values=list(values)), name=name, mem_gb=_LABELS_GB)
-            for name in ('recode_dseg', 'recode_conform')
+            pe.Node(
+                RecodeLabels(values=list(values), out_file=f'{field}.nii'),
+                name=f'recode_{field.removeprefix("dseg_")}',
+                mem_gb=_LABELS_GB,
+            )
+            for field in ('dseg', 'dseg_conform')
         )
         workflow.connect(dseg, 'out_file', labels, 'in_file')
         workflow.connect(keep, 'out_file', labels_conform, 'in_file')

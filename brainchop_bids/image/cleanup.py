@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..errors import SettingsError
 
 RULES = ('largest', 'per-label', 'none')
@@ -91,7 +93,12 @@ class Cleanup:
         if self.groups:
             text += ':' + '/'.join(','.join(map(str, group)) for group in self.groups)
         if self.open_mm:
-            text += f'+open:{self.open_mm:g}'
+            text += f'+open:{_digits(self.open_mm)}'
         if self.min_mm3:
-            text += f'+min:{self.min_mm3:g}'
+            text += f'+min:{_digits(self.min_mm3)}'
         return text + '+fill' * self.fill
+
+
+def _digits(number: float) -> str:
+    """Write a number so that it is read back as it was, and with no sign of the grammar."""
+    return np.format_float_positional(number, trim='-')

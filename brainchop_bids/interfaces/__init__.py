@@ -10,6 +10,7 @@ from .image import (
     ResampleProbabilities,
     StripSkull,
 )
+from .model import FindModel
 from .quality import AssessQuality
 from .segment import Segment
 
@@ -18,6 +19,7 @@ __all__ = [
     'Conform',
     'DrawLabels',
     'DrawScan',
+    'FindModel',
     'KeepComponents',
     'LabelVolumes',
     'RecodeLabels',

@@ -17,7 +17,7 @@ class ConformInputSpec(BaseInterfaceInputSpec):
     voxel_size = traits.Float(1.0, usedefault=True, desc='target voxel size, mm')
     smallest = traits.Bool(False, usedefault=True, desc='target the smallest voxel size')
     force_256 = traits.Bool(False, usedefault=True, desc='256 voxels wide whatever the field')
-    interpolation = traits.Enum('trilinear', 'nearest', 'cubic', usedefault=True)
+    interpolation = traits.Enum('trilinear', 'nearest', 'cubic', usedefault=True, desc='how')
     scale = traits.Bool(True, usedefault=True, desc='scale intensities to 0..255')
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc='threads')
 
@@ -71,6 +71,8 @@ class KeepComponentsInputSpec(BaseInterfaceInputSpec):
     rule = traits.Str('largest', usedefault=True, desc='what stays, see Cleanup')
     mask_closing = traits.Float(0.0, usedefault=True, desc="mask's closing radius, mm")
     mask_exclude = traits.List(traits.Int, desc='labels that are no brain')
+    out_file = File('kept.nii', usedefault=True, desc='name of the labels')
+    out_mask = File('mask.nii', usedefault=True, desc='name of the brain mask')
 
 
 class KeepComponentsOutputSpec(StepOutputSpec):
@@ -105,10 +107,10 @@ class KeepComponents(StepInterface):
         mask = brain_mask(
             kept, geometry.zooms, closing_mm=self.inputs.mask_closing, exclude=exclude
         )
-        like = Path(self.inputs.in_file)
+        like, inputs = Path(self.inputs.in_file), self.inputs
         return {
-            'out_file': str(save_nifti(cwd / 'dseg.nii', kept, like=like, labels=True)),
-            'out_mask': str(save_nifti(cwd / 'mask.nii', mask, like=like, labels=True)),
+            'out_file': str(save_nifti(cwd / inputs.out_file, kept, like=like, labels=True)),
+            'out_mask': str(save_nifti(cwd / inputs.out_mask, mask, like=like, labels=True)),
             'removed_components': int(removed.components),
             'removed_voxels': int(removed.voxels),
         }
@@ -120,6 +122,7 @@ class ResampleLabelsInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc='labels')
     reference = File(exists=True, mandatory=True, desc='file with the wanted grid')
     method = traits.Enum('linear', 'nearest', usedefault=True, desc='interpolation')
+    out_file = File('resampled.nii', usedefault=True, desc='name of the result')
 
 
 class ResampleLabelsOutputSpec(StepOutputSpec):
@@ -148,9 +151,8 @@ class ResampleLabels(StepInterface):
         labels, source = load_labels(self.inputs.in_file)
         target, _ = read_geometry(self.inputs.reference)
         resampled = labels_to_grid(labels, source, target, method=self.inputs.method)
-        reference = Path(self.inputs.reference)
-        out_file = save_nifti(cwd / 'resampled.nii', resampled, like=reference, labels=True)
-        return {'out_file': str(out_file)}
+        reference, out_file = Path(self.inputs.reference), cwd / self.inputs.out_file
+        return {'out_file': str(save_nifti(out_file, resampled, like=reference, labels=True))}
 
 
 class ResampleProbabilitiesInputSpec(BaseInterfaceInputSpec):
@@ -202,6 +204,7 @@ class RecodeLabelsInputSpec(BaseInterfaceInputSpec):
 
     in_file = File(exists=True, mandatory=True, desc='labels')
     values = traits.List(traits.Int, mandatory=True, desc='new value of each label, from 0')
+    out_file = File('recoded.nii', usedefault=True, desc='name of the result')
 
 
 class RecodeLabelsOutputSpec(StepOutputSpec):
@@ -227,8 +230,8 @@ class RecodeLabels(StepInterface):
 
         labels, _ = load_labels(self.inputs.in_file)
         recoded = recode(labels, self.inputs.values)
-        like = Path(self.inputs.in_file)
-        return {'out_file': str(save_nifti(cwd / 'dseg.nii', recoded, like=like, labels=True))}
+        like, out_file = Path(self.inputs.in_file), cwd / self.inputs.out_file
+        return {'out_file': str(save_nifti(out_file, recoded, like=like, labels=True))}
 
 
 class StripSkullInputSpec(BaseInterfaceInputSpec):

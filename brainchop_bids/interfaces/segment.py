@@ -49,7 +49,9 @@ class SegmentInputSpec(CommandLineInputSpec):
         argstr='--probseg probabilities.nii', desc='write class probabilities, 4-D'
     )
     processes = traits.Str(nohash=True, desc='folder of processes that wait for scans')
-    num_threads = traits.Int(1, usedefault=True, nohash=True, argstr='--omp-nthreads %d')
+    num_threads = traits.Int(
+        1, usedefault=True, nohash=True, argstr='--omp-nthreads %d', desc='threads'
+    )
 
 
 class SegmentOutputSpec(StepOutputSpec):
@@ -62,11 +64,14 @@ class SegmentOutputSpec(StepOutputSpec):
 
 
 class Segment(CommandLine):
-    """Label a conformed scan with a model.
+    """Label a conformed scan with a model, in a process of its own.
+
+    All components stay, see `KeepComponents`. `FindModel` tells the folder and the checksum of a
+    model that is known by its name.
 
     Examples
     --------
-    >>> segment = Segment(in_file='conformed.nii', model='model5_gw_ae')  # doctest: +SKIP
+    >>> segment = Segment(in_file='conformed.nii', model='/models/mine')  # doctest: +SKIP
     >>> segment.run().outputs.out_file  # doctest: +SKIP
     '.../dseg.nii'
     """

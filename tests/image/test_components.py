@@ -218,6 +218,12 @@ def test_rules_are_written_as_they_are_read(text):
     assert str(Cleanup.parse(text)) == text
 
 
+@given(st.floats(1e-6, 1e12), st.floats(1e-6, 1e12))
+def test_sizes_are_read_back_as_they_were_written(open_mm: float, min_mm3: float) -> None:
+    rule = Cleanup('largest', open_mm=open_mm, min_mm3=min_mm3)
+    assert Cleanup.parse(str(rule)) == rule
+
+
 @pytest.mark.parametrize(
     'text',
     ['', 'biggest', 'groups', 'groups:', 'groups:a', 'groups:1,1', 'groups:0', 'largest:1',

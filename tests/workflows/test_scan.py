@@ -1,11 +1,12 @@
 """`init_single_scan_wf` inside another pipeline."""
 
+import json
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
-from nipype import Function, Node, Workflow
+from nipype import DataSink, Function, Node, Workflow
 
 from brainchop_bids.workflows.scan import init_single_scan_wf
 from tests.builders import write_model, write_scan
@@ -57,6 +58,29 @@ def test_chained_between_other_nodes(tmp_path: Path) -> None:
     labels = nib.load(results['resample_dseg'].out_file)
     assert labels.shape == brain.shape
     assert (np.asarray(labels.dataobj)[brain] > 0).mean() > 0.98
+
+
+@pytest.mark.parametrize('codes', ['model', 'freesurfer'])
+def test_outputs_have_names_of_their_own(tmp_path: Path, codes: str) -> None:
+    # A DataSink puts them into one folder, where the last of a name would win.
+    model = write_model(tmp_path / 'model')
+    labels = [{'index': index, 'freesurfer': code} for index, code in enumerate((0, 2, 3))]
+    (model / 'brainchop.json').write_text(json.dumps({'labels': labels}))
+    single = init_single_scan_wf(model=model, label_codes=codes, probseg=True)
+    single.inputs.inputnode.t1w = str(write_scan(tmp_path / 'T1w.nii.gz'))
+    sink = Node(DataSink(base_directory=str(tmp_path / 'out')), name='sink')
+    outer = Workflow('outer', base_dir=str(tmp_path / 'work'))
+    images = ['t1w_conform', 'dseg_conform', 'brain_mask_conform', 'dseg', 'brain_mask']
+    for field in (*images, 'volumes', 'probseg'):
+        outer.connect(single, f'outputnode.{field}', sink, f'@{field}')
+    outer.config['execution'] = {'crashdump_dir': str(tmp_path)}
+    outer.run()
+    found = {path.name: path for path in (tmp_path / 'out').iterdir()}
+    assert {f'{field}.nii' for field in images[1:]} < set(found)
+    assert len(found) == len(images) + 1 + 3
+    values = [0, 1, 2] if codes == 'model' else [0, 2, 3]
+    for name in ('dseg.nii', 'dseg_conform.nii'):
+        assert np.unique(np.asarray(nib.load(found[name]).dataobj)).tolist() == values
 
 
 def test_the_methods_text_names_model_and_rules(tmp_path: Path) -> None:

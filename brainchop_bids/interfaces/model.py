@@ -1,0 +1,72 @@
+"""Interface to `brainchop_bids.models`: what the nodes of a pipeline must know of a model."""
+
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces.base import BaseInterfaceInputSpec, Directory, isdefined, traits
+
+from .base import StepInterface, StepOutputSpec
+
+
+class FindModelInputSpec(BaseInterfaceInputSpec):
+    """Inputs of `FindModel`."""
+
+    model = traits.Str(mandatory=True, desc='name of a model, or absolute path of its folder')
+    models_dir = Directory(exists=True, desc='folder that holds model folders')
+
+
+class FindModelOutputSpec(StepOutputSpec):
+    """Outputs of `FindModel`, called as the inputs that they go to."""
+
+    name = traits.Str(desc='the name in seg-<name>: letters and digits')
+    model = Directory(exists=True, desc='its folder, for Segment')
+    model_sha256 = traits.Str(desc='its checksum, for Segment')
+    rule = traits.Str(desc='its rule for components, for KeepComponents')
+    mask_closing = traits.Float(desc="mask's closing radius in mm, for KeepComponents")
+    mask_exclude = traits.List(traits.Int, desc='labels that are no brain, for KeepComponents')
+    labels = traits.Dict(traits.Int, traits.Str, desc='names of its labels, for LabelVolumes')
+    inputs = traits.List(traits.Str, desc='BIDS suffixes of the scans that it takes')
+    covers_brain = traits.Bool(desc='whether a brain mask can be made of its labels')
+
+
+class FindModel(StepInterface):
+    """Find a model by its name or folder and tell the other nodes what they must know of it.
+
+    It is for graphs that are iterated over models; `init_single_scan_wf` needs none. It is run
+    each time, so that a model that has changed is noticed.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model, or it is incomplete.
+
+    Examples
+    --------
+    >>> found = FindModel(model='tissue').run().outputs
+    >>> found.labels
+    {0: 'Background', 1: 'Gray Matter', 2: 'White Matter', 3: 'Cerebrospinal Fluid'}
+    >>> found.rule, found.inputs
+    ('largest+open:3', ['T1w'])
+    """
+
+    input_spec = FindModelInputSpec
+    output_spec = FindModelOutputSpec
+    _always_run = True
+
+    def _work(self, cwd: Path) -> dict[str, Any]:
+        from ..models.spec import load_spec
+        from ..models.zoo import find_model
+
+        given = self.inputs.models_dir
+        spec = load_spec(find_model(self.inputs.model, given if isdefined(given) else None))
+        return {
+            'name': spec.slug,
+            'model': str(spec.folder.resolve()),
+            'model_sha256': spec.sha256,
+            'rule': spec.cleanup,
+            'mask_closing': spec.mask_closing_mm,
+            'mask_exclude': list(spec.mask_exclude),
+            'labels': {label.index: label.name for label in spec.labels},
+            'inputs': list(spec.inputs),
+            'covers_brain': spec.covers_brain,
+        }
