@@ -38,6 +38,5 @@ ENV PATH=/opt/brainchop/bin:/usr/local/bin:/usr/bin:/bin \
 # Any --user does: nothing here belongs to anybody, and no user needs a name or a home.
 USER 1000:1000
 WORKDIR /tmp
-HEALTHCHECK NONE
 ENTRYPOINT ["brainchop"]
 CMD ["--help"]

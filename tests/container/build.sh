@@ -41,6 +41,9 @@ import_base() {
 
 build() {
     echo "== $name"
+    # What an earlier build left takes gigabytes.
+    buildah rm --all >/dev/null
+    buildah rmi --force "$name" >/dev/null 2>&1 || true
     local arguments=(--build-arg "VARIANT=$variant")
     if [ -n "${PIP_INDEX_URL:-}" ]; then
         arguments+=(--build-arg "PIP_INDEX_URL=$PIP_INDEX_URL")
@@ -51,17 +54,17 @@ build() {
 }
 
 unpack() {
+    # The tree stays mounted: a copy would take as much space again.
     local container
     container=$(buildah from --pull=never "$name")
-    rm -rf "$scratch/tree"
-    cp -a "$(buildah mount "$container")" "$scratch/tree"
-    buildah umount "$container" >/dev/null
-    buildah rm "$container" >/dev/null
-    buildah inspect --type image --format '{{json .Docker}}' "$name" >"$scratch/config.json"
+    ln -sfn "$(buildah mount "$container")" "$scratch/tree"
+    # Others must be able to get there, too.
+    chmod a+x "$scratch"/storage{,/vfs,/vfs/dir}
+    buildah inspect --type image "$name" >"$scratch/config.json"
 }
 
 tell_sizes() {
-    echo "== $(du -sm --apparent-size "$scratch/tree" | cut -f1) MB in all, of which"
+    echo "== $(du -sm --apparent-size "$scratch/tree/" | cut -f1) MB in all, of which"
     cd "$scratch/tree/opt/brainchop"
     { du -sm --apparent-size lib/python3.*/site-packages/* bin; (cd "$scratch/tree" && du -sm --apparent-size usr); } |
         sort -rn | head -n 12

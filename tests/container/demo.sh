@@ -12,8 +12,11 @@ source=$(cd "$(dirname "$0")/../.." && pwd)
 user=12345
 
 setting() {
-    python3 -c 'import json, sys; print(*json.load(open(sys.argv[1]))["config"][sys.argv[2]], sep="\n")' \
-        "$scratch/config.json" "$1"
+    python3 -c 'if True:
+        import json, sys
+        with open(sys.argv[1]) as file:
+            config = json.load(file)["Docker"]["config"]
+        print(*config[sys.argv[2]], sep="\n")' "$scratch/config.json" "$1"
 }
 
 inside() {
@@ -30,6 +33,10 @@ expect_failure() {
     fi
 }
 
+if ! setpriv --reuid $user --regid $user --clear-groups ls "$scratch/tree/" >/dev/null; then
+    echo "demo.sh: $scratch must be where others may enter" >&2
+    exit 1
+fi
 setting Env >"$scratch/environment"
 mapfile -t entry < <(setting Entrypoint)
 rm -rf "$scratch/data"
