@@ -59,7 +59,7 @@ echo '== demo'
 inside env PYTHONPATH=/mnt python -m tests.make_demo /mnt/bids
 inside "${entry[@]}" /mnt/bids /mnt/derivatives participant -w /tmp/work -v
 inside "${entry[@]}" /mnt/bids /mnt/derivatives group
-inside bids-validator-deno /mnt/derivatives --ignoreWarnings
+inside env DENO_DIR=/tmp/deno bids-validator-deno /mnt/derivatives --ignoreWarnings
 test -s "$scratch/data/derivatives/sub-MNI152/anat/sub-MNI152_seg-tissue_dseg.nii.gz"
 test -s "$scratch/data/derivatives/sub-MNI152.html"
 
