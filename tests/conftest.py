@@ -30,7 +30,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Itera
     outcome = yield
     report = outcome.get_result()
     reason = str(report.longrepr)
-    wanting = any(word in reason for word in ('real data', 'torch', 'browser:'))
+    wanting = any(word in reason for word in ('real data', 'torch', 'browser:', 'namespaces:'))
     if report.skipped and wanting and os.environ.get('BRAINCHOP_NO_SKIP'):
         report.outcome = 'failed'
         report.longrepr = f'skipped where nothing may be: {reason}'

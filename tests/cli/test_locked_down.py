@@ -154,7 +154,7 @@ HOMES: dict[str, Mapping[str, str]] = {
 }
 
 
-@pytest.mark.parametrize('home', HOMES)
+@pytest.mark.parametrize('home', ['nowhere', 'root'])
 def test_any_home_will_do(dataset: Path, free: Path, home: str) -> None:
     out = free / 'out'
     arguments = (dataset, out, 'participant', '-w', free / 'work', '--dry-run')
@@ -194,3 +194,17 @@ def test_other_commands_need_no_home(free: Path, command: str) -> None:
     assert done.returncode in (1, 2), done.stdout + done.stderr
     assert done.stderr.startswith(f'brainchop-{command}: error: ')
     assert done.stderr.count('\n') == 1
+
+
+@pytest.mark.slow
+def test_files_are_utf8_where_python_is_not(dataset: Path, free: Path, tmp_path: Path) -> None:
+    """Without Python's own remedy for ``LC_ALL=C``, names of folders must be ASCII, no more."""
+    bids, out = shutil.copytree(dataset, tmp_path / 'bids'), free / 'out'
+    ascii_only = {'PYTHONUTF8': '0', 'PYTHONCOERCECLOCALE': '0'}
+    said = brainchop(free, bids, out, 'participant', '-w', free / 'work', **ascii_only)
+    assert '1 scan done' in said
+    brainchop(free, bids, out, 'group', **ascii_only)
+    page = (out / 'sub-MNI152.html').read_text(encoding='utf-8')
+    table = (out / 'group_seg-tissue_dseg.tsv').read_text(encoding='utf-8')
+    assert 'Köpfe 头' in page
+    assert 'weiß nicht 🤷' in table
