@@ -12,7 +12,7 @@ KIT_PYTHON ?= 3.12
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 
-.PHONY: demo test test-slow lint docs descriptor retrain retrain-kit clean
+.PHONY: demo test test-slow lint docs descriptor lock retrain retrain-kit clean
 
 $(BIN)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -49,6 +49,17 @@ docs: $(BIN)/.installed
 # brainchop.json for Boutiques and the version file, from the parser.
 descriptor: $(BIN)/.installed
 	$(BIN)/python recipes/describe_app.py
+
+# What the image is made of, see container/README.md.
+lock: $(BIN)/.installed
+	$(BIN)/python -m pip install --quiet uv
+	cd container && for variant in cpu gpu; do \
+	    overrides=$$variant-overrides.txt; \
+	    $(abspath $(BIN))/uv pip compile --quiet --upgrade --generate-hashes --no-header \
+	        --python-version 3.11 --python-platform x86_64-manylinux_2_28 --extra validate \
+	        $$(test ! -e $$overrides || echo --override $$overrides) \
+	        --output-file $$variant.lock ../pyproject.toml $$variant.in || exit; \
+	done
 
 # Goes on where it was stopped. Afterwards score it, and copy $(RETRAIN)/tissue to
 # brainchop_bids/data/models if it is better: see recipes/README.md.

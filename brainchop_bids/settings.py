@@ -112,7 +112,7 @@ class Settings:
         if self.bids_filter_file is None:
             return {}
         try:
-            content = json.loads(self.bids_filter_file.read_text())
+            content = json.loads(self.bids_filter_file.read_text(encoding='utf-8'))
         except (OSError, ValueError) as error:
             raise SettingsError(f'{self.bids_filter_file}: not a JSON file: {error}') from None
         filters = content.get('t1w', {}) if isinstance(content, dict) else None
@@ -198,7 +198,7 @@ def read_config(path: Path) -> dict[str, Any]:
     from difflib import get_close_matches
 
     try:
-        table = tomllib.loads(path.read_text()).get('brainchop')
+        table = tomllib.loads(path.read_text(encoding='utf-8')).get('brainchop')
     except (OSError, ValueError) as error:
         raise SettingsError(f'{path}: not a TOML config file: {error}') from None
     if not isinstance(table, dict):

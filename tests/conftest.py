@@ -31,7 +31,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Itera
     report = outcome.get_result()
     reason = str(report.longrepr)
     packages = ('torch', 'SimpleITK', 'sphinx', 'boutiques')
-    wanting = any(word in reason for word in ('real data', 'browser:', *packages))
+    wanting = any(word in reason for word in ('real data', 'browser:', 'namespaces:', *packages))
     if report.skipped and wanting and os.environ.get('BRAINCHOP_NO_SKIP'):
         report.outcome = 'failed'
         report.longrepr = f'skipped where nothing may be: {reason}'

@@ -242,7 +242,7 @@ def why_redo(
 def _fact(path: Path, key: str) -> dict[str, Any] | None:
     """Return an object of a sidecar, None where there is none."""
     try:
-        found = json.loads(sidecar(path).read_text())[key]
+        found = json.loads(sidecar(path).read_text(encoding='utf-8'))[key]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return found if isinstance(found, dict) else None

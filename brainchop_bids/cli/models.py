@@ -254,7 +254,7 @@ def _verified(folder: Path) -> str:
             raise ModelError(f'{wrong[0]}; fetch it again with {PROG} get {model.name}')
         said[-1:] = ['weights as published'] if wrong else ['all files as published']
     difference = self_test(spec)
-    said.append(f'test volume computed in two ways to {difference:.1g}')
+    said.append(f'both engines compute a test volume to {difference:.1g}')
     return '; '.join(said)
 
 

@@ -1,11 +1,14 @@
 """How every command ends: one line on standard error and an exit code, never a traceback."""
 
+import os
 import sys
 from collections.abc import Callable
 
 from ..errors import BrainchopError, MemoryLimitError, SettingsError
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+# Debian's word for the home of those who have none: it is nowhere, and nobody can make it.
+NO_HOME = '/nonexistent'
 
 
 def outcome(
@@ -34,6 +37,7 @@ def outcome(
     int
         The code that ``work`` returned, `FAILED`, `USAGE` or `INTERRUPTED`.
     """
+    name_a_home()
     try:
         return work()
     except MemoryLimitError as error:
@@ -46,6 +50,15 @@ def outcome(
         return _fail(prog, memory, FAILED)
     except KeyboardInterrupt:
         return _fail(prog, interrupted, INTERRUPTED)
+
+
+def name_a_home() -> None:
+    """Set ``HOME`` where nothing tells it: the user of a container need not have an account.
+
+    Libraries ask for it as they are imported, and fail where there is no answer.
+    """
+    if os.path.expanduser('~') == '~':
+        os.environ['HOME'] = NO_HOME
 
 
 def say(prog: str, line: str) -> None:

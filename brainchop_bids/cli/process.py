@@ -205,7 +205,7 @@ def read_plugin(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding='utf-8'))
     except (OSError, yaml.YAMLError) as error:
         raise SettingsError(f'--use-plugin {path}: not a YAML file: {error}') from None
     if not isinstance(content, dict) or not isinstance(content.get('plugin'), str):

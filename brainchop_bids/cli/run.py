@@ -120,6 +120,9 @@ def _prepare_environment(settings: 'Settings') -> None:
         NIPYPE_CONFIG_DIR=str(private / 'nipype'),
         MPLCONFIGDIR=str(private / 'matplotlib'),
         KERAS_HOME=str(private / 'keras'),
+        # The BIDS validator's.
+        DENO_DIR=str(private / 'deno'),
+        DENO_NO_UPDATE_CHECK='1',
         TF_CPP_MIN_LOG_LEVEL='3',
     )
 

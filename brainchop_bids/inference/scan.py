@@ -221,7 +221,9 @@ def segment_scan(
         }
         if settings.stats is not None:
             with writing(settings.stats):
-                staged.path(settings.stats).write_text(json.dumps(stats, indent=2) + '\n')
+                staged.path(settings.stats).write_text(
+                    json.dumps(stats, indent=2) + '\n', encoding='utf-8'
+                )
     return stats
 
 

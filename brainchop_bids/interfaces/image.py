@@ -303,7 +303,7 @@ class LabelVolumes(StepInterface):
         labels, geometry = load_labels(self.inputs.in_file)
         volumes = label_volumes(labels, geometry.voxel_volume)
         out_file = cwd / 'volumes.tsv'
-        out_file.write_text(volumes_table(volumes, self.inputs.labels))
+        out_file.write_text(volumes_table(volumes, self.inputs.labels), encoding='utf-8')
         results: dict[str, Any] = {'out_file': str(out_file)}
         if isdefined(self.inputs.mask):
             mask, geometry = load_labels(self.inputs.mask)

@@ -112,7 +112,7 @@ class Segment(CommandLine):
         outputs['out_file'] = str((folder / self.inputs.out_file).absolute())
         if isdefined(self.inputs.probabilities) and self.inputs.probabilities:
             outputs['out_probabilities'] = str(folder / 'probabilities.nii')
-        stats = json.loads((folder / 'stats.json').read_text())
+        stats = json.loads((folder / 'stats.json').read_text(encoding='utf-8'))
         outputs['engine'] = stats['engine']
         outputs['normalization'] = stats['normalization']
         return {**outputs, **measured(stats['seconds']['total'], stats['peak_mb'])}

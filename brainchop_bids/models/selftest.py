@@ -17,7 +17,7 @@ _TOLERANCE = 1e-3
 
 
 def self_test(spec: ModelSpec) -> float:
-    """Compute a small random volume by the engine and, slowly, by NumPy in double precision.
+    """Compute a small random volume by each engine and, slowly, by NumPy in double precision.
 
     Parameters
     ----------
@@ -27,31 +27,33 @@ def self_test(spec: ModelSpec) -> float:
     Returns
     -------
     float
-        The largest difference of logits, relative to the largest logit.
+        The largest difference of an engine's logits, relative to the largest logit.
 
     Raises
     ------
     ModelError
         Where they differ by more than rounding.
     """
-    # Not at the top: the engine's room lies to the right of this one, and loads TensorFlow.
+    # Not at the top: the engines' room lies to the right of this one, and loads TensorFlow.
     from ..inference.engine import KerasEngine
+    from ..inference.openvino_engine import OpenvinoEngine
 
     volume = np.random.default_rng(0).integers(0, 256, (_SIZE,) * 3).astype(np.uint8)
-    engine = KerasEngine(spec)
-    found = engine.logits(volume)
     network = read_network(spec.folder)[0]
     while network.ops[-1].is_activation('softmax'):
-        # The engine gives logits.
+        # Engines give logits.
         network = Network(network.source, network.ops[:-1])
-    expected = compute(network, normalise(volume, engine.normalization)[..., None])
-    difference = float(np.abs(found - expected).max() / max(1.0, np.abs(expected).max()))
-    if not difference < _TOLERANCE:
-        raise ModelError(
-            f'{spec.folder}: a test volume comes out {difference:.2g} off what its weights '
-            'say; is TensorFlow as it should be?'
-        )
-    return difference
+    expected = compute(network, normalise(volume, spec.normalization)[..., None])
+    differences = []
+    for engine in (KerasEngine(spec), OpenvinoEngine(spec)):
+        off = np.abs(engine.logits(volume) - expected).max() / max(1.0, np.abs(expected).max())
+        if not off < _TOLERANCE:
+            raise ModelError(
+                f'{spec.folder}: {engine.versions} computes a test volume {off:.2g} off what its '
+                'weights say; is it installed as it should be?'
+            )
+        differences.append(float(off))
+    return max(differences)
 
 
 def compute(network: Network, volume: np.ndarray) -> np.ndarray:

@@ -31,7 +31,7 @@ def find_model(name_or_folder: str | Path, models_dir: str | Path | None = None)
     ModelError
         Listing where it was looked for and which models there are.
     """
-    given = Path(name_or_folder).expanduser()
+    given = _expanded(name_or_folder)
     if given.is_dir():
         return given
     if given.exists():
@@ -83,15 +83,21 @@ def cache_folder(models_dir: str | Path | None = None) -> Path:
         ``~/.cache``.
     """
     if models_dir is not None:
-        return Path(models_dir).expanduser()
+        return _expanded(models_dir)
     if os.environ.get(ENVIRONMENT):
-        return Path(os.environ[ENVIRONMENT]).expanduser()
+        return _expanded(os.environ[ENVIRONMENT])
     base = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
-    return Path(base).expanduser() / 'brainchop-bids' / 'models'
+    return _expanded(base) / 'brainchop-bids' / 'models'
 
 
 def model_places(models_dir: str | Path | None = None) -> list[Path]:
     """Return the folders that models are looked for in, in order."""
     packaged = Path(__file__).resolve().parents[1] / 'data' / 'models'
-    given = [] if models_dir is None else [Path(models_dir).expanduser()]
+    given = [] if models_dir is None else [_expanded(models_dir)]
     return list(dict.fromkeys([packaged, cache_folder(), *given]))
+
+
+def _expanded(path: str | Path) -> Path:
+    """Put the home folder in place of ``~``, which stays where there is none."""
+    # Path.expanduser would raise there.
+    return Path(os.path.expanduser(path))

@@ -54,7 +54,7 @@ def export(config: TrainConfig, model: Any, out: Path) -> Path:
     folder = out / config.card.name
     folder.mkdir(parents=True, exist_ok=True)
     save_tfjs(replace(network_of(whole), input_shape=_INPUT), folder)
-    log = (out / LOG).read_text()
+    log = (out / LOG).read_text(encoding='utf-8')
     publish(
         [
             (folder / OVERRIDES, text_writer(json.dumps(_facts(config), indent=2) + '\n')),

@@ -103,7 +103,7 @@ class Record:
     def resume(self, step: int) -> None:
         """Forget what was written beyond a step that is taken up again."""
         if self.path.exists():
-            rows = csv.DictReader(io.StringIO(self.path.read_text()))
+            rows = csv.DictReader(io.StringIO(self.path.read_text(encoding='utf-8')))
             self._rows = [row for row in rows if int(row['step']) <= step]
         self._writer = self._writer_type(
             self._events_folder, purge_step=step + 1 if step else None
