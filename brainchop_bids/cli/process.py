@@ -13,7 +13,7 @@ from typing import Any
 from ..bids.names import scan_node_name
 from ..bids.query import Scan
 from ..bids.validate import BackgroundValidation
-from ..errors import SettingsError
+from ..errors import Interrupted, SettingsError
 from ..models.spec import ModelSpec
 from ..reports.crashes import one_line, read_crashes
 from ..settings import PROCESSES_GB, Settings
@@ -73,6 +73,11 @@ def process(
     -------
     dict of str to str
         Each scan that failed, and why in one line.
+
+    Raises
+    ------
+    Interrupted
+        After a polite kill; its ``state`` says which scans are done and which not.
     """
     # Before Nipype is imported: it reads its configuration then.
     configure_nipype(settings)
@@ -115,7 +120,13 @@ def _process(
             lambda node: write_page(settings, by_node[node]),
         )
         started = time.time()
-        stopped = _run_workflow(settings, workflow, watcher, staying)
+        try:
+            stopped = _run_workflow(settings, workflow, watcher, staying)
+        except Interrupted as stop:
+            stop.state = watcher.state()
+            if validation is not None:
+                validation.stop()
+            raise
         if validation is not None:
             display.say(validation.close())
     told = {} if watcher.sees_tracebacks else _crash_files(logs, started)
