@@ -29,7 +29,23 @@ _TRIES = 2
 _SIGNAL_SECONDS = 1.0
 
 
-class ResilientMultiProcPlugin(MultiProcPlugin):
+class TellsFailures:
+    """Part of a plugin: a failure is told with its traceback, and a full disk ends no run."""
+
+    _failure_callback: Callable[[Any, list[str]], None]
+
+    def _report_crash(self, node: Any, result: Any = None) -> Any:
+        traceback = (result or {}).get('traceback') or []
+        lines = [traceback] if isinstance(traceback, str) else list(traceback)
+        self._failure_callback(node, lines)
+        try:
+            return super()._report_crash(node, result=result)  # type: ignore[misc]
+        except OSError:
+            # A full disk must not end the run of the scans that write elsewhere.
+            return None
+
+
+class ResilientMultiProcPlugin(TellsFailures, MultiProcPlugin):
     """Run nodes in worker processes, and survive the death of a worker.
 
     Parameters
@@ -170,16 +186,6 @@ class ResilientMultiProcPlugin(MultiProcPlugin):
         # Results hold whole nodes; a thousand scans must not pile up in the parent.
         self._taskresult.pop(taskid, None)
         self._nodes.pop(taskid, None)
-
-    def _report_crash(self, node: Any, result: Any = None) -> Any:
-        traceback = (result or {}).get('traceback') or []
-        lines = [traceback] if isinstance(traceback, str) else list(traceback)
-        self._failure_callback(node, lines)
-        try:
-            return super()._report_crash(node, result=result)
-        except OSError:
-            # A full disk must not end the run of the scans that write elsewhere.
-            return None
 
 
 def _prepare(cwd: str) -> None:

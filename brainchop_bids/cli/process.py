@@ -185,12 +185,7 @@ def _crash_files(logs: Path, since: float) -> dict[str, str]:
 def _run_workflow(settings: Settings, workflow: Any, watcher: Watcher, staying: Staying) -> str:
     """Run the workflow; return what stopped it, apart from failures of scans."""
     try:
-        if settings.use_plugin is not None:
-            plugin = read_plugin(settings.use_plugin)
-            watcher.sees_tracebacks = False
-            plugin_args = {**plugin.get('plugin_args', {}), 'status_callback': watcher.status}
-            workflow.run(plugin=plugin['plugin'], plugin_args=plugin_args)
-        else:
+        if settings.use_plugin is None:
             from brainchop_bids.workflows.plugins import ResilientMultiProcPlugin
 
             workflow.run(
@@ -201,6 +196,8 @@ def _run_workflow(settings: Settings, workflow: Any, watcher: Watcher, staying: 
                     failure_callback=watcher.failure,
                 )
             )
+        else:
+            _run_with(read_plugin(settings.use_plugin), workflow, watcher)
     except Exception as error:  # Nipype re-raises any failure of a node as RuntimeError
         if settings.verbose > 1:
             traceback.print_exc()
@@ -208,16 +205,59 @@ def _run_workflow(settings: Settings, workflow: Any, watcher: Watcher, staying: 
     return ''
 
 
+def _run_with(plugin: dict[str, Any], workflow: Any, watcher: Watcher) -> None:
+    """Run the workflow with a plugin of the user's."""
+    arguments = plugin.get('plugin_args') or {}
+    if plugin['plugin'] == 'SLURM':
+        from brainchop_bids.workflows.slurm import SlurmPlugin
+
+        execution = workflow.config['execution']
+        execution['poll_sleep_duration'] = '2'
+        # Of a job that ended well: its file may be late where the folder is on another machine.
+        execution['job_finished_timeout'] = '60'
+        workflow.run(
+            SlurmPlugin(
+                arguments, status_callback=watcher.status, failure_callback=watcher.failure
+            )
+        )
+        return
+    watcher.sees_tracebacks = False
+    plugin_args = {**arguments, 'status_callback': watcher.status}
+    workflow.run(plugin=plugin['plugin'], plugin_args=plugin_args)
+
+
 def read_plugin(path: Path) -> dict[str, Any]:
-    """Read a plugin file as fMRIPrep's: YAML with ``plugin`` and ``plugin_args``."""
+    """Read a plugin file as fMRIPrep's: YAML with ``plugin`` and ``plugin_args``.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    SettingsError
+        If it is no such file, or its plugin cannot tell when scans are done.
+    """
     import yaml
 
     try:
         content = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise SettingsError(f'--use-plugin {path}: not a YAML file: {error}') from None
     if not isinstance(content, dict) or not isinstance(content.get('plugin'), str):
         raise SettingsError(f'--use-plugin {path}: expected the key "plugin" with a plugin name')
+    if not isinstance(content.get('plugin_args') or {}, dict):
+        raise SettingsError(f'--use-plugin {path}: plugin_args is no table of names and values')
+    if content['plugin'].endswith('Graph'):
+        raise SettingsError(
+            f'--use-plugin {path}: {content["plugin"]} submits its jobs and does not wait for '
+            f'them, so no result could be checked; use {content["plugin"].removesuffix("Graph")}'
+        )
     return content
 
 
