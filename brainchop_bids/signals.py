@@ -53,7 +53,8 @@ def interruptible() -> Iterator[None]:
     """Let the first polite kill raise `Interrupted`, and ignore all others.
 
     Handlers that were there return, unless a signal has come: the process ends then, and a second
-    signal must not cut that short.
+    signal must not cut that short. (Python's own end takes handlers away, and leaves alone what
+    is ignored.)
     """
     before = {}
     # In another thread than the main one, nobody can be interrupted.
@@ -64,9 +65,8 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     finally:
-        if not _stopped_by:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_IGN if _stopped_by else handler)
 
 
 def prepare_worker() -> None:

@@ -22,6 +22,7 @@ STEPS = {
     'resample_mask': 'back to its grid',
     'resample_probseg': 'back to its grid',
     'volumes': 'measuring',
+    'quality': 'measuring',
     'draw_scan': 'drawing',
     'draw_labels': 'drawing',
     'write': 'writing',

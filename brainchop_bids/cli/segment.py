@@ -242,7 +242,8 @@ def _memory(arguments: argparse.Namespace) -> 'Granted | None':
 def _threads(arguments: argparse.Namespace) -> int:
     from ..resources import available_cpus
 
-    return arguments.omp_nthreads or int(available_cpus().amount)
+    granted = int(available_cpus().amount)
+    return min(arguments.omp_nthreads or granted, granted)
 
 
 if __name__ == '__main__':
