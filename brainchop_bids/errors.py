@@ -4,6 +4,8 @@ Each message is one line that names the file, what was found there and what to d
 commands print it as it stands, without a traceback.
 """
 
+import signal
+
 
 class BrainchopError(Exception):
     """Base of every error that this package raises on purpose."""
@@ -39,3 +41,23 @@ class DeviceMemoryError(BrainchopError):
 
 class OutputError(BrainchopError):
     """A result that could not be written."""
+
+
+class Interrupted(SystemExit):
+    """A polite kill, by a batch system's time limit or by a person.
+
+    No `Exception`, so that nothing on the way takes it for a failure of a scan.
+
+    Parameters
+    ----------
+    number : int
+        The signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f'stopped by {signal.Signals(number).name}')
+        self.number = number
+        # What is done and what is not, for the line that is said at the end.
+        self.state = ''
+        # Of a process that lets it pass; a shell's code for Ctrl-C.
+        self.code = 130 if number == signal.SIGINT else 1

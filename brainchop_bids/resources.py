@@ -71,7 +71,7 @@ def parse_memory(text: str) -> float:
 
 
 def available_cpus(environ: Mapping[str, str] | None = None, cgroup: Path = _CGROUP) -> Granted:
-    """Return the processors granted by SLURM, affinity and cgroup, the least of them.
+    """Return the processors granted by SLURM, cgroup and affinity, the least of them.
 
     Parameters
     ----------
@@ -83,16 +83,15 @@ def available_cpus(environ: Mapping[str, str] | None = None, cgroup: Path = _CGR
     Returns
     -------
     Granted
-        Whole processors (at least 1) and what limits them.
+        Whole processors (at least 1) and what limits them; where several grant the same, the
+        first of them.
     """
     environ = os.environ if environ is None else environ
-    found = [Granted(len(os.sched_getaffinity(0)), 'processor affinity')]
-    slurm = environ.get('SLURM_CPUS_PER_TASK', '')
-    if slurm.isdigit() and int(slurm) > 0:
-        found.append(Granted(int(slurm), 'SLURM_CPUS_PER_TASK'))
+    found = [*_slurm_cpus(environ)]
     quota = _cgroup_cpus(cgroup)
     if quota is not None:
         found.append(Granted(max(1, int(quota)), 'cgroup cpu quota'))
+    found.append(Granted(len(os.sched_getaffinity(0)), 'processor affinity'))
     return min(found, key=lambda granted: granted.amount)
 
 
@@ -101,7 +100,7 @@ def available_memory(
     cgroup: Path = _CGROUP,
     meminfo: Path = _MEMINFO,
 ) -> Granted:
-    """Return the memory granted by SLURM, cgroup and the machine, the least of them.
+    """Return the memory granted by SLURM, cgroup, ulimit and the machine, the least of them.
 
     Parameters
     ----------
@@ -119,12 +118,13 @@ def available_memory(
         tenths are taken.
     """
     environ = os.environ if environ is None else environ
-    found = [Granted(_free_memory(meminfo) * 0.9, 'free memory of the machine')]
+    found = []
     node, per_cpu = environ.get('SLURM_MEM_PER_NODE', ''), environ.get('SLURM_MEM_PER_CPU', '')
     if node.isdigit() and int(node) > 0:
         found.append(Granted(int(node) * 2**20 / 1e9, 'SLURM_MEM_PER_NODE'))
     elif per_cpu.isdigit() and int(per_cpu) > 0:
-        cpus = available_cpus(environ, cgroup).amount
+        # Of those that SLURM counts, fewer may be usable.
+        cpus = max((granted.amount for granted in _slurm_cpus(environ)), default=1)
         found.append(Granted(int(per_cpu) * cpus * 2**20 / 1e9, 'SLURM_MEM_PER_CPU'))
     limit = _cgroup_memory(cgroup)
     if limit is not None:
@@ -134,6 +134,7 @@ def available_memory(
         taken = _mapped_gb(available_cpus(environ, cgroup).amount)
         source = f'ulimit -v of {space:.1f} GB, less {taken:.1f} GB that libraries and threads map'
         found.append(Granted(max(0.0, space - taken), source))
+    found.append(Granted(_free_memory(meminfo) * 0.9, 'free memory of the machine'))
     return min(found, key=lambda granted: granted.amount)
 
 
@@ -183,16 +184,26 @@ def _address_space() -> float | None:
     return None if limit == resource.RLIM_INFINITY else limit / 1e9
 
 
+def _slurm_cpus(environ: Mapping[str, str]) -> list[Granted]:
+    """Return the processors that SLURM grants a task, or a job that names no number for each."""
+    for name in ('SLURM_CPUS_PER_TASK', 'SLURM_CPUS_ON_NODE'):
+        text = environ.get(name, '')
+        if text.isdigit() and int(text) > 0:
+            return [Granted(int(text), name)]
+    return []
+
+
 def _cgroup_cpus(root: Path) -> float | None:
-    """Return the processors of a cgroup quota, version 2 or 1."""
+    """Return the processors of the least cgroup quota, version 2 or 1."""
+    quotas = []
     for folder in _own_cgroups(root, 'cpu'):
         text = _read(folder / 'cpu.max').split()
         if len(text) == 2 and text[0].isdigit():
-            return int(text[0]) / int(text[1])
+            quotas.append(int(text[0]) / int(text[1]))
         quota, period = _read(folder / 'cpu.cfs_quota_us'), _read(folder / 'cpu.cfs_period_us')
         if quota.isdigit() and period.isdigit() and int(quota) > 0:
-            return int(quota) / int(period)
-    return None
+            quotas.append(int(quota) / int(period))
+    return min(quotas, default=None)
 
 
 def _cgroup_memory(root: Path) -> int | None:

@@ -246,22 +246,40 @@ def make_settings(options: dict[str, Any]) -> Settings:
         for model in dict.fromkeys([models] if isinstance(models, str) else models)
     )
     cpus, memory = available_cpus(), available_memory()
+    elsewhere = options.get('use_plugin') is not None
     if options.get('nprocs'):
-        cpus = Granted(options['nprocs'], '--nprocs')
+        cpus = _asked_cpus(options['nprocs'], cpus, elsewhere)
     if options.get('mem'):
         memory = Granted(parse_memory(str(options['mem'])), '--mem')
-    threads = options.get('omp_nthreads') or min(int(cpus.amount), 8)
-    if threads > cpus.amount:
-        raise SettingsError(
-            f'--omp-nthreads {threads} is more than the {int(cpus.amount)} threads of all '
-            f'processes ({cpus.source}): lower it or raise --nprocs'
-        )
+    threads = _threads(options.get('omp_nthreads'), options.get('nprocs'), cpus, elsewhere)
     options.update(nprocs=int(cpus.amount), omp_nthreads=threads, mem_gb=memory.amount)
     notes = (
         f'{int(cpus.amount)} threads ({cpus.source}), {threads} for each process',
         f'{memory.amount:.1f} GB of memory ({memory.source})',
     )
     return Settings(**options, notes=notes)
+
+
+def _asked_cpus(asked: int, granted: Granted, elsewhere: bool) -> Granted:
+    """Return the processors that were asked for, but no more than are granted here.
+
+    Where a plugin of the user's runs the nodes ``elsewhere``, other limits hold.
+    """
+    if elsewhere or asked <= granted.amount:
+        return Granted(asked, '--nprocs')
+    return Granted(granted.amount, f'{granted.source}; --nprocs asks for {asked}')
+
+
+def _threads(asked: int | None, nprocs: int | None, cpus: Granted, elsewhere: bool) -> int:
+    """Return the threads of one process: no more than are granted, wherever it runs."""
+    if asked is None:
+        return min(int(cpus.amount), 8)
+    if nprocs and asked > nprocs:
+        raise SettingsError(
+            f'--omp-nthreads {asked} is more than the {nprocs} threads of all processes '
+            '(--nprocs): lower it or raise --nprocs'
+        )
+    return asked if elsewhere else min(asked, int(cpus.amount))
 
 
 def _bare(labels: tuple[str, ...] | None, prefix: str) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ jobs.
 """
 
 import multiprocessing
+import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -14,13 +15,38 @@ from typing import Any
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, run_node
 
 from brainchop_bids.lifetime import begin_worker
+from brainchop_bids.signals import (
+    end_processes,
+    forget_stop,
+    prepare_worker,
+    raise_if_stopped,
+)
 
 # A node that was running beside the one that was killed is run once more, and no more often:
 # the killer itself cannot be told from its neighbours.
 _TRIES = 2
+# A batch system stops all processes at once, and a worker may have told so before our own signal
+# is handled.
+_SIGNAL_SECONDS = 1.0
 
 
-class ResilientMultiProcPlugin(MultiProcPlugin):
+class TellsFailures:
+    """Part of a plugin: a failure is told with its traceback, and a full disk ends no run."""
+
+    _failure_callback: Callable[[Any, list[str]], None]
+
+    def _report_crash(self, node: Any, result: Any = None) -> Any:
+        traceback = (result or {}).get('traceback') or []
+        lines = [traceback] if isinstance(traceback, str) else list(traceback)
+        self._failure_callback(node, lines)
+        try:
+            return super()._report_crash(node, result=result)  # type: ignore[misc]
+        except OSError:
+            # A full disk must not end the run of the scans that write elsewhere.
+            return None
+
+
+class ResilientMultiProcPlugin(TellsFailures, MultiProcPlugin):
     """Run nodes in worker processes, and survive the death of a worker.
 
     Parameters
@@ -66,19 +92,35 @@ class ResilientMultiProcPlugin(MultiProcPlugin):
         self.pool = self._new_pool()
 
     def run(self, graph: Any, config: Any, updatehash: bool = False) -> None:
-        """Run a graph; see `nipype.pipeline.plugins.base.PluginBase.run`."""
+        """Run a graph; see `nipype.pipeline.plugins.base.PluginBase.run`.
+
+        Raises
+        ------
+        Interrupted
+            After a polite kill, when all that was running has ended.
+        RuntimeError
+            If a node failed.
+        """
         try:
             super().run(graph, config, updatehash=updatehash)
-        finally:
+        except BaseException:
             self.pool.shutdown(wait=False, cancel_futures=True)
+            workers = [worker.pid for worker in multiprocessing.active_children()]
+            end_processes(pid for pid in workers if pid is not None)
+            raise
+        self.pool.shutdown(wait=False, cancel_futures=True)
 
     def _new_pool(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
             max_workers=self.processors,
-            initializer=begin_worker,
+            initializer=_prepare,
             initargs=(self._cwd,),
             mp_context=self._context,
         )
+
+    def _send_procs_to_workers(self, updatehash: bool = False, graph: Any = None) -> None:
+        raise_if_stopped()
+        super()._send_procs_to_workers(updatehash=updatehash, graph=graph)
 
     def _sort_jobs(self, jobids: Any, scheduler: str = 'tsort') -> Any:
         """Finish scans that have begun before beginning others.
@@ -106,10 +148,10 @@ class ResilientMultiProcPlugin(MultiProcPlugin):
         node, updatehash = self._nodes[taskid]
         self._tries[taskid] += 1
         try:
-            future = self.pool.submit(run_node, node, updatehash, taskid)
+            future = self.pool.submit(_run, node, updatehash, taskid)
         except BrokenProcessPool:
             self.pool = self._new_pool()
-            future = self.pool.submit(run_node, node, updatehash, taskid)
+            future = self.pool.submit(_run, node, updatehash, taskid)
         self._task_obj[taskid] = future
         future.add_done_callback(lambda done: self._finished(taskid, done))
 
@@ -132,6 +174,8 @@ class ResilientMultiProcPlugin(MultiProcPlugin):
 
     def _get_result(self, taskid: int) -> Any:
         result = self._taskresult.get(taskid)
+        if result and _was_stopped(result):
+            time.sleep(_SIGNAL_SECONDS)
         if result and result.get('lost') and self._tries[taskid] < _TRIES:
             # Restarted from here, in the main thread: the pool's thread may not replace it.
             del self._taskresult[taskid]
@@ -145,12 +189,20 @@ class ResilientMultiProcPlugin(MultiProcPlugin):
         self._taskresult.pop(taskid, None)
         self._nodes.pop(taskid, None)
 
-    def _report_crash(self, node: Any, result: Any = None) -> Any:
-        traceback = (result or {}).get('traceback') or []
-        lines = [traceback] if isinstance(traceback, str) else list(traceback)
-        self._failure_callback(node, lines)
-        try:
-            return super()._report_crash(node, result=result)
-        except OSError:
-            # A full disk must not end the run of the scans that write elsewhere.
-            return None
+
+def _prepare(cwd: str) -> None:
+    """Set up a worker."""
+    begin_worker(cwd)
+    prepare_worker()
+
+
+def _run(node: Any, updatehash: bool, taskid: int) -> Any:
+    """Run a node in a worker."""
+    result = run_node(node, updatehash, taskid)
+    forget_stop()
+    return result
+
+
+def _was_stopped(result: dict[str, Any]) -> bool:
+    """Tell whether a node failed because its process, or one that it asked, was told to end."""
+    return 'stopped by SIG' in ''.join(result.get('traceback') or '')

@@ -41,6 +41,12 @@ class BackgroundValidation:
                 stdin=subprocess.DEVNULL,
             )
 
+    def stop(self) -> None:
+        """End the validator."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
     def close(self) -> str:
         """Wait a little for the validator and say in one line what it found.
 
@@ -53,8 +59,7 @@ class BackgroundValidation:
         try:
             self._process.wait(_LEFT_OVER_SECONDS)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self.stop()
             return 'input not validated: the validator took longer than the run'
         self._output.seek(0)
         return summarise(self._output.read().decode(errors='replace'), self._bids_dir)

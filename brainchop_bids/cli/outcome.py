@@ -1,10 +1,12 @@
 """How every command ends: one line on standard error and an exit code, never a traceback."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 
-from ..errors import BrainchopError, MemoryLimitError, SettingsError
+from ..errors import BrainchopError, Interrupted, MemoryLimitError, SettingsError
+from ..signals import interruptible
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 # Debian's word for the home of those who have none: it is nowhere, and nobody can make it.
@@ -17,7 +19,7 @@ def outcome(
     *,
     usage: tuple[type[BrainchopError], ...] = (SettingsError,),
     memory: str = 'memory ran out; grant more',
-    interrupted: str = 'interrupted',
+    interrupted: str = 'nothing is lost that was done',
 ) -> int:
     """Do a command's work and turn what users can mend into a line and a code.
 
@@ -30,16 +32,30 @@ def outcome(
     usage : tuple of exceptions
         Those that mean that the command cannot run as given.
     memory, interrupted : str
-        What to say where memory runs out, and after Ctrl-C.
+        What to say where memory runs out, and after a polite kill that knows nothing better.
 
     Returns
     -------
     int
-        The code that ``work`` returned, `FAILED`, `USAGE` or `INTERRUPTED`.
+        The code that ``work`` returned, `FAILED` (SIGTERM, too), `USAGE` or `INTERRUPTED`.
     """
     name_a_home()
+    with interruptible():
+        return _outcome(prog, work, usage, memory, interrupted)
+
+
+def _outcome(
+    prog: str,
+    work: Callable[[], int],
+    usage: tuple[type[BrainchopError], ...],
+    memory: str,
+    interrupted: str,
+) -> int:
     try:
         return work()
+    except Interrupted as stop:
+        code = INTERRUPTED if stop.number == signal.SIGINT else FAILED
+        return _fail(prog, f'{stop}: {stop.state or interrupted}', code)
     except MemoryLimitError as error:
         return _fail(prog, str(error), FAILED)
     except usage as error:

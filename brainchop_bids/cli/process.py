@@ -13,7 +13,7 @@ from typing import Any
 from ..bids.names import scan_node_name
 from ..bids.query import Scan
 from ..bids.validate import BackgroundValidation
-from ..errors import SettingsError
+from ..errors import Interrupted, SettingsError
 from ..lifetime import own_folder
 from ..models.spec import ModelSpec
 from ..reports.crashes import one_line, read_crashes
@@ -74,6 +74,11 @@ def process(
     -------
     dict of str to str
         Each scan that failed, and why in one line.
+
+    Raises
+    ------
+    Interrupted
+        After a polite kill; its ``state`` says which scans are done and which not.
     """
     # Before Nipype is imported: it reads its configuration then.
     configure_nipype(settings)
@@ -118,7 +123,13 @@ def _process(
             finish,
         )
         started = time.time()
-        stopped = _run_workflow(settings, workflow, watcher, staying)
+        try:
+            stopped = _run_workflow(settings, workflow, watcher, staying)
+        except Interrupted as stop:
+            stop.state = watcher.state()
+            if validation is not None:
+                validation.stop()
+            raise
         if validation is not None:
             display.say(validation.close())
     told = {} if watcher.sees_tracebacks else _crash_files(logs, started)
@@ -177,12 +188,7 @@ def _crash_files(logs: Path, since: float) -> dict[str, str]:
 def _run_workflow(settings: Settings, workflow: Any, watcher: Watcher, staying: Staying) -> str:
     """Run the workflow; return what stopped it, apart from failures of scans."""
     try:
-        if settings.use_plugin is not None:
-            plugin = read_plugin(settings.use_plugin)
-            watcher.sees_tracebacks = False
-            plugin_args = {**plugin.get('plugin_args', {}), 'status_callback': watcher.status}
-            workflow.run(plugin=plugin['plugin'], plugin_args=plugin_args)
-        else:
+        if settings.use_plugin is None:
             from brainchop_bids.workflows.plugins import ResilientMultiProcPlugin
 
             workflow.run(
@@ -193,6 +199,8 @@ def _run_workflow(settings: Settings, workflow: Any, watcher: Watcher, staying: 
                     failure_callback=watcher.failure,
                 )
             )
+        else:
+            _run_with(read_plugin(settings.use_plugin), workflow, watcher)
     except Exception as error:  # Nipype re-raises any failure of a node as RuntimeError
         if settings.verbose > 1:
             traceback.print_exc()
@@ -200,16 +208,59 @@ def _run_workflow(settings: Settings, workflow: Any, watcher: Watcher, staying: 
     return ''
 
 
+def _run_with(plugin: dict[str, Any], workflow: Any, watcher: Watcher) -> None:
+    """Run the workflow with a plugin of the user's."""
+    arguments = plugin.get('plugin_args') or {}
+    if plugin['plugin'] == 'SLURM':
+        from brainchop_bids.workflows.slurm import SlurmPlugin
+
+        execution = workflow.config['execution']
+        execution['poll_sleep_duration'] = '2'
+        # Of a job that ended well: its file may be late where the folder is on another machine.
+        execution['job_finished_timeout'] = '60'
+        workflow.run(
+            SlurmPlugin(
+                arguments, status_callback=watcher.status, failure_callback=watcher.failure
+            )
+        )
+        return
+    watcher.sees_tracebacks = False
+    plugin_args = {**arguments, 'status_callback': watcher.status}
+    workflow.run(plugin=plugin['plugin'], plugin_args=plugin_args)
+
+
 def read_plugin(path: Path) -> dict[str, Any]:
-    """Read a plugin file as fMRIPrep's: YAML with ``plugin`` and ``plugin_args``."""
+    """Read a plugin file as fMRIPrep's: YAML with ``plugin`` and ``plugin_args``.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    SettingsError
+        If it is no such file, or its plugin cannot tell when scans are done.
+    """
     import yaml
 
     try:
         content = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise SettingsError(f'--use-plugin {path}: not a YAML file: {error}') from None
     if not isinstance(content, dict) or not isinstance(content.get('plugin'), str):
         raise SettingsError(f'--use-plugin {path}: expected the key "plugin" with a plugin name')
+    if not isinstance(content.get('plugin_args') or {}, dict):
+        raise SettingsError(f'--use-plugin {path}: plugin_args is no table of names and values')
+    if content['plugin'].endswith('Graph'):
+        raise SettingsError(
+            f'--use-plugin {path}: {content["plugin"]} submits its jobs and does not wait for '
+            f'them, so no result could be checked; use {content["plugin"].removesuffix("Graph")}'
+        )
     return content
 
 

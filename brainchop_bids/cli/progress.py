@@ -11,6 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ..errors import BrainchopError
 from ..reports.crashes import one_line
 
+# Scans that one line names.
+_NAMED = 5
+
 STEPS = {
     'conform': 'conforming',
     'segment': 'segmenting',
@@ -19,6 +22,7 @@ STEPS = {
     'resample_mask': 'back to its grid',
     'resample_probseg': 'back to its grid',
     'volumes': 'measuring',
+    'quality': 'measuring',
     'draw_scan': 'drawing',
     'draw_labels': 'drawing',
     'write': 'writing',
@@ -153,6 +157,25 @@ class Watcher:
         if workflow not in self.scans or workflow in self.failures:
             return
         self._fail(workflow, one_line(''.join(traceback)) or f'the step {step} failed')
+
+    def state(self) -> str:
+        """Say in one line which scans are done and which not.
+
+        Returns
+        -------
+        str
+        """
+        left = [
+            label
+            for workflow, label in self.scans.items()
+            if workflow not in self.finished and workflow not in self.failures
+        ]
+        named = ', '.join(left[:_NAMED]) + f' and {len(left) - _NAMED} more' * (len(left) > _NAMED)
+        failed = f', {len(self.failures)} failed' if self.failures else ''
+        return (
+            f'{len(self.finished)} of {len(self.scans)} scans done{failed}, '
+            f'{len(left)} not done{f" ({named})" if left else ""}; run again to go on'
+        )
 
     def _finish(self, workflow: str) -> None:
         try:

@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         'brainchop',
         work,
         usage=(BrainchopError,),
-        interrupted='interrupted; what is done stays done',
+        interrupted='what is done stays done; run again to go on',
     )
 
 

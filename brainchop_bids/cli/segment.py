@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..errors import ModelError, SettingsError
@@ -43,13 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     die_with_parent()
     arguments = build_parser().parse_args(argv)
-    _remove_files_when_terminated()
     return outcome(
         PROG,
         lambda: _run(arguments),
         usage=(SettingsError, ModelError),
         memory=f'{arguments.t1w}: memory ran out; grant more',
-        interrupted='interrupted; nothing was written',
+        interrupted='nothing was written',
     )
 
 
@@ -245,17 +244,8 @@ def _memory(arguments: argparse.Namespace) -> 'Granted | None':
 def _threads(arguments: argparse.Namespace) -> int:
     from ..resources import available_cpus
 
-    return arguments.omp_nthreads or int(available_cpus().amount)
-
-
-def _remove_files_when_terminated() -> None:
-    """Let a polite kill (a batch system's time limit) clean up like any other error."""
-    import signal
-
-    def leave(number: int, frame: Any) -> None:
-        raise SystemExit(128 + number)
-
-    signal.signal(signal.SIGTERM, leave)
+    granted = int(available_cpus().amount)
+    return min(arguments.omp_nthreads or granted, granted)
 
 
 if __name__ == '__main__':

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from ..errors import BrainchopError
 from ..lifetime import die_with_parent
 from ..resources import forget_peak
+from ..signals import stopped_by
 from .outcome import FAILED
 from .segment import build_parser, prepare
 from .segment import main as segment
@@ -75,8 +76,7 @@ def _answer(listener: socket.socket) -> None:
                 said.write(f'{type(error).__name__}: {error}\n')
                 code = FAILED
         stream.write(json.dumps({'code': code, 'said': said.getvalue()}) + '\n')
-    if code > 128:
-        # A polite kill.
+    if stopped_by() is not None:
         raise KeyboardInterrupt
 
 

@@ -13,6 +13,9 @@ from pathlib import Path
 
 from ..lifetime import for_children
 
+# For a process that is not idle: the run is stopped, and what it makes is not wanted.
+_GRACE_SECONDS = 2
+
 
 @contextlib.contextmanager
 def staying_processes(
@@ -57,7 +60,7 @@ def staying_processes(
                     process.stdin.close()
             for process in processes:
                 try:
-                    process.wait(timeout=5)
+                    process.wait(timeout=_GRACE_SECONDS)
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()

@@ -1,0 +1,138 @@
+"""Polite kills: SIGTERM, a batch system's warning before the time limit, and SIGINT, Ctrl-C.
+
+The first one raises `Interrupted` in the main thread, so that whatever is open is left by its
+context managers, which remove half-written files. Later ones change nothing: batch systems repeat
+themselves, and a terminal's Ctrl-C reaches parent and children alike.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+from .errors import Interrupted
+
+_NUMBERS = (signal.SIGTERM, signal.SIGINT)
+_stopped_by: list[int] = []
+
+
+def stopped_by() -> int | None:
+    """Return the signal that has come, None before.
+
+    Returns
+    -------
+    int or None
+    """
+    return _stopped_by[0] if _stopped_by else None
+
+
+def raise_if_stopped() -> None:
+    """Raise again what came at a moment when Python could only print it.
+
+    Raises
+    ------
+    Interrupted
+        If a signal has come.
+    """
+    if _stopped_by:
+        raise Interrupted(_stopped_by[0])
+
+
+def forget_stop() -> None:
+    """Let the next signal count again, in a worker that has left what it was stopped in."""
+    _stopped_by.clear()
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let the first polite kill raise `Interrupted`, and ignore all others.
+
+    Handlers that were there return, unless a signal has come: the process ends then, and a second
+    signal must not cut that short. (Python's own end takes handlers away, and leaves alone what
+    is ignored.)
+    """
+    before = {}
+    # In another thread than the main one, nobody can be interrupted.
+    with suppress(ValueError):
+        for number in _NUMBERS:
+            if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, _interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_IGN if _stopped_by else handler)
+
+
+def prepare_worker() -> None:
+    """Set up a process that the App started: it ends politely.
+
+    Ctrl-C is left to the App, which tells its workers by SIGTERM.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def end_processes(roots: Iterable[int], grace: float = 5.0) -> None:
+    """End processes and all that they started: first politely, then at once.
+
+    Parameters
+    ----------
+    roots : iterable of int
+        Process numbers.
+    grace : float
+        Seconds that they have to clean up.
+    """
+    children = _children()
+    family = list(roots)
+    for pid in family:
+        family += [child for child in children.get(pid, []) if child not in family]
+    left = {pid: _born(pid) for pid in family}
+    begun = time.monotonic()
+    while left and time.monotonic() < begun + grace + 1:
+        # Again and again: a worker takes the first for its node, and the next for itself.
+        polite = time.monotonic() < begun + grace
+        for pid in left:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGTERM if polite else signal.SIGKILL)
+        time.sleep(0.1)
+        left = {pid: born for pid, born in left.items() if _is_alive(pid, born)}
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    if not _stopped_by:
+        _stopped_by.append(number)
+        raise Interrupted(number)
+
+
+def _children() -> dict[int, list[int]]:
+    """Return the children of each process of the machine."""
+    found: dict[int, list[int]] = {}
+    for folder in Path('/proc').glob('[0-9]*'):
+        fields = _stat(int(folder.name))
+        if fields:
+            found.setdefault(int(fields[1]), []).append(int(folder.name))
+    return found
+
+
+def _is_alive(pid: int, born: str) -> bool:
+    """Tell whether a process runs, and is no later one of the same number."""
+    fields = _stat(pid)
+    return bool(fields) and fields[0] != 'Z' and fields[19] == born
+
+
+def _born(pid: int) -> str:
+    fields = _stat(pid)
+    return fields[19] if fields else ''
+
+
+def _stat(pid: int) -> list[str]:
+    """Return what the kernel tells of a process, from its state on; nothing where it is gone."""
+    try:
+        # The name may hold spaces and brackets.
+        return Path(f'/proc/{pid}/stat').read_text(errors='replace').rpartition(')')[2].split()
+    except OSError:
+        return []
