@@ -63,11 +63,14 @@ unpack() {
     buildah inspect --type image "$name" >"$scratch/config.json"
 }
 
+megabytes() {
+    du --summarize --apparent-size --block-size=1000000 "$@" | sort --reverse --numeric-sort
+}
+
 tell_sizes() {
-    echo "== $(du -sm --apparent-size "$scratch/tree/" | cut -f1) MB in all, of which"
-    cd "$scratch/tree/opt/brainchop"
-    { du -sm --apparent-size lib/python3.*/site-packages/* bin; (cd "$scratch/tree" && du -sm --apparent-size usr); } |
-        sort -rn | head -n 12
+    echo "== $(megabytes "$scratch/tree/" | cut -f1) MB in all, of which"
+    cd "$scratch/tree"
+    megabytes usr opt/brainchop/bin opt/brainchop/lib/python3.*/site-packages/* | head -n 12
 }
 
 mkdir -p "$scratch"

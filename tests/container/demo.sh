@@ -63,7 +63,12 @@ inside env DENO_DIR=/tmp/deno bids-validator-deno /mnt/derivatives --ignoreWarni
 test -s "$scratch/data/derivatives/sub-MNI152/anat/sub-MNI152_seg-tissue_dseg.nii.gz"
 test -s "$scratch/data/derivatives/sub-MNI152.html"
 
-echo '== written beside results'
-find "$scratch/data" -mindepth 1 -maxdepth 1 ! -name bids ! -name derivatives ! -name tests
-find "$scratch/tree" -newer "$scratch/environment" ! -type d
+stray=$(
+    find "$scratch/data" -mindepth 1 -maxdepth 1 ! -name bids ! -name derivatives ! -name tests
+    find "$scratch/tree/" -newer "$scratch/environment"
+)
+if [ -n "$stray" ]; then
+    printf 'demo.sh: written beside the results:\n%s\n' "$stray" >&2
+    exit 1
+fi
 echo 'demo.sh: all passed'
