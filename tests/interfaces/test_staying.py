@@ -37,10 +37,9 @@ def folder(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 def waiting() -> list[int]:
-    """Return the processes that wait, of whatever run."""
-    found = subprocess.run(
-        ['pgrep', '-f', 'brainchop_bids.cli.serve'], capture_output=True, text=True, check=False
-    )
+    """Return the processes that wait for this one."""
+    command = ['pgrep', '-P', str(os.getpid()), '-f', 'brainchop_bids.cli.serve']
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
     return [int(line) for line in found.stdout.split()]
 
 
