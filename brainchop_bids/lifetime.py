@@ -4,25 +4,22 @@ After ``kill -9`` of a run its workers would wait for work for ever, and what th
 be written into folders that the next run uses.
 """
 
-import ctypes
 import fcntl
 import multiprocessing
 import os
+import select
 import shutil
-import signal
-import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from .publish import writing
 
 _PARENT = 'BRAINCHOP_PARENT'
-# From <linux/prctl.h>.
-_PR_SET_PDEATHSIG = 1
+_POLL_SECONDS = 0.5
 
 
 def for_children() -> dict[str, str]:
@@ -31,20 +28,14 @@ def for_children() -> dict[str, str]:
 
 
 def die_with_parent() -> None:
-    """Let the kernel end this process when the one that started it ends (Linux).
+    """End this process as soon as the one that started it ends, however that ends.
 
     Does nothing where `for_children` is not in the environment: a command that a user has
     started may go on without its shell.
     """
     parent = os.environ.get(_PARENT)
-    if parent is None:
-        return
-    # Other systems have no such call; there a process goes on until it is told to stop.
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if str(os.getppid()) != parent:
-        # It was gone before the kernel knew.
-        sys.exit(1)
+    if parent is not None:
+        _end_with(int(parent))
 
 
 def begin_worker(folder: str | Path) -> None:
@@ -58,14 +49,38 @@ def begin_worker(folder: str | Path) -> None:
     os.chdir(folder)
     os.environ.update(for_children())
     run = multiprocessing.parent_process()
-    if run is not None:
-        threading.Thread(target=_end_with, args=(run,), daemon=True).start()
+    if run is not None and run.pid is not None:
+        _end_with(run.pid)
 
 
-def _end_with(run: Any) -> None:
-    # The kernel's signal would come with the end of the fork server, which waits for its workers.
-    run.join()
+def _end_with(pid: int) -> None:
+    # Not the kernel's signal at the death of a parent: between us there may be a shell, or the
+    # fork server, which waits for its workers.
+    threading.Thread(target=_wait_and_end, args=(pid,), daemon=True).start()
+
+
+def _wait_and_end(pid: int) -> None:
+    try:
+        ended = os.pidfd_open(pid)
+    except ProcessLookupError:
+        os._exit(1)
+    except (OSError, AttributeError):
+        # Other systems than Linux have none.
+        while _exists(pid):
+            time.sleep(_POLL_SECONDS)
+        os._exit(1)
+    select.select([ended], [], [])
     os._exit(1)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 @contextmanager

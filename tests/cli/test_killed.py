@@ -16,8 +16,6 @@ import pytest
 from tests.builders import write_dataset, write_model
 from tests.cli.test_run import check_valid
 
-MOMENTS = 20
-
 
 def start(*arguments: object, cwd: Path) -> subprocess.Popen[str]:
     command = [sys.executable, '-m', 'brainchop_bids.cli.run', *map(str, arguments)]
@@ -95,8 +93,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.timeout(1500)
+@pytest.mark.parametrize('moments', [6, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_run_killed_at_any_moment_is_finished_by_the_next(
-    shared: Path, model: Path, tmp_path: Path
+    shared: Path, model: Path, tmp_path: Path, moments: int
 ) -> None:
     """Kill runs over one real scan again and again, each where the last one stopped."""
     dataset = shared / 'data' / 'pumi-minitest'
@@ -109,10 +108,10 @@ def test_a_run_killed_at_any_moment_is_finished_by_the_next(
     assert first.wait(300) == 0, first.communicate()
     length = time.monotonic() - begun
     expected = contents(tmp_path / 'whole')
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(moments)
     out, work = tmp_path / 'out', tmp_path / 'work'
     kills = 0
-    while kills < MOMENTS:
+    while kills < moments:
         process = begin(out, work)
         try:
             process.wait(rng.uniform(0, length))
