@@ -6,8 +6,11 @@ themselves, and a terminal's Ctrl-C reaches parent and children alike.
 """
 
 import ctypes
+import multiprocessing
+import multiprocessing.process
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +22,7 @@ from .errors import Interrupted
 _NUMBERS = (signal.SIGTERM, signal.SIGINT)
 _PR_SET_PDEATHSIG = 1
 _stopped_by: list[int] = []
+_parents: list[int] = []
 
 
 def stopped_by() -> int | None:
@@ -43,11 +47,6 @@ def raise_if_stopped() -> None:
         raise Interrupted(_stopped_by[0])
 
 
-def forget_stop() -> None:
-    """Let the next signal count again, in a worker that has left what it was stopped in."""
-    _stopped_by.clear()
-
-
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Let the first polite kill raise `Interrupted`, and ignore all others.
@@ -70,14 +69,34 @@ def interruptible() -> Iterator[None]:
 
 
 def prepare_worker() -> None:
-    """Set up a process that the App started: it ends politely, and never outlives the App.
+    """Set up a process of a pool: it ends politely, and never outlives the App.
 
-    Ctrl-C is left to the App, which tells its workers by SIGTERM.
+    Ctrl-C is left to the App, which tells its workers by SIGTERM. A worker's parent is the fork
+    server, which lives as long as any worker does: so the App itself is watched, too.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _interrupt)
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+    app = multiprocessing.parent_process()
+    if app is not None:
+        threading.Thread(target=_end_after, args=(app,), daemon=True).start()
+    _parents[:] = [os.getppid()]
+
+
+def leave_or_go_on() -> None:
+    """Let a worker that was stopped in a node take the next one, unless nobody waits for it.
+
+    It is called when the node has been left, and does not return where the fork server is gone.
+    """
+    if _parents and os.getppid() != _parents[0]:
+        os._exit(1)
+    _stopped_by.clear()
+
+
+def _end_after(app: 'multiprocessing.process.BaseProcess') -> None:
+    app.join()
+    end_processes([os.getpid()])
 
 
 def end_processes(roots: Iterable[int], grace: float = 5.0) -> None:

@@ -16,7 +16,7 @@ from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializ
 
 from brainchop_bids.signals import (
     end_processes,
-    forget_stop,
+    leave_or_go_on,
     prepare_worker,
     raise_if_stopped,
 )
@@ -197,7 +197,7 @@ def _prepare(cwd: str) -> None:
 def _run(node: Any, updatehash: bool, taskid: int) -> Any:
     """Run a node in a worker."""
     result = run_node(node, updatehash, taskid)
-    forget_stop()
+    leave_or_go_on()
     return result
 
 
