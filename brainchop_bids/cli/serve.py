@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _answer(listener: socket.socket) -> None:
     connection, _ = listener.accept()
     # Whoever asked may have been killed meanwhile; the next one has nothing to do with that.
-    with contextlib.suppress(OSError), connection, connection.makefile('rw') as stream:
+    with contextlib.suppress(ConnectionError), connection, connection.makefile('rw') as stream:
         line = stream.readline()
         if not line:
             return

@@ -72,6 +72,12 @@ class Cluster:
                 states[f'{job}_{task}' if task else str(job)] = found['JobState']
         return states
 
+    def requeue(self, task: str) -> None:
+        """Requeue a task, and do not wait the two minutes that SLURM gives the node."""
+        self.ask('scontrol', 'requeue', task)
+        wait_for(lambda: 'PENDING' in self.ask('squeue', '--noheader', '--format=%T', f'-j{task}'))
+        self.ask('scontrol', 'update', f'JobId={task}', 'StartTime=now')
+
     def queued(self, *jobs: int) -> list[str]:
         """Return the states of those of these jobs that wait or run."""
         text = self.ask('squeue', '--noheader', '--format=%A %F %T')
@@ -178,7 +184,7 @@ def test_requeue_does_only_what_is_missing(
     # sub-03's, as soon as it runs a network: as when its node is wanted for something else.
     path = out / 'logs' / f'slurm-{array}_2.log'
     wait_for(lambda: path.exists() and 'conforming' in path.read_text())
-    cluster.ask('scontrol', 'requeue', f'{array}_2')
+    cluster.requeue(f'{array}_2')
     states = cluster.ended(array, group)
     assert set(states.values()) == {'COMPLETED'}
     text = path.read_text()
@@ -191,7 +197,7 @@ def test_requeue_does_only_what_is_missing(
     changed = {name for name in before if (out / name).stat().st_mtime_ns != before[name]}
     assert all('sub-03' in name for name in changed)
     # And once more, when all is done.
-    cluster.ask('scontrol', 'requeue', f'{array}_2')
+    cluster.requeue(f'{array}_2')
     cluster.ended(array)
     assert '0 scans done, 1 already done' in path.read_text()
 
