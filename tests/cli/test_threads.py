@@ -11,7 +11,8 @@ import pytest
 from tests.builders import write_dataset, write_model
 
 APP = [sys.executable, '-m', 'brainchop_bids.cli.run']
-SKIP = '--skip-bids-validation'
+OPTIONS = ['bids', 'out', 'participant', '-w', 'work', '--model', 'net', '-v']
+OPTIONS += ['--skip-bids-validation']
 
 
 def at_work(session: int) -> int:

@@ -223,18 +223,29 @@ def test_too_little_memory(cluster: Cluster, dataset: Path, tmp_path: Path) -> N
     assert cluster.ended(group)[str(group)] == 'FAILED'
 
 
-def test_the_time_limit(cluster: Cluster, dataset: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ('signal_option', 'ends'),
+    [
+        # The warning: exit code 1 before the limit.
+        ('--signal=B:TERM@30', 'FAILED'),
+        # None of use, and then SIGTERM for every process at the limit itself.
+        ('--signal=B:CONT@10', 'TIMEOUT'),
+    ],
+)
+def test_the_time_limit(
+    cluster: Cluster, dataset: Path, tmp_path: Path, signal_option: str, ends: str
+) -> None:
     out = tmp_path / 'out'
     write_model(tmp_path / 'slow', channels=64, dilations=(1, 2, 4, 8, 16, 16, 8, 4, 2, 1))
-    options = '--cpus-per-task=1 --mem=6G --time=1 --signal=B:TERM@30'
+    options = f'--cpus-per-task=1 --mem=6G --time=1 {signal_option}'
+    begun = time.monotonic()
     array, group = cluster.submit(
         dataset, out, '--model', tmp_path / 'slow', PARTICIPANTS='sub-01', SBATCH_OPTIONS=options
     )
     state = cluster.ended(array)[f'{array}_0']
     text = logs(out)[f'slurm-{array}_0.log']
-    print(text)
-    # Exit code 1, before the limit: not TIMEOUT.
-    assert state == 'FAILED'
+    print(f'stopped after {time.monotonic() - begun:.0f} s\n{text}')
+    assert state == ends
     assert (
         'stopped by SIGTERM: 0 of 1 scans done, 1 not done (sub-01_T1w); run again to go on'
     ) in text
