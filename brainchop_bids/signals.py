@@ -17,6 +17,7 @@ from .errors import Interrupted
 
 _NUMBERS = (signal.SIGTERM, signal.SIGINT)
 _stopped_by: list[int] = []
+_parents: list[int] = []
 
 
 def stopped_by() -> int | None:
@@ -39,11 +40,6 @@ def raise_if_stopped() -> None:
     """
     if _stopped_by:
         raise Interrupted(_stopped_by[0])
-
-
-def forget_stop() -> None:
-    """Let the next signal count again, in a worker that has left what it was stopped in."""
-    _stopped_by.clear()
 
 
 @contextmanager
@@ -74,6 +70,17 @@ def prepare_worker() -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _interrupt)
+    _parents[:] = [os.getppid()]
+
+
+def leave_or_go_on() -> None:
+    """Let a worker that was stopped in a node take the next one, unless nobody waits for it.
+
+    It is called when the node has been left, and does not return where the fork server is gone.
+    """
+    if _parents and os.getppid() != _parents[0]:
+        os._exit(1)
+    _stopped_by.clear()
 
 
 def end_processes(roots: Iterable[int], grace: float = 5.0) -> None:

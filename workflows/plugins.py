@@ -17,7 +17,7 @@ from nipype.pipeline.plugins.multiproc import MultiProcPlugin, run_node
 from brainchop_bids.lifetime import begin_worker
 from brainchop_bids.signals import (
     end_processes,
-    forget_stop,
+    leave_or_go_on,
     prepare_worker,
     raise_if_stopped,
 )
@@ -199,7 +199,7 @@ def _prepare(cwd: str) -> None:
 def _run(node: Any, updatehash: bool, taskid: int) -> Any:
     """Run a node in a worker."""
     result = run_node(node, updatehash, taskid)
-    forget_stop()
+    leave_or_go_on()
     return result
 
 

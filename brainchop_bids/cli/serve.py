@@ -62,8 +62,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _answer(listener: socket.socket) -> None:
     connection, _ = listener.accept()
-    with connection, connection.makefile('rw') as stream:
-        request = json.loads(stream.readline())
+    # Whoever asked may have been killed meanwhile; the next one has nothing to do with that.
+    with contextlib.suppress(ConnectionError), connection, connection.makefile('rw') as stream:
+        line = stream.readline()
+        if not line:
+            return
+        request = json.loads(line)
         said = io.StringIO()
         os.chdir(request['folder'])
         forget_peak()
