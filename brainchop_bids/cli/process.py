@@ -20,6 +20,8 @@ from ..reports.crashes import one_line, read_crashes
 from ..settings import PROCESSES_GB, Settings
 from .progress import Display, Watcher
 
+# Scans of one graph.
+_BATCH = 24
 # Of steps beside the networks.
 _OTHERS_GB = 1.0
 
@@ -92,29 +94,15 @@ def _process(
     owner: ModelSpec | None,
     staying: Staying,
 ) -> dict[str, str]:
-    from brainchop_bids.workflows.dataset import init_brainchop_wf, write_graph
-
     validation = None if settings.skip_bids_validation else BackgroundValidation(settings.bids_dir)
-    workflow = init_brainchop_wf(
-        settings=settings, work=work, owner=owner, processes=staying.folder
-    )
     logs = settings.output_dir / 'logs'
-    workflow.config['execution'] = {
-        'crashdump_dir': str(logs),
-        'crashfile_format': 'txt',
-        'stop_on_first_crash': str(settings.stop_on_first_crash).lower(),
-        'poll_sleep_duration': '0.05',
-        'check_version': 'false',
-        'remove_unnecessary_outputs': 'false',
-    }
-    if settings.write_graph:
-        print(f'graph: {write_graph(workflow, logs)}')
     by_node = {scan_node_name(scan.label): scan for scan, _ in work}
 
     def finish(node: str) -> None:
         write_page(settings, by_node[node])
         if settings.clean_workdir:
-            shutil.rmtree(Path(workflow.base_dir) / workflow.name / node, ignore_errors=True)
+            for folder in settings.work_dir.glob(f'*/{node}'):
+                shutil.rmtree(folder, ignore_errors=True)
 
     with Display(len(work), settings.verbose) as display:
         watcher = Watcher(
@@ -122,9 +110,12 @@ def _process(
             {scan_node_name(scan.label): (scan.label, len(specs)) for scan, specs in work},
             finish,
         )
-        started = time.time()
+        started, stopped = time.time(), ''
         try:
-            stopped = _run_workflow(settings, workflow, watcher, staying)
+            for batch in _batches(settings, work):
+                stopped = _run_batch(settings, batch, owner, staying, watcher) or stopped
+                if stopped and settings.stop_on_first_crash:
+                    break
         except Interrupted as stop:
             stop.state = watcher.state()
             if validation is not None:
@@ -142,6 +133,47 @@ def _process(
                 # What other models made, and why this one failed, is to be seen.
                 write_page(settings, scan)
     return failures
+
+
+def _batches(
+    settings: Settings, work: list[tuple[Scan, list[ModelSpec]]]
+) -> Iterator[list[tuple[Scan, list[ModelSpec]]]]:
+    """Divide a long run: Nipype looks at all nodes of a graph whenever one has ended.
+
+    A plugin of the user's gets all at once; it may have room for all.
+    """
+    size = len(work)
+    if settings.use_plugin is None:
+        size = max(_BATCH, 4 * settings.nprocs)
+    for start in range(0, len(work), size):
+        yield work[start : start + size]
+
+
+def _run_batch(
+    settings: Settings,
+    work: list[tuple[Scan, list[ModelSpec]]],
+    owner: ModelSpec | None,
+    staying: Staying,
+    watcher: Watcher,
+) -> str:
+    """Run some scans; return what stopped them, apart from failures of their own."""
+    from brainchop_bids.workflows.dataset import init_brainchop_wf, write_graph
+
+    workflow = init_brainchop_wf(
+        settings=settings, work=work, owner=owner, processes=staying.folder
+    )
+    logs = settings.output_dir / 'logs'
+    workflow.config['execution'] = {
+        'crashdump_dir': str(logs),
+        'crashfile_format': 'txt',
+        'stop_on_first_crash': str(settings.stop_on_first_crash).lower(),
+        'poll_sleep_duration': '0.05',
+        'check_version': 'false',
+        'remove_unnecessary_outputs': 'false',
+    }
+    if settings.write_graph:
+        print(f'graph: {write_graph(workflow, logs)}')
+    return _run_workflow(settings, workflow, watcher, staying)
 
 
 @contextmanager
