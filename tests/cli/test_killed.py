@@ -137,8 +137,10 @@ def test_a_run_killed_at_any_moment_is_finished_by_the_next(
 
 
 @pytest.mark.timeout(600)
-def test_two_runs_at_once_into_one_folder(model: Path, tmp_path: Path) -> None:
-    names = [f'sub-{number:02d}/anat/sub-{number:02d}_T1w.nii.gz' for number in range(1, 7)]
+@pytest.mark.parametrize('scans', [2, pytest.param(6, marks=pytest.mark.slow)])
+def test_two_runs_at_once_into_one_folder(model: Path, tmp_path: Path, scans: int) -> None:
+    labels = [f'sub-{number:02d}' for number in range(1, scans + 1)]
+    names = [f'{label}/anat/{label}_T1w.nii.gz' for label in labels]
     dataset = write_dataset(tmp_path / 'bids', names)
 
     def begin(out: str, work: str) -> subprocess.Popen[str]:
