@@ -35,12 +35,7 @@ def at_work(session: int) -> int:
 def share_of_several(folder: Path, *command: str, **environment: str) -> float:
     """Run the App; return in which share of the moments more than one thread was at work."""
     process = subprocess.Popen(
-        [
-            *command,
-            *APP,
-            *['bids', 'out', 'participant', '-w', 'work', '--model', 'net', '-v'],
-            SKIP,
-        ],
+        [*command, *APP, *OPTIONS],
         cwd=folder,
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
