@@ -242,7 +242,7 @@ def test_the_time_limit(
     array, group = cluster.submit(
         dataset, out, '--model', tmp_path / 'slow', PARTICIPANTS='sub-01', SBATCH_OPTIONS=options
     )
-    state = cluster.ended(array)[f'{array}_0']
+    state = cluster.ended(array, group)[f'{array}_0']
     text = logs(out)[f'slurm-{array}_0.log']
     print(f'stopped after {time.monotonic() - begun:.0f} s\n{text}')
     assert state == ends
@@ -252,7 +252,6 @@ def test_the_time_limit(
     assert not list(out.glob('sub-*/anat/*'))
     assert not list(out.rglob('.brainchop-*'))
     assert list((cluster.folder / 'scratch').iterdir()) == []
-    cluster.ended(group)
 
 
 def start_with_plugin(
