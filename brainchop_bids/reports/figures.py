@@ -14,7 +14,8 @@ from ..image.resample import labels_to_grid
 from ..publish import bytes_writer, publish
 from .conform_check import draw_conform_check
 from .mosaic import Colors, compose_mosaic
-from .records import ScanRecord, number
+from .reading import number
+from .records import ScanRecord
 from .slices import slice_labels, slice_scan
 
 

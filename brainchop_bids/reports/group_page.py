@@ -19,7 +19,7 @@ from .group_table import Column, GroupTable
 from .outliers import CUTOFF, LEAST_SCANS, Spread, spread
 from .quantities import Quantity, total
 from .ratings import MIXED, RATINGS
-from .records import number
+from .reading import number
 from .render import dataset_name, render_template, webp_uri
 from .text import one_line
 from .thumbnail import thumbnail

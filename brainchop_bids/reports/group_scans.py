@@ -15,8 +15,15 @@ from typing import Any
 from ..bids.derivatives import ScanOutputs, sidecar
 from ..bids.names import ScanName
 from ..errors import BrainchopError
-from .records import LabelStyle, number, plain, read_facts, read_label_table, read_volumes
-from .records import unreadable as _unreadable
+from .reading import (
+    LabelStyle,
+    number,
+    plain,
+    read_facts,
+    read_label_table,
+    read_volumes,
+    unreadable,
+)
 from .text import log_line, one_line
 
 # Nothing that is measured comes near; differences and sums of such numbers still are numbers.
@@ -196,7 +203,7 @@ def _read_styles(path: Path, notes: list[str]) -> dict[int, LabelStyle]:
     try:
         return read_label_table(path)
     except (OSError, ValueError, csv.Error) as error:
-        notes.append(_unreadable(path, error, 'labels are called as in the tables of the scans'))
+        notes.append(unreadable(path, error, 'labels are called as in the tables of the scans'))
         return {}
 
 
@@ -230,7 +237,7 @@ def _read_table(
     try:
         rows = list(read_volumes(path, dict(styles)))
     except (OSError, ValueError, csv.Error) as error:
-        notes.append(_unreadable(path, error, 'volumes are n/a'))
+        notes.append(unreadable(path, error, 'volumes are n/a'))
         return {}, {}
     volumes = {row.index: _sane(row.volume) for row in rows}
     names = {row.index: one_line(row.name) for row in rows}

@@ -13,14 +13,8 @@ from ..quality.shares import LabelRow, mark_labels
 from . import LABEL_ALPHA, UNKNOWN_COLOR
 from .crashes import Failure, find_failures
 from .methods import Block, parse_methods
-from .records import (
-    LabelVolume,
-    ScanRecord,
-    collect_scans,
-    newest_changes,
-    number,
-    plain,
-)
+from .reading import LabelVolume, number, plain
+from .records import ScanRecord, collect_scans, newest_changes
 from .render import dataset_name, fixed, render_template, webp_uri
 
 # With more labels than this the colours stand in the table alone.

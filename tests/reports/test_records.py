@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from brainchop_bids.bids.derivatives import FIGURES
-from brainchop_bids.reports.records import collect_scans, number, read_label_table
+from brainchop_bids.reports.reading import number, read_label_table
+from brainchop_bids.reports.records import collect_scans
 
 Add = Callable[..., Path]
 
