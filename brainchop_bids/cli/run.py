@@ -133,6 +133,7 @@ def _participant(settings: 'Settings') -> int:
     from ..bids.query import check_dataset, find_scans
     from ..models.spec import load_spec, mask_owner
     from ..models.zoo import find_model
+    from .announce import announce, summarise
 
     begun = time.monotonic()
     description = check_dataset(settings.bids_dir)
@@ -153,7 +154,7 @@ def _participant(settings: 'Settings') -> int:
     plan = make_plan(settings, specs, selection)
     # What does not fit is told before anything is written.
     ways = _ways(settings, specs) if plan.todo else []
-    _announce(settings, specs, selection, plan, ways)
+    announce(settings, specs, selection, plan, ways)
     if settings.dry_run:
         return FAILED if selection.missing else DONE
     _write_root(settings, specs, description, anew=bool(plan.todo))
@@ -170,7 +171,7 @@ def _participant(settings: 'Settings') -> int:
 
         failures.update(process(settings, present, mask_owner(specs)))
     failures.update(_missing_pages(settings, plan.current))
-    return _summarise(settings, plan, failures, time.monotonic() - begun)
+    return summarise(settings, plan, failures, time.monotonic() - begun)
 
 
 def _absent(scan: 'Scan', specs: 'Iterable[ModelSpec]') -> str | None:
@@ -276,41 +277,6 @@ def _ways(settings: 'Settings', specs: 'Sequence[ModelSpec]') -> list[str]:
     ]
 
 
-def _announce(
-    settings: 'Settings',
-    specs: 'Sequence[ModelSpec]',
-    selection: 'Selection',
-    plan: Plan,
-    ways: 'Sequence[str]',
-) -> None:
-    from .. import __version__
-    from ..bids.derivatives import NEW
-
-    models = ', '.join(spec.name for spec in specs)
-    print(
-        f'brainchop {__version__}: {_count(len(selection.scans), "T1w scan")} in '
-        f'{settings.bids_dir}, model{"s" * (len(specs) > 1)} {models}: '
-        f'{len(plan.current)} already done, {len(plan.todo)} to do'
-    )
-    verbose = settings.verbose or settings.dry_run
-    if verbose:
-        for note in (*settings.notes, *ways):
-            print(f'  {note}')
-    for scan, needs in plan.todo:
-        for spec, why in needs.items():
-            # What is done again is always told; a thousand new scans are not listed.
-            if verbose or why != NEW:
-                print(f'  {scan.label}: to do{f" with {spec.name}" * (len(specs) > 1)} ({why})')
-    if verbose:
-        for scan in plan.current:
-            print(f'  {scan.label}: already done')
-    for label in selection.empty:
-        print(f'  {label}: no T1w scan')
-    for line in selection.missing:
-        print(f'  {line}', file=sys.stderr)
-    sys.stdout.flush()
-
-
 def _write_root(
     settings: 'Settings',
     specs: 'Sequence[ModelSpec]',
@@ -394,26 +360,6 @@ def _group(settings: 'Settings') -> int:
     for line in (*written.notes, *written.missing):
         print(f'  {line}', file=sys.stderr)
     return FAILED if written.missing else DONE
-
-
-def _summarise(settings: 'Settings', plan: Plan, failures: dict[str, str], seconds: float) -> int:
-    """Say what was done and what not."""
-    done = len(plan.todo) - sum(scan.label in failures for scan, _ in plan.todo)
-    print(
-        f'{_count(done, "scan")} done, {len(plan.current)} already done, '
-        f'{len(failures)} failed, in {seconds:.1f} s'
-    )
-    if done or plan.current:
-        print(f'results: {settings.output_dir} (open the sub-*.html pages)')
-    for label, why in failures.items():
-        print(f'  failed: {label}{f": {why}" if why else ""}', file=sys.stderr)
-    if failures and plan.todo:
-        print(f'  crash files: {settings.output_dir / "logs"}', file=sys.stderr)
-    return FAILED if failures else DONE
-
-
-def _count(number: int, what: str) -> str:
-    return f'{number} {what}{"" if number == 1 else "s"}'
 
 
 if __name__ == '__main__':
