@@ -16,7 +16,7 @@ from ..bids.validate import BackgroundValidation
 from ..errors import Interrupted, SettingsError
 from ..lifetime import own_folder
 from ..models.spec import ModelSpec
-from ..reports.crashes import one_line, read_crashes
+from ..reports.crashes import last_words, read_crashes
 from ..settings import PROCESSES_GB, Settings
 from .progress import Display, Watcher
 
@@ -212,7 +212,7 @@ def _processes(settings: Settings, work: list[tuple[Scan, list[ModelSpec]]]) -> 
 def _crash_files(logs: Path, since: float) -> dict[str, str]:
     """Return what the crash files of this run say, by the name of the scan's workflow."""
     return {
-        crash.workflow: one_line(crash.text) or f'see {crash.path}'
+        crash.workflow: last_words(crash.text) or f'see {crash.path}'
         for crash in read_crashes(logs, since)
     }
 
@@ -236,7 +236,7 @@ def _run_workflow(settings: Settings, workflow: Any, watcher: Watcher, staying: 
     except Exception as error:  # Nipype re-raises any failure of a node as RuntimeError
         if settings.verbose > 1:
             traceback.print_exc()
-        return one_line(f'{type(error).__name__}: {error}') or 'the run stopped early'
+        return last_words(f'{type(error).__name__}: {error}') or 'the run stopped early'
     return ''
 
 

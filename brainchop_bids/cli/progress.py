@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..errors import BrainchopError
-from ..reports.crashes import one_line
+from ..reports.crashes import last_words
 
 # Scans that one line names.
 _NAMED = 5
@@ -156,7 +156,7 @@ class Watcher:
         workflow, step = self._where(node)
         if workflow not in self.scans or workflow in self.failures:
             return
-        self._fail(workflow, one_line(''.join(traceback)) or f'the step {step} failed')
+        self._fail(workflow, last_words(''.join(traceback)) or f'the step {step} failed')
 
     def state(self) -> str:
         """Say in one line which scans are done and which not.

@@ -97,7 +97,7 @@ def read_crashes(logs: Path, since: float = 0.0) -> Iterator[Crash]:
             yield Crash(path, match['node'] if match else '', text, time)
 
 
-def one_line(traceback: str) -> str:
+def last_words(traceback: str) -> str:
     """Return what a traceback says to a user.
 
     Parameters
@@ -112,7 +112,7 @@ def one_line(traceback: str) -> str:
 
     Examples
     --------
-    >>> one_line('Traceback...\\n\\tbrainchop_bids.errors.InputError: x.nii: empty\\n')
+    >>> last_words('Traceback...\\n\\tbrainchop_bids.errors.InputError: x.nii: empty\\n')
     'x.nii: empty'
     """
     ours = re.findall(r'brainchop_bids\.errors\.\w+: (.+)', traceback)
@@ -153,7 +153,7 @@ def find_failures(
             continue
         if _done_since(output_dir, name, crash):
             continue
-        line = one_line(crash.text) or 'the step failed; the crash file may tell why'
+        line = last_words(crash.text) or 'the step failed; the crash file may tell why'
         step = crash.node.rpartition('.')[2]
         text = crash.text[-_MOST:]
         last[name.stem] = Failure(name.stem, step, line, text, crash.path.name)
