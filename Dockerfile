@@ -34,7 +34,8 @@ COPY --from=build /opt/brainchop /opt/brainchop
 ENV PATH=/opt/brainchop/bin:/usr/local/bin:/usr/bin:/bin \
     LANG=C.UTF-8 \
     PYTHONDONTWRITEBYTECODE=1 \
-    PYTHONNOUSERSITE=1
+    PYTHONNOUSERSITE=1 \
+    BRAINCHOP_IMAGE=brainchop-bids:0.1.0
 # Any --user does: nothing here belongs to anybody, and no user needs a name or a home.
 USER 1000:1000
 WORKDIR /tmp

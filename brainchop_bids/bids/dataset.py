@@ -91,7 +91,14 @@ def describe(raw: dict[str, Any], bids_dir: Path, output_dir: Path) -> dict[str,
     bids, output = bids_dir.resolve(), output_dir.resolve()
     # A relative link survives the dataset being moved together with its derivatives.
     link = Path(os.path.relpath(bids, output)).as_posix() if bids in output.parents else None
-    generated = {'Name': 'brainchop-bids', 'Version': __version__, 'CodeURL': CODE_URL}
+    generated: dict[str, Any] = {
+        'Name': 'brainchop-bids',
+        'Version': __version__,
+        'CodeURL': CODE_URL,
+    }
+    container = container_facts(os.environ)
+    if container:
+        generated['Container'] = container
     source: dict[str, Any] = {'URL': bids.as_uri()}
     doi = raw.get('DatasetDOI')
     if isinstance(doi, str) and doi:
@@ -108,6 +115,28 @@ def describe(raw: dict[str, Any], bids_dir: Path, output_dir: Path) -> dict[str,
     if isinstance(raw.get('License'), str):
         description['License'] = raw['License']
     return description
+
+
+def container_facts(environment: Mapping[str, str]) -> dict[str, str]:
+    """Tell which container image this runs from.
+
+    Parameters
+    ----------
+    environment : mapping of str to str
+        The process's. ``BRAINCHOP_IMAGE`` is set by our own images alone; Apptainer and
+        Singularity name the file they run.
+
+    Returns
+    -------
+    dict
+        ``Type`` and ``Tag``, as ``GeneratedBy.Container`` of BIDS has them; empty outside of
+        our images.
+    """
+    tag = environment.get('BRAINCHOP_IMAGE')
+    if not tag:
+        return {}
+    apptainer = 'APPTAINER_CONTAINER' in environment or 'SINGULARITY_CONTAINER' in environment
+    return {'Type': 'singularity' if apptainer else 'docker', 'Tag': tag}
 
 
 def write_root(

@@ -62,6 +62,7 @@ inside "${entry[@]}" /mnt/bids /mnt/derivatives group
 inside env DENO_DIR=/tmp/deno bids-validator-deno /mnt/derivatives --ignoreWarnings
 test -s "$scratch/data/derivatives/sub-MNI152/anat/sub-MNI152_seg-tissue_dseg.nii.gz"
 test -s "$scratch/data/derivatives/sub-MNI152.html"
+grep -q '"Tag": "brainchop-bids:' "$scratch/data/derivatives/dataset_description.json"
 
 stray=$(
     find "$scratch/data" -mindepth 1 -maxdepth 1 ! -name bids ! -name derivatives ! -name tests

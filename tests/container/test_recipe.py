@@ -90,6 +90,7 @@ def test_both_containers_say_the_same() -> None:
     assert sorted([*given[1].replace('\\\n', ' ').split(), 'PYTHONPATH=']) == sorted(
         parsed.environ
     )
+    assert f'BRAINCHOP_IMAGE=brainchop-bids:{__version__}' in parsed.environ
     assert parsed.cmd == 'exec brainchop "$@"'
     assert any('brainchop-models verify tissue' in step for step in parsed.install)
 
