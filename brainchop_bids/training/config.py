@@ -15,144 +15,13 @@ from typing import Any
 from ..errors import SettingsError
 from ..image.cleanup import Cleanup
 from ..image.normalise import Normalization
+from .options import Card, Data, Init, Loss, Network, Optimizer, Stage, Validation
 from .synthesis import SynthesisOptions
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-
-
-@dataclass(frozen=True)
-class Data:
-    """Where images come from.
-
-    Parameters
-    ----------
-    label_maps : str
-        Folder of label maps: whole heads, ``*.nii.gz``, ``*.nii`` or ``*.mgz``, conformed.
-    hold_out : tuple of str
-        Names of maps kept out of training, without suffix.
-    mapping : str
-        Name or path of the table that gives each code its label.
-    normalization : str
-        How images are scaled, in training as in use.
-    """
-
-    label_maps: str = ''
-    hold_out: tuple[str, ...] = ()
-    mapping: str = 'aseg_to_tissue'
-    normalization: str = 'quantile:0.02:0.98'
-
-
-@dataclass(frozen=True)
-class Network:
-    """The network.
-
-    Parameters
-    ----------
-    channels : int
-        Width of each hidden layer.
-    dilations : tuple of int
-        Dilation of each.
-    activation : str
-        As `brainchop_bids.models.network.ACTIVATIONS` has them.
-    dropout : float
-        Share of channels dropped in training.
-    """
-
-    channels: int = 16
-    dilations: tuple[int, ...] = (1, 2, 4, 8, 16, 8, 4, 2, 1)
-    activation: str = 'relu'
-    dropout: float = 0.0
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A part of the curriculum, with a one-cycle schedule of its own.
-
-    Parameters
-    ----------
-    steps : int
-        Updates of the weights.
-    cube : int
-        Side of the cubes cut from each image, voxels.
-    batch : int
-        Cubes in each step.
-    stride : int
-        1, or 2 to compute every second voxel of each axis only, an eighth of the work:
-        dilated layers never look at the others (see `brainchop_bids.training.network`).
-    learning_rate : float
-        At the height of the cycle.
-    norm : str
-        ``'batch'`` for batch normalisation, or ``'none'``: what a stage before learnt is folded
-        into the convolutions.
-    cubes_per_volume : int
-        Cubes cut from each image.
-    centred : float
-        Share of cubes drawn around a voxel that is neither background nor the last class.
-    synthesis : dict
-        Options of the images that this stage has otherwise than the run.
-    """
-
-    steps: int = 1000
-    cube: int = 96
-    batch: int = 1
-    stride: int = 1
-    learning_rate: float = 1e-3
-    norm: str = 'none'
-    cubes_per_volume: int = 8
-    centred: float = 0.9
-    synthesis: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Loss:
-    """The loss.
-
-    Parameters
-    ----------
-    kind : str
-        A key of `brainchop_bids.training.losses.LOSSES`.
-    class_weights : tuple of float
-        One for each class, or none.
-    """
-
-    kind: str = 'dice_cross_entropy'
-    class_weights: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True)
-class Card:
-    """What the model's folder says of it.
-
-    Parameters
-    ----------
-    name : str
-        The model's name.
-    labels : tuple of dict
-        As ``labels`` in ``brainchop.json``.
-    task, components : str
-        As there.
-    mask : dict
-        As ``mask`` there.
-    license, citation : str
-        As there.
-    status : str
-        A word such as ``'provisional'``; empty for none.
-    notes : str
-        Anything else a user should know.
-    """
-
-    name: str = 'model'
-    labels: tuple[dict[str, Any], ...] = ()
-    task: str = ''
-    components: str = ''
-    mask: dict[str, Any] = field(default_factory=dict)
-    license: str = ''
-    citation: str = ''
-    status: str = ''
-    notes: str = ''
 
 
 @dataclass(frozen=True)
@@ -171,6 +40,8 @@ class TrainConfig:
         Steps between checkpoints, log rows and validations.
     validation_cubes : int
         Cubes of the held-out maps (of the others, where none is held out) that are scored then.
+    devices : int
+        GPUs that share each batch; 0 takes all.
     """
 
     seed: int = 0
@@ -178,9 +49,13 @@ class TrainConfig:
     precision: str = 'float32'
     checkpoint_every: int = 100
     validation_cubes: int = 4
+    devices: int = 1
     data: Data = field(default_factory=Data)
     model: Network = field(default_factory=Network)
+    init: Init = field(default_factory=Init)
     loss: Loss = field(default_factory=Loss)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    validation: Validation = field(default_factory=Validation)
     synthesis: SynthesisOptions = field(default_factory=SynthesisOptions)
     card: Card = field(default_factory=Card)
     stages: tuple[Stage, ...] = (Stage(),)
@@ -249,7 +124,7 @@ class TrainConfig:
 
 
 _PRECISIONS = ('float32', 'mixed_bfloat16', 'mixed_float16')
-_NORMS = ('batch', 'none')
+_NORMS = ('batch', 'group', 'none')
 
 
 def read_config(path: str | Path, changes: Sequence[str] = ()) -> TrainConfig:

@@ -12,9 +12,10 @@ from ..models.formats.tfjs import save_tfjs
 from ..models.keras_model import network_of
 from ..models.labelfiles import OVERRIDES
 from ..publish import publish, text_writer
-from .config import Stage, TrainConfig
+from .config import TrainConfig
 from .generate import label_map_files
 from .network import build_stage, take_over
+from .options import Stage
 from .record import LOG, label_table
 
 CARD = 'README.md'

@@ -25,7 +25,8 @@ from ..image.lookup import lookup
 from ..image.normalise import Normalization, normalise
 from ..image.resample import labels_to_grid
 from ..models.mapping import LabelMapping, read_mapping
-from .config import Stage, TrainConfig
+from .config import TrainConfig
+from .options import Stage
 from .synthesis import synthesise, t1_prior
 
 # Volumes whose cubes are dealt in turn: neighbours of one scan are too much alike.

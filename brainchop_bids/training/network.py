@@ -19,7 +19,7 @@ from ..errors import SettingsError
 from ..models.keras_model import network_of
 from ..models.meshnet import NearIdentity, build_meshnet, identity_kernel
 from ..models.network import fold_batchnorm
-from .config import Network, Stage
+from .options import Network, Stage
 
 
 def strided_dilations(dilations: Sequence[int]) -> tuple[int, ...]:

@@ -10,8 +10,9 @@ import pytest
 from brainchop_bids.errors import BrainchopError, DatasetError, ModelError
 from brainchop_bids.models.mapping import read_mapping
 from brainchop_bids.training import generate
-from brainchop_bids.training.config import Data, Stage, TrainConfig
+from brainchop_bids.training.config import TrainConfig
 from brainchop_bids.training.generate import CubeSource, computed, label_map_files, load_label_map
+from brainchop_bids.training.options import Data, Stage
 from tests.training.maps import write_maps
 
 

@@ -210,8 +210,8 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(config: Path, tmp_path: Path
 
 def test_checkpoints_that_cannot_be_used(tmp_path: Path) -> None:
     from brainchop_bids.training import checkpoints
-    from brainchop_bids.training.config import Network, Stage
     from brainchop_bids.training.network import build_stage
+    from brainchop_bids.training.options import Network, Stage
 
     model = build_stage(Network(channels=2, dilations=(1,)), Stage(cube=8), 3)
     other = build_stage(Network(channels=3, dilations=(1,)), Stage(cube=8), 3)

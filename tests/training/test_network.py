@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from brainchop_bids.errors import SettingsError
 from brainchop_bids.models.meshnet import NearIdentity
-from brainchop_bids.training.config import Network, Stage
 from brainchop_bids.training.generate import computed
 from brainchop_bids.training.network import OneCycle, build_stage, strided_dilations, take_over
+from brainchop_bids.training.options import Network, Stage
 
 
 def randomised(model: keras.Model, seed: int) -> keras.Model:

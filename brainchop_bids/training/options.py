@@ -1,0 +1,274 @@
+"""The tables of a training config, one frozen dataclass each. No Keras here."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where images and their labels come from: exactly one of ``label_maps``, ``table``, ``bids``
+    and ``folder``.
+
+    Parameters
+    ----------
+    label_maps : str
+        Folder of label maps: whole heads, ``*.nii.gz``, ``*.nii`` or ``*.mgz``, conformed.
+        Images are made from them.
+    table : str
+        TSV or CSV file of scans with their labels, one row each: ``subject``, perhaps
+        ``session``, ``labels`` and a column for each of ``channels``. Relative paths begin at
+        the table.
+    bids, derivatives : str
+        A raw BIDS dataset, and the derivatives that hold its label images (``dseg``).
+    segmentation : str
+        The ``seg`` entity of these, where there are several.
+    folder, layout : str
+        A folder in another project's form, a key of `brainchop_bids.training.layouts.LAYOUTS`.
+    channels : tuple of str
+        Suffixes of the images that make the channels of the input, in order; the first decides
+        the grid.
+    hold_out : tuple of str
+        What is kept out of training: names of label maps without suffix, or of subjects
+        (without ``sub-``).
+    folds, fold : int
+        Cross-validation: subjects are dealt into so many folds, and one of them, counted from
+        0, is held out. 0 folds: see ``hold_out``.
+    mapping : str
+        Name or path of the table that gives each code its label.
+    normalization : str
+        How images are scaled, in training as in use.
+    cache : str
+        Folder that keeps conformed volumes between runs; by default one in the user's cache.
+    """
+
+    label_maps: str = ''
+    table: str = ''
+    bids: str = ''
+    derivatives: str = ''
+    segmentation: str = ''
+    folder: str = ''
+    layout: str = ''
+    channels: tuple[str, ...] = ('T1w',)
+    hold_out: tuple[str, ...] = ()
+    folds: int = 0
+    fold: int = 0
+    mapping: str = 'aseg_to_tissue'
+    normalization: str = 'quantile:0.02:0.98'
+    cache: str = ''
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network.
+
+    Parameters
+    ----------
+    architecture : str
+        A key of `brainchop_bids.training.architectures.ARCHITECTURES`, or
+        ``path/to/file.py:function``, a builder of the user's own.
+    channels : int
+        Width of each hidden layer of a MeshNet, of the first level of the others.
+    dilations : tuple of int
+        Dilation of each hidden layer of a MeshNet.
+    levels : int
+        Resolutions of a U-Net or V-Net.
+    activation : str
+        As `brainchop_bids.models.network.ACTIVATIONS` has them.
+    dropout : float
+        Share of channels dropped in training.
+    """
+
+    architecture: str = 'meshnet'
+    channels: int = 16
+    dilations: tuple[int, ...] = (1, 2, 4, 8, 16, 8, 4, 2, 1)
+    levels: int = 4
+    activation: str = 'relu'
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class Init:
+    """Transfer learning: what a network begins with.
+
+    Parameters
+    ----------
+    model : str
+        Folder of a model, or the name of a known one; empty for a random start.
+    freeze : tuple of str
+        Patterns (``*``, ``?``, ``[...]``) of the names of layers that are not trained.
+    new_head : bool
+        Begin the last convolution anew even where its shape fits.
+    """
+
+    model: str = ''
+    freeze: tuple[str, ...] = ()
+    new_head: bool = False
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the curriculum, with a one-cycle schedule of its own.
+
+    Parameters
+    ----------
+    steps : int
+        Updates of the weights.
+    cube : int
+        Side of the cubes cut from each image, voxels.
+    batch : int
+        Cubes in each step.
+    stride : int
+        1, or 2 to compute every second voxel of each axis only, an eighth of the work:
+        dilated layers never look at the others (see `brainchop_bids.training.network`).
+    learning_rate : float
+        At the height of the cycle.
+    norm : str
+        ``'batch'`` for batch normalisation, ``'group'`` for each channel over the cube, or
+        ``'none'``: what a stage before learnt by batches is folded into the convolutions.
+    cubes_per_volume : int
+        Cubes cut from each image.
+    centred : float
+        Share of cubes drawn around a labelled voxel (of synthetic images: one that is neither
+        background nor the last class).
+    labelled : float
+        Least share of labelled voxels in a cube; others are drawn again, a few times.
+    synthesis : dict
+        Options of the images that this stage has otherwise than the run.
+    """
+
+    steps: int = 1000
+    cube: int = 96
+    batch: int = 1
+    stride: int = 1
+    learning_rate: float = 1e-3
+    norm: str = 'none'
+    cubes_per_volume: int = 8
+    centred: float = 0.9
+    labelled: float = 0.0
+    synthesis: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term of a loss.
+
+    Parameters
+    ----------
+    kind : str
+        A key of `brainchop_bids.training.losses.LOSSES`.
+    weight : float
+        Its factor in the sum.
+    options : dict
+        Keyword arguments of the function, such as ``gamma`` or ``background``.
+    """
+
+    kind: str = ''
+    weight: float = 1.0
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The loss: one kind, or a weighted sum of terms.
+
+    Parameters
+    ----------
+    kind : str
+        A key of `brainchop_bids.training.losses.LOSSES`; not looked at where there are terms.
+    class_weights : tuple of float
+        One for each class, or none.
+    options : dict
+        Other keyword arguments of the function.
+    terms : tuple of Term
+        The sum, in place of ``kind``.
+    """
+
+    kind: str = 'dice_cross_entropy'
+    class_weights: tuple[float, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+    terms: tuple[Term, ...] = ()
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """How weights are changed.
+
+    Parameters
+    ----------
+    name : str
+        A key of `brainchop_bids.training.optimizers.OPTIMIZERS`.
+    schedule : str
+        A key of `brainchop_bids.training.optimizers.SCHEDULES`: the learning rate over the
+        steps of a stage.
+    momentum : float
+        Of SGD and RMSprop.
+    weight_decay : float
+        Of AdamW and, decoupled alike, of the others.
+    clip : float
+        Largest norm of a variable's gradient; 0 for no limit.
+    accumulate : int
+        Steps whose gradients are averaged before the weights change.
+    ema : float
+        Decay of the exponential moving average of the weights that validation and the model
+        take, for instance 0.999; 0 for none.
+    """
+
+    name: str = 'adam'
+    schedule: str = 'one_cycle'
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    accumulate: int = 1
+    ema: float = 0.0
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Whole volumes that are scored while the network trains.
+
+    Parameters
+    ----------
+    every : int
+        Steps between two validations, a multiple of ``checkpoint_every``; 0 for none.
+    volumes : int
+        Scans, or images made from held-out label maps, that are scored; 0 takes all.
+    patience : int
+        Validations without a better mean Dice after which a stage ends early; 0 for never.
+    """
+
+    every: int = 0
+    volumes: int = 0
+    patience: int = 0
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the model's folder says of it.
+
+    Parameters
+    ----------
+    name : str
+        The model's name.
+    labels : tuple of dict
+        As ``labels`` in ``brainchop.json``.
+    task, components : str
+        As there.
+    mask : dict
+        As ``mask`` there.
+    license, citation : str
+        As there.
+    status : str
+        A word such as ``'provisional'``; empty for none.
+    notes : str
+        Anything else a user should know.
+    """
+
+    name: str = 'model'
+    labels: tuple[dict[str, Any], ...] = ()
+    task: str = ''
+    components: str = ''
+    mask: dict[str, Any] = field(default_factory=dict)
+    license: str = ''
+    citation: str = ''
+    status: str = ''
+    notes: str = ''
