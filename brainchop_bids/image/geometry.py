@@ -109,6 +109,20 @@ class Geometry:
         return float(abs(np.linalg.det(self.affine[:3, :3])))
 
     @property
+    def corners(self) -> np.ndarray:
+        """Return the outer corners of the box of voxels in RAS+ mm, (8, 3) float64.
+
+        Examples
+        --------
+        >>> Geometry((2, 2, 2), np.ones(3), np.eye(3), np.ones(3)).corners[[0, 7]]
+        array([[-0.5, -0.5, -0.5],
+               [ 1.5,  1.5,  1.5]])
+        """
+        ends = np.stack(np.meshgrid(*([-0.5, n - 0.5] for n in self.shape), indexing='ij'), -1)
+        placed: np.ndarray = ends.reshape(8, 3) @ self.affine[:3, :3].T + self.affine[:3, 3]
+        return placed
+
+    @property
     def orientation(self) -> str:
         """Return the nearest anatomical direction of each axis, such as ``'LIA'``."""
         return ''.join(nib.orientations.aff2axcodes(self.affine))
