@@ -138,7 +138,7 @@ def load_pair(
     note = ''
     if not grid.matches(target, _SAME):
         labels = labels_to_grid(labels, grid, target)
-        note = f'resampled from {_described(grid)} to {_described(target)}'
+        note = f'resampled from {grid} to {target}'
         if truth.any() and not labels.any():
             raise InputError(
                 f'{pair.predicted}: has nothing where {pair.reference} lies in space; expected '
@@ -172,11 +172,6 @@ def _chosen(folder: Path, scan: str, files: list[tuple[ScanName, Path]]) -> Path
             '--ref-filter, as in seg=tissue'
         )
     return candidates[0]
-
-
-def _described(grid: Geometry) -> str:
-    sizes = 'x'.join(f'{size:.3g}' for size in grid.zooms)
-    return f'{"x".join(map(str, grid.shape))} voxels of {sizes} mm'
 
 
 def _some(scans: Mapping[str, Path]) -> str:
