@@ -130,7 +130,7 @@ def read_pair_header(path: Path) -> tuple[Header, Path]:
     if not sign or compressed or len(block) < 348:
         raise bad(head, 'is no Analyze or NIfTI header', 'fetch or convert the scan again')
     if block[344:348] == b'ni1\0':
-        raw = nib.Nifti1PairHeader(block[:348], sign, check=False)
+        raw = nib.Nifti1Pair.header_class(block[:348], sign, check=False)
         header = _checked_nifti(head, raw, False)
         return replace(header, offset=int(raw['vox_offset'])), voxels
     spm = nib.Spm2AnalyzeImage.header_class(block[:348], sign, check=False)
@@ -226,7 +226,7 @@ def _checked_nifti(path: Path, raw: nib.Nifti1Header, compressed: bool) -> Heade
     return Header(raw, compressed, dtype, offset, frames, slope, inter, geometry, tuple(warnings))
 
 
-def _nifti_dtype(path: Path, raw: nib.Nifti1Header) -> np.dtype:
+def _nifti_dtype(path: Path, raw: nib.AnalyzeHeader) -> np.dtype:
     try:
         dtype = raw.get_data_dtype()
     except (HeaderDataError, KeyError):

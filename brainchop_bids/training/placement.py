@@ -51,6 +51,7 @@ def why_apart(labels: Geometry, scan: Geometry) -> str:
 
 
 def _tells_nothing(grid: Geometry) -> bool:
-    """Tell whether an affine is one that tools write where they know none."""
+    """Tell whether an affine is one that tools write where they know none: a corner at 0."""
     upright = np.array_equal(np.abs(grid.cosines), np.eye(3))
-    return upright and bool(np.abs(grid.affine[:3, 3]).max() <= 1)
+    nearest = np.linalg.norm(grid.corners, axis=1).min()
+    return upright and bool(nearest <= np.linalg.norm(grid.zooms))

@@ -20,7 +20,7 @@ from ..image.pairs import read_any
 from ..image.resample import labels_to_grid
 from ..models.labels import LabelTable, lateral_pairs, side
 from ..models.mapping import LabelMapping
-from ..publish import publish, sha256
+from ..publish import Writer, publish, sha256
 from .datasets import Example
 from .options import Data
 from .placement import placement, why_apart
@@ -70,7 +70,7 @@ def load_example(
             f'{", ".join(data.channels)}'
         )
     files = _files(cache, _key(example)) if cache is not None else None
-    arrays = _kept(files, len(example.images)) if files else None
+    arrays = _kept(files) if files else None
     if arrays is None:
         arrays = _made(example, mapping)
         if files:
@@ -212,31 +212,42 @@ def _key(example: Example) -> str:
     return hashlib.sha256(facts.encode()).hexdigest()
 
 
-def _files(folder: Path, key: str) -> tuple[Path, Path]:
-    return folder / f'{key}_images.npy', folder / f'{key}_labels.npy'
+def _files(folder: Path, key: str) -> tuple[Path, Path, Path]:
+    """Return where images, labels and the sums of both are kept."""
+    names = (f'{key}_images.npy', f'{key}_labels.npy', f'{key}.sha256')
+    images, labels, sums = (folder / name for name in names)
+    return images, labels, sums
 
 
-def _kept(files: Sequence[Path], channels: int) -> Arrays | None:
+def _kept(files: tuple[Path, Path, Path]) -> Arrays | None:
     """Return what is kept, or None where it is not there or damaged."""
+    images, labels, sums = files
     try:
-        images, labels = (np.load(path, mmap_mode='r') for path in files)
-    except (OSError, ValueError, EOFError):
+        if sums.read_text(encoding='utf-8') != _sums([images, labels]):
+            return None
+        return np.load(images, mmap_mode='r'), np.load(labels, mmap_mode='r')
+    except (OSError, ValueError):
         return None
-    shape = (*labels.shape, channels)
-    sound = images.shape == shape and (images.dtype, labels.dtype) == (np.uint8, np.uint16)
-    return (images, labels) if sound else None
 
 
-def _keep(files: tuple[Path, Path], arrays: Arrays) -> Arrays:
+def _keep(files: tuple[Path, Path, Path], arrays: Arrays) -> Arrays:
     """Write what was made and return it as it is read again, in memory that workers share."""
-    images, labels = arrays
+    written: list[Path] = []
+
+    def saving(array: np.ndarray) -> Writer:
+        def write(path: Path) -> None:
+            np.save(path, array)
+            written.append(path)
+
+        return write
+
+    writers = [*map(saving, arrays), lambda path: path.write_text(_sums(written), 'utf-8')]
     try:
-        publish(
-            [
-                (files[0], lambda path: np.save(path, images)),
-                (files[1], lambda path: np.save(path, labels)),
-            ]
-        )
+        publish(list(zip(files, writers, strict=True)))
     except OutputError:
         return arrays
-    return _kept(files, images.shape[-1]) or arrays
+    return _kept(files) or arrays
+
+
+def _sums(files: Sequence[Path]) -> str:
+    return ''.join(f'{sha256(path)}\n' for path in files)
