@@ -144,7 +144,7 @@ class Geometry:
         Examples
         --------
         >>> grid = Geometry((4, 4, 4), np.ones(3), np.eye(3), np.zeros(3))
-        >>> finer = Geometry((8, 8, 8), np.full(3, 0.5), np.eye(3), np.full(3, 0.25))
+        >>> finer = Geometry((8, 8, 8), np.full(3, 0.5), np.eye(3), np.full(3, -0.25))
         >>> grid.apart(finer)
         0.0
         """
