@@ -6,16 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
+from ..bids.label_maps import find_label_maps, scan_entities
 from ..bids.names import ScanName
-from ..errors import BrainchopError, DatasetError, InputError
+from ..errors import DatasetError, InputError
 from ..image.geometry import Geometry
-from ..image.headers import SUFFIXES, stem
+from ..image.headers import stem
 from ..image.io import load_labels
 from ..image.resample import labels_to_grid
 from ..models.mapping import LabelMapping
 
-# What tells scans apart; all other entities tell what was made of a scan, and by whom.
-_OF_THE_SCAN = ('sub', 'ses', 'sample', 'task', 'acq', 'ce', 'rec', 'dir', 'run', 'echo', 'part')
 # Headers carry their numbers with about this precision, in mm.
 _SAME = 1e-3
 
@@ -139,7 +138,7 @@ def load_pair(
     note = ''
     if not grid.matches(target, _SAME):
         labels = labels_to_grid(labels, grid, target)
-        note = f'resampled from {_described(grid)} to {_described(target)}'
+        note = f'resampled from {grid} to {target}'
         if truth.any() and not labels.any():
             raise InputError(
                 f'{pair.predicted}: has nothing where {pair.reference} lies in space; expected '
@@ -156,21 +155,9 @@ def _load(path: Path, mapping: LabelMapping | None) -> tuple[np.ndarray, Geometr
 def _scans(folder: Path, wanted: Mapping[str, str]) -> dict[str, Path]:
     """Return the label map of each scan in a dataset, by the scan's entities."""
     found: dict[str, list[tuple[ScanName, Path]]] = {}
-    for path in sorted(folder.rglob('sub-*_dseg.*')):
-        try:
-            name = ScanName.parse(path)
-        except BrainchopError:
-            continue
-        if name.extension in SUFFIXES and wanted.items() <= name.entities.items():
-            scan = '_'.join(
-                f'{key}-{value}' for key, value in name.entities.items() if key in _OF_THE_SCAN
-            )
-            found.setdefault(scan, []).append((name, path))
-    if not found:
-        raise DatasetError(
-            f'{folder}: no label maps; expected sub-*_dseg.nii.gz'
-            + (f' with {_entities(wanted)}' if wanted else '')
-        )
+    for name, path in find_label_maps(folder, wanted):
+        scan = '_'.join(f'{key}-{value}' for key, value in scan_entities(name).items())
+        found.setdefault(scan, []).append((name, path))
     return {scan: _chosen(folder, scan, files) for scan, files in sorted(found.items())}
 
 
@@ -185,15 +172,6 @@ def _chosen(folder: Path, scan: str, files: list[tuple[ScanName, Path]]) -> Path
             '--ref-filter, as in seg=tissue'
         )
     return candidates[0]
-
-
-def _described(grid: Geometry) -> str:
-    sizes = 'x'.join(f'{size:.3g}' for size in grid.zooms)
-    return f'{"x".join(map(str, grid.shape))} voxels of {sizes} mm'
-
-
-def _entities(wanted: Mapping[str, str]) -> str:
-    return ', '.join(f'{key}-{value}' for key, value in wanted.items())
 
 
 def _some(scans: Mapping[str, Path]) -> str:

@@ -109,6 +109,49 @@ class Geometry:
         return float(abs(np.linalg.det(self.affine[:3, :3])))
 
     @property
+    def corners(self) -> np.ndarray:
+        """Return the outer corners of the box of voxels in RAS+ mm, (8, 3) float64.
+
+        Examples
+        --------
+        >>> Geometry((2, 2, 2), np.ones(3), np.eye(3), np.ones(3)).corners[[0, 7]]
+        array([[-0.5, -0.5, -0.5],
+               [ 1.5,  1.5,  1.5]])
+        """
+        ends = np.stack(np.meshgrid(*([-0.5, n - 0.5] for n in self.shape), indexing='ij'), -1)
+        placed: np.ndarray = ends.reshape(8, 3) @ self.affine[:3, :3].T + self.affine[:3, 3]
+        return placed
+
+    def __str__(self) -> str:
+        """Say how many voxels of what size there are."""
+        sizes = 'x'.join(f'{size:.3g}' for size in self.zooms)
+        return f'{"x".join(map(str, self.shape))} voxels of {sizes} mm'
+
+    def apart(self, other: 'Geometry') -> float:
+        """Return how far the boxes of two grids are from being one, in mm.
+
+        Parameters
+        ----------
+        other : Geometry
+            A grid whose axes may be in another order or direction, and its voxels of another
+            size: only the box that they fill counts.
+
+        Returns
+        -------
+        float
+            The largest distance from a corner of either to the nearest one of the other.
+
+        Examples
+        --------
+        >>> grid = Geometry((4, 4, 4), np.ones(3), np.eye(3), np.zeros(3))
+        >>> finer = Geometry((8, 8, 8), np.full(3, 0.5), np.eye(3), np.full(3, -0.25))
+        >>> grid.apart(finer)
+        0.0
+        """
+        between = np.linalg.norm(self.corners[:, None] - other.corners[None], axis=-1)
+        return float(max(between.min(0).max(), between.min(1).max()))
+
+    @property
     def orientation(self) -> str:
         """Return the nearest anatomical direction of each axis, such as ``'LIA'``."""
         return ''.join(nib.orientations.aff2axcodes(self.affine))

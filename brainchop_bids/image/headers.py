@@ -1,7 +1,7 @@
 """What a scan's header says, by the reading rules of FreeSurfer's ``mri_convert``."""
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from .geometry import Geometry
 
 # No name ends in two of them.
 SUFFIXES = ('.nii', '.nii.gz', '.mgh', '.mgz', '.mgh.gz')
+# Images in two files, which only training reads.
+PAIR_SUFFIXES = ('.hdr', '.img')
 GZIP = b'\x1f\x8b'
 _HEAD = 1024  # longer than any header that is read here
 # Enough compressed bytes to give `_HEAD`, whatever names and comments the gzip header carries.
@@ -99,6 +101,64 @@ def read_header(path: Path) -> Header:
     return header
 
 
+def read_pair_header(path: Path) -> tuple[Header, Path]:
+    """Read the header of an image kept in two files, ``.hdr`` and ``.img``.
+
+    Analyze 7.5 says neither how a head lies nor where: its axes are taken for L, A, S around
+    position 0, as nibabel has it, whatever SPM or others put into the unused fields.
+
+    Parameters
+    ----------
+    path : Path
+        Either file: a NIfTI-1 pair, or Analyze 7.5.
+
+    Returns
+    -------
+    header : Header
+        Its ``offset`` is one in the other file.
+    voxels : Path
+        The file that holds them.
+
+    Raises
+    ------
+    InputError
+        As `read_header` does.
+    """
+    head, voxels = (path.with_suffix(suffix) for suffix in _like(path.suffix))
+    block, compressed = _first_bytes(head)
+    sign = next((s for s in '<>' if block[:4] == np.array(348, f'{s}i4').tobytes()), '')
+    if not sign or compressed or len(block) < 348:
+        raise bad(head, 'is no Analyze or NIfTI header', 'fetch or convert the scan again')
+    if block[344:348] == b'ni1\0':
+        raw = nib.Nifti1Pair.header_class(block[:348], sign, check=False)
+        header = _checked_nifti(head, raw, False)
+        return replace(header, offset=int(raw['vox_offset'])), voxels
+    spm = nib.Spm2AnalyzeImage.header_class(block[:348], sign, check=False)
+    return _analyze(head, spm), voxels
+
+
+def _like(suffix: str) -> tuple[str, str]:
+    """Return both suffixes of a pair, written in capitals where one is."""
+    return ('.HDR', '.IMG') if suffix.isupper() else ('.hdr', '.img')
+
+
+def _analyze(path: Path, raw: nib.AnalyzeHeader) -> Header:
+    dims = [int(n) for n in raw['dim']]
+    if not 1 <= dims[0] <= 7:
+        raise bad(path, f'says it has {dims[0]} dimensions', 'give a 3-D image')
+    shape, frames = _checked_dims(path, dims[1 : dims[0] + 1] + [1] * (7 - dims[0]))
+    zooms = np.abs(np.array(raw['pixdim'][1:4], dtype=np.float32))
+    try:
+        affine = nib.volumeutils.shape_zoom_affine(shape, zooms)
+        geometry = Geometry.from_affine(affine, shape, zooms)
+    except ValueError:
+        raise bad(path, f'has voxel sizes {_numbers(zooms)}', 'correct the header') from None
+    dtype = _nifti_dtype(path, raw)
+    slope, inter = raw.get_slope_inter()
+    start = int(raw['vox_offset'])
+    return Header(raw, False, dtype, start, frames, slope or 1.0, inter or 0.0, geometry, ())
+
+
 def _first_bytes(path: Path) -> tuple[bytes, bool]:
     try:
         with path.open('rb') as stream:
@@ -166,7 +226,7 @@ def _checked_nifti(path: Path, raw: nib.Nifti1Header, compressed: bool) -> Heade
     return Header(raw, compressed, dtype, offset, frames, slope, inter, geometry, tuple(warnings))
 
 
-def _nifti_dtype(path: Path, raw: nib.Nifti1Header) -> np.dtype:
+def _nifti_dtype(path: Path, raw: nib.AnalyzeHeader) -> np.dtype:
     try:
         dtype = raw.get_data_dtype()
     except (HeaderDataError, KeyError):

@@ -1,6 +1,7 @@
 """Reading scans and writing images, each in one piece or not at all."""
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -68,7 +69,30 @@ def read_volume(path: Path | str, *, frame: int | None = None) -> Volume:
         none was chosen.
     """
     path = Path(path)
-    header = read_header(path)
+    return read_voxels(path, read_header(path), frame=frame)
+
+
+def read_voxels(path: Path, header: Header, *, frame: int | None = None) -> Volume:
+    """Read one volume whose header was read before, as `read_volume` does.
+
+    Parameters
+    ----------
+    path : Path
+        The file that holds the voxels.
+    header : Header
+        What is known of them.
+    frame : int, optional
+        As for `read_volume`.
+
+    Returns
+    -------
+    Volume
+
+    Raises
+    ------
+    InputError
+        Where the file is damaged, or has several frames and none was chosen.
+    """
     chosen = _chosen_frame(path, header.frames, frame)
     values = _as_read(_stored(path, header, chosen), header)
     warnings = list(header.warnings)
@@ -125,13 +149,17 @@ def require_contrast(volume: Volume) -> None:
         )
 
 
-def load_labels(path: Path | str) -> tuple[np.ndarray, Geometry]:
+def load_labels(
+    path: Path | str, read: Callable[[Path], Volume] = read_volume
+) -> tuple[np.ndarray, Geometry]:
     """Read a label map.
 
     Parameters
     ----------
     path : Path or str
         As for `read_volume`.
+    read : callable
+        What reads it; by default `read_volume`.
 
     Returns
     -------
@@ -145,7 +173,7 @@ def load_labels(path: Path | str) -> tuple[np.ndarray, Geometry]:
     InputError
         Where the file cannot be read or holds anything but whole numbers from 0.
     """
-    volume = read_volume(path)
+    volume = read(Path(path))
     data = volume.data
     if data.min() < 0 or (data.dtype.kind == 'f' and (data != np.rint(data)).any()):
         raise InputError(

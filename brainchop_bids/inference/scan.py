@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..errors import DeviceMemoryError, InputError, ModelError, SettingsError
+from ..errors import DeviceMemoryError, ModelError, SettingsError
+from ..image.channels import conform_channels
 from ..image.components import Removed, brain_mask, keep_components
-from ..image.conform import Conformed, ConformOptions, conform
+from ..image.conform import Conformed, ConformOptions
 from ..image.head import head_box
 from ..image.io import Volume, read_volume, require_contrast, save_nifti
 from ..image.lookup import recode
@@ -186,10 +187,9 @@ def segment_scan(
         for other in others:
             require_contrast(other)
     with clock.stage('conform'):
-        conformed = conform(volume, settings.conform, threads=settings.threads)
-        data = conformed.data
-        if others:
-            data = np.stack([data, *(_onto(conformed, other, settings) for other in others)], -1)
+        conformed, data = conform_channels(
+            [volume, *others], settings.conform, threads=settings.threads
+        )
     with clock.stage('load'):
         plan = _plan(settings, spec, conformed)
         clock.tell(plan.told)
@@ -252,18 +252,6 @@ def _concerns(
     if not labels.any():
         warnings.append('no voxel was labelled; is it a T1w of a whole head?')
     return warnings
-
-
-def _onto(conformed: Conformed, other: Volume, settings: ScanSettings) -> np.ndarray:
-    """Bring another scan of the head onto the conformed grid."""
-    grid, threads = conformed.geometry, settings.threads
-    result = conform(other, settings.conform, grid=grid, threads=threads).data
-    if not result.any():
-        raise InputError(
-            f'{other.path}: has nothing where {settings.t1w} lies; the headers must place both '
-            'in the same space'
-        )
-    return result
 
 
 def _plan(
