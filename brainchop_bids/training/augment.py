@@ -168,6 +168,11 @@ def augment(
         0 to 255; each channel is C-contiguous. 0 outside the field of view.
     labels : (X, Y, Z) uint8
         0 outside the field of view.
+
+    Notes
+    -----
+    Networks are given conformed scans, and these are uint8: round before normalising. What is
+    foreground (above 0) differs otherwise.
     """
     if images.shape[:3] != labels.shape or images.ndim != 4:
         raise ValueError(
@@ -206,7 +211,8 @@ def _moved(
     rng = draw('crop')
     if rng.random() < options.crop:
         gone = _end_of_view(channels[0], rng, options.crop_depth)
-        channels[(slice(None), *gone)], labels[gone] = 0, 0
+        for part in (*channels, labels):
+            part[gone] = 0
     return channels, labels
 
 
