@@ -307,6 +307,21 @@ def test_thick_slices_lose_what_is_fine_along_one_axis_only(axis: int) -> None:
             )
 
 
+def test_thick_slices_average_what_lies_between_them() -> None:
+    wave = np.sin(2 * np.pi * np.arange(48) / 4.2).astype(np.float32)
+    image = np.broadcast_to(wave, (4, 4, 48))
+    assert np.abs(thick_slices(image, 2, 4.0)[..., 4:-4]).max() < 0.1
+
+
+def test_slices_are_thick_across_any_axis() -> None:
+    axes = set()
+    for seed in range(12):
+        found, _ = run(always('anisotropy', thickness=8.0), seed)
+        rough = [np.abs(np.diff(found[..., 0], axis=axis)).mean() for axis in range(3)]
+        axes.add(int(np.argmin(rough)))
+    assert axes == {0, 1, 2}
+
+
 def test_thick_slices_keep_a_ramp() -> None:
     image = np.broadcast_to(np.arange(48, dtype=np.float32)[:, None, None], (48, 8, 8))
     found = thick_slices(image, 0, 4.0)
@@ -335,6 +350,20 @@ def test_switching_a_transform_on_leaves_what_the_others_draw(
     with_it, without = states(always(*TRANSFORMS)), states(always(*others))
     assert {key for key in with_it if with_it[key] != without[key]} <= {(0, name), (1, name)}
     assert with_it[0, name] != without[0, name] or name == 'flip'
+
+
+def test_transforms_happen_as_often_as_asked_and_apart_from_each_other() -> None:
+    _, labels = noisy()
+    happened = []
+    for seed in range(200):
+        options = replace(NEVER, flip=0.5, gamma=0.25)
+        found, moved = run(options, seed)
+        mirrored = not np.array_equal(moved, labels)
+        plain = noisy()[0][::-1] if mirrored else noisy()[0]
+        happened.append((mirrored, not np.array_equal(found[..., 0], plain[..., 0])))
+    shares = np.mean(happened, axis=0)
+    np.testing.assert_allclose(shares, (0.5, 0.25), atol=0.11)
+    assert abs(np.corrcoef(np.transpose(happened))[0, 1]) < 0.25
 
 
 def test_another_channel_changes_nothing_for_the_first() -> None:

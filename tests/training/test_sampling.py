@@ -48,6 +48,18 @@ def test_a_share_that_is_common_is_reached(seed, labelled) -> None:
     assert mask[box].mean() >= labelled
 
 
+def test_the_first_cube_that_holds_enough_is_taken() -> None:
+    mask = np.zeros((32, 32, 32), bool)
+    mask[4:28, 4:28, 4:28] = True
+    inside = np.flatnonzero(mask)
+    for seed in range(20):
+        any_cube, enough = (
+            draw_box(mask.shape, 12, inside, np.random.default_rng(seed), 1.0, labelled)
+            for labelled in (0.0, 0.01)
+        )
+        assert any_cube == enough
+
+
 def test_a_share_that_nothing_reaches_gives_the_best_of_what_was_drawn() -> None:
     mask = np.zeros((32, 32, 32), bool)
     mask[10:14, 10:14, 10:14] = True
