@@ -126,6 +126,27 @@ def normalise(data: np.ndarray, normalization: Normalization) -> np.ndarray:
     return normaliser(data, normalization)(data)
 
 
+def normalise_channels(images: np.ndarray, normalization: Normalization) -> np.ndarray:
+    """Scale each channel of a volume by its own numbers, as the App does.
+
+    Parameters
+    ----------
+    images : (X, Y, Z, C) array
+        Intensities.
+    normalization : Normalization
+        The rule, of each channel.
+
+    Returns
+    -------
+    (X, Y, Z, C) float32
+        Channel by channel in memory.
+    """
+    scaled = np.empty((images.shape[-1], *images.shape[:-1]), np.float32)
+    for number in range(images.shape[-1]):
+        scaled[number] = normalise(images[..., number], normalization)
+    return np.moveaxis(scaled, 0, -1)
+
+
 def normaliser(
     data: np.ndarray, normalization: Normalization
 ) -> Callable[[np.ndarray], np.ndarray]:

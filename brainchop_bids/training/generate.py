@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -17,7 +17,7 @@ from types import TracebackType
 
 import numpy as np
 
-from ..errors import DatasetError, SettingsError
+from ..errors import DatasetError
 from ..image.conform import conformed_grid
 from ..image.headers import SUFFIXES, stem
 from ..image.io import load_labels
@@ -27,6 +27,7 @@ from ..image.resample import labels_to_grid
 from ..models.mapping import LabelMapping, read_mapping
 from .config import TrainConfig
 from .options import Stage
+from .sampling import computed, draw_box
 from .synthesis import synthesise, t1_prior
 
 # Volumes whose cubes are dealt in turn: neighbours of one scan are too much alike.
@@ -247,45 +248,9 @@ def make_cubes(job: Volume) -> list[Pair]:
     inside = np.flatnonzero((labels > 0) & (labels < classes - 1))
     pairs = []
     for _ in range(stage.cubes_per_volume):
-        box = _box(labels.shape, stage.cube, inside, rng, stage.centred)
+        box = draw_box(labels.shape, stage.cube, inside, rng, stage.centred, stage.labelled)
         pairs.append((scaled[box].copy(), computed(labels[box], stage.stride).copy()))
     return pairs
-
-
-def computed(labels: np.ndarray, stride: int) -> np.ndarray:
-    """Return the labels of the voxels that a network of this stride computes.
-
-    A convolution of stride 2 that keeps an even size has its first output on voxel 1.
-
-    Parameters
-    ----------
-    labels : (X, Y, Z) array
-        Labels of a cube.
-    stride : {1, 2}
-        The stage's.
-
-    Returns
-    -------
-    (X / stride, Y / stride, Z / stride) view
-    """
-    return labels[(slice(stride - 1, None, stride),) * 3]
-
-
-def _box(
-    shape: Sequence[int], side: int, inside: np.ndarray, rng: np.random.Generator, centred: float
-) -> tuple[slice, ...]:
-    """Draw a cube, mostly around a voxel of the inner classes, anywhere within a quarter side."""
-    side_of = [min(side, n) for n in shape]
-    if min(side_of) < side:
-        raise SettingsError(f'cubes of {side} voxels do not fit a volume of {tuple(shape)}')
-    if len(inside) and rng.random() < centred:
-        chosen = inside[rng.integers(len(inside))]
-        middle = np.array(np.unravel_index(chosen, tuple(shape)))
-        middle += rng.integers(-(side // 4), side // 4 + 1, 3)
-    else:
-        middle = rng.integers(0, shape)
-    start = np.clip(middle - side // 2, 0, np.array(shape) - side)
-    return tuple(slice(int(low), int(low) + side) for low in start)
 
 
 def _prepare_worker() -> None:

@@ -16,6 +16,7 @@ from importlib import resources
 import numpy as np
 
 from ..image.conform import to_uint8
+from .fields import acquire, bias_field, smooth_field, turned
 
 # Beyond this code labels of the SynthSeg maps lie outside the brain.
 FIRST_OUTSIDE = 500
@@ -145,8 +146,15 @@ def synthesise(
         image[gone] = 0
     elif rng.random() < options.deface:
         image[_face(moved, rng)] = 0
-    image *= _bias_field(image.shape, rng, options)
-    image = acquire(image, rng, options)
+    image *= bias_field(image.shape, rng.uniform(0, options.bias), rng)
+    image = acquire(
+        image,
+        rng,
+        low_resolution=options.low_resolution,
+        thickness=options.thickness,
+        noise=options.noise,
+        gamma=options.gamma,
+    )
     if rng.random() < options.crop:
         cut = _cut(moved, rng)
         image[cut], moved[cut] = 0, 0
@@ -341,90 +349,6 @@ def _around_outside(
     return {code: values for code, values in prior.items() if code < FIRST_OUTSIDE}
 
 
-def acquire(image: np.ndarray, rng: np.random.Generator, options: SynthesisOptions) -> np.ndarray:
-    """Sample an image as a scanner does, with its own voxels and noise, and bring it back.
-
-    Blurring, sampling and interpolation are linear and separable, so each axis takes one matrix
-    there and one back.
-
-    Parameters
-    ----------
-    image : (X, Y, Z) float32
-        0 to 1.
-    rng : numpy.random.Generator
-        Decides.
-    options : SynthesisOptions
-        How far.
-
-    Returns
-    -------
-    (X, Y, Z) float32
-        0 to 1.
-    """
-    sizes = np.ones(3)
-    if rng.random() < options.low_resolution:
-        # Either all axes a little, or one of them (thick slices) a lot.
-        sizes[:] = rng.uniform(1, 1.8)
-        if rng.random() < 0.5:
-            sizes[rng.integers(3)] = rng.uniform(1.8, options.thickness)
-    blur = 0.42 * sizes * rng.uniform(0.7, 1.6)
-    pairs = [
-        _sampling(n, size, width) for n, size, width in zip(image.shape, sizes, blur, strict=True)
-    ]
-    low = along_axes(image, [down for down, _ in pairs])
-    low += rng.standard_normal(low.shape, dtype=np.float32) * np.float32(
-        rng.uniform(0, options.noise)
-    )
-    np.clip(low, 0, None, out=low)
-    top = np.quantile(low[:: max(1, low.shape[0] // 64)], 0.999)
-    low /= np.float32(max(float(top), 1e-3))
-    np.clip(low, 0, 1.2, out=low)
-    low **= np.float32(np.exp(rng.normal(0, options.gamma)))
-    return np.clip(along_axes(low, [up for _, up in pairs]), 0, 1.2)
-
-
-def along_axes(volume: np.ndarray, matrices: list[np.ndarray]) -> np.ndarray:
-    """Multiply each axis of a volume by a matrix.
-
-    Parameters
-    ----------
-    volume : (X, Y, Z) float32
-        The volume.
-    matrices : three float32 arrays, (X', X), (Y', Y) and (Z', Z)
-        One for each axis.
-
-    Returns
-    -------
-    (X', Y', Z') float32
-    """
-    for matrix in matrices:
-        # Each product moves the first axis to the end; after three all are back.
-        volume = np.tensordot(volume, matrix, axes=(0, 1))
-    return volume
-
-
-def smooth_field(shape: tuple[int, ...], spacing: int, rng: np.random.Generator) -> np.ndarray:
-    """Return a smooth random field with mean 0 and standard deviation about 1.
-
-    Parameters
-    ----------
-    shape : tuple of 3 int
-        Its shape.
-    spacing : int
-        Distance of the control points of a cubic B-spline, voxels.
-    rng : numpy.random.Generator
-        Decides.
-
-    Returns
-    -------
-    float32 array of ``shape``
-    """
-    bases = [_spline_basis(n, spacing) for n in shape]
-    points = rng.standard_normal([basis.shape[1] for basis in bases], dtype=np.float32)
-    field = along_axes(points, bases)
-    return field / np.float32(field.std() + 1e-9)
-
-
 def outside_brain(labels: np.ndarray) -> np.ndarray:
     """Return where a map says air, or something outside the brain, as a bool array."""
     return (labels == 0) | (labels >= FIRST_OUTSIDE)
@@ -432,43 +356,8 @@ def outside_brain(labels: np.ndarray) -> np.ndarray:
 
 def _affine(rng: np.random.Generator, options: SynthesisOptions) -> np.ndarray:
     angles = np.deg2rad(rng.uniform(-1, 1, 3) * options.rotation)
-    matrix = np.diag(1 + rng.uniform(-1, 1, 3) * options.scaling)
-    for axis, angle in enumerate(angles):
-        turn = np.eye(3)
-        i, j = [k for k in range(3) if k != axis]
-        turn[i, i] = turn[j, j] = np.cos(angle)
-        turn[i, j], turn[j, i] = -np.sin(angle), np.sin(angle)
-        matrix = turn @ matrix
+    matrix = turned(np.diag(1 + rng.uniform(-1, 1, 3) * options.scaling), angles)
     return matrix @ (np.eye(3) + rng.uniform(-1, 1, (3, 3)) * options.shearing)
-
-
-def _spline_basis(length: int, spacing: int) -> np.ndarray:
-    """Return the cubic B-spline matrix from control points to voxels."""
-    place = np.arange(length) / spacing
-    points = int(np.ceil(length / spacing)) + 3
-    distance = np.abs(place[:, None] + 1 - np.arange(points)[None])
-    near = 2 / 3 - distance**2 + distance**3 / 2
-    far = np.clip(2 - distance, 0, None) ** 3 / 6
-    return np.where(distance < 1, near, far).astype(np.float32)
-
-
-def _sampling(length: int, size: float, blur: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the matrices that blur and sample an axis, and that interpolate it back."""
-    count = max(2, round(length / size))
-    centres = (np.arange(count) + 0.5) * length / count - 0.5
-    distance = np.arange(length)[None] - centres[:, None]
-    down = np.exp(-0.5 * (distance / max(blur, 0.1)) ** 2)
-    down /= down.sum(1, keepdims=True)
-    place = np.clip((np.arange(length) + 0.5) * count / length - 0.5, 0, count - 1)
-    up = np.clip(1 - np.abs(place[:, None] - np.arange(count)[None]), 0, None)
-    return down.astype(np.float32), up.astype(np.float32)
-
-
-def _bias_field(
-    shape: tuple[int, ...], rng: np.random.Generator, options: SynthesisOptions
-) -> np.ndarray:
-    strength = np.float32(rng.uniform(0, options.bias))
-    return np.exp(strength * smooth_field(shape, shape[0] // 3, rng))
 
 
 def _face(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:

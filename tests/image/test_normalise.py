@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from brainchop_bids.errors import SettingsError
-from brainchop_bids.image.normalise import Normalization, normalise
+from brainchop_bids.image.normalise import Normalization, normalise, normalise_channels
 
 RULES = [
     'minmax',
@@ -73,6 +73,18 @@ def test_constant_volumes_give_zeros(text, dtype, value):
     data = np.full((3, 3, 3), value, dtype=dtype)
     with np.errstate(all='raise'):
         assert not normalise(data, Normalization.parse(text)).any()
+
+
+@pytest.mark.parametrize('text', RULES)
+@given(data=hnp.arrays(np.uint8, hnp.array_shapes(min_dims=4, max_dims=4, max_side=5)))
+def test_each_channel_by_its_own_numbers(text, data):
+    rule = Normalization.parse(text)
+    got = normalise_channels(data, rule)
+    assert got.shape == data.shape
+    assert got.dtype == np.float32
+    for channel in range(data.shape[-1]):
+        values, slack = expected(data[..., channel], rule)
+        np.testing.assert_allclose(got[..., channel], values, rtol=2e-5, atol=2e-5 + slack)
 
 
 def test_memory_order_is_kept():

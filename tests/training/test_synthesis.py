@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from brainchop_bids.training import synthesis
+from brainchop_bids.training import fields, synthesis
 from brainchop_bids.training.synthesis import SIDES, SynthesisOptions, synthesise
 
 STILL = SynthesisOptions(
@@ -83,11 +83,11 @@ def test_products_along_axes_are_scipys() -> None:
     volume = rng.random((5, 6, 7), dtype=np.float32)
     matrices = [rng.random((n + 1, n), dtype=np.float32) for n in volume.shape]
     expected = np.einsum('ijk,ai,bj,ck->abc', volume, *matrices)
-    np.testing.assert_allclose(synthesis.along_axes(volume, matrices), expected, rtol=1e-5)
+    np.testing.assert_allclose(fields.along_axes(volume, matrices), expected, rtol=1e-5)
 
 
 def test_blurring_at_one_millimetre_is_scipys_gaussian() -> None:
-    down, up = synthesis._sampling(64, 1.0, 1.5)
+    down, up = fields.sampling(64, 1.0, 1.5)
     signal = np.zeros(64)
     signal[32] = 1
     expected = ndimage.gaussian_filter1d(signal, 1.5, truncate=10)
@@ -95,9 +95,9 @@ def test_blurring_at_one_millimetre_is_scipys_gaussian() -> None:
 
 
 def test_spline_fields_are_smooth_and_a_partition_of_unity() -> None:
-    basis = synthesis._spline_basis(50, 12)
+    basis = fields.spline_basis(50, 12)
     np.testing.assert_allclose(basis.sum(1), 1, rtol=1e-6)
-    field = synthesis.smooth_field((40, 40, 40), 12, np.random.default_rng(0))
+    field = fields.smooth_field((40, 40, 40), 12, np.random.default_rng(0))
     assert field.std() == pytest.approx(1, rel=1e-3)
     assert np.abs(np.diff(field, axis=0)).max() < 0.6
 

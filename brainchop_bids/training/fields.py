@@ -1,0 +1,212 @@
+"""What synthetic and augmented images share: smooth fields, turns, and a scanner's sampling."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def smooth_field(shape: tuple[int, ...], spacing: int, rng: np.random.Generator) -> np.ndarray:
+    """Return a smooth random field with mean 0 and standard deviation about 1.
+
+    Parameters
+    ----------
+    shape : tuple of 3 int
+        Its shape.
+    spacing : int
+        Distance of the control points of a cubic B-spline, voxels.
+    rng : numpy.random.Generator
+        Decides.
+
+    Returns
+    -------
+    float32 array of ``shape``
+    """
+    points, bases = control_points(shape, spacing, rng)
+    field = along_axes(points, bases)
+    return field / np.float32(field.std() + 1e-9)
+
+
+def control_points(
+    shape: tuple[int, ...], spacing: int, rng: np.random.Generator
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Draw the control points of a smooth field, which `along_axes` makes of both results.
+
+    Parameters
+    ----------
+    shape, spacing, rng
+        As for `smooth_field`.
+
+    Returns
+    -------
+    points : (P, Q, R) float32
+        Standard normal.
+    bases : list of 3 float32 arrays, (X, P), (Y, Q) and (Z, R)
+        From control points to voxels.
+    """
+    bases = [spline_basis(n, spacing) for n in shape]
+    return rng.standard_normal([basis.shape[1] for basis in bases], dtype=np.float32), bases
+
+
+def spline_basis(length: int, spacing: int) -> np.ndarray:
+    """Return the cubic B-spline matrix from control points to voxels.
+
+    Parameters
+    ----------
+    length : int
+        Number of voxels.
+    spacing : int
+        Distance of the control points, voxels.
+
+    Returns
+    -------
+    (length, P) float32
+        Each row sums to 1.
+    """
+    place = np.arange(length) / spacing
+    points = int(np.ceil(length / spacing)) + 3
+    distance = np.abs(place[:, None] + 1 - np.arange(points)[None])
+    near = 2 / 3 - distance**2 + distance**3 / 2
+    far = np.clip(2 - distance, 0, None) ** 3 / 6
+    return np.where(distance < 1, near, far).astype(np.float32)
+
+
+def bias_field(shape: tuple[int, ...], strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Return the smooth shading that a coil leaves on an image.
+
+    Parameters
+    ----------
+    shape : tuple of 3 int
+        Its shape.
+    strength : float
+        Standard deviation of its logarithm.
+    rng : numpy.random.Generator
+        Decides.
+
+    Returns
+    -------
+    float32 array of ``shape``
+        Factors around 1.
+    """
+    field = smooth_field(shape, max(1, shape[0] // 3), rng)
+    field *= np.float32(strength)
+    return np.exp(field, out=field)
+
+
+def along_axes(volume: np.ndarray, matrices: Sequence[np.ndarray]) -> np.ndarray:
+    """Multiply each axis of a volume by a matrix.
+
+    Parameters
+    ----------
+    volume : (X, Y, Z) float32
+        The volume.
+    matrices : three float32 arrays, (X', X), (Y', Y) and (Z', Z)
+        One for each axis.
+
+    Returns
+    -------
+    (X', Y', Z') float32
+    """
+    for matrix in matrices:
+        # Each product moves the first axis to the end; after three all are back.
+        volume = np.tensordot(volume, matrix, axes=(0, 1))
+    return volume
+
+
+def turned(matrix: np.ndarray, angles: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Turn about the first axis, then the second, then the third.
+
+    Parameters
+    ----------
+    matrix : (3, 3) array
+        What comes before.
+    angles : sequence of 3 float
+        Radians.
+
+    Returns
+    -------
+    (3, 3) array
+    """
+    for axis, angle in enumerate(angles):
+        turn = np.eye(3)
+        i, j = [k for k in range(3) if k != axis]
+        turn[i, i] = turn[j, j] = np.cos(angle)
+        turn[i, j], turn[j, i] = -np.sin(angle), np.sin(angle)
+        matrix = turn @ matrix
+    return matrix
+
+
+def sampling(length: int, size: float, blur: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the matrices that blur and sample an axis, and that interpolate it back.
+
+    Parameters
+    ----------
+    length : int
+        Voxels of the axis.
+    size : float
+        Size of the voxels it is sampled with, in its own; 1 keeps them.
+    blur : float
+        Standard deviation of the Gaussian, voxels.
+
+    Returns
+    -------
+    down : (n, length) float32
+        Each row sums to 1.
+    up : (length, n) float32
+        Linear interpolation; the ends go on as they are.
+    """
+    count = max(2, round(length / size))
+    centres = (np.arange(count) + 0.5) * length / count - 0.5
+    distance = np.arange(length)[None] - centres[:, None]
+    down = np.exp(-0.5 * (distance / max(blur, 0.1)) ** 2)
+    down /= down.sum(1, keepdims=True)
+    place = np.clip((np.arange(length) + 0.5) * count / length - 0.5, 0, count - 1)
+    up = np.clip(1 - np.abs(place[:, None] - np.arange(count)[None]), 0, None)
+    return down.astype(np.float32), up.astype(np.float32)
+
+
+def acquire(
+    image: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    low_resolution: float,
+    thickness: float,
+    noise: float,
+    gamma: float,
+) -> np.ndarray:
+    """Sample an image as a scanner does, with its own voxels and noise, and bring it back.
+
+    Blurring, sampling and interpolation are linear and separable, so each axis takes one matrix
+    there and one back.
+
+    Parameters
+    ----------
+    image : (X, Y, Z) float32
+        0 to 1.
+    rng : numpy.random.Generator
+        Decides.
+    low_resolution, thickness, noise, gamma : float
+        How far, as `brainchop_bids.training.synthesis.SynthesisOptions` has them.
+
+    Returns
+    -------
+    (X, Y, Z) float32
+        0 to 1.
+    """
+    sizes = np.ones(3)
+    if rng.random() < low_resolution:
+        # Either all axes a little, or one of them (thick slices) a lot.
+        sizes[:] = rng.uniform(1, 1.8)
+        if rng.random() < 0.5:
+            sizes[rng.integers(3)] = rng.uniform(1.8, thickness)
+    blur = 0.42 * sizes * rng.uniform(0.7, 1.6)
+    pairs = [
+        sampling(n, size, width) for n, size, width in zip(image.shape, sizes, blur, strict=True)
+    ]
+    low = along_axes(image, [down for down, _ in pairs])
+    low += rng.standard_normal(low.shape, dtype=np.float32) * np.float32(rng.uniform(0, noise))
+    np.clip(low, 0, None, out=low)
+    top = np.quantile(low[:: max(1, low.shape[0] // 64)], 0.999)
+    low /= np.float32(max(float(top), 1e-3))
+    np.clip(low, 0, 1.2, out=low)
+    low **= np.float32(np.exp(rng.normal(0, gamma)))
+    return np.clip(along_axes(low, [up for _, up in pairs]), 0, 1.2)
