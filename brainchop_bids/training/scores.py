@@ -316,7 +316,9 @@ def read_pictures(path: Path) -> Scores | None:
 
 
 def _save(path: Path, scores: Scores) -> None:
-    pictures = {f'picture_{i}': picture for i, picture in enumerate(scores.pictures.values())}
+    pictures: dict[str, Any] = {
+        f'picture_{i}': picture for i, picture in enumerate(scores.pictures.values())
+    }
     with path.open('wb') as file:
         np.savez_compressed(
             file,
