@@ -16,7 +16,8 @@ mkdir -p "$kit/wheels" "$kit/label_maps"
     --platform manylinux2014_x86_64 --platform manylinux_2_27_x86_64 \
     --platform manylinux_2_28_x86_64 \
     keras namex optree h5py ml_dtypes absl-py nibabel importlib_resources typing_extensions \
-    tensorboardX protobuf packaging tomli tomli-w threadpoolctl rich markdown-it-py mdurl pygments
+    tensorboardX protobuf packaging tomli tomli-w threadpoolctl rich markdown-it-py mdurl pygments \
+    jinja2 markupsafe pillow
 cp "$maps"/*.nii.gz "$kit/label_maps/"
 cp "$here"/*.toml "$here/retrain.sh" "$kit/"
 echo "$kit: $(du -sh "$kit" | cut -f1); copy it and run retrain.sh in it"

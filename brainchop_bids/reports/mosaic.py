@@ -17,6 +17,7 @@ from scipy.ndimage import binary_erosion
 from ..image.components import bounding_box
 from ..image.head import head_box
 from . import UNKNOWN_COLOR
+from .planes import PLANES, Plane, contrast, lia_to_ras, turned
 
 Colors = npt.NDArray[np.uint8] | Sequence[Sequence[int]] | Mapping[int, Sequence[int]]
 
@@ -35,37 +36,6 @@ _OUTLINE = (255, 221, 51)
 _OUTLINE_PIXELS = 2
 # Planes with less of the brain than this share of the fullest one are its poles.
 _FAIR = 0.25
-
-
-@dataclass(frozen=True)
-class Plane:
-    """How one plane is drawn.
-
-    Parameters
-    ----------
-    name : str
-        ``'axial'``, ``'coronal'`` or ``'sagittal'``.
-    normal, across, up : int
-        Axes of the RAS-ordered volume: through the plane, left to right, bottom to top.
-    cuts : int
-        How many cuts are shown.
-    letters : tuple of str
-        Sides of the body at the left, right, top and bottom of the panel.
-    """
-
-    name: str
-    normal: int
-    across: int
-    up: int
-    cuts: int
-    letters: tuple[str, str, str, str]
-
-
-PLANES = (
-    Plane('axial', 2, 0, 1, 7, ('L', 'R', 'A', 'P')),
-    Plane('coronal', 1, 0, 2, 7, ('L', 'R', 'S', 'I')),
-    Plane('sagittal', 0, 1, 2, 6, ('P', 'A', 'S', 'I')),
-)
 
 
 @dataclass(frozen=True)
@@ -159,12 +129,12 @@ def compose_mosaic(
     for panel in panels:
         left, top, right, bottom = panel.box
         where = _cut(panel, window)
-        tile = Image.fromarray(_turned(grey[scan[where]]))
+        tile = Image.fromarray(turned(grey[scan[where]]))
         base.paste(
             tile.resize((right - left, bottom - top), Image.Resampling.BICUBIC), (left, top)
         )
-        indices[top:bottom, left:right] = _enlarged(_turned(overlay[where]), scale)
-        edge[top:bottom, left:right] = _edge(_enlarged(_turned(region[where]), scale))
+        indices[top:bottom, left:right] = _enlarged(turned(overlay[where]), scale)
+        edge[top:bottom, left:right] = _edge(_enlarged(turned(region[where]), scale))
     picture = base.convert('RGB')
     for panel in panels:
         letter(picture, panel.box, panel.plane.letters)
@@ -174,11 +144,6 @@ def compose_mosaic(
     return Mosaic(
         picture, Image.fromarray(palette[indices]), Image.fromarray(outline), tuple(panels)
     )
-
-
-def lia_to_ras(array: npt.NDArray) -> npt.NDArray:
-    """View an LIA volume with its axes towards right, anterior and superior."""
-    return array[::-1, ::-1, :].transpose(0, 2, 1)
 
 
 def _framing(
@@ -228,30 +193,6 @@ def _choose_cuts(region: npt.NDArray[np.bool_], box: Box) -> dict[int, list[int]
     return cuts
 
 
-def contrast(scan: npt.NDArray[np.uint8], region: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-    """Return a table from intensity to grey that spends the range on a region.
-
-    Parameters
-    ----------
-    scan : ndarray of uint8, shape (X, Y, Z)
-        What is to be shown.
-    region : ndarray of bool, shape (X, Y, Z)
-        What matters of it; where it is all but empty, all that is not 0 does.
-
-    Returns
-    -------
-    ndarray of uint8, shape (256,)
-    """
-    sparse = (slice(None, None, 2),) * 3
-    values = scan[sparse]
-    inside = values[region[sparse]]
-    inside = inside if inside.size > 1000 else values[values > 0]
-    low = float(np.percentile(values, 2))
-    high = float(np.percentile(inside, 99.5)) if inside.size else 255.0
-    span = max(high - low, 1.0)
-    return np.clip((np.arange(256) - low) / span * 255, 0, 255).astype(np.uint8)
-
-
 def _palette(colors: Colors, highest: int) -> npt.NDArray[np.uint8]:
     """Return the colour of every label up to ``highest``, RGBA; nothing for background."""
     palette = np.full((highest + 1, 4), (*UNKNOWN_COLOR, 255), np.uint8)
@@ -290,12 +231,6 @@ def _cut(panel: Panel, window: Box) -> tuple[slice | int, ...]:
     where: list[slice | int] = list(window)
     where[panel.plane.normal] = panel.index
     return tuple(where)
-
-
-def _turned(cut: npt.NDArray) -> npt.NDArray:
-    """Turn a cut: rows from top to bottom, columns left to right."""
-    # What is left of the RAS axes stands in the order (across, up) in all three planes.
-    return np.ascontiguousarray(cut.T[::-1])
 
 
 def _enlarged(cut: npt.NDArray, scale: int) -> npt.NDArray:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ..image.head import head_box
-from .mosaic import contrast, lia_to_ras
+from .planes import contrast, lia_to_ras
 
 # Enough to see what the labels follow; more doubles the size of a page.
 _QUALITIES = (50, 25, 10)

@@ -9,7 +9,8 @@ from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 from PIL import Image
 
 from brainchop_bids.reports import LABEL_ALPHA, UNKNOWN_COLOR
-from brainchop_bids.reports.mosaic import PLANES, Panel, compose_mosaic
+from brainchop_bids.reports.mosaic import Panel, compose_mosaic
+from brainchop_bids.reports.planes import PLANES
 from brainchop_bids.reports.thumbnail import flatten
 
 SIZE = 128

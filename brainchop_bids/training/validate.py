@@ -1,0 +1,232 @@
+"""Whole volumes scored as a user's would be: by the product's own inference, not by Keras."""
+
+import gc
+import math
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError, ModelError, SettingsError
+from ..image.head import head_box
+from ..inference.choose import make_engine, make_plan
+from ..inference.options import InferenceOptions
+from ..models.spec import ModelSpec, load_spec
+from ..reports.text import one_line
+from ..resources import available_cpus, available_memory
+from .scores import WORST, Scores
+from .views import draw_views
+
+# The card, where there is one, is full of what trains; labels are the same everywhere.
+_OPTIONS = InferenceOptions(device='cpu')
+# Voxels along the last axis whose classes are counted at once.
+_SLAB = 16
+
+
+@dataclass(frozen=True, eq=False)
+class ValidationScan:
+    """A scan with its true labels.
+
+    Parameters
+    ----------
+    name : str
+        What tables and pages call it.
+    image : (X, Y, Z) or (X, Y, Z, C) uint8
+        Conformed to 1 mm, LIA, before normalisation.
+    labels : (X, Y, Z) uint8
+        The truth on the same grid, in the network's own classes.
+    """
+
+    name: str
+    image: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.uint8]
+
+
+class Validator:
+    """Scores models on some scans.
+
+    Scans are segmented by OpenVINO on the processor, or by TensorFlow where that is what Keras
+    trains on and OpenVINO is not installed. Labels are taken as the network gives them: the
+    rule of the model's card for connected components is not applied, since it would hide what a
+    network still gets wrong.
+
+    Parameters
+    ----------
+    scans : sequence of ValidationScan
+        At least one.
+    names : sequence of str
+        Names of all classes, the background first.
+
+    Raises
+    ------
+    SettingsError
+        Where nothing is installed that could segment.
+    InputError
+        For a scan whose image and labels do not fit, or with labels beyond the classes, and for
+        two scans of one name.
+    """
+
+    def __init__(self, scans: Sequence[ValidationScan], names: Sequence[str]) -> None:
+        require_engine()
+        self.names = tuple(names)
+        self.scans = tuple(
+            ValidationScan(one_line(scan.name), scan.image, scan.labels) for scan in scans
+        )
+        if not scans:
+            raise InputError('validation: there is no scan to score; set validation.every = 0')
+        for scan in self.scans:
+            _check(scan, len(self.names))
+        name, count = Counter(scan.name for scan in self.scans).most_common(1)[0]
+        if count > 1:
+            raise InputError(f'validation: {count} scans are called {name}; give them other names')
+
+    def score(self, model_folder: Path) -> Scores:
+        """Segment all scans and compare with the truth.
+
+        Parameters
+        ----------
+        model_folder : Path
+            A model's folder, with its ``brainchop.json``.
+
+        Returns
+        -------
+        Scores
+
+        Raises
+        ------
+        ModelError
+            For a folder that is no model's, or a model of other classes or channels.
+        MemoryLimitError
+            Where a scan does not fit into memory.
+        """
+        spec = load_spec(model_folder)
+        if spec.classes != len(self.names):
+            raise ModelError(
+                f'{spec.folder}: has {spec.classes} classes, the validation {len(self.names)}'
+            )
+        with undisturbed():
+            try:
+                return self._score(spec)
+            finally:
+                # Graphs and layers refer to each other; until they go, each holds memory.
+                gc.collect()
+
+    def _score(self, spec: ModelSpec) -> Scores:
+        threads = max(1, int(available_cpus().amount))
+        engine: Any = None
+        dice, pictures = [], []
+        for scan in self.scans:
+            first = scan.image[..., 0] if scan.image.ndim == 4 else scan.image
+            margin = math.ceil(_OPTIONS.margin_mm or 0)
+            plan = make_plan(
+                spec,
+                first.shape,
+                available_memory(),
+                _OPTIONS,
+                box=head_box(first, (margin, margin, margin)),
+            )
+            if engine is None:
+                engine = make_engine(plan, spec, threads, None)
+            found = engine.segment(scan.image, tiles=plan.tiles)
+            dice.append(class_dice([scan.labels], [found], spec.classes))
+            pictures.append(draw_views(scan.image, scan.labels, found, spec.labels.colors))
+        scores = Scores(
+            tuple(scan.name for scan in self.scans), self.names, np.array(dice), spec.labels.colors
+        )
+        shown = {*scores.ranked[:WORST], scores.best}
+        for scan, picture in zip(self.scans, pictures, strict=True):
+            if scan.name in shown:
+                scores.pictures[scan.name] = picture
+        return scores
+
+
+def require_engine() -> None:
+    """Make sure that whole volumes can be segmented in this process.
+
+    Raises
+    ------
+    SettingsError
+        Where neither OpenVINO is installed nor TensorFlow is what Keras runs on.
+    """
+    backend = keras.backend.backend()
+    if find_spec('openvino') is None and backend != 'tensorflow':
+        raise SettingsError(
+            f'validation.every in the training config: with Keras on {backend}, whole scans are '
+            'segmented by OpenVINO, which is not installed; pip install openvino, or set '
+            'validation.every = 0'
+        )
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Keep from training what happens inside.
+
+    Whatever builds layers draws seeds from Python's random numbers, and may set Keras' dtype
+    policy. A resumed run, which has not done it as often, would go on otherwise than one that was
+    never stopped.
+    """
+    python, legacy, policy = random.getstate(), np.random.get_state(), keras.config.dtype_policy()
+    keras.config.set_dtype_policy('float32')
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(legacy)
+        keras.config.set_dtype_policy(policy)
+
+
+def class_dice(
+    truth: Iterable[npt.NDArray[np.integer]],
+    found: Iterable[npt.NDArray[np.integer]],
+    classes: int,
+) -> npt.NDArray[np.float64]:
+    """Return the Dice of each class over some volumes together.
+
+    Parameters
+    ----------
+    truth, found : iterable of integer array
+        Labels below ``classes``, volume by volume, in pairs of one shape.
+    classes : int
+        Number of classes, background included.
+
+    Returns
+    -------
+    (classes,) float64
+        NaN for a class that is neither there nor found.
+
+    Examples
+    --------
+    >>> class_dice([np.array([0, 1, 1])], [np.array([0, 0, 1])], 3).round(2).tolist()
+    [0.67, 0.67, nan]
+    """
+    counts = np.zeros(classes**2, np.int64)
+    for one, other in zip(truth, found, strict=True):
+        for start in range(0, one.shape[-1], _SLAB):
+            pairs = one[..., start : start + _SLAB].astype(np.intp)
+            pairs *= classes
+            pairs += other[..., start : start + _SLAB]
+            counts += np.bincount(pairs.ravel('K'), minlength=classes**2)
+    table = counts.reshape(classes, classes)
+    sizes = (table.sum(0) + table.sum(1)).astype(np.float64)
+    return 2 * np.diag(table) / np.where(sizes > 0, sizes, np.nan)
+
+
+def _check(scan: ValidationScan, classes: int) -> None:
+    shape = scan.image.shape
+    if len(shape) not in (3, 4) or shape[:3] != scan.labels.shape:
+        raise InputError(
+            f'{scan.name}: its image of {shape} does not fit its labels of {scan.labels.shape}'
+        )
+    highest = int(scan.labels.max(initial=0))
+    if highest >= classes:
+        raise InputError(
+            f'{scan.name}: has the label {highest}; the network has {classes} classes'
+        )
