@@ -5,6 +5,7 @@ raised inside a callback, so no result is ever stored. And the broken pool refus
 jobs.
 """
 
+import gc
 import multiprocessing
 import time
 from collections.abc import Callable
@@ -101,6 +102,10 @@ class ResilientMultiProcPlugin(TellsFailures, MultiProcPlugin):
         RuntimeError
             If a node failed.
         """
+        # Nipype collects garbage at each turn of its loop. Looking through all that was imported
+        # kept a processor busy; what is frozen is not looked at.
+        gc.collect()
+        gc.freeze()
         try:
             super().run(graph, config, updatehash=updatehash)
         except BaseException:
@@ -108,6 +113,8 @@ class ResilientMultiProcPlugin(TellsFailures, MultiProcPlugin):
             workers = [worker.pid for worker in multiprocessing.active_children()]
             end_processes(pid for pid in workers if pid is not None)
             raise
+        finally:
+            gc.unfreeze()
         self.pool.shutdown(wait=False, cancel_futures=True)
 
     def _new_pool(self) -> ProcessPoolExecutor:

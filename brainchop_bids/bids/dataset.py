@@ -2,12 +2,12 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..errors import OutputError, SettingsError
+from ..errors import DatasetError, OutputError, SettingsError
 from ..publish import cannot_write, write_text
 
 CODE_URL = 'https://github.com/neuroneural/brainchop-bids'
@@ -71,6 +71,39 @@ def check_writable(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise OutputError(cannot_write(folder, error)) from None
+
+
+def check_distinct(folder: Path, participants: Iterable[str]) -> None:
+    """Check that no participant's files would replace those of another.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to; it exists. exFAT, NTFS and macOS take ``sub-A`` and ``sub-a`` for one name.
+    participants : iterable of str
+        Labels without ``sub-``.
+
+    Raises
+    ------
+    DatasetError
+        Naming the two.
+    """
+    probe = folder / f'.brainchop-{os.getpid()}-Case'
+    try:
+        probe.touch()
+        blind = probe.with_name(probe.name.lower()).exists()
+        probe.unlink()
+        there = [path.name for path in folder.glob('sub-*') if path.is_dir()] if blind else []
+    except OSError as error:
+        raise OutputError(cannot_write(folder, error)) from None
+    known: dict[str, str] = {}
+    for name in [*there, *(f'sub-{label}' for label in participants)] if blind else []:
+        other = known.setdefault(name.casefold(), name)
+        if other != name:
+            raise DatasetError(
+                f'{name} and {other}: {folder} lies where upper and lower case are the same, '
+                'so one would replace the other; choose an output folder elsewhere'
+            )
 
 
 def describe(raw: dict[str, Any], bids_dir: Path, output_dir: Path) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def _prepare_environment(settings: 'Settings') -> None:
 
 def _participant(settings: 'Settings') -> int:
     """Segment each scan that was asked for."""
-    from ..bids.dataset import check_folders, check_writable
+    from ..bids.dataset import check_distinct, check_folders, check_writable
     from ..bids.query import check_dataset, find_scans
     from ..models.spec import load_spec, mask_owner
     from ..models.zoo import find_model
@@ -147,6 +147,8 @@ def _participant(settings: 'Settings') -> int:
         filters=settings.filters,
         database_dir=settings.bids_database_dir,
     )
+    if not settings.dry_run:
+        check_distinct(settings.output_dir, (scan.name.subject for scan in selection.scans))
     if settings.reports_only:
         return _reports_only(settings, selection)
     specs = [load_spec(find_model(model, settings.models_dir)) for model in settings.model]

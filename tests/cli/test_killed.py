@@ -15,6 +15,7 @@ import pytest
 
 from tests.builders import write_dataset, write_model
 from tests.cli.test_run import check_valid
+from tests.processes import children_of, gone
 
 
 def start(*arguments: object, cwd: Path) -> subprocess.Popen[str]:
@@ -50,58 +51,24 @@ def contents(root: Path) -> dict[str, object]:
     return found
 
 
-def children_of(pid: int) -> set[int]:
-    """Return all processes that descend from one."""
-    parents = {}
-    for entry in Path('/proc').iterdir():
-        if entry.name.isdigit():
-            try:
-                parents[int(entry.name)] = int(
-                    (entry / 'stat').read_text().split(') ')[1].split()[1]
-                )
-            except (OSError, IndexError):
-                continue
-    found: set[int] = set()
-    wave = {pid}
-    while wave:
-        wave = {child for child, parent in parents.items() if parent in wave} - found
-        found |= wave
-    return found
-
-
-def gone(pids: set[int], within: float) -> bool:
-    """Tell whether processes end within some seconds."""
-    until = time.monotonic() + within
-    while time.monotonic() < until:
-        if not any(alive(pid) for pid in pids):
-            return True
-        time.sleep(0.05)
-    return False
-
-
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f'/proc/{pid}/stat').read_text().split(') ')[1][0]
-    except OSError:
-        return False
-    return state != 'Z'
-
-
 @pytest.fixture(scope='module')
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(tmp_path_factory.mktemp('models') / 'tiny_model')
 
 
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize('moments', [6, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ('moments', 'chosen'), [(6, None), pytest.param(20, 'tissue', marks=pytest.mark.slow)]
+)
 def test_a_run_killed_at_any_moment_is_finished_by_the_next(
-    shared: Path, model: Path, tmp_path: Path, moments: int
+    shared: Path, model: Path, tmp_path: Path, moments: int, chosen: str | None
 ) -> None:
     """Kill runs over one real scan again and again, each where the last one stopped."""
     dataset = shared / 'data' / 'pumi-minitest'
 
     def begin(out: Path, work: Path) -> subprocess.Popen[str]:
-        return start(dataset, out, 'participant', '--model', model, '-w', work, cwd=tmp_path)
+        name = chosen or model
+        return start(dataset, out, 'participant', '--model', name, '-w', work, cwd=tmp_path)
 
     begun = time.monotonic()
     first = begin(tmp_path / 'whole', tmp_path / 'work-whole')

@@ -15,6 +15,7 @@ import pytest
 from brainchop_bids.errors import Interrupted
 from brainchop_bids.signals import end_processes, interruptible, stopped_by
 from tests.builders import write_dataset, write_model, write_scan
+from tests.processes import members, wait_for
 
 APP = [sys.executable, '-m', 'brainchop_bids.cli.run']
 SCANS = [f'sub-0{number}/anat/sub-0{number}_T1w.nii.gz' for number in range(1, 5)]
@@ -44,41 +45,6 @@ def started(tmp_path: Path) -> Iterator[Callable[..., 'subprocess.Popen[str]']]:
     for process in processes:
         for pid in members(process.pid):
             os.kill(pid, signal.SIGKILL)
-
-
-def members(session: int) -> list[int]:
-    """Return the processes of a session that are alive."""
-    found = []
-    for stat in Path('/proc').glob('[0-9]*/stat'):
-        try:
-            state, _, _, own = stat.read_text().rpartition(')')[2].split()[:4]
-        except OSError:
-            continue
-        if int(own) == session and state != 'Z':
-            found.append(int(stat.parent.name))
-    return found
-
-
-def commands(session: int, word: str) -> list[int]:
-    """Return those whose command line has a word."""
-    found = []
-    for pid in members(session):
-        try:
-            if word in Path(f'/proc/{pid}/cmdline').read_text():
-                found.append(pid)
-        except OSError:
-            continue
-    return found
-
-
-def wait_for(what: Callable[[], object], seconds: float = SECONDS) -> object:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        found = what()
-        if found:
-            return found
-        time.sleep(0.05)
-    pytest.fail('it did not come')
 
 
 def segmenting(process: 'subprocess.Popen[str]') -> None:
@@ -159,7 +125,7 @@ def test_a_process_of_the_app_is_killed(
     segmenting(process)
     if not fails:
         time.sleep(0.5)
-    killed = commands(process.pid, victim)
+    killed = members(process.pid, victim)
     # The server and its children have one command line; the first is the server.
     os.kill(min(killed), signal.SIGKILL)
     begun = time.monotonic()

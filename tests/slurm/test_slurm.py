@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from tests.builders import write_model
+from tests.processes import wait_for as wait_for_it
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -129,13 +130,7 @@ def done(cluster: Cluster, dataset: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 def wait_for(what: Callable[[], object], seconds: float = SECONDS) -> object:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        found = what()
-        if found:
-            return found
-        time.sleep(0.3)
-    pytest.fail('it did not come')
+    return wait_for_it(what, seconds, 0.3)
 
 
 def logs(out: Path) -> dict[str, str]:

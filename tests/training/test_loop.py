@@ -17,6 +17,7 @@ from brainchop_bids.models.formats.tfjs import read_tfjs
 from brainchop_bids.models.keras_model import build_model
 from brainchop_bids.models.spec import load_spec
 from brainchop_bids.training.checkpoints import list_states
+from tests.processes import children_of, gone
 from tests.training.maps import write_maps
 
 CONFIG = """
@@ -82,14 +83,6 @@ def states(out: Path) -> list[str]:
     return [path.name for _, _, path in list_states(out / 'checkpoints')]
 
 
-def alive(pid: str) -> bool:
-    """Tell whether a process runs; one that only waits to be collected does not."""
-    try:
-        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
-    except OSError:
-        return False
-
-
 def test_it_ends_with_a_model_that_runs(finished: Path) -> None:
     spec = load_spec(finished / 'tiny')
     assert [label.name for label in spec.labels] == ['BG', 'GM', 'WM', 'CSF']
@@ -111,15 +104,12 @@ def test_a_killed_run_ends_with_the_same_weights(
         end = time.monotonic() + 300
         while not states(out) and time.monotonic() < end:
             time.sleep(0.05)
-        children = Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()
+        children = children_of(process.pid)
         os.kill(process.pid, signal.SIGKILL)
     first = states(out)
     # Workers must not outlive the run that they work for.
     assert len(children) >= 2
-    end = time.monotonic() + 30
-    while any(alive(pid) for pid in children) and time.monotonic() < end:
-        time.sleep(0.1)
-    assert not any(alive(pid) for pid in children)
+    assert gone(children, 30)
     assert first
     assert first[-1] < 'stage-1_step-000006.npz'
     result = run(config, out)
