@@ -189,21 +189,19 @@ def build_optimizer(
 def _check(options: Optimizer, learning_rate: float, steps: int) -> None:
     require_known('optimizer.name', options.name, OPTIMIZERS)
     require_known('optimizer.schedule', options.schedule, SCHEDULES)
-    # Above 0 without 0 itself: the smallest number that is.
-    above = math.ulp(0.0)
-    below_one = math.nextafter(1.0, 0.0)
-    largest = math.nextafter(math.inf, 0.0)
-    ranges = {
-        'momentum': (options.momentum, 0.0, below_one, '0 or more and below 1'),
-        'weight_decay': (options.weight_decay, 0.0, largest, '0 or more'),
-        'clip': (options.clip, 0.0, largest, '0 for no limit, or more'),
-        'accumulate': (options.accumulate, 1, largest, '1 or more'),
-        'ema': (options.ema, 0.0, below_one, '0 for none, or more and below 1'),
-    }
-    for name, (value, low, high, expected) in ranges.items():
-        if not low <= value <= high:
-            raise SettingsError(f'optimizer.{name} is {value}; expected {expected}')
-    if not above <= learning_rate <= largest:
+    checks = [
+        (0 <= options.momentum < 1, 'momentum', '0 or more and below 1'),
+        (0 <= options.weight_decay < math.inf, 'weight_decay', '0 or more'),
+        (0 <= options.clip < math.inf, 'clip', '0 for no limit, or more'),
+        (options.accumulate >= 1, 'accumulate', '1 or more'),
+        (0 <= options.ema < 1, 'ema', '0 for none, or more and below 1'),
+    ]
+    for holds, name, expected in checks:
+        if not holds:
+            raise SettingsError(
+                f'optimizer.{name} is {getattr(options, name)}; expected {expected}'
+            )
+    if not 0 < learning_rate < math.inf:
         raise SettingsError(f'learning_rate is {learning_rate}; expected a number above 0')
     if steps < options.accumulate:
         raise SettingsError(
