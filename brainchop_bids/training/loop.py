@@ -17,8 +17,10 @@ from ..resources import available_cpus
 from .checkpoints import list_states, load_state, save_state
 from .config import TrainConfig, read_config
 from .generate import CubeSource, Pair
-from .losses import ClassDice, LabelLoss
-from .network import OneCycle, build_stage, take_over
+from .losses import LabelLoss
+from .metrics import ClassDice
+from .network import build_stage, take_over
+from .optimizers import OneCycle
 from .record import Record, Row
 
 CONFIG = 'config.toml'

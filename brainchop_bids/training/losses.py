@@ -1,119 +1,21 @@
-"""Losses for label volumes, on any Keras backend.
+"""The losses a training config may name, and how one is made of it.
 
 All take integer labels and logits, weigh classes if asked to, and return one number for each
 volume of the batch; the Keras classes average these.
 """
 
+import inspect
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-from keras import ops
 
-# Small against one voxel: it decides only what a class that is nowhere counts.
-EPSILON = 1e-6
-
-
-def soft_dice(
-    labels: Any,
-    logits: Any,
-    *,
-    class_weights: Sequence[float] | None = None,
-    background: bool = True,
-) -> Any:
-    r"""One minus the soft Dice coefficient, averaged over classes.
-
-    .. math:: 1 - \frac{1}{C} \sum_c
-              \frac{2 \sum_i p_{ic} g_{ic} + \epsilon}{\sum_i p_{ic} + \sum_i g_{ic} + \epsilon}
-
-    with probabilities :math:`p` and one-hot labels :math:`g` over all voxels :math:`i` of a
-    volume. A class that is neither there nor predicted counts as perfect. After Milletari et
-    al. (2016), V-Net, with plain sums instead of squares in the denominator.
-
-    Parameters
-    ----------
-    labels : (batch, X, Y, Z) integers
-        The truth.
-    logits : (batch, X, Y, Z, classes) float
-        Before the softmax.
-    class_weights : sequence of float, optional
-        One weight for each class that counts; they need not sum to one.
-    background : bool
-        Whether class 0 counts.
-
-    Returns
-    -------
-    (batch,) float32
-        0 is perfect, 1 the worst.
-    """
-    probabilities, truth = _prepare(labels, logits)
-    shared, sizes = _overlap(probabilities, truth)
-    dice = (2 * shared + EPSILON) / (sizes + EPSILON)
-    return 1 - _mean_over_classes(dice, class_weights, background)
-
-
-def generalised_dice(labels: Any, logits: Any) -> Any:
-    r"""Dice in which each class weighs by the inverse square of its size.
-
-    .. math:: 1 - 2 \frac{\sum_c w_c \sum_i p_{ic} g_{ic}}
-                         {\sum_c w_c \sum_i (p_{ic} + g_{ic})}, \quad
-              w_c = \Big(\sum_i g_{ic}\Big)^{-2}
-
-    After Sudre et al. (2017), doi:10.1007/978-3-319-67558-9_28. A class that is absent would
-    weigh infinitely; it takes the largest weight of those present, so that predicting it is
-    punished as hard as missing the smallest one.
-
-    Parameters
-    ----------
-    labels : (batch, X, Y, Z) integers
-        The truth.
-    logits : (batch, X, Y, Z, classes) float
-        Before the softmax.
-
-    Returns
-    -------
-    (batch,) float32
-        0 is perfect, 1 the worst.
-    """
-    probabilities, truth = _prepare(labels, logits)
-    shared, sizes = _overlap(probabilities, truth)
-    count = ops.sum(truth, axis=1)
-    present = ops.cast(count > 0, 'float32')
-    weight = present / ops.square(ops.maximum(count, 1.0))
-    weight = weight + (1 - present) * ops.max(weight, axis=-1, keepdims=True)
-    top = 2 * ops.sum(weight * shared, axis=-1)
-    return 1 - top / ops.sum(weight * sizes, axis=-1)
-
-
-def cross_entropy(
-    labels: Any, logits: Any, *, class_weights: Sequence[float] | None = None
-) -> Any:
-    r"""Cross entropy, averaged over voxels by the weights of their true classes.
-
-    .. math:: - \frac{\sum_i w_{y_i} \log p_{i y_i}}{\sum_i w_{y_i}}
-
-    Parameters
-    ----------
-    labels : (batch, X, Y, Z) integers
-        The truth.
-    logits : (batch, X, Y, Z, classes) float
-        Before the softmax.
-    class_weights : sequence of float, optional
-        One weight for each class.
-
-    Returns
-    -------
-    (batch,) float32
-        In nats; 0 is perfect.
-    """
-    classes = logits.shape[-1]
-    flat = ops.reshape(ops.cast(logits, 'float32'), (ops.shape(logits)[0], -1, classes))
-    truth = _one_hot(labels, classes)
-    each = -ops.sum(truth * ops.log_softmax(flat, axis=-1), axis=-1)
-    if class_weights is None:
-        return ops.mean(each, axis=-1)
-    weight = ops.sum(truth * _checked(class_weights, classes), axis=-1)
-    return ops.sum(weight * each, axis=-1) / ops.maximum(ops.sum(weight, axis=-1), EPSILON)
+from ..errors import SettingsError
+from .choices import require_known, suggestion
+from .options import Loss
+from .overlap import focal_tversky, generalised_dice, jaccard, soft_dice, tversky
+from .voxelwise import boundary_cross_entropy, cross_entropy, focal
 
 
 def dice_cross_entropy(
@@ -150,8 +52,24 @@ def dice_cross_entropy(
 LOSSES: dict[str, Callable[..., Any]] = {
     'soft_dice': soft_dice,
     'generalised_dice': generalised_dice,
+    'jaccard': jaccard,
+    'tversky': tversky,
+    'focal_tversky': focal_tversky,
     'cross_entropy': cross_entropy,
+    'focal': focal,
+    'boundary_cross_entropy': boundary_cross_entropy,
     'dice_cross_entropy': dice_cross_entropy,
+}
+
+# Least and largest value of an option, of any loss or of one alone.
+_RANGES: dict[str, tuple[float, float]] = {
+    'alpha': (0, math.inf),
+    'beta': (0, math.inf),
+    'gamma': (0, math.inf),
+    'focal_tversky.gamma': (1, math.inf),
+    'reach': (1, math.inf),
+    'share': (0, 1),
+    'strength': (0, math.inf),
 }
 
 
@@ -161,8 +79,8 @@ class LabelLoss(keras.losses.Loss):
 
     Parameters
     ----------
-    kind : {'soft_dice', 'generalised_dice', 'cross_entropy', 'dice_cross_entropy'}
-        Which one.
+    kind : str
+        Which one, a key of `LOSSES`.
     name : str, optional
         For logs; the kind by default.
     **options
@@ -197,77 +115,164 @@ class LabelLoss(keras.losses.Loss):
 
 
 @keras.saving.register_keras_serializable('brainchop')
-class ClassDice(keras.metrics.Metric):
-    """Dice of each class over all volumes seen, of labels and of the most likely class.
-
-    Counts are added up over batches, so that the last, smaller batch weighs what it is worth.
+class SumLoss(keras.losses.Loss):
+    """Weighted sum of losses.
 
     Parameters
     ----------
-    classes : int
-        Number of classes, background included.
+    losses : sequence of keras.losses.Loss
+        The terms.
+    weights : sequence of float
+        Their factors.
     name : str
         For logs.
+
+    Raises
+    ------
+    ValueError
+        Where there are not as many weights as losses.
+
+    Examples
+    --------
+    >>> loss = SumLoss([LabelLoss('jaccard'), LabelLoss('focal', gamma=1.0)], [1.0, 0.5])
+    >>> loss.get_config()['weights']
+    [1.0, 0.5]
     """
 
-    def __init__(self, classes: int, *, name: str = 'dice', **options: Any) -> None:
-        super().__init__(name=name, **options)
-        self.classes = classes
-        shape = (classes,)
-        self.shared = self.add_weight(shape=shape, initializer='zeros', name='shared')
-        self.sizes = self.add_weight(shape=shape, initializer='zeros', name='sizes')
+    def __init__(
+        self,
+        losses: Sequence[keras.losses.Loss],
+        weights: Sequence[float],
+        *,
+        name: str = 'sum',
+    ) -> None:
+        if len(losses) != len(weights):
+            raise ValueError(f'{len(weights)} weights given for {len(losses)} losses')
+        super().__init__(name=name)
+        self.losses = list(losses)
+        self.weights = list(map(float, weights))
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Count a batch: integer labels and logits as for the losses; weights are not used."""
-        truth = _one_hot(y_true, self.classes)
-        found = _one_hot(ops.argmax(y_pred, axis=-1), self.classes)
-        self.shared.assign_add(ops.sum(truth * found, axis=(0, 1)))
-        self.sizes.assign_add(ops.sum(truth, axis=(0, 1)) + ops.sum(found, axis=(0, 1)))
-
-    def per_class(self) -> Any:
-        """Return the Dice of each class, ``(classes,)``; NaN where there was nothing."""
-        return 2 * self.shared / self.sizes
-
-    def result(self) -> Any:
-        """Return the mean over the foreground classes that were there or predicted."""
-        there = ops.cast(self.sizes[1:] > 0, 'float32')
-        dice = 2 * self.shared[1:] / ops.maximum(self.sizes[1:], 1.0)
-        return ops.sum(dice * there) / ops.maximum(ops.sum(there), 1.0)
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Return the loss of each volume."""
+        terms = zip(self.losses, self.weights, strict=True)
+        return sum(weight * loss.call(y_true, y_pred) for loss, weight in terms)
 
     def get_config(self) -> dict[str, Any]:
-        """Return what makes this metric again."""
-        return {**super().get_config(), 'classes': self.classes}
+        """Return what makes this loss again."""
+        losses = [keras.saving.serialize_keras_object(loss) for loss in self.losses]
+        return {'losses': losses, 'weights': self.weights, 'name': self.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> 'SumLoss':
+        """Make a loss of what `get_config` returned."""
+        losses = [keras.saving.deserialize_keras_object(loss) for loss in config['losses']]
+        return cls(losses, config['weights'], name=config['name'])
 
 
-def _prepare(labels: Any, logits: Any) -> tuple[Any, Any]:
-    """Return probabilities and one-hot labels, ``(batch, voxels, classes)`` float32 each."""
-    classes = logits.shape[-1]
-    # Half precision has too few digits for sums over a million voxels.
-    flat = ops.reshape(ops.cast(logits, 'float32'), (ops.shape(logits)[0], -1, classes))
-    return ops.softmax(flat, axis=-1), _one_hot(labels, classes)
+def build_loss(loss: Loss, classes: int) -> keras.losses.Loss:
+    """Make the loss that a config asks for.
+
+    Parameters
+    ----------
+    loss : Loss
+        One kind with its options, or a sum of terms. The weights of classes reach all terms
+        that take any and have none of their own among their options.
+    classes : int
+        Number of classes, background included.
+
+    Returns
+    -------
+    keras.losses.Loss
+        `LabelLoss`, or `SumLoss` where there are terms.
+
+    Raises
+    ------
+    SettingsError
+        Naming the key: for a kind or option that is not known, a value that cannot be one, and
+        weights that are not one for each class.
+
+    Examples
+    --------
+    >>> build_loss(Loss('focal', class_weights=(1.0, 2.0), options={'gamma': 3}), 2).options
+    {'class_weights': [1.0, 2.0], 'gamma': 3.0}
+    """
+    if not loss.terms:
+        kinds = {'loss.kind': loss.kind}
+    elif loss.options:
+        raise SettingsError(
+            'loss.options is not looked at where there are loss.terms; give each term its options'
+        )
+    else:
+        kinds = {f'loss.terms[{i}].kind': term.kind for i, term in enumerate(loss.terms)}
+    for key, kind in kinds.items():
+        require_known(key, kind, LOSSES)
+    weights = {}
+    if loss.class_weights:
+        if not any('class_weights' in _parameters(kind) for kind in kinds.values()):
+            raise SettingsError(
+                f'loss.class_weights: {" and ".join(kinds.values())} cannot weigh classes'
+            )
+        weights = {'class_weights': _weights('loss.class_weights', loss.class_weights, classes)}
+    if not loss.terms:
+        return _label_loss('loss', loss.kind, loss.options, weights, classes)
+    factors, terms = [], []
+    for i, term in enumerate(loss.terms):
+        if not 0 < term.weight < math.inf:
+            raise SettingsError(
+                f'loss.terms[{i}].weight is {term.weight}; expected a number above 0'
+            )
+        factors.append(term.weight)
+        terms.append(_label_loss(f'loss.terms[{i}]', term.kind, term.options, weights, classes))
+    return SumLoss(terms, factors)
 
 
-def _one_hot(labels: Any, classes: int) -> Any:
-    flat = ops.reshape(ops.cast(labels, 'int32'), (ops.shape(labels)[0], -1))
-    return ops.one_hot(flat, classes, dtype='float32')
+def _label_loss(
+    place: str, kind: str, options: dict[str, Any], weights: dict[str, Any], classes: int
+) -> LabelLoss:
+    known = _parameters(kind)
+    checked: dict[str, Any] = dict(weights) if 'class_weights' in known else {}
+    for name, value in options.items():
+        key = f'{place}.options.{name}'
+        if name not in known:
+            hint = suggestion(name, known, f'{place}.options.')
+            raise SettingsError(f'{key} is no option of {kind}; {hint}')
+        if name == 'class_weights':
+            checked[name] = _weights(key, value, classes)
+        else:
+            checked[name] = _option(key, kind, name, value, known[name])
+    return LabelLoss(kind, **checked)
 
 
-def _overlap(probabilities: Any, truth: Any) -> tuple[Any, Any]:
-    """Return the shared mass and the sum of both masses of each class, ``(batch, classes)``."""
-    shared = ops.sum(probabilities * truth, axis=1)
-    return shared, ops.sum(probabilities, axis=1) + ops.sum(truth, axis=1)
+def _parameters(kind: str) -> dict[str, Any]:
+    """Return the options of a loss and their defaults."""
+    found = inspect.signature(LOSSES[kind]).parameters.values()
+    return {item.name: item.default for item in found if item.kind is item.KEYWORD_ONLY}
 
 
-def _mean_over_classes(values: Any, weights: Sequence[float] | None, background: bool) -> Any:
-    first = 0 if background else 1
-    values = values[:, first:]
-    if weights is None:
-        return ops.mean(values, axis=-1)
-    weight = _checked(weights, values.shape[-1])
-    return ops.sum(values * weight, axis=-1) / ops.sum(weight)
+def _option(key: str, kind: str, name: str, value: Any, default: Any) -> Any:
+    """Return the value of an option, of the type of its default."""
+    expected = type(default)
+    if expected is float and type(value) is int:
+        value = float(value)
+    low, high = _RANGES.get(f'{kind}.{name}', _RANGES.get(name, (-math.inf, math.inf)))
+    fits = type(value) is expected
+    if fits and expected in (int, float):
+        fits = low <= value <= high and math.isfinite(value)
+    if not fits:
+        words = {bool: 'true or false', int: 'a whole number', float: 'a number'}
+        limits = f' of {low:g} or more' if high == math.inf else f' from {low:g} to {high:g}'
+        raise SettingsError(
+            f'{key} is {value!r}; expected {words.get(expected, expected.__name__)}'
+            f'{limits if low > -math.inf else ""}'
+        )
+    return value
 
 
-def _checked(weights: Sequence[float], classes: int) -> Any:
-    if len(weights) != classes:
-        raise ValueError(f'{len(weights)} class weights given, expected {classes}')
-    return ops.convert_to_tensor(list(map(float, weights)), 'float32')
+def _weights(key: str, values: Any, classes: int) -> list[float]:
+    """Return the weights of classes, one each."""
+    if not isinstance(values, (list, tuple)) or len(values) != classes:
+        raise SettingsError(f'{key} is {values!r}; expected a list of {classes} numbers, one each')
+    fits = all(type(value) in (int, float) and 0 <= value < math.inf for value in values)
+    if not fits or not any(values):
+        raise SettingsError(f'{key} is {list(values)}; expected numbers of 0 or more, not all 0')
+    return [float(value) for value in values]

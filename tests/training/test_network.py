@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from brainchop_bids.errors import SettingsError
 from brainchop_bids.models.meshnet import NearIdentity
 from brainchop_bids.training.generate import computed
-from brainchop_bids.training.network import OneCycle, build_stage, strided_dilations, take_over
+from brainchop_bids.training.network import build_stage, strided_dilations, take_over
 from brainchop_bids.training.options import Network, Stage
 
 
@@ -58,19 +58,6 @@ def test_what_cannot_be_strided_is_refused() -> None:
         strided_dilations((1, 2, 1, 2))
     with pytest.raises(SettingsError, match='relu'):
         build_stage(Network(activation='elu'), Stage(stride=2), 3)
-
-
-def test_one_cycle_rises_and_falls() -> None:
-    schedule = OneCycle(2.0, 100, rise=0.25, start=0.1, end=0.01)
-    rates = [float(schedule(step)) for step in range(101)]
-    assert rates[0] == pytest.approx(0.2)
-    assert rates[25] == pytest.approx(2.0)
-    assert rates[100] == pytest.approx(0.02)
-    # Half way along a cosine is the mean of its ends.
-    assert float(schedule(12.5)) == pytest.approx((0.2 + 2.0) / 2)
-    assert np.all(np.diff(rates[:26]) > 0)
-    assert np.all(np.diff(rates[25:]) < 0)
-    assert OneCycle.from_config(schedule.get_config())(7) == schedule(7)
 
 
 def test_layers_start_near_the_identity_and_apart_from_each_other() -> None:
