@@ -22,6 +22,8 @@ ACTIVATIONS = (
     'linear', 'relu', 'relu6', 'leaky_relu', 'elu', 'selu', 'silu', 'sigmoid', 'softplus', 'tanh',
     'gelu', 'gelu_tanh', 'softmax',
 )  # fmt: skip
+# Of negative values, where only the function's name is given: Keras' own.
+LEAKY_SLOPE = 0.2
 NORMS = ('batch_norm', 'group_norm')
 
 
@@ -169,12 +171,55 @@ class Network:
         return max(found[:-1], default=found[-1])
 
     @property
+    def held(self) -> float:
+        """Values that layers hold at once, for each voxel of the input, computed one by one.
+
+        What a layer makes is held until the last layer that takes it; activations and
+        normalisations write over what they are given.
+        """
+        density = self.density
+        # By the layer whose values they write over, what each one gives.
+        owners: dict[str, str] = {}
+        last: dict[str, int] = {}
+        for i, op in enumerate(self.ops):
+            inside = op.kind in ('activation', *NORMS)
+            owners[op.name] = owners[op.inputs[0]] if inside else op.name
+            last.update({owners[name]: i for name in op.inputs})
+        most, live = 0.0, {}
+        for i, op in enumerate(self.ops[:-1]):
+            if op.kind != 'input' and owners[op.name] == op.name:
+                live[op.name] = density[op.name] * op.channels
+            most = max(most, sum(live.values()))
+            live = {name: n for name, n in live.items() if last.get(name, i) > i}
+        return most
+
+    @property
     def is_chain(self) -> bool:
         """Whether each operation keeps the grid and feeds the next one alone."""
         return all(
             op.inputs == (before.name,) and (op.is_plain or op.kind in ('activation', *NORMS))
             for before, op in zip(self.ops, self.ops[1:], strict=False)
         )
+
+    @property
+    def scales(self) -> dict[str, Fraction]:
+        """Voxels of the input, along an axis, for one of each operation's output."""
+        found: dict[str, Fraction] = {}
+        for op in self.ops:
+            scale = max((found[name] for name in op.inputs), default=Fraction(1))
+            if op.kind in ('conv', 'max_pool'):
+                scale *= max(op.settings['strides'])
+            elif op.kind == 'conv_transpose':
+                scale /= max(op.settings['strides'])
+            elif op.kind == 'upsample':
+                scale /= max(op.settings['size'])
+            found[op.name] = scale
+        return found
+
+    @property
+    def stride(self) -> int:
+        """Widest stride of the grids in between: sides must be multiples of it."""
+        return math.ceil(max(self.scales.values()))
 
     @property
     def reach(self) -> tuple[int, int] | None:
@@ -184,35 +229,29 @@ class Network:
         -------
         tuple of (int, int) or None
             Voxels of the input, at most, on either side of an output's own place that it
-            depends on; and the widest stride of the grids in between. None where each output
-            depends on all of the input.
+            depends on; and `stride`. None where each output depends on all of the input.
         """
-        # Of each operation: voxels of the input for one of its own, and how far it looks.
-        scales: dict[str, Fraction] = {}
+        scales = self.scales
+        # Of each operation, in voxels of the input.
         reaches: dict[str, Fraction] = {}
         for op in self.ops:
             scale = max((scales[name] for name in op.inputs), default=Fraction(1))
             reach = max((reaches[name] for name in op.inputs), default=Fraction(0))
-            settings = op.settings
             if op.kind == 'group_norm':
                 return None
             if op.kind == 'conv':
                 # 'same' padding has half of it on either side, unless the grid becomes coarser.
                 reach += scale * (-(-op.span // 2) if op.is_plain else op.span)
-                scale *= max(settings['strides'])
             elif op.kind == 'conv_transpose':
-                reach += scale * (op.span // min(settings['strides']) + 1)
-                scale /= max(settings['strides'])
+                reach += scale * (op.span // min(op.settings['strides']) + 1)
             elif op.kind == 'max_pool':
-                reach += scale * max(settings['size'])
-                scale *= max(settings['strides'])
+                reach += scale * max(op.settings['size'])
             elif op.kind == 'upsample':
                 reach += scale
-                scale /= max(settings['size'])
             elif op.kind == 'zero_pad':
-                reach += scale * max(map(max, settings['padding']))
-            scales[op.name], reaches[op.name] = scale, reach
-        return math.ceil(reaches[self.ops[-1].name]), math.ceil(max(scales.values()))
+                reach += scale * max(map(max, op.settings['padding']))
+            reaches[op.name] = reach
+        return math.ceil(reaches[self.ops[-1].name]), self.stride
 
     @property
     def streams(self) -> bool:
