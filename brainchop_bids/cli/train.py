@@ -1,12 +1,14 @@
 """``brainchop-train``: train a network on images made from label maps."""
 
 import argparse
+import json
 import os
 import signal
 import sys
 import time
 import warnings
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +48,9 @@ def build_parser() -> argparse.ArgumentParser:
     """Build the parser of ``brainchop-train``."""
     parser = argparse.ArgumentParser(
         prog=PROG,
-        description='Train a MeshNet on synthetic images made from label maps. Ends with a model '
-        'folder for brainchop --model. A run that was stopped or killed goes on where it was.',
+        description='Train a network on labelled scans, or on synthetic images made from label '
+        'maps. Ends with a model folder for brainchop --model and a page on the run. A run that '
+        'was stopped or killed goes on where it was.',
         epilog='Exit code: 0 done, 1 failed, 2 the command cannot run as given, 75 stopped '
         'before its end (time limit or SIGTERM): run it again to go on.',
     )
@@ -59,6 +62,23 @@ def build_parser() -> argparse.ArgumentParser:
         action='append',
         default=[],
         help='change one key of the config, e.g. stages.0.steps=100; may be repeated',
+    )
+    parser.add_argument(
+        '--init',
+        metavar='MODEL',
+        help='begin with the weights of a model: a folder, or a name as for brainchop --model '
+        '(the same as --set init.model=MODEL)',
+    )
+    parser.add_argument(
+        '--freeze',
+        metavar='PATTERN',
+        action='append',
+        default=[],
+        help="leave layers as they are: names ('conv3d_*') or numbers of convolutions ('0-3'); "
+        'may be repeated',
+    )
+    parser.add_argument(
+        '--new-head', action='store_true', help='begin the last layer anew in any case'
     )
     parser.add_argument(
         '--out',
@@ -87,13 +107,15 @@ def _run(arguments: argparse.Namespace) -> int:
     warnings.filterwarnings('ignore', message='.*shuffle=True.*')
     from ..training.config import read_config
 
-    config = read_config(arguments.config, arguments.changes)
+    config = read_config(arguments.config, [*arguments.changes, *_transfer(arguments)])
     out = arguments.out or Path(arguments.config.stem)
     from ..inference.runtime import quiet
 
     with quiet():
         from ..training.export import export
-        from ..training.loop import Clock, train
+        from ..training.keeper import Clock
+        from ..training.loop import train
+        from ..training.page import write_page
 
     clock = Clock(time.monotonic() + 60 * arguments.minutes if arguments.minutes else None)
 
@@ -101,13 +123,34 @@ def _run(arguments: argparse.Namespace) -> int:
         clock.asked = True
 
     signal.signal(signal.SIGTERM, stop)
-    model = train(config, out, clock)
-    if model is None:
+    made = train(config, out, clock)
+    if made is None:
         say(PROG, f'{out}: stopped before the end; run the same command to go on')
         return UNFINISHED
-    folder = export(config, model, out)
+    folder = export(config, *made, out)
+    page = write_page(out, config, _facts())
     say(PROG, f'{folder}: done; try it with brainchop-segment T1W OUT --model {folder}')
+    say(PROG, f'{page}: how it went')
     return DONE
+
+
+def _transfer(arguments: argparse.Namespace) -> list[str]:
+    """Return what the options of transfer learning change in the config; JSON is TOML here."""
+    changes = []
+    if arguments.init:
+        changes.append(f'init.model={json.dumps(arguments.init)}')
+    if arguments.freeze:
+        changes.append(f'init.freeze={json.dumps(arguments.freeze)}')
+    if arguments.new_head:
+        changes.append('init.new_head=true')
+    return changes
+
+
+def _facts() -> list[tuple[str, str]]:
+    import keras
+
+    backend = keras.backend.backend()
+    return [('Backend', f'Keras {keras.__version__} on {backend} {version(backend)}')]
 
 
 if __name__ == '__main__':

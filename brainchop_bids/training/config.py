@@ -1,7 +1,7 @@
 """What a training run is asked for: a TOML file, read into frozen dataclasses.
 
-Every key has a default but the folder of label maps; `brainchop-train --help` and the packaged
-``tissue`` recipe show them. A key that is not known is refused with the nearest one that is.
+Every key has a default but where the data lie; ``recipes/README.md`` explains them. A key that
+is not known is refused with the nearest one that is.
 """
 
 import difflib
@@ -15,6 +15,7 @@ from typing import Any
 from ..errors import SettingsError
 from ..image.cleanup import Cleanup
 from ..image.normalise import Normalization
+from .augment import Augmentation
 from .options import Card, Data, Init, Loss, Network, Optimizer, Stage, Validation
 from .synthesis import SynthesisOptions
 
@@ -57,6 +58,7 @@ class TrainConfig:
     optimizer: Optimizer = field(default_factory=Optimizer)
     validation: Validation = field(default_factory=Validation)
     synthesis: SynthesisOptions = field(default_factory=SynthesisOptions)
+    augmentation: Augmentation = field(default_factory=Augmentation)
     card: Card = field(default_factory=Card)
     stages: tuple[Stage, ...] = (Stage(),)
 
@@ -68,18 +70,36 @@ class TrainConfig:
         SettingsError
             Naming the key.
         """
-        from .losses import LOSSES
-
         Normalization.parse(self.data.normalization)
         Cleanup.parse(self.card.components or 'largest')
+        data, validation = self.data, self.validation
+        given = [key for key in _SOURCES if getattr(data, key)]
+        least = min(validation.every, validation.volumes, validation.patience)
+        scored = validation.every % max(1, self.checkpoint_every) == 0
+        patient = not validation.patience or validation.every > 0
         checks = [
-            (bool(self.data.label_maps), 'data.label_maps', 'the folder of label maps'),
-            (self.loss.kind in LOSSES, 'loss.kind', f'one of {", ".join(LOSSES)}'),
+            (
+                len(given) == 1,
+                'data',
+                f'exactly one of {", ".join(_SOURCES)}; given: {", ".join(given) or "none"}',
+            ),
+            (len(set(data.channels)) == len(data.channels) > 0, 'data.channels', 'suffixes'),
+            (data.channels[:1] == ('T1w',), 'data.channels', 'T1w first, whose grid is used'),
+            (
+                not data.label_maps or len(data.channels) == 1,
+                'data.channels',
+                'one channel, where images are made from label maps',
+            ),
             (self.precision in _PRECISIONS, 'precision', f'one of {", ".join(_PRECISIONS)}'),
             (self.checkpoint_every > 0, 'checkpoint_every', 'at least 1'),
+            (least >= 0, 'validation', 'numbers of 0 or more'),
+            (scored, 'validation.every', 'a multiple of checkpoint_every'),
+            (patient, 'validation.patience', '0, or validation.every above 0'),
             (bool(self.stages), 'stages', 'at least one [[stages]]'),
             (self.workers >= 0 and self.validation_cubes >= 0, 'workers', '0 or more'),
             (self.model.channels > 0, 'model.channels', 'at least 1'),
+            (self.model.levels > 0, 'model.levels', 'at least 1'),
+            (0 <= self.model.dropout < 1, 'model.dropout', '0 or more and below 1'),
             (
                 bool(self.model.dilations) and min(self.model.dilations, default=0) > 0,
                 'model.dilations',
@@ -97,6 +117,7 @@ class TrainConfig:
                 (not back, f'stages[{i}].stride', '1, as in the stage before'),
                 (even, f'stages[{i}].stride', '1, or 2 with an even cube'),
                 (0 <= stage.centred <= 1, f'stages[{i}].centred', '0 to 1'),
+                (0 <= stage.labelled <= 1, f'stages[{i}].labelled', '0 to 1'),
                 (stage.learning_rate > 0, f'stages[{i}].learning_rate', 'above 0'),
                 (stage.norm in _NORMS, f'stages[{i}].norm', f'one of {", ".join(_NORMS)}'),
             ]
@@ -123,6 +144,7 @@ class TrainConfig:
         return tomli_w.dumps(_plain(asdict(self)))
 
 
+_SOURCES = ('label_maps', 'table', 'bids', 'folder')
 _PRECISIONS = ('float32', 'mixed_bfloat16', 'mixed_float16')
 _NORMS = ('batch', 'group', 'none')
 

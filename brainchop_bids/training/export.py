@@ -5,33 +5,32 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import keras
-
 from .. import __version__
 from ..models.formats.tfjs import save_tfjs
-from ..models.keras_model import network_of
 from ..models.labelfiles import OVERRIDES
+from ..models.network import Network
 from ..publish import publish, text_writer
 from .config import TrainConfig
-from .generate import label_map_files
-from .network import build_stage, take_over
-from .options import Stage
 from .record import LOG, label_table
+from .scores import VALIDATION, best_step, mean_dice, read_scores
+from .sources import Sources, item_name
 
 CARD = 'README.md'
 RECIPE = 'training.toml'
-_INPUT = (256, 256, 256)
+_WHOLE = 256
 
 
-def export(config: TrainConfig, model: Any, out: Path) -> Path:
+def export(config: TrainConfig, network: Network, sources: Sources, out: Path) -> Path:
     """Write the model's folder.
 
     Parameters
     ----------
     config : TrainConfig
         The run.
-    model : keras.Model
-        The network of its last stage.
+    network : brainchop_bids.models.network.Network
+        What it has made, see `brainchop_bids.training.network.trained_network`.
+    sources : Sources
+        What it was made from.
     out : Path
         The run's folder, with its log.
 
@@ -46,51 +45,70 @@ def export(config: TrainConfig, model: Any, out: Path) -> Path:
     ModelError, OutputError
         Where it cannot be written.
     """
-    classes = model.output_shape[-1]
-    # Mixed precision is for training alone.
-    keras.config.set_dtype_policy('float32')
-    network = replace(config.model, dropout=0.0)
-    whole = build_stage(network, Stage(cube=32, norm='none'), classes)
-    take_over(model, whole)
     folder = out / config.card.name
-    folder.mkdir(parents=True, exist_ok=True)
-    save_tfjs(replace(network_of(whole), input_shape=_INPUT), folder)
+    write_model(config, network, folder)
     log = (out / LOG).read_text(encoding='utf-8')
     publish(
         [
-            (folder / OVERRIDES, text_writer(json.dumps(_facts(config), indent=2) + '\n')),
             (folder / RECIPE, text_writer(config.to_toml())),
             (folder / LOG, text_writer(log)),
-            (folder / CARD, text_writer(model_card(config, whole, log))),
+            (folder / CARD, text_writer(model_card(config, network, sources, out))),
         ]
     )
     return folder
 
 
-def model_card(config: TrainConfig, model: Any, log: str) -> str:
+def write_model(config: TrainConfig, network: Network, folder: Path) -> None:
+    """Write a network and what a run must know of it, and nothing else.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        The run.
+    network : brainchop_bids.models.network.Network
+        The network.
+    folder : Path
+        Is made.
+
+    Raises
+    ------
+    ModelError, OutputError
+        Where it cannot be written.
+    """
+    stage = config.stages[-1]
+    # Networks with coarser grids, or numbers of their own for each cube, do best on cubes like
+    # those that they have learnt from.
+    whole = config.model.architecture == 'meshnet' and stage.norm != 'group'
+    side = _WHOLE if whole else stage.cube
+    folder.mkdir(parents=True, exist_ok=True)
+    save_tfjs(replace(network, input_shape=(side, side, side)), folder)
+    facts = json.dumps(_facts(config, network.classes), indent=2) + '\n'
+    publish([(folder / OVERRIDES, text_writer(facts))])
+
+
+def model_card(config: TrainConfig, network: Network, sources: Sources, out: Path) -> str:
     """Write down what a model is, what it learnt from and how well it did.
 
     Parameters
     ----------
     config : TrainConfig
         The run.
-    model : keras.Model
+    network : brainchop_bids.models.network.Network
         The network.
-    log : str
-        The run's CSV log.
+    sources : Sources
+        The volumes.
+    out : Path
+        The run's folder, with its log and validations.
 
     Returns
     -------
     str
         Markdown.
     """
-    card, data = config.card, config.data
-    training, held_out = label_map_files(config)
-    header, *_, last = [line.split(',') for line in log.splitlines()]
-    final = dict(zip(header, last, strict=True))
-    names = [label.abbreviation for label in label_table(config, model.output_shape[-1])]
-    scores = ', '.join(f'{name} {final[f"validation_dice_{name}"]}' for name in names[1:])
-    dilations = ', '.join(map(str, config.model.dilations))
+    card, data, model = config.card, config.data, config.model
+    names = [label.abbreviation for label in label_table(config, network.classes)]
+    dilations = f', dilations {", ".join(map(str, model.dilations))}'
+    shape = dilations if model.architecture == 'meshnet' else f', {model.levels} levels'
     stages = '\n'.join(
         f'| {i} | {stage.steps} | {stage.batch} x {stage.cube}^3 | {stage.stride} | '
         f'{stage.learning_rate:g} | {stage.norm} |'
@@ -98,24 +116,24 @@ def model_card(config: TrainConfig, model: Any, log: str) -> str:
     )
     status = f'\nStatus: **{card.status}**.\n' if card.status else ''
     notes = f'\n{card.notes.strip()}\n' if card.notes else ''
+    loss = ' + '.join(f'{term.weight:g} {term.kind}' for term in config.loss.terms)
+    optimizer = config.optimizer
+    begun = f' Begun from the model `{Path(config.init.model).name}`.' if config.init.model else ''
     return f"""# {card.name}
 {status}
-MeshNet, {config.model.channels} channels, dilations {dilations}, {config.model.activation},
-{model.count_params()} weights, classes {', '.join(names)}. Input: conformed to 1 mm, scaled by
-`{data.normalization}`. Licence: {card.license or 'not stated'}.
+{model.architecture}, {model.channels} channels{shape}, {model.activation},
+{network.parameters} weights, classes {', '.join(names)}. Input: {', '.join(data.channels)},
+conformed to 1 mm, scaled by `{data.normalization}`. Licence: {card.license or 'not stated'}.
 {notes}
 ## Data
 
-Synthetic images only, from {len(training)} label maps of `{Path(data.label_maps).name}`;
-{len(held_out)} held out ({', '.join(data.hold_out) or 'none'}). Codes to labels: table
-`{data.mapping}`. {config.synthesis.t1:.0%} of the images have a T1-like contrast, the others a
-random one.
+{_data(config, sources)}
 
 ## Recipe
 
-brainchop-bids {__version__}, seed {config.seed}, {config.steps} steps, loss {config.loss.kind},
-Adam with a one-cycle schedule in each stage; all settings are in `{RECIPE}`, the course of the
-training is in `{LOG}`.
+brainchop-bids {__version__}, seed {config.seed}, {config.steps} steps, loss
+{loss or config.loss.kind}, {optimizer.name} with the schedule {optimizer.schedule} in each
+stage.{begun} All settings are in `{RECIPE}`, the course of the training is in `{LOG}`.
 
 | stage | steps | cubes | stride | learning rate | norm |
 |---|---|---|---|---|---|
@@ -123,16 +141,61 @@ training is in `{LOG}`.
 
 ## Scores
 
-Dice on {config.validation_cubes} synthetic cubes of the held-out maps after the last step:
-{scores}. Scores on real scans come from `brainchop-evaluate`.
+{_scores(config, sources, names, out)}
 """
 
 
-def _facts(config: TrainConfig) -> dict[str, Any]:
+def _data(config: TrainConfig, sources: Sources) -> str:
+    data = config.data
+    held_out = ', '.join(sorted(map(item_name, sources.held_out))) or 'none'
+    counts = f'{len(sources.held_out)} held out ({held_out}). Codes to labels: table'
+    if data.label_maps:
+        return (
+            f'Synthetic images only, from {len(sources.training)} label maps of '
+            f'`{Path(data.label_maps).name}`;\n{counts}\n`{data.mapping}`. '
+            f'{config.synthesis.t1:.0%} of the images have a T1-like contrast, the others a\n'
+            'random one.'
+        )
+    where = Path(data.table or data.bids or data.folder).name
+    return (
+        f'{len(sources.training)} labelled scans of `{where}`;\n{counts}\n'
+        f'`{Path(data.mapping).name}`.'
+    )
+
+
+def _scores(config: TrainConfig, sources: Sources, names: list[str], out: Path) -> str:
+    header, *_, last = [
+        line.split(',') for line in (out / LOG).read_text(encoding='utf-8').splitlines()
+    ]
+    final = dict(zip(header, last, strict=True))
+    cubes = ', '.join(f'{name} {final[f"validation_dice_{name}"]}' for name in names[1:])
+    kind = 'synthetic cubes' if config.data.label_maps else 'cubes'
+    origin = 'what was held out' if sources.held_out else 'what it has learnt from'
+    text = (
+        f'Dice on {config.validation_cubes} {kind} of {origin} after the last step:\n{cubes}. '
+        'Scores on real scans come from `brainchop-evaluate`.'
+    )
+    rows = read_scores(out / VALIDATION)
+    best = best_step(mean_dice(rows))
+    if best is None:
+        return text
+    rows = [row for row in rows if row.step == best]
+    mean = mean_dice(rows)[best]
+    scans = len({row.scan for row in rows})
+    return (
+        f'The weights are those of step {best}: mean Dice {mean:.3f} over {scans} whole '
+        f'volumes held out.\n\n{text}'
+    )
+
+
+def _facts(config: TrainConfig, classes: int) -> dict[str, Any]:
     card = config.card
     facts: dict[str, Any] = {'name': card.name, 'normalization': config.data.normalization}
-    if card.labels:
-        facts['labels'] = list(card.labels)
+    # Names that the table of codes gives are better than none.
+    named = [{'name': label.name} for label in label_table(config, classes)]
+    facts['labels'] = list(card.labels) or named
+    if len(config.data.channels) > 1:
+        facts['inputs'] = list(config.data.channels)
     for key in ('task', 'components', 'mask', 'license', 'citation'):
         if getattr(card, key):
             facts[key] = getattr(card, key)

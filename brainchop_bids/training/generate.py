@@ -11,106 +11,37 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
-from ..errors import DatasetError
-from ..image.conform import conformed_grid
-from ..image.headers import SUFFIXES, stem
-from ..image.io import load_labels
-from ..image.lookup import lookup
-from ..image.normalise import Normalization, normalise
-from ..image.resample import labels_to_grid
-from ..models.mapping import LabelMapping, read_mapping
+from ..errors import SettingsError
+from ..image.normalise import Normalization, normalise_channels
 from .config import TrainConfig
+from .examples import Example
 from .options import Stage
 from .sampling import computed, draw_box
-from .synthesis import synthesise, t1_prior
+from .sources import Item, Sources, check_item, draw_volume, item_files, item_name
 
 # Volumes whose cubes are dealt in turn: neighbours of one scan are too much alike.
 _DEALT = 4
 # In place of a stage's number: what validates is drawn apart.
 _VALIDATION = 1000
+_SCANS = 2000
 
 Pair = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Volume:
-    """What a worker needs to know to make one image and cut it up."""
+class Job:
+    """What a worker needs to know to make one volume and cut it up."""
 
-    path: Path
+    item: Item
     seed: tuple[int, ...]
     config: TrainConfig
     stage: Stage
-
-
-def label_map_files(config: TrainConfig) -> tuple[list[Path], list[Path]]:
-    """Return the label maps to train on and those held out, sorted.
-
-    Parameters
-    ----------
-    config : TrainConfig
-        Names the folder and what is held out.
-
-    Returns
-    -------
-    training, held_out : list of Path
-
-    Raises
-    ------
-    DatasetError
-        For a folder that is missing, empty or all held out, or a held-out map that is missing.
-    """
-    folder = Path(config.data.label_maps).expanduser()
-    try:
-        found = sorted(path for path in folder.iterdir() if path.name.lower().endswith(SUFFIXES))
-    except OSError as error:
-        raise DatasetError(
-            f'{folder}: label maps cannot be read ({error.strerror}); set data.label_maps'
-        ) from error
-    names = {stem(path): path for path in found}
-    missing = [name for name in config.data.hold_out if name not in names]
-    if missing:
-        raise DatasetError(f'{folder}: has no {", ".join(missing)}, named in data.hold_out')
-    held_out = [names[name] for name in config.data.hold_out]
-    training = [path for path in found if path not in held_out]
-    if not training:
-        raise DatasetError(
-            f'{folder}: no label maps to train on; expected files that end in '
-            f'{", ".join(SUFFIXES)} and are not held out'
-        )
-    return training, held_out
-
-
-def load_label_map(path: Path, mapping: LabelMapping) -> np.ndarray:
-    """Read a label map and bring it to the conformed grid by nearest neighbours.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    mapping : LabelMapping
-        Must know each of its codes.
-
-    Returns
-    -------
-    (W, W, W) uint16
-        LIA, 1 mm.
-
-    Raises
-    ------
-    InputError, ModelError
-        As `load_labels` and `LabelMapping.check` do.
-    """
-    labels, geometry = load_labels(path)
-    mapping.check(labels, path)
-    target, _ = conformed_grid(geometry)
-    moved = labels_to_grid(labels.astype(np.uint16), geometry, target, method='nearest')
-    return np.ascontiguousarray(moved)
+    sources: Sources
+    training: bool = True
 
 
 class CubeSource:
@@ -122,25 +53,26 @@ class CubeSource:
         The run.
     workers : int
         Processes that make images.
+    sources : Sources
+        From what.
 
     Raises
     ------
-    DatasetError, InputError, ModelError
-        Where the label maps are missing, unreadable or hold codes outside the table; all are
-        looked at once, before training begins.
+    InputError, ModelError, SettingsError
+        Where a file is unreadable or holds codes outside the table; all are looked at once,
+        before training begins.
     """
 
-    def __init__(self, config: TrainConfig, workers: int) -> None:
-        self.config = config
-        self.training, self.held_out = label_map_files(config)
+    def __init__(self, config: TrainConfig, workers: int, sources: Sources) -> None:
+        self.config, self.sources = config, sources
         # Forking a process that runs a deep learning library's threads can deadlock.
         context = multiprocessing.get_context('spawn')
         self._pool = ProcessPoolExecutor(workers, context, initializer=_prepare_worker)
         self._ahead = workers + 1
         try:
             jobs = [
-                self._pool.submit(_check, path, config.data.mapping)
-                for path in [*self.training, *self.held_out]
+                self._pool.submit(check_item, item, config.data, sources.cache)
+                for item in [*sources.training, *sources.held_out]
             ]
             for job in jobs:
                 job.result()
@@ -173,7 +105,7 @@ class CubeSource:
 
         Yields
         ------
-        images : (batch, N, N, N, 1) float32
+        images : (batch, N, N, N, C) float32
             Normalised as whole volumes.
         labels : (batch, M, M, M) int32
             Of the voxels the network computes; ``M`` is ``N / stride``.
@@ -183,19 +115,62 @@ class CubeSource:
         while True:
             pairs = [next(cubes) for _ in range(stage.batch)]
             images, labels = (np.stack(part) for part in zip(*pairs, strict=True))
-            yield images[..., None], labels.astype(np.int32)
+            yield images, labels.astype(np.int32)
+
+    def names(self, number: int, step: int) -> list[str]:
+        """Return the files that the cubes of a stage's step come from, counted from 0."""
+        stage = self.config.stages[number]
+        found: dict[str, None] = {}
+        for cube in range(step * stage.batch, (step + 1) * stage.batch):
+            hand, place = divmod(cube, _DEALT * stage.cubes_per_volume)
+            found[item_files(self._item(number, hand * _DEALT + place % _DEALT))] = None
+        return list(found)
 
     def validation(self, number: int) -> list[Pair]:
-        """Return single-cube batches of the held-out maps, the same ones at every call."""
+        """Return single-cube batches of what is held out, the same ones at every call."""
         stage = self.config.stages[number]
         stage = replace(stage, cubes_per_volume=1, batch=1)
-        files = self.held_out or self.training
+        items = self.sources.held_out or self.sources.training
         jobs = [
-            self._submit(files[i % len(files)], (_VALIDATION, i), stage)
+            self._submit(items[i % len(items)], (_VALIDATION, i), stage, training=False)
             for i in range(self.config.validation_cubes)
         ]
         pairs = [job.result()[0] for job in jobs]
-        return [(image[None, ..., None], label[None].astype(np.int32)) for image, label in pairs]
+        return [(image[None], label[None].astype(np.int32)) for image, label in pairs]
+
+    def scans(self) -> list[tuple[str, np.ndarray, np.ndarray]]:
+        """Return whole volumes of what is held out, the same ones at every call.
+
+        Returns
+        -------
+        list of (name, (W, W, W, C) uint8, (W, W, W) uint8)
+            Images before normalisation, and their classes.
+
+        Raises
+        ------
+        SettingsError
+            Where nothing is held out.
+        """
+        items = self.sources.held_out
+        if not items:
+            raise SettingsError(
+                'validation.every needs volumes that do not train; set data.hold_out or data.folds'
+            )
+        count = self.config.validation.volumes or len(items)
+        if isinstance(items[0], Example):
+            count = min(count, len(items))
+        jobs = [
+            self._pool.submit(
+                make_volume, self._job(items[i % len(items)], (_SCANS, i), training=False)
+            )
+            for i in range(count)
+        ]
+        names = [
+            item_name(items[i % len(items)])
+            + (f'_{i // len(items) + 1}' if i >= len(items) else '')
+            for i in range(count)
+        ]
+        return [(name, *job.result()) for name, job in zip(names, jobs, strict=True)]
 
     def _cubes(self, number: int, first: int) -> Iterator[Pair]:
         stage = self.config.stages[number]
@@ -213,44 +188,60 @@ class CubeSource:
             skip = 0
 
     def _volume(self, number: int, volume: int, stage: Stage) -> 'Future[list[Pair]]':
-        # Every map once, in an order that differs from round to round.
-        turn, place = divmod(volume, len(self.training))
+        return self._submit(self._item(number, volume), (number, volume), stage)
+
+    def _item(self, number: int, volume: int) -> Item:
+        """Return what a volume is made from: each once, in an order that changes every round."""
+        items = self.sources.training
+        turn, place = divmod(volume, len(items))
         order = np.random.default_rng([self.config.seed, number, turn])
-        path = self.training[order.permutation(len(self.training))[place]]
-        return self._submit(path, (number, volume), stage)
+        return items[order.permutation(len(items))[place]]
 
-    def _submit(self, path: Path, place: tuple[int, int], stage: Stage) -> 'Future[list[Pair]]':
-        job = Volume(path, (self.config.seed, *place), self.config, stage)
-        return self._pool.submit(make_cubes, job)
+    def _submit(
+        self, item: Item, place: tuple[int, int], stage: Stage, *, training: bool = True
+    ) -> 'Future[list[Pair]]':
+        return self._pool.submit(make_cubes, self._job(item, place, stage, training=training))
+
+    def _job(
+        self, item: Item, place: tuple[int, int], stage: Stage | None = None, *, training: bool
+    ) -> Job:
+        stage = stage or self.config.stages[-1]
+        seed = (self.config.seed, *place)
+        return Job(item, seed, self.config, stage, self.sources, training)
 
 
-def make_cubes(job: Volume) -> list[Pair]:
-    """Make one image and cut cubes from it.
+def make_cubes(job: Job) -> list[Pair]:
+    """Make one volume and cut cubes from it.
 
     Parameters
     ----------
-    job : Volume
+    job : Job
         Which one.
 
     Returns
     -------
-    list of (image, labels)
-        Each image is (N, N, N) float32, its labels (M, M, M) uint8.
+    list of (images, labels)
+        Each of its images is (N, N, N, C) float32, its labels are (M, M, M) uint8.
     """
     config, stage = job.config, job.stage
     rng = np.random.default_rng(job.seed)
-    codes = _label_map(job.path, config.data.mapping)
-    image, moved = synthesise(codes, rng, config.options(stage), prior=t1_prior())
-    labels = lookup(_mapping(config.data.mapping).table, moved)
+    drawn = draw_volume(job.item, config, stage, job.sources, rng, training=job.training)
     # As in use: the volume's own numbers, never those of a cube.
-    scaled = normalise(image, Normalization.parse(config.data.normalization))
-    classes = _mapping(config.data.mapping).classes
-    inside = np.flatnonzero((labels > 0) & (labels < classes - 1))
+    rule = Normalization.parse(config.data.normalization)
+    scaled = normalise_channels(drawn.images, rule)
+    labels = drawn.labels
     pairs = []
     for _ in range(stage.cubes_per_volume):
-        box = draw_box(labels.shape, stage.cube, inside, rng, stage.centred, stage.labelled)
+        box = draw_box(labels.shape, stage.cube, drawn.inside, rng, stage.centred, stage.labelled)
         pairs.append((scaled[box].copy(), computed(labels[box], stage.stride).copy()))
     return pairs
+
+
+def make_volume(job: Job) -> tuple[np.ndarray, np.ndarray]:
+    """Make one whole volume and its labels, see `CubeSource.scans`."""
+    rng = np.random.default_rng(job.seed)
+    drawn = draw_volume(job.item, job.config, job.stage, job.sources, rng, training=job.training)
+    return drawn.images, drawn.labels
 
 
 def _prepare_worker() -> None:
@@ -266,18 +257,3 @@ def _leave_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-def _check(path: Path, mapping: str) -> None:
-    _label_map(path, mapping)
-
-
-# Each worker reads each map once; 20 maps are 0.7 GB.
-@lru_cache(maxsize=32)
-def _label_map(path: Path, mapping: str) -> np.ndarray:
-    return load_label_map(path, _mapping(mapping))
-
-
-@lru_cache(maxsize=4)
-def _mapping(name: str) -> LabelMapping:
-    return read_mapping(name)

@@ -1,54 +1,40 @@
 """The training loop: stages of Keras' `fit`, each of which can be killed and resumed anywhere."""
 
-import itertools
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
-from ..errors import BrainchopError, SettingsError
+from ..errors import SettingsError
+from ..models.formats import read_network
 from ..models.mapping import read_mapping
+from ..models.network import Network
 from ..publish import write_text
 from ..resources import available_cpus
-from .checkpoints import list_states, load_state, save_state
+from .checkpoints import list_states, load_state
 from .config import TrainConfig, read_config
-from .generate import CubeSource, Pair
-from .losses import LabelLoss
+from .devices import distribute
+from .generate import CubeSource
+from .keeper import BEST, CHECKPOINTS, Clock, Keeper, Progress
+from .losses import build_loss
 from .metrics import ClassDice
-from .network import build_stage, take_over
-from .optimizers import OneCycle
-from .record import Record, Row
+from .network import build_stage, take_over, trained_network
+from .optimizers import averaged, build_optimizer, take_average
+from .record import Record, label_table
+from .scores import Patience
+from .sources import Sources, find_sources
+from .transfer import begin_from, differences, freeze, transfer_table
+from .validate import ValidationScan, Validator
+from .volumes import side_pairs
 
 CONFIG = 'config.toml'
-CHECKPOINTS = 'checkpoints'
 
 
-@dataclass
-class Clock:
-    """Tells a run when to stop.
-
-    Parameters
-    ----------
-    deadline : float or None
-        In `time.monotonic`'s seconds.
-    asked : bool
-        Set by a signal.
-    """
-
-    deadline: float | None = None
-    asked: bool = False
-
-    @property
-    def over(self) -> bool:
-        """Whether the next step should not begin."""
-        return self.asked or (self.deadline is not None and time.monotonic() >= self.deadline)
-
-
-def train(config: TrainConfig, out: Path, clock: Clock | None = None) -> Any:
+def train(
+    config: TrainConfig, out: Path, clock: Clock | None = None
+) -> tuple[Network, Sources] | None:
     """Train a network, or go on with it.
 
     Parameters
@@ -63,44 +49,96 @@ def train(config: TrainConfig, out: Path, clock: Clock | None = None) -> Any:
 
     Returns
     -------
-    keras.Model or None
-        The network of the last stage; None where the clock stopped the run.
+    network : brainchop_bids.models.network.Network
+        That of the best validation; where no whole volumes are scored, of the last step.
+    sources : Sources
+        What it has learnt from.
+    None
+        Where the clock stopped the run.
 
     Raises
     ------
     SettingsError
-        Where the folder holds a run of another config.
+        Where the folder holds a run of another config, or the config asks for what cannot be.
     BrainchopError
         Where the loss is no longer a number.
     DatasetError, InputError, ModelError, OutputError
-        For label maps and files that cannot be used.
+        For images, labels and files that cannot be used.
     """
     clock = clock or Clock()
     _check_folder(config, out)
+    distribute(config.devices, [stage.batch for stage in config.stages])
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.precision)
     classes = read_mapping(config.data.mapping).classes
     networks = _networks(config, classes)
+    swap = side_pairs(label_table(config, classes)) if config.augmentation.flip > 0 else []
+    sources = find_sources(config, () if config.data.label_maps else tuple(swap))
+    workers = config.workers or max(1, int(available_cpus().amount) - 1)
+    with CubeSource(config, workers, sources) as cubes, Record(config, out, classes) as record:
+        for note in sources.notes:
+            record.say(note)
+        write_text(out / CONFIG, config.to_toml())
+        model = _train(config, out, clock, networks, cubes, record)
+    if model is None:
+        return None
+    if (out / BEST).exists():
+        return read_network(out / BEST)[0], sources
+    with averaged(model):
+        return trained_network(config.model, config.stages[-1], model), sources
+
+
+def _train(
+    config: TrainConfig,
+    out: Path,
+    clock: Clock,
+    networks: Callable[[int], Any],
+    cubes: CubeSource,
+    record: Record,
+) -> Any:
+    """Go through the stages; return the last one's model, None where the clock stopped it."""
     done = list_states(out / CHECKPOINTS)
     first, step, path = done[-1] if done else (0, 0, None)
-    workers = config.workers or max(1, int(available_cpus().amount) - 1)
-    with CubeSource(config, workers) as source, Record(config, out, classes) as record:
-        write_text(out / CONFIG, config.to_toml())
-        record.resume(_global_step(config, first, step))
-        previous = None
-        for number in range(first, len(config.stages)):
-            model = networks(number)
-            if number == first and path is not None:
-                load_state(path, model)
-            elif previous is not None:
-                take_over(previous, model)
-            begin = step if number == first else 0
-            if begin < config.stages[number].steps:
-                _fit(config, out, number, begin, model, source, record, clock)
-            if clock.over and not _complete(config, number, out):
+    record.resume(_global_step(config, first, step))
+    validator = None
+    if config.validation.every:
+        scans = [ValidationScan(*scan) for scan in cubes.scans()]
+        validator = Validator(scans, record.names)
+    previous = None
+    for number in range(first, len(config.stages)):
+        model = networks(number)
+        if number == first and path is not None:
+            load_state(path, model)
+        elif previous is not None:
+            take_over(previous, model)
+        elif config.init.model:
+            for warning in differences(model, config.init, config.data):
+                record.say(f'warning: {warning}')
+            record.say(_begin(config, model))
+        begin = step if number == first else 0
+        progress = Progress(config, number, begin, _global_step(config, number, 0))
+        if not _ended(config, record, progress):
+            keeper = Keeper(progress, out, cubes, record, clock, validator)
+            keeper.fit(model)
+            last = number == len(config.stages) - 1
+            if clock.over and not (last and keeper.ended):
                 return None
-            previous = model
+        take_average(model)
+        previous = model
     return previous
+
+
+def _ended(config: TrainConfig, record: Record, progress: Progress) -> bool:
+    """Tell whether a stage is at its end already, or was stopped early."""
+    if progress.step >= progress.stage.steps:
+        return True
+    patience = Patience.of(
+        config.validation.patience,
+        record.validations.means,
+        progress.before,
+        progress.before + progress.stage.steps,
+    )
+    return patience.over
 
 
 def _check_folder(config: TrainConfig, out: Path) -> None:
@@ -112,154 +150,55 @@ def _check_folder(config: TrainConfig, out: Path) -> None:
         )
 
 
-def _networks(config: TrainConfig, classes: int) -> Any:
+def _networks(config: TrainConfig, classes: int) -> Callable[[int], Any]:
     """Return what builds and compiles a stage's network."""
+    channels = len(config.data.channels)
 
     def build(number: int) -> Any:
         stage = config.stages[number]
-        model = build_stage(config.model, stage, classes)
-        options: dict[str, Any] = {}
-        if config.loss.class_weights:
-            options['class_weights'] = config.loss.class_weights
-        optimizer = keras.optimizers.Adam(OneCycle(stage.learning_rate, stage.steps), clipnorm=1.0)
+        model = build_stage(config.model, stage, classes, channels)
+        # Before it is compiled, which looks at what is to be trained.
+        freeze(model, config.init.freeze)
         model.compile(
-            optimizer, LabelLoss(config.loss.kind, **options), metrics=[ClassDice(classes)]
+            build_optimizer(config.optimizer, stage.learning_rate, stage.steps),
+            build_loss(config.loss, classes),
+            metrics=[ClassDice(classes)],
         )
         return model
 
     # What does not fit together must not come up after hours.
-    given = {'loss.class_weights': config.loss.class_weights, 'card.labels': config.card.labels}
-    for key, values in given.items():
-        if values and len(values) != classes:
-            raise SettingsError(
-                f'{key} has {len(values)} entries; the table {config.data.mapping} makes '
-                f'{classes} classes'
-            )
-    for stage in config.stages:
-        build_stage(config.model, stage, classes)
+    if config.card.labels and len(config.card.labels) != classes:
+        raise SettingsError(
+            f'card.labels has {len(config.card.labels)} entries; the table '
+            f'{config.data.mapping} makes {classes} classes'
+        )
+    for number in range(len(config.stages)):
+        build(number)
     return build
+
+
+def _begin(config: TrainConfig, model: Any) -> str:
+    """Give a model what another has learnt, and return what became of each layer."""
+    stage = config.stages[0]
+    if stage.stride == 1:
+        return transfer_table(begin_from(model, config.init))
+    # The same layers, computed everywhere, with the dilations that the other model has.
+    whole = build_stage(
+        config.model, replace(stage, stride=1), model.output_shape[-1], model.input_shape[-1]
+    )
+    there = {layer.name for layer in model.layers}
+    lost = [layer.name for layer in whole.layers if layer.weights and layer.name not in there]
+    if lost:
+        raise SettingsError(
+            f'init.model with stages[0].stride = 2: its layers {", ".join(lost)} would be lost; '
+            'set stride = 1'
+        )
+    rows = begin_from(whole, config.init)
+    for layer in whole.layers:
+        if layer.weights:
+            model.get_layer(layer.name).set_weights(layer.get_weights())
+    return transfer_table(rows)
 
 
 def _global_step(config: TrainConfig, number: int, step: int) -> int:
     return sum(stage.steps for stage in config.stages[:number]) + step
-
-
-def _complete(config: TrainConfig, number: int, out: Path) -> bool:
-    """Tell whether the last stage has been trained to its end."""
-    states = list_states(out / CHECKPOINTS)
-    last = len(config.stages) - 1
-    return bool(states) and states[-1][:2] == (last, config.stages[last].steps)
-
-
-def _fit(
-    config: TrainConfig,
-    out: Path,
-    number: int,
-    begin: int,
-    model: Any,
-    source: CubeSource,
-    record: Record,
-    clock: Clock,
-) -> None:
-    stage = config.stages[number]
-    keeper = _Keeper(config, out, number, begin, source.validation(number), record, clock)
-    batches = source.batches(number, begin)
-    # An epoch is what lies between two checkpoints; the last one may be shorter.
-    rounds = -(-(stage.steps - begin) // config.checkpoint_every)
-    model.fit(
-        _steps(batches, stage.steps - begin),
-        steps_per_epoch=config.checkpoint_every,
-        epochs=rounds,
-        verbose=0,
-        callbacks=[keeper],
-    )
-    if keeper.failure is not None:
-        raise keeper.failure
-
-
-def _steps(batches: Iterator[Pair], count: int) -> Iterator[Pair]:
-    """Give the batches that are left, and then the last one again: Keras looks ahead."""
-    pair = None
-    for pair in itertools.islice(batches, count):
-        yield pair
-    while pair is not None:
-        yield pair
-
-
-class _Keeper(keras.callbacks.Callback):
-    """Counts steps, keeps checkpoints and the record, and stops where it must."""
-
-    def __init__(
-        self,
-        config: TrainConfig,
-        out: Path,
-        number: int,
-        begin: int,
-        validation: list[Pair],
-        record: Record,
-        clock: Clock,
-    ) -> None:
-        super().__init__()
-        self.config, self.number, self.step = config, number, begin
-        self.folder = out / CHECKPOINTS
-        self.validation, self.record, self.clock = validation, record, clock
-        self.failure: BrainchopError | None = None
-
-    @property
-    def stage_steps(self) -> int:
-        return self.config.stages[self.number].steps
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self.step += 1
-        now = _global_step(self.config, self.number, self.step)
-        loss = float((logs or {})['loss'])
-        if not np.isfinite(loss):
-            self.failure = BrainchopError(
-                f'training: the loss is {loss} at step {now}; lower the learning rate. The last '
-                f'good checkpoint lies in {self.folder}'
-            )
-        self.record.tick(now, loss)
-        if self.failure or self.step >= self.stage_steps or self.clock.over:
-            self.model.stop_training = True
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if self.failure:
-            return
-        logs = logs or {}
-        metric = next(m for m in _metrics(self.model) if isinstance(m, ClassDice))
-        found = [self._predict(image) for image, _ in self.validation]
-        row = Row(
-            stage=self.number,
-            step=_global_step(self.config, self.number, self.step),
-            learning_rate=float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
-            loss=float(logs['loss']),
-            dice=[float(d) for d in keras.ops.convert_to_numpy(metric.per_class())],
-            validation_dice=_dice(found, self.validation, metric.classes),
-        )
-        save_state(self.folder, self.number, self.step, self.model)
-        self.record.add(row)
-        stride = self.config.stages[self.number].stride
-        self.record.pictures(row.step, self.validation, found, stride)
-
-    def _predict(self, image: np.ndarray) -> np.ndarray:
-        logits = self.model.predict_on_batch(image)
-        return np.argmax(logits, axis=-1).astype(np.uint8)
-
-
-def _metrics(model: Any) -> Iterator[Any]:
-    """Go through a model's metrics, those that Keras wraps in one included."""
-    for metric in model.metrics:
-        yield metric
-        yield from getattr(metric, 'metrics', [])
-
-
-def _dice(found: list[np.ndarray], pairs: list[Pair], classes: int) -> list[float]:
-    """Return the Dice of each class over all pairs; NaN where there is nothing."""
-    if not pairs:
-        return [float('nan')] * classes
-    truth = np.concatenate([labels.ravel() for _, labels in pairs])
-    guess = np.concatenate([labels.ravel() for labels in found])
-    counts = np.bincount(truth * classes + guess, minlength=classes**2).reshape(classes, classes)
-    with np.errstate(invalid='ignore'):
-        dice = 2 * np.diag(counts) / (counts.sum(0) + counts.sum(1))
-    return [float(value) for value in dice]

@@ -16,9 +16,11 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from ..models.labelfiles import override_labels
 from ..models.labels import LabelTable
+from ..models.mapping import read_mapping
 from ..publish import write_text
 from .config import TrainConfig
 from .generate import Pair, computed
+from .scores import Scores, ValidationLog
 
 LOG = 'log.csv'
 EVENTS = 'tensorboard'
@@ -71,6 +73,7 @@ class Record:
         self._events_folder = str(out / EVENTS)
         self._writer_type = SummaryWriter
         self._writer: Any = None
+        self.validations = ValidationLog(out)
         self._rows: list[dict[str, Any]] = []
         self._times: list[float] = []
         self._console = Console(highlight=False, soft_wrap=True)
@@ -105,11 +108,12 @@ class Record:
         if self.path.exists():
             rows = csv.DictReader(io.StringIO(self.path.read_text(encoding='utf-8')))
             self._rows = [row for row in rows if int(row['step']) <= step]
+        self.validations.resume(step)
         self._writer = self._writer_type(
             self._events_folder, purge_step=step + 1 if step else None
         )
         if step:
-            self._console.print(f'going on at step {step} of {self.total}')
+            self.say(f'going on at step {step} of {self.total}')
 
     def tick(self, step: int, loss: float) -> None:
         """Note that a step is done."""
@@ -148,7 +152,24 @@ class Record:
         self._writer.flush()
         if not self._bar:
             scores = ' '.join(f'{value:.2f}' for value in row.validation_dice)
-            self._console.print(f'{self._line(row.step)}, validation Dice {scores}')
+            self.say(f'{self._line(row.step)}, validation Dice {scores}')
+
+    def say(self, text: str) -> None:
+        """Print something beside the bar."""
+        self._console.print(text, markup=False)
+
+    def validated(self, step: int, scores: Scores) -> None:
+        """Write down how whole volumes were labelled.
+
+        Raises
+        ------
+        OutputError
+            Where a file cannot be written.
+        """
+        self.validations.add(step, scores, self._writer)
+        self._writer.flush()
+        worst = f'worst {scores.worst} {scores.per_scan[scores.worst]:.3f}'
+        self.say(f'{step}/{self.total}, whole scans: mean Dice {scores.mean:.3f}, {worst}')
 
     def pictures(self, step: int, pairs: list[Pair], found: list[np.ndarray], stride: int) -> None:
         """Write the middle slice of each validation cube: image, truth and prediction."""
@@ -173,7 +194,7 @@ class Record:
 
 
 def label_table(config: TrainConfig, classes: int) -> LabelTable:
-    """Return the labels of the model's card; where it says nothing, numbers.
+    """Return the labels of the model's card; what it does not say, the table of codes may.
 
     Parameters
     ----------
@@ -185,11 +206,13 @@ def label_table(config: TrainConfig, classes: int) -> LabelTable:
     Returns
     -------
     LabelTable
+        With numbers for names where neither gives any.
 
     Raises
     ------
     ModelError
         Where the card's labels are not understood.
     """
-    numbers = LabelTable.from_names([str(i) for i in range(classes)])
-    return override_labels(numbers, list(config.card.labels), Path('card.labels'))
+    known = read_mapping(config.data.mapping).labels
+    plain = LabelTable.from_names([known.get(i, str(i)) for i in range(classes)])
+    return override_labels(plain, list(config.card.labels), Path('card.labels'))
