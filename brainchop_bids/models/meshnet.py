@@ -11,11 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from ..errors import ModelError
-from .keras_model import activation_layer
-from .network import ACTIVATIONS
-
-NORM_EPSILON = 1e-5
+from .blocks import Blocks
 
 
 @keras.saving.register_keras_serializable('brainchop')
@@ -106,39 +102,16 @@ def build_meshnet(
     ModelError
         For an unknown activation or norm.
     """
-    if activation not in ACTIVATIONS or norm not in (None, 'batch', 'group'):
-        raise ModelError(
-            f'MeshNet with activation {activation!r} and norm {norm!r}; expected one of '
-            f"{', '.join(sorted(ACTIVATIONS))} and None, 'batch' or 'group'"
-        )
+    blocks = Blocks(activation, norm or 'none', dropout, initializer)
     inputs = tensor = keras.Input((*input_shape, in_channels), name='input')
     for i, dilation in enumerate(dilations):
-        tensor = keras.layers.Conv3D(
+        tensor = blocks.convolution(
+            tensor,
             channels,
             3,
-            padding='same',
+            f'{{}}_{i}',
             strides=first_stride if i == 0 else 1,
             dilation_rate=dilation,
-            # A normalisation subtracts whatever a bias adds.
-            use_bias=norm is None,
-            kernel_initializer=initializer,
-            name=f'conv3d_{i}',
-        )(tensor)
-        if norm == 'batch':
-            tensor = keras.layers.BatchNormalization(epsilon=NORM_EPSILON, name=f'norm_{i}')(
-                tensor
-            )
-        elif norm == 'group':
-            tensor = channel_norm(f'norm_{i}')(tensor)
-        tensor = activation_layer(activation, 1.0, f'activation_{i}')(tensor)
-        if dropout:
-            tensor = keras.layers.SpatialDropout3D(dropout, name=f'dropout_{i}')(tensor)
+        )
     outputs = keras.layers.Conv3D(classes, 1, padding='same', name='output')(tensor)
     return keras.Model(inputs, outputs, name='meshnet')
-
-
-def channel_norm(name: str) -> Any:
-    """Return a layer that gives each channel mean 0 and variance 1 over the volume."""
-    return keras.layers.GroupNormalization(
-        groups=-1, epsilon=NORM_EPSILON, center=False, scale=False, name=name
-    )

@@ -169,6 +169,29 @@ class Network:
         return max(found[:-1], default=found[-1])
 
     @property
+    def held(self) -> float:
+        """Values that layers hold at once, for each voxel of the input, computed one by one.
+
+        What a layer makes is held until the last layer that takes it; activations and
+        normalisations write over what they are given.
+        """
+        density = self.density
+        # By the layer whose values they write over, what each one gives.
+        owners: dict[str, str] = {}
+        last: dict[str, int] = {}
+        for i, op in enumerate(self.ops):
+            inside = op.kind in ('activation', *NORMS)
+            owners[op.name] = owners[op.inputs[0]] if inside else op.name
+            last.update({owners[name]: i for name in op.inputs})
+        most, live = 0.0, {}
+        for i, op in enumerate(self.ops[:-1]):
+            if op.kind != 'input' and owners[op.name] == op.name:
+                live[op.name] = density[op.name] * op.channels
+            most = max(most, sum(live.values()))
+            live = {name: n for name, n in live.items() if last.get(name, i) > i}
+        return most
+
+    @property
     def is_chain(self) -> bool:
         """Whether each operation keeps the grid and feeds the next one alone."""
         return all(

@@ -10,6 +10,7 @@ identities, which change nothing behind a ReLU, and trains them.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -18,7 +19,9 @@ import numpy as np
 from ..errors import SettingsError
 from ..models.keras_model import network_of
 from ..models.meshnet import NearIdentity, build_meshnet, identity_kernel
+from ..models.network import Network as Exported
 from ..models.network import fold_batchnorm
+from .architectures import build_network
 from .options import Network, Stage
 
 
@@ -56,7 +59,7 @@ def strided_dilations(dilations: Sequence[int]) -> tuple[int, ...]:
     return (kept[0], *(dilation // 2 for dilation in kept[1:]))
 
 
-def build_stage(network: Network, stage: Stage, classes: int) -> Any:
+def build_stage(network: Network, stage: Stage, classes: int, in_channels: int = 1) -> Any:
     """Build the network that a stage trains.
 
     Parameters
@@ -67,25 +70,42 @@ def build_stage(network: Network, stage: Stage, classes: int) -> Any:
         Decides size, stride and normalisation.
     classes : int
         Number of classes.
+    in_channels : int
+        Channels of the images.
 
     Returns
     -------
     keras.Model
-        ``(batch, N, N, N, 1)`` to logits ``(batch, N / stride, ..., classes)``.
+        ``(batch, N, N, N, in_channels)`` to logits ``(batch, N / stride, ..., classes)``.
+
+    Raises
+    ------
+    SettingsError
+        For an architecture or a stride that cannot be had, or a cube that does not fit it.
     """
-    strided = stage.stride == 2
-    if strided and network.activation != 'relu':
+    shape = (stage.cube,) * 3
+    if stage.stride == 1:
+        return build_network(
+            network, norm=stage.norm, classes=classes, in_channels=in_channels, shape=shape
+        )
+    if network.architecture != 'meshnet':
+        raise SettingsError(
+            f'model.architecture {network.architecture!r}: stages of stride 2 are for meshnet '
+            'alone; set stride = 1'
+        )
+    if network.activation != 'relu':
         raise SettingsError(
             f'model.activation {network.activation!r}: stages of stride 2 need relu'
         )
     return build_meshnet(
         channels=network.channels,
-        dilations=strided_dilations(network.dilations) if strided else network.dilations,
+        dilations=strided_dilations(network.dilations),
         classes=classes,
         activation=network.activation,
         norm=None if stage.norm == 'none' else stage.norm,
         dropout=network.dropout,
-        input_shape=(stage.cube,) * 3,
+        in_channels=in_channels,
+        input_shape=shape,
         first_stride=stage.stride,
         initializer=NearIdentity(),
     )
@@ -99,33 +119,74 @@ def take_over(previous: Any, model: Any) -> None:
     previous : keras.Model
         The trained one.
     model : keras.Model
-        Gets its weights. Where it has no batch normalisation, the other's is folded; layers
-        the other lacks become identities.
+        Gets its weights, layer by layer of the same name; where names are Keras' own, which
+        count on from one network to the next, in order. Where it has no batch normalisation,
+        the other's is folded; layers of a MeshNet that the other lacks become identities.
 
     Raises
     ------
     SettingsError
-        Where a layer that both have differs in shape.
+        Where a layer has none to take over from, or one that differs in shape.
     """
     if any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers):
-        known = {layer.name: layer.get_weights() for layer in previous.layers}
+        known = {layer.name: weights for layer, weights in _weighted(previous)}
     else:
         folded = fold_batchnorm(network_of(previous))
-        known = {op.name: list(op.weights.values()) for op in folded.ops}
-    for layer in model.layers:
-        weights = layer.get_weights()
-        if not weights:
-            continue
+        known = {op.name: list(op.weights.values()) for op in folded.ops if op.weights}
+    wanted = _weighted(model)
+    grows = model.name == previous.name == 'meshnet'
+    if not grows and {layer.name for layer, _ in wanted} != set(known):
+        names = [layer.name for layer, _ in wanted]
+        known = dict(zip(names, known.values(), strict=False)) if len(names) == len(known) else {}
+    for layer, weights in wanted:
         given = known.get(layer.name)
-        if given is None:
+        if given is None and grows:
             given = [identity_kernel(weights[0].shape)]
             given += [np.zeros_like(values) for values in weights[1:]]
-        if [values.shape for values in given] != [values.shape for values in weights]:
+        if given is None or [v.shape for v in given] != [v.shape for v in weights]:
             raise SettingsError(
                 f'layer {layer.name} cannot take over the weights of the stage before; keep '
                 'norm as it is, or go from batch to none'
             )
         layer.set_weights(given)
+
+
+def trained_network(network: Network, stage: Stage, model: Any) -> Exported:
+    """Return what training has made, as data.
+
+    Parameters
+    ----------
+    network : Network
+        The whole one.
+    stage : Stage
+        The one that ``model`` is of.
+    model : keras.Model
+        The trained network.
+
+    Returns
+    -------
+    brainchop_bids.models.network.Network
+        Of stride 1, without dropout and batch normalisation; normalised channels stay so. Its
+        ``input_shape`` is open.
+
+    Raises
+    ------
+    ModelError
+        Where batch normalisation cannot be folded.
+    """
+    if stage.stride != 1:
+        whole = build_stage(
+            network, replace(stage, stride=1), model.output_shape[-1], model.input_shape[-1]
+        )
+        take_over(model, whole)
+        model = whole
+    return replace(fold_batchnorm(network_of(model)), input_shape=(None, None, None))
+
+
+def _weighted(model: Any) -> list[tuple[Any, list[np.ndarray]]]:
+    """Return layers with what they have learnt."""
+    found = [(layer, layer.get_weights()) for layer in model.layers]
+    return [(layer, weights) for layer, weights in found if weights]
 
 
 @keras.saving.register_keras_serializable('brainchop')

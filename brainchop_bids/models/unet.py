@@ -1,0 +1,94 @@
+"""3-D U-Nets: halved grids on the way down, and what each held joined in on the way up.
+
+Çiçek et al., 3D U-Net: learning dense volumetric segmentation from sparse annotation, MICCAI
+2016, https://doi.org/10.1007/978-3-319-46723-8_49. Here convolutions keep the grid, by zeros
+around it, where the paper's lose its margin.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from .blocks import NORM_EPSILON, Blocks
+
+# Keras 2's, which Nobrainer's networks were trained with.
+_NOBRAINER_EPSILON = 1e-3
+
+
+def build_unet(
+    *,
+    classes: int,
+    channels: int = 32,
+    levels: int = 4,
+    activation: str = 'relu',
+    norm: str = 'none',
+    dropout: float = 0.0,
+    in_channels: int = 1,
+    input_shape: Sequence[int | None] = (None, None, None),
+    nobrainer: bool = False,
+) -> Any:
+    """Build a 3-D U-Net.
+
+    On each level two 3x3x3 convolutions, the second one of twice the first one's width, and
+    2x2x2 max pooling between levels; on the way up transposed 2x2x2 convolutions that keep the
+    width, the level's own features joined before theirs, and two 3x3x3 convolutions. At the
+    defaults, with the paper's 3 channels and 3 classes, these are the paper's 19,069,955
+    weights.
+
+    Parameters
+    ----------
+    classes : int
+        Number of classes, background included.
+    channels : int
+        Width of the first convolution.
+    levels : int
+        Resolutions.
+    activation, norm, dropout
+        As `brainchop_bids.models.blocks.Blocks` has them.
+    in_channels : int
+        Channels of the input.
+    input_shape : sequence of int or None
+        Spatial shape, of multiples of ``2 ** (levels - 1)``; None leaves an axis open.
+    nobrainer : bool
+        Convolutions have a bias everywhere, and batch normalisation Nobrainer's epsilon: with
+        16 ``channels`` and 4 ``levels`` the weights of its ``unet``
+        (https://github.com/neuronets/nobrainer) fit.
+
+    Returns
+    -------
+    keras.Model
+        ``(batch, X, Y, Z, in_channels)`` to logits ``(batch, X, Y, Z, classes)``.
+
+    Raises
+    ------
+    ModelError
+        For an unknown activation or norm.
+    """
+    blocks = Blocks(
+        activation,
+        norm,
+        dropout,
+        epsilon=_NOBRAINER_EPSILON if nobrainer else NORM_EPSILON,
+        always_bias=nobrainer,
+    )
+    layers = keras.layers
+    inputs = tensor = keras.Input((*input_shape, in_channels), name='input')
+    skips = []
+    for level in range(levels):
+        if level:
+            tensor = layers.MaxPooling3D(2, name=f'encoder_{level}_pool')(tensor)
+        for i in range(2):
+            width = channels * 2 ** (level + i)
+            tensor = blocks.convolution(tensor, width, 3, f'encoder_{level}_{{}}_{i}')
+        skips.append(tensor)
+    for level in reversed(range(levels - 1)):
+        width = channels * 2 ** (level + 1)
+        tensor = layers.Conv3DTranspose(
+            2 * width, 2, strides=2, use_bias=nobrainer, name=f'decoder_{level}_conv3d_transpose'
+        )(tensor)
+        tensor = layers.Concatenate(name=f'decoder_{level}_concatenate')([skips[level], tensor])
+        for i in range(2):
+            tensor = blocks.convolution(tensor, width, 3, f'decoder_{level}_{{}}_{i}')
+    outputs = layers.Conv3D(classes, 1, padding='same', name='output')(tensor)
+    return keras.Model(inputs, outputs, name='unet')

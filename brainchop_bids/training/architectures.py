@@ -1,0 +1,263 @@
+"""Networks by name, and a user's own."""
+
+import difflib
+import importlib
+import importlib.util
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import keras
+
+from ..errors import BrainchopError, Interrupted, ModelError, SettingsError
+from ..models.blocks import NORMS
+from ..models.keras_model import network_of
+from ..models.meshnet import NearIdentity, build_meshnet
+from ..models.network import ACTIVATIONS, fold_batchnorm
+from ..models.unet import build_unet
+from ..models.vnet import build_vnet
+from .options import Network
+
+Shape = tuple[int | None, int | None, int | None]
+OPEN: Shape = (None, None, None)
+
+
+class Builder(Protocol):
+    """What builds a network of some architecture."""
+
+    def __call__(
+        self, network: Network, *, norm: str, classes: int, in_channels: int, shape: Shape
+    ) -> Any:
+        """Return a `keras.Model`.
+
+        Parameters
+        ----------
+        network : Network
+            Width, depth and the like; a builder takes what it has a use for.
+        norm : {'none', 'batch', 'group'}
+            Between convolutions and activations.
+        classes : int
+            Number of classes.
+        in_channels : int
+            Channels of the input.
+        shape : tuple of 3 int or None
+            Spatial shape; None where an axis is open.
+
+        Returns
+        -------
+        keras.Model
+            ``(batch, X, Y, Z, in_channels)`` to logits ``(batch, X, Y, Z, classes)``.
+        """
+
+
+ARCHITECTURES: dict[str, Builder] = {}
+
+
+def register(name: str) -> Callable[[Builder], Builder]:
+    """Give a builder a name that configs can use, as a decorator.
+
+    Parameters
+    ----------
+    name : str
+        Without a colon, which is for builders in files and modules.
+
+    Raises
+    ------
+    SettingsError
+        Where another builder has this name.
+    """
+
+    def keep(builder: Builder) -> Builder:
+        if ':' in name or ARCHITECTURES.get(name, builder) is not builder:
+            raise SettingsError(
+                f'architecture {name!r} cannot be registered; choose a name without a colon '
+                f'other than {", ".join(ARCHITECTURES)}'
+            )
+        ARCHITECTURES[name] = builder
+        return builder
+
+    return keep
+
+
+def build_network(
+    network: Network, *, norm: str, classes: int, in_channels: int = 1, shape: Shape = OPEN
+) -> Any:
+    """Build the network that a config names.
+
+    Parameters
+    ----------
+    network : Network
+        ``architecture`` is a name in `ARCHITECTURES`, ``path/to/file.py:function`` or
+        ``module:function``; a user's code runs only where a config names it.
+    norm, classes, in_channels, shape
+        As `Builder` has them.
+
+    Returns
+    -------
+    keras.Model
+        ``(batch, X, Y, Z, in_channels)`` to logits ``(batch, X, Y, Z, classes)``.
+
+    Raises
+    ------
+    SettingsError
+        For a name that is not known, settings that no network can have, and a user's builder
+        that cannot be found, fails or makes something else.
+    """
+    checks = [
+        (network.channels > 0, 'channels', network.channels, 'at least 1'),
+        (network.levels > 0, 'levels', network.levels, 'at least 1'),
+        (0 <= network.dropout < 1, 'dropout', network.dropout, '0 to below 1'),
+        (
+            network.activation in ACTIVATIONS,
+            'activation',
+            repr(network.activation),
+            f'one of {", ".join(ACTIVATIONS)}',
+        ),
+    ]
+    for holds, key, value, expected in checks:
+        if not holds:
+            raise SettingsError(f'model.{key} is {value}; expected {expected}')
+    if norm not in NORMS:
+        raise SettingsError(f'stages.norm is {norm!r}; expected one of {", ".join(NORMS)}')
+    name = network.architecture
+    if name in ARCHITECTURES:
+        builder = ARCHITECTURES[name]
+        return builder(network, norm=norm, classes=classes, in_channels=in_channels, shape=shape)
+    builder = _find(name)
+    try:
+        model = builder(network, norm=norm, classes=classes, in_channels=in_channels, shape=shape)
+    except BrainchopError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [''])[0]
+        raise SettingsError(
+            f'model.architecture {name}: its function failed ({type(error).__name__}: {reason})'
+        ) from error
+    _check(model, name, classes, in_channels, shape)
+    return model
+
+
+def _find(name: str) -> Builder:
+    """Return the function of ``place:function``."""
+    place, colon, function = name.rpartition(':')
+    if not colon or not place:
+        near = difflib.get_close_matches(name, ARCHITECTURES, 1, 0.4)
+        hint = f'did you mean {near[0]}? ' if near else ''
+        raise SettingsError(
+            f'model.architecture {name!r} is not known; {hint}Expected one of '
+            f'{", ".join(ARCHITECTURES)}, or path/to/file.py:function'
+        )
+    path = Path(place).expanduser()
+    try:
+        if place.endswith('.py'):
+            if not path.is_file():
+                raise SettingsError(f'model.architecture {name}: there is no file {path}')
+            module = _run_file(path.resolve(), path.stat().st_mtime_ns)
+        else:
+            module = importlib.import_module(place)
+    except (SettingsError, Interrupted):
+        raise
+    # A module may raise anything while it is imported, and end the process too.
+    except (Exception, SystemExit) as error:
+        reason = (str(error).strip().splitlines() or [''])[0]
+        raise SettingsError(
+            f'model.architecture {name}: {place} cannot be imported '
+            f'({type(error).__name__}: {reason})'
+        ) from error
+    found = getattr(module, function, None)
+    if not callable(found):
+        names = [key for key, value in vars(module).items() if callable(value)]
+        near = difflib.get_close_matches(function, names, 1, 0.5)
+        hint = f'; did you mean {near[0]}?' if near else ''
+        raise SettingsError(f'model.architecture {name}: {place} has no such function{hint}')
+    builder: Builder = found
+    return builder
+
+
+@cache
+def _run_file(path: Path, changed: int) -> Any:
+    """Import a file once, and again after it has changed."""
+    spec = importlib.util.spec_from_file_location(f'brainchop_user_{path.stem}', path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f'{path} is no Python file')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _check(model: Any, name: str, classes: int, in_channels: int, shape: Shape) -> None:
+    """Refuse what could not be trained, or not be used after hours of training."""
+    where = f'model.architecture {name}'
+    if not isinstance(model, keras.Model):
+        raise SettingsError(f'{where}: gives a {type(model).__name__}; expected a keras.Model')
+    for what, found, last in (
+        ('input', model.input_shape, in_channels),
+        ('output', model.output_shape, classes),
+    ):
+        expected = (None, *shape, last)
+        if found != expected:
+            raise SettingsError(f'{where}: its {what} has the shape {found}; expected {expected}')
+    try:
+        network = fold_batchnorm(network_of(model))
+    except ModelError as error:
+        raise SettingsError(f'{where}: could not be used after training ({error})') from error
+    if network.ops[-1].is_activation('softmax', 'sigmoid'):
+        raise SettingsError(
+            f'{where}: ends with {network.ops[-1].settings["function"]}; expected logits'
+        )
+
+
+def _check_sides(network: Network, shape: Shape) -> None:
+    """Refuse sides that cannot be halved as often as a network does."""
+    unit = 2 ** (network.levels - 1)
+    sides = [side for side in shape if side is not None and side % unit]
+    if sides:
+        near = sorted({max(side // unit, 1) * unit for side in sides})
+        raise SettingsError(
+            f'stages.cube is {sides[0]}; model.architecture {network.architecture} with '
+            f'model.levels = {network.levels} needs a multiple of 2**{network.levels - 1} = '
+            f'{unit}, such as {near[0]} or {near[0] + unit}'
+        )
+
+
+@register('meshnet')
+def _meshnet(network: Network, *, norm: str, classes: int, in_channels: int, shape: Shape) -> Any:
+    return build_meshnet(
+        channels=network.channels,
+        dilations=network.dilations,
+        classes=classes,
+        activation=network.activation,
+        norm=None if norm == 'none' else norm,
+        dropout=network.dropout,
+        in_channels=in_channels,
+        input_shape=shape,
+        initializer=NearIdentity(),
+    )
+
+
+def _by_levels(build: Callable[..., Any], **more: Any) -> Builder:
+    """Return the builder of a network that halves its grid."""
+
+    def builder(
+        network: Network, *, norm: str, classes: int, in_channels: int, shape: Shape
+    ) -> Any:
+        _check_sides(network, shape)
+        return build(
+            channels=network.channels,
+            levels=network.levels,
+            classes=classes,
+            activation=network.activation,
+            norm=norm,
+            dropout=network.dropout,
+            in_channels=in_channels,
+            input_shape=shape,
+            **more,
+        )
+
+    return builder
+
+
+register('unet')(_by_levels(build_unet))
+register('nobrainer_unet')(_by_levels(build_unet, nobrainer=True))
+register('vnet')(_by_levels(build_vnet))

@@ -1,0 +1,293 @@
+"""Networks by name: the papers' numbers, and the same labels from the product's engines."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from brainchop_bids.errors import SettingsError
+from brainchop_bids.image.normalise import Normalization, normaliser
+from brainchop_bids.inference.engine import KerasEngine
+from brainchop_bids.inference.openvino_engine import OpenvinoEngine
+from brainchop_bids.inference.tiles import exact_tiles
+from brainchop_bids.models.formats.tfjs import save_tfjs
+from brainchop_bids.models.keras_model import network_of
+from brainchop_bids.models.spec import ModelSpec, load_spec
+from brainchop_bids.training.architectures import ARCHITECTURES, build_network, register
+from brainchop_bids.training.network import build_stage, take_over, trained_network
+from brainchop_bids.training.options import Network, Stage
+from tests.models.networks import randomised
+from tests.models.test_keras_files import nobrainer_unet
+
+UNET = Network('unet', channels=2, levels=3)
+VNET = Network('vnet', channels=2, levels=2, activation='leaky_relu')
+NOBRAINER = Network('nobrainer_unet', channels=2, levels=2)
+
+
+def built(network: Network, norm: str = 'none', **more: Any) -> Any:
+    return build_network(network, norm=norm, classes=3, **more)
+
+
+def test_the_unet_has_the_papers_weights() -> None:
+    """Çiçek et al. (2016), section 2: 19,069,955 parameters, of 3 channels and 3 labels."""
+    model = built(Network('unet', channels=32, levels=4), in_channels=3)
+    assert model.count_params() == 19_069_955
+
+
+def test_the_vnet_sees_as_far_as_the_papers() -> None:
+    """Milletari et al. (2016), table 1: receptive fields behind the stages."""
+    graph = network_of(built(Network('vnet', channels=1, levels=5)))
+    widths, fields, field, jump = [], [], 1, 1
+    for op in graph.ops:
+        if op.kind not in ('conv', 'conv_transpose') or op.name in ('encoder_0_project', 'output'):
+            continue
+        stride = op.settings['strides'][0]
+        if stride > 1:
+            fields.append(field)
+        jump = jump // stride if op.kind == 'conv_transpose' else jump
+        field += (op.kernel_size[0] - 1) * jump
+        jump = jump * stride if op.kind == 'conv' else jump
+        if op.name.endswith('_0') and op.kind == 'conv':
+            widths.append(op.channels)
+    assert [*fields, field] == [5, 22, 72, 172, 372, 476, 528, 546, 551]
+    # 16, 32, 64, 128, 256 on the way down, and 256, 128, 64, 32 on the way up.
+    assert widths == [1, 2, 4, 8, 16, 16, 8, 4, 2]
+
+
+@pytest.mark.parametrize(
+    ('norm', 'more'),
+    # Batch normalisation has four numbers for each channel and takes the bias's place.
+    [('none', 0), ('group', -(2 + 4 + 4 + 4 + 2 + 4)), ('batch', 3 * (2 + 4 + 4 + 4 + 2 + 4))],
+)
+def test_a_small_vnets_weights_by_hand(norm: str, more: int) -> None:
+    encoder = 2 + (125 * 2 + 2) + (8 * 2 * 4 + 4) + 2 * (125 * 4 * 4 + 4)
+    decoder = (8 * 4 * 2 + 2) + (125 * 4 * 4 + 4) + (4 * 3 + 3)
+    assert built(VNET, norm).count_params() == encoder + decoder + more
+
+
+def test_nobrainers_file_fits_layer_by_layer(tmp_path: Path) -> None:
+    """Keras' own reader, by order alone, of what the same layers have written."""
+    theirs = randomised(nobrainer_unet(4, 16))
+    theirs.save(tmp_path / 'theirs.h5')
+    ours = build_network(
+        Network('nobrainer_unet', channels=16, levels=4), norm='batch', classes=4, shape=(16,) * 3
+    )
+    ours.load_weights(tmp_path / 'theirs.h5')
+    volume = np.random.default_rng(0).random((1, 16, 16, 16, 1), np.float32)
+    logits = np.asarray(ours(volume, training=False), np.float64)
+    shares = np.exp(logits - logits.max(-1, keepdims=True))
+    shares /= shares.sum(-1, keepdims=True)
+    np.testing.assert_allclose(shares, theirs(volume, training=False), atol=1e-4)
+
+
+CASES = [
+    (UNET, 'none', 1),
+    (UNET, 'batch', 2),
+    (UNET, 'group', 1),
+    (NOBRAINER, 'batch', 1),
+    (VNET, 'none', 2),
+    (VNET, 'batch', 3),
+    (VNET, 'group', 1),
+    (Network(channels=3, dilations=(1, 2), activation='elu'), 'batch', 2),
+]
+
+
+def exported(model: Any, network: Network, channels: int, folder: Path) -> ModelSpec:
+    graph = trained_network(network, Stage(), model)
+    assert not any(op.kind == 'batch_norm' for op in graph.ops)
+    folder.mkdir()
+    save_tfjs(graph, folder)
+    inputs = ['T1w', 'T2w', 'FLAIR'][:channels]
+    facts = {'normalization': 'minmax', 'inputs': inputs}
+    (folder / 'brainchop.json').write_text(json.dumps(facts))
+    spec = load_spec(folder)
+    assert (spec.classes, spec.in_channels, spec.block) == (3, channels, None)
+    return spec
+
+
+@pytest.mark.parametrize(('network', 'norm', 'channels'), CASES)
+def test_engines_label_as_keras_does(
+    tmp_path: Path, network: Network, norm: str, channels: int
+) -> None:
+    """Built, trained (so to say), folded, written and run; whole and in tiles."""
+    model = randomised(
+        built(replace(network, dropout=0.2), norm, in_channels=channels, shape=(8,) * 3)
+    )
+    shape = (56, 16, 24)
+    data = np.random.default_rng(1).integers(0, 256, (*shape, channels)).astype(np.uint8)
+    rule = Normalization.parse('minmax')
+    planes = [data[..., i] for i in range(channels)]
+    image = np.stack([normaliser(plane, rule)(plane) for plane in planes], -1)
+    whole = built(network, norm, in_channels=channels)
+    for layer in whole.layers:
+        layer.set_weights(model.get_layer(layer.name).get_weights())
+    # Every class somewhere.
+    shift = np.median(whole.predict(image[None], verbose=0), (0, 1, 2, 3))
+    for head in (model.get_layer('output'), whole.get_layer('output')):
+        head.bias.assign_sub(shift)
+    expected = whole.predict(image[None], verbose=0)[0]
+    best = np.sort(expected, -1)
+    sure = best[..., -1] - best[..., -2] > 1e-3
+    assert sure.mean() > 0.95
+    assert len(np.unique(expected.argmax(-1))) == 3
+    spec = exported(model, network, channels, tmp_path / 'made')
+    for kind in (OpenvinoEngine, KerasEngine):
+        engine = kind(spec, threads=2)
+        given = data if channels > 1 else data[..., 0]
+        np.testing.assert_allclose(engine.logits(given), expected, rtol=1e-3, atol=1e-3)
+        np.testing.assert_array_equal(engine.segment(given)[sure], expected.argmax(-1)[sure])
+        if spec.reach is None:
+            assert norm == 'group'
+            continue
+        tiles = exact_tiles(shape, *spec.reach, numbers=(3, 1, 2))
+        assert min(tile.shape[0] for tile in tiles) < shape[0]
+        found = engine.segment(given, tiles=tiles)
+        np.testing.assert_array_equal(found[sure], expected.argmax(-1)[sure])
+
+
+@pytest.mark.parametrize('network', [UNET, VNET, NOBRAINER])
+def test_batch_normalisation_is_folded_on_the_way(network: Network) -> None:
+    normed = randomised(build_stage(network, Stage(cube=8, norm='batch'), 3, 2))
+    plain = build_stage(network, Stage(cube=16), 3, 2)
+    take_over(normed, plain)
+    image = np.random.default_rng(1).normal(size=(1, 8, 8, 8, 2)).astype(np.float32)
+    again = build_stage(network, Stage(cube=8), 3, 2)
+    take_over(plain, again)
+    np.testing.assert_allclose(again(image), normed(image, training=False), rtol=1e-4, atol=1e-4)
+    with pytest.raises(SettingsError, match='cannot take over'):
+        take_over(plain, normed)
+    deeper = build_stage(replace(network, levels=4), Stage(cube=8), 3, 2)
+    with pytest.raises(SettingsError, match='cannot take over'):
+        take_over(plain, deeper)
+
+
+OWN = """
+import keras
+
+def small(network, *, norm, classes, in_channels, shape):
+    inputs = keras.Input((*shape, in_channels))
+    x = keras.layers.Conv3D(network.channels, 3, padding='same')(inputs)
+    if norm == 'batch':
+        x = keras.layers.BatchNormalization()(x)
+    x = keras.layers.Activation(network.activation)(x)
+    return keras.Model(inputs, keras.layers.Conv3D(classes, 1)(x))
+
+def shrinking(network, *, norm, classes, in_channels, shape):
+    inputs = keras.Input((*shape, in_channels))
+    return keras.Model(inputs, keras.layers.Conv3D(classes, 3)(inputs))
+
+def closed(network, *, norm, classes, in_channels, shape):
+    inputs = keras.Input((*shape, in_channels))
+    return keras.Model(inputs, keras.layers.Conv3D(classes, 1, activation='softmax')(inputs))
+
+def odd(network, *, norm, classes, in_channels, shape):
+    inputs = keras.Input((*shape, in_channels))
+    x = keras.layers.GlobalAveragePooling3D(keepdims=True)(inputs)
+    return keras.Model(inputs, keras.layers.Conv3D(classes, 1)(inputs + x))
+
+def nothing(network, **settings):
+    pass
+
+def failing(network, **settings):
+    raise KeyError('no such thing')
+
+value = 3
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> str:
+    path = tmp_path / 'own_network.py'
+    path.write_text(OWN)
+    return str(path)
+
+
+def test_a_users_own_network(own: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Network(f'{own}:small', channels=4)
+    first = randomised(build_stage(network, Stage(cube=8, norm='batch'), 3, 2))
+    second = build_stage(network, Stage(cube=8), 3, 2)
+    # Its layers have names that Keras counts on; they are matched all the same.
+    assert first.layers[1].name != second.layers[1].name
+    take_over(first, second)
+    image = np.random.default_rng(1).normal(size=(1, 8, 8, 8, 2)).astype(np.float32)
+    np.testing.assert_allclose(second(image), first(image, training=False), atol=1e-5)
+    monkeypatch.syspath_prepend(tmp_path)
+    named = build_stage(replace(network, architecture='own_network:small'), Stage(cube=8), 3, 2)
+    assert named.count_params() == second.count_params()
+
+
+@pytest.mark.parametrize(
+    ('function', 'said'),
+    [
+        ('smal', 'has no such function; did you mean small?'),
+        ('value', 'has no such function'),
+        ('shrinking', 'its output has the shape (None, 6, 6, 6, 3); expected (None, 8, 8, 8, 3)'),
+        ('closed', 'ends with softmax; expected logits'),
+        ('odd', 'could not be used after training'),
+        ('nothing', 'gives a NoneType'),
+        ('failing', "its function failed (KeyError: 'no such thing')"),
+    ],
+)
+def test_a_users_network_that_is_none(own: str, function: str, said: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        build_stage(Network(f'{own}:{function}'), Stage(cube=8), 3)
+    assert said in str(caught.value)
+    assert str(caught.value).startswith(f'model.architecture {own}:{function}')
+
+
+def test_code_that_cannot_be_imported(tmp_path: Path) -> None:
+    path = tmp_path / 'broken.py'
+    for text, said in {
+        'import nowhere_at_all': 'ModuleNotFoundError',
+        'def f(:': 'SyntaxError',
+        'raise SystemExit(3)': 'SystemExit: 3',
+    }.items():
+        path.write_text(text)
+        with pytest.raises(SettingsError, match=said):
+            build_stage(Network(f'{path}:f'), Stage(cube=8), 3)
+        path.unlink()
+    for name, said in {
+        f'{path}:f': 'there is no file',
+        'nowhere_at_all:f': 'cannot be imported',
+        'u_net': 'did you mean unet?',
+        'transformer': 'or path/to/file.py:function',
+    }.items():
+        with pytest.raises(SettingsError, match=said):
+            build_stage(Network(name), Stage(cube=8), 3)
+
+
+def test_names_are_given_once() -> None:
+    with pytest.raises(SettingsError, match='cannot be registered'):
+        register('unet')(lambda *args, **settings: None)
+    with pytest.raises(SettingsError, match='cannot be registered'):
+        register('a:b')(lambda *args, **settings: None)
+    assert list(ARCHITECTURES) == ['meshnet', 'unet', 'nobrainer_unet', 'vnet']
+
+
+@pytest.mark.parametrize(
+    ('network', 'stage', 'said'),
+    [
+        (UNET, Stage(cube=18), 'stages.cube is 18;.* multiple of 2..2 = 4, such as 16 or 20'),
+        (replace(VNET, levels=5), Stage(cube=8), 'multiple of 2..4 = 16, such as 16 or 32'),
+        (UNET, Stage(cube=16, stride=2), 'stride 2 are for meshnet alone'),
+        (replace(UNET, levels=0), Stage(), 'model.levels is 0'),
+        (replace(VNET, channels=0), Stage(), 'model.channels is 0'),
+        (replace(VNET, dropout=1.0), Stage(), 'model.dropout is 1.0'),
+        (replace(UNET, activation='prelu'), Stage(), "model.activation is 'prelu'"),
+        (UNET, Stage(norm='layer'), "stages.norm is 'layer'"),
+    ],
+)
+def test_what_cannot_be_built(network: Network, stage: Stage, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        build_stage(network, stage, 3)
+
+
+def test_a_strided_meshnet_ends_whole() -> None:
+    network = Network(channels=2, dilations=(1, 2, 1))
+    stage = Stage(cube=8, stride=2)
+    model = randomised(build_stage(network, stage, 3))
+    convolutions = [op for op in trained_network(network, stage, model).ops if op.weights]
+    assert [op.settings['dilation'][0] for op in convolutions] == [1, 2, 1, 1]
