@@ -10,7 +10,7 @@ import keras
 
 from ..errors import ModelError
 from .keras_model import activation_layer
-from .network import ACTIVATIONS
+from .network import ACTIVATIONS, LEAKY_SLOPE
 
 NORM_EPSILON = 1e-5
 NORMS = ('none', 'batch', 'group')
@@ -112,7 +112,8 @@ class Blocks:
 
     def activate(self, tensor: Any, name: str) -> Any:
         """Add an activation and the dropout behind it."""
-        tensor = activation_layer(self.activation, 1.0, name.format('activation'))(tensor)
+        alpha = LEAKY_SLOPE if self.activation == 'leaky_relu' else 1.0
+        tensor = activation_layer(self.activation, alpha, name.format('activation'))(tensor)
         if self.dropout:
             tensor = keras.layers.SpatialDropout3D(self.dropout, name=name.format('dropout'))(
                 tensor

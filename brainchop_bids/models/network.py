@@ -22,6 +22,8 @@ ACTIVATIONS = (
     'linear', 'relu', 'relu6', 'leaky_relu', 'elu', 'selu', 'silu', 'sigmoid', 'softplus', 'tanh',
     'gelu', 'gelu_tanh', 'softmax',
 )  # fmt: skip
+# Of negative values, where only the function's name is given: Keras' own.
+LEAKY_SLOPE = 0.2
 NORMS = ('batch_norm', 'group_norm')
 
 

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from ..models.network import Network, Op
+from ..models.network import NORMS, Network, Op
 
 # Of a kernel's fresh values where they feed what is reused: enough to learn from, too little to
 # drown it.
 _SMALL = 0.1
 CONVOLUTIONS = ('conv', 'conv_transpose')
+# Of a network's channels, and of another's.
+Places = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +28,9 @@ class Unit:
         Its batch normalisation.
     group : bool
         Whether its channels are normalised in groups.
-    entering : tuple of int
-        Channels of each volume that is joined to make its input.
+    entering, leaving : tuple of int
+        Channels of each volume that its input is joined of, and of those that its output is
+        added to.
     sees_image : bool
         Whether its input is the network's.
     """
@@ -36,6 +39,7 @@ class Unit:
     batch: Op | None
     group: bool
     entering: tuple[int, ...]
+    leaving: tuple[int, ...]
     sees_image: bool
 
     @property
@@ -60,23 +64,39 @@ class Unit:
 def units_of(network: Network) -> list[Unit]:
     """Return a network's convolutions, in order."""
     found = []
+    parts = _parts(network)
     for op in network.ops:
         if op.kind not in CONVOLUTIONS:
             continue
         behind = network.takers(op.name)
-        alone = behind[0] if len(behind) == 1 else None
-        before = network[op.inputs[0]]
-        joined = before.inputs if before.kind == 'concatenate' else (before.name,)
+        norm = behind[0] if len(behind) == 1 and behind[0].kind in NORMS else None
+        end = op if norm is None else norm
+        sums = [parts[taker.name] for taker in network.takers(end.name) if taker.kind == 'add']
         found.append(
             Unit(
                 op,
-                alone if alone is not None and alone.kind == 'batch_norm' else None,
-                alone is not None and alone.kind == 'group_norm',
-                tuple(network[name].channels for name in joined),
-                before.kind == 'input',
+                norm if norm is not None and norm.kind == 'batch_norm' else None,
+                norm is not None and norm.kind == 'group_norm',
+                parts[op.inputs[0]],
+                max(sums, key=len, default=(op.channels,)),
+                network[op.inputs[0]].kind == 'input',
             )
         )
     return found
+
+
+def _parts(network: Network) -> dict[str, tuple[int, ...]]:
+    """Return of what volumes, by their channels, each operation's output is joined."""
+    parts: dict[str, tuple[int, ...]] = {}
+    for op in network.ops:
+        given = [parts[name] for name in op.inputs]
+        if op.kind in (*CONVOLUTIONS, 'input'):
+            parts[op.name] = (op.channels,)
+        elif op.kind == 'concatenate':
+            parts[op.name] = tuple(n for some in given for n in some)
+        else:
+            parts[op.name] = max(given, key=len)
+    return parts
 
 
 def align(units: Sequence[Unit], learnt: Sequence[Unit]) -> dict[int, int]:
@@ -141,11 +161,12 @@ def reuse(unit: Unit, given: Unit) -> list[tuple[Op, dict[str, np.ndarray], str]
         The operation, its weights by name, and ``'reused'`` or ``'in part'``.
     """
     same = unit.kernel.shape == given.kernel.shape
-    kernel = _kernel(unit, given)
+    outputs = _common(unit.leaving, given.leaving)
+    kernel = _kernel(unit, given, outputs)
     conv = {'kernel': kernel if unit.conv.kind == 'conv' else np.swapaxes(kernel, 3, 4)}
     bias = given.conv.weights.get('bias', np.zeros(given.conv.channels, np.float32))
     if 'bias' in unit.conv.weights:
-        conv['bias'] = _begun(unit.conv.weights['bias'], bias)
+        conv['bias'] = _begun(unit.conv.weights['bias'], bias, outputs)
         bias = np.zeros_like(bias)
     made = [(unit.conv, conv, 'reused' if same else 'in part')]
     if unit.batch is None:
@@ -163,45 +184,42 @@ def reuse(unit: Unit, given: Unit) -> list[tuple[Op, dict[str, np.ndarray], str]
         values['moving_variance'] = np.maximum(spread, 0)
         state = 'reused' if len(bias) == unit.conv.channels else 'in part'
     fresh = unit.batch.weights
-    made.append((unit.batch, {k: _begun(v, values[k]) for k, v in fresh.items()}, state))
+    made.append((unit.batch, {k: _begun(v, values[k], outputs) for k, v in fresh.items()}, state))
     return made
 
 
-def _begun(fresh: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """Return the first values of one, and of the other those behind."""
+def _begun(fresh: np.ndarray, given: np.ndarray, places: Places) -> np.ndarray:
+    """Return the values of one, and in some places the other's."""
     made = fresh.copy()
-    made[: len(given)] = given[: len(fresh)]
+    made[places[0]] = given[places[1]]
     return made
 
 
-def _kernel(unit: Unit, given: Unit) -> np.ndarray:
+def _kernel(unit: Unit, given: Unit, outputs: Places) -> np.ndarray:
     """Return a kernel (X, Y, Z, Cin, Cout) that holds what it can of the other's."""
     made, learnt = unit.kernel.copy(), given.kernel
-    ours, theirs = _common_inputs(unit, given)
-    outputs = np.arange(min(made.shape[4], learnt.shape[4]))
-    others = np.setdiff1d(np.arange(made.shape[3]), ours)
+    inputs = _common(unit.entering, given.entering)
+    if unit.conv.settings['groups'] > 1:
+        inputs = _common(made.shape[3:4], learnt.shape[3:4])
+    others = np.setdiff1d(np.arange(made.shape[3]), inputs[0])
     if unit.sees_image:
         made[..., others, :] = 0
     else:
-        made[..., others[:, None], outputs] *= _SMALL
-    made[..., ours[:, None], outputs] = learnt[..., theirs[:, None], outputs]
+        made[..., others[:, None], outputs[0]] *= _SMALL
+    reused = learnt[..., inputs[1][:, None], outputs[1]]
+    made[..., inputs[0][:, None], outputs[0]] = reused
     return made
 
 
-def _common_inputs(unit: Unit, given: Unit) -> tuple[np.ndarray, np.ndarray]:
-    """Return which channels that enter one convolution are which of the other's.
+def _common(ours: Sequence[int], theirs: Sequence[int]) -> Places:
+    """Return which channels of joined volumes are which of the other's.
 
-    Where volumes are joined, each begins with its own channels.
+    Each volume begins with its own channels.
     """
-    ours, theirs = unit.entering, given.entering
-    if len(ours) != len(theirs) or unit.conv.settings['groups'] > 1:
-        ours, theirs = (unit.kernel.shape[3],), (given.kernel.shape[3],)
-    found: tuple[list[int], list[int]] = [], []
-    for n, m, start, begin in zip(ours, theirs, _starts(ours), _starts(theirs), strict=True):
-        found[0].extend(range(start, start + min(n, m)))
-        found[1].extend(range(begin, begin + min(n, m)))
-    return np.array(found[0]), np.array(found[1])
-
-
-def _starts(sizes: Sequence[int]) -> list[int]:
-    return [sum(sizes[:i]) for i in range(len(sizes))]
+    if len(ours) != len(theirs):
+        ours, theirs = (sum(ours),), (sum(theirs),)
+    places: tuple[list[int], list[int]] = [], []
+    for i, (n, m) in enumerate(zip(ours, theirs, strict=True)):
+        for found, start in zip(places, (sum(ours[:i]), sum(theirs[:i])), strict=True):
+            found.extend(range(start, start + min(n, m)))
+    return np.array(places[0]), np.array(places[1])

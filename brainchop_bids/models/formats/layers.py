@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import ModelError
-from ..network import ACTIVATIONS, Network, Op
+from ..network import ACTIVATIONS, LEAKY_SLOPE, Network, Op
 
 # Brainchop's mark of a convolution whose output is normalised per channel (mindgrab).
 NORM_MARK = '_gn'
@@ -353,7 +353,8 @@ def _activation(config: Config) -> Parts:
         raise ValueError(f'activation {function!r}')
     # The package that registered a function stands before its name.
     function = function.removeprefix('brainchop>')
-    return 'activation', {'function': function, 'alpha': 1.0}, {}
+    alpha = LEAKY_SLOPE if function == 'leaky_relu' else 1.0
+    return 'activation', {'function': function, 'alpha': alpha}, {}
 
 
 def _relu(config: Config) -> Parts:
