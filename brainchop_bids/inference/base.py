@@ -43,6 +43,7 @@ class Engine(ABC):
         self._shapes: set[Any] = set()
         self.normalization = normalization or spec.normalization
         self._network, self._head = split_head(read_network(spec.folder)[0])
+        self._unit = self._network.stride
         if self._head.classes != spec.classes:
             raise ModelError(
                 f'{spec.folder}: the network gives {self._head.classes} classes for '
@@ -196,7 +197,8 @@ class Engine(ABC):
 
     def _compute(self, tile: Tile, volume: 'Normalised', outputs: dict[str, Any]) -> None:
         """Fill what a tile keeps."""
-        features, axes = self._features(volume, tile.inner)
+        # What halves its grid and doubles it again takes no other sides.
+        features, axes = self._features(volume.rounded(self._unit), tile.inner)
         kinds = tuple(outputs)
         # A head holds its features, logits and softmax at once.
         width = features.shape[-1] + 2 * self._head.classes
@@ -288,6 +290,11 @@ class Normalised:
         parts = [channel[tile.outer] for channel in self._channels]
         beyond = [n - m for n, m in zip(tile.shape, parts[0].shape, strict=True)]
         return Normalised(parts, self._rules, beyond)
+
+    def rounded(self, unit: int) -> 'Normalised':
+        """Return it with zeros behind its end up to sides that are multiples of a number."""
+        beyond = [more + -n % unit for more, n in zip(self._beyond, self.shape[:3], strict=True)]
+        return Normalised(self._channels, self._rules, beyond)
 
     def transposed(self) -> 'Normalised':
         """Return it with its three axes in the opposite order."""

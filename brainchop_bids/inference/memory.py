@@ -17,6 +17,8 @@ _PLANES = 56
 # As one graph: input and output of a layer, and the copies that engines make in their own layout.
 _TENSORFLOW_COPIES = 6.0
 _OPENVINO_COPIES = 2.8
+# The same where layers are held for later ones, as on a U-Net's way up: beyond what is held.
+_MORE_COPIES = {'openvino': 0.8, 'tensorflow': 2.0}
 
 
 def estimate_peak_gb(
@@ -59,7 +61,8 @@ def estimate_peak_gb(
     elif tile is None:
         tile = spec.block or shape
     voxels = math.prod(tile)
-    layer = (2 if precision == 'bf16' else 4) * spec.values
+    value = 2 if precision == 'bf16' else 4
+    layer = value * spec.values
     if spec.chain and spec.block is None:
         # Of one input channel, and of the layer.
         held = 4.0 * voxels * spec.in_channels
@@ -67,10 +70,10 @@ def estimate_peak_gb(
         if spec.reach is not None and spec.reach[1] > 1:
             # The coarser grid is held while the finer one is made of it.
             held *= 1.25
-    elif engine == 'openvino':
-        held = voxels * (_OPENVINO_COPIES * layer + 4 * spec.in_channels)
     else:
-        held = voxels * (_TENSORFLOW_COPIES * layer + 4 * spec.in_channels)
+        copies = _OPENVINO_COPIES if engine == 'openvino' else _TENSORFLOW_COPIES
+        layers = max(copies * layer, value * spec.held + _MORE_COPIES[engine] * layer)
+        held = voxels * (layers + 4 * spec.in_channels)
     base = _OPENVINO_GB if engine == 'openvino' else _TENSORFLOW_GB
     held += sums
     return base + (math.prod(shape) * (_VOXEL_BYTES + spec.in_channels - 1) + held) / 1e9

@@ -202,6 +202,26 @@ class Network:
         )
 
     @property
+    def scales(self) -> dict[str, Fraction]:
+        """Voxels of the input, along an axis, for one of each operation's output."""
+        found: dict[str, Fraction] = {}
+        for op in self.ops:
+            scale = max((found[name] for name in op.inputs), default=Fraction(1))
+            if op.kind in ('conv', 'max_pool'):
+                scale *= max(op.settings['strides'])
+            elif op.kind == 'conv_transpose':
+                scale /= max(op.settings['strides'])
+            elif op.kind == 'upsample':
+                scale /= max(op.settings['size'])
+            found[op.name] = scale
+        return found
+
+    @property
+    def stride(self) -> int:
+        """Widest stride of the grids in between: sides must be multiples of it."""
+        return math.ceil(max(self.scales.values()))
+
+    @property
     def reach(self) -> tuple[int, int] | None:
         """How far an output looks around itself.
 
@@ -209,35 +229,29 @@ class Network:
         -------
         tuple of (int, int) or None
             Voxels of the input, at most, on either side of an output's own place that it
-            depends on; and the widest stride of the grids in between. None where each output
-            depends on all of the input.
+            depends on; and `stride`. None where each output depends on all of the input.
         """
-        # Of each operation: voxels of the input for one of its own, and how far it looks.
-        scales: dict[str, Fraction] = {}
+        scales = self.scales
+        # Of each operation, in voxels of the input.
         reaches: dict[str, Fraction] = {}
         for op in self.ops:
             scale = max((scales[name] for name in op.inputs), default=Fraction(1))
             reach = max((reaches[name] for name in op.inputs), default=Fraction(0))
-            settings = op.settings
             if op.kind == 'group_norm':
                 return None
             if op.kind == 'conv':
                 # 'same' padding has half of it on either side, unless the grid becomes coarser.
                 reach += scale * (-(-op.span // 2) if op.is_plain else op.span)
-                scale *= max(settings['strides'])
             elif op.kind == 'conv_transpose':
-                reach += scale * (op.span // min(settings['strides']) + 1)
-                scale /= max(settings['strides'])
+                reach += scale * (op.span // min(op.settings['strides']) + 1)
             elif op.kind == 'max_pool':
-                reach += scale * max(settings['size'])
-                scale *= max(settings['strides'])
+                reach += scale * max(op.settings['size'])
             elif op.kind == 'upsample':
                 reach += scale
-                scale /= max(settings['size'])
             elif op.kind == 'zero_pad':
-                reach += scale * max(map(max, settings['padding']))
-            scales[op.name], reaches[op.name] = scale, reach
-        return math.ceil(reaches[self.ops[-1].name]), math.ceil(max(scales.values()))
+                reach += scale * max(map(max, op.settings['padding']))
+            reaches[op.name] = reach
+        return math.ceil(reaches[self.ops[-1].name]), self.stride
 
     @property
     def streams(self) -> bool:

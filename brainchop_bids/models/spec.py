@@ -78,6 +78,8 @@ class ModelSpec:
         The widest hidden layer.
     values : float
         See `Network.values`: it decides how much memory a run needs.
+    held : float
+        See `Network.held`: so does it, where all layers are computed as one graph.
     parameters : int or None
         Number of weights.
     products : float
@@ -119,6 +121,7 @@ class ModelSpec:
     channels: int
     parameters: int | None
     values: float = 0.0
+    held: float = 0.0
     products: float = 0.0
     reach: tuple[int, int] | None = None
     chain: bool = True
@@ -239,6 +242,7 @@ def load_spec(folder: str | Path) -> ModelSpec:
         channels=network.width,
         parameters=network.parameters,
         values=network.values,
+        held=network.held,
         products=network.products,
         reach=network.reach,
         chain=network.streams,

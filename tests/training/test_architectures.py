@@ -112,15 +112,20 @@ def exported(model: Any, network: Network, channels: int, folder: Path) -> Model
 def test_engines_label_as_keras_does(
     tmp_path: Path, network: Network, norm: str, channels: int
 ) -> None:
-    """Built, trained (so to say), folded, written and run; whole and in tiles."""
+    """Built, trained (so to say), folded, written and run; whole and in tiles.
+
+    A side that cannot be halved as often as the network does goes on with zeros.
+    """
     model = randomised(
         built(replace(network, dropout=0.2), norm, in_channels=channels, shape=(8,) * 3)
     )
-    shape = (56, 16, 24)
+    shape = (55, 16, 24)
     data = np.random.default_rng(1).integers(0, 256, (*shape, channels)).astype(np.uint8)
     rule = Normalization.parse('minmax')
     planes = [data[..., i] for i in range(channels)]
     image = np.stack([normaliser(plane, rule)(plane) for plane in planes], -1)
+    if network.architecture != 'meshnet':
+        image = np.pad(image, ((0, 1), (0, 0), (0, 0), (0, 0)))
     whole = built(network, norm, in_channels=channels)
     for layer in whole.layers:
         layer.set_weights(model.get_layer(layer.name).get_weights())
@@ -128,7 +133,7 @@ def test_engines_label_as_keras_does(
     shift = np.median(whole.predict(image[None], verbose=0), (0, 1, 2, 3))
     for head in (model.get_layer('output'), whole.get_layer('output')):
         head.bias.assign_sub(shift)
-    expected = whole.predict(image[None], verbose=0)[0]
+    expected = whole.predict(image[None], verbose=0)[0, : shape[0]]
     best = np.sort(expected, -1)
     sure = best[..., -1] - best[..., -2] > 1e-3
     assert sure.mean() > 0.95
