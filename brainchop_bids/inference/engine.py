@@ -10,7 +10,7 @@ from ..models.spec import ModelSpec
 from .base import Engine, Normalised
 from .memory import estimate_peak_gb
 from .plan import streamable_steps
-from .runtime import engine_versions, load_tensorflow
+from .runtime import avoid_false_fusion, engine_versions, load_tensorflow
 from .stream import StreamedChain
 from .tensorflow_layers import TensorflowLayers
 from .tiles import Box, full
@@ -77,6 +77,7 @@ class KerasEngine(Engine):
             # It imports Keras, which must find its backend chosen.
             from ..models.keras_model import build_model
 
+            avoid_false_fusion(self._network)
             self._body = build_model(self._network)
         self._compiled: dict[Any, Callable[..., Any]] = {}
 

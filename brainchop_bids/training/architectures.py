@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import keras
 
 from ..errors import BrainchopError, Interrupted, ModelError, SettingsError
+from ..inference.runtime import avoid_false_fusion
 from ..models.blocks import NORMS
 from ..models.keras_model import network_of
 from ..models.meshnet import NearIdentity, build_meshnet
@@ -202,6 +203,7 @@ def _check(model: Any, name: str, classes: int, in_channels: int, shape: Shape) 
         network = fold_batchnorm(network_of(model))
     except ModelError as error:
         raise SettingsError(f'{where}: could not be used after training ({error})') from error
+    avoid_false_fusion(network)
     if network.ops[-1].is_activation('softmax', 'sigmoid'):
         raise SettingsError(
             f'{where}: ends with {network.ops[-1].settings["function"]}; expected logits'

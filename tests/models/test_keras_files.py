@@ -74,6 +74,23 @@ def test_what_keras_writes_computes_the_same(tmp_path: Path, kind: str, suffix: 
     np.testing.assert_allclose(build_model(network)(volume), expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize('named', [True, False])
+def test_leaky_sums_of_a_residual_network(tmp_path: Path, named: bool) -> None:
+    """TensorFlow's graphs take the slope of such a sum to be 0.2, eager layers take their own."""
+    inputs = keras.Input((None, None, None, 2))
+    leaky = layers.Activation('leaky_relu') if named else layers.LeakyReLU(negative_slope=0.01)
+    x = leaky(layers.Add()([layers.Conv3D(2, 3, padding='same')(inputs), inputs]))
+    model = randomised(keras.Model(inputs, layers.Conv3D(3, 1)(x)))
+    model.save(tmp_path / 'model.keras')
+    facts = {'normalization': 'minmax', 'inputs': ['T1w', 'T2w']}
+    (tmp_path / 'brainchop.json').write_text(json.dumps(facts))
+    data = np.random.default_rng(2).integers(0, 256, (8, 9, 7, 2)).astype(np.uint8)
+    data[0, 0, 0], data[0, 0, 1] = 0, 255
+    expected = model((data / np.float32(255))[None])[0]
+    found = KerasEngine(load_spec(tmp_path), threads=2).logits(data)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
 def test_products_count_the_smaller_grids(tmp_path: Path) -> None:
     """Against what each of Keras' layers computes."""
     model = unet()

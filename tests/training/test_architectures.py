@@ -11,6 +11,7 @@ import pytest
 from brainchop_bids.errors import SettingsError
 from brainchop_bids.image.normalise import Normalization, normaliser
 from brainchop_bids.inference.engine import KerasEngine
+from brainchop_bids.inference.memory import estimate_peak_gb
 from brainchop_bids.inference.openvino_engine import OpenvinoEngine
 from brainchop_bids.inference.tiles import exact_tiles
 from brainchop_bids.models.formats.tfjs import save_tfjs
@@ -81,6 +82,17 @@ def test_nobrainers_file_fits_layer_by_layer(tmp_path: Path) -> None:
     shares = np.exp(logits - logits.max(-1, keepdims=True))
     shares /= shares.sum(-1, keepdims=True)
     np.testing.assert_allclose(shares, theirs(volume, training=False), atol=1e-4)
+
+
+def test_memory_of_a_unet_is_what_was_measured(tmp_path: Path) -> None:
+    """Peak of OpenVINO's engine on 96^3, GB (2026.4, 2 threads)."""
+    network = Network('unet', channels=16, levels=4)
+    graph = network_of(built(network))
+    # The first level's features, those from below, and both joined.
+    assert graph.held == 32 + 64 + 96
+    save_tfjs(graph, tmp_path)
+    measured = 1.08
+    assert measured <= estimate_peak_gb(load_spec(tmp_path), (96,) * 3) <= 1.2 * measured
 
 
 CASES = [
