@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
@@ -18,6 +19,7 @@ from brainchop_bids.models.formats.tfjs import save_tfjs
 from brainchop_bids.models.keras_model import network_of
 from brainchop_bids.models.spec import ModelSpec, load_spec
 from brainchop_bids.training.architectures import ARCHITECTURES, build_network, register
+from brainchop_bids.training.losses import LabelLoss
 from brainchop_bids.training.network import build_stage, take_over, trained_network
 from brainchop_bids.training.options import Network, Stage
 from tests.models.networks import randomised
@@ -163,6 +165,19 @@ def test_engines_label_as_keras_does(
         assert min(tile.shape[0] for tile in tiles) < shape[0]
         found = engine.segment(given, tiles=tiles)
         np.testing.assert_array_equal(found[sure], expected.argmax(-1)[sure])
+
+
+@pytest.mark.parametrize(('network', 'norm'), [(UNET, 'none'), (VNET, 'none'), (VNET, 'group')])
+def test_they_learn(network: Network, norm: str) -> None:
+    """Bright blocks on a dark ground, from the start that a builder gives."""
+    keras.utils.set_random_seed(0)
+    model = build_stage(replace(network, channels=8, levels=2), Stage(cube=8, norm=norm), 2)
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, (4, 2, 2, 2)).repeat(4, 1).repeat(4, 2).repeat(4, 3)
+    image = (labels + rng.normal(0, 0.1, labels.shape)).astype(np.float32)[..., None]
+    model.compile(keras.optimizers.Adam(0.01), LabelLoss('cross_entropy'))
+    course = model.fit(image, labels, epochs=20, batch_size=2, verbose=0).history['loss']
+    assert course[-1] < 0.3 * np.log(2)
 
 
 @pytest.mark.parametrize('network', [UNET, VNET, NOBRAINER])

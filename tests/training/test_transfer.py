@@ -62,7 +62,7 @@ def test_tissue_with_two_classes() -> None:
     assert [row.frozen for row in rows] == [True] * 4 + [False] * 5
     assert sum(row.weights for row in rows) == ours.count_params()
     assert rows[-1].source == 'other classes'
-    trunks = [keras.Model(model.inputs, model.layers[-2].output) for model in (ours, theirs)]
+    trunks = [keras.Model(model.inputs[0], model.layers[-2].output) for model in (ours, theirs)]
     assert trunks[0].output.shape[-1] == 16
     close(*(trunk(image()) for trunk in trunks))
     for values, before in zip(ours.layers[-1].get_weights(), fresh, strict=True):
