@@ -105,13 +105,13 @@ def _run(arguments: argparse.Namespace) -> int:
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
     # Generators cannot be shuffled, which Keras finds worth a warning.
     warnings.filterwarnings('ignore', message='.*shuffle=True.*')
-    from ..training.config import read_config
-
-    config = read_config(arguments.config, [*arguments.changes, *_transfer(arguments)])
-    out = arguments.out or Path(arguments.config.stem)
     from ..inference.runtime import quiet
 
+    out = arguments.out or Path(arguments.config.stem)
     with quiet():
+        from ..training.config import read_config
+
+        config = read_config(arguments.config, [*arguments.changes, *_transfer(arguments)])
         from ..training.export import export
         from ..training.keeper import Clock
         from ..training.loop import train

@@ -4,7 +4,6 @@ Every key has a default but where the data lie; ``recipes/README.md`` explains t
 is not known is refused with the nearest one that is.
 """
 
-import difflib
 import sys
 import typing
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from ..errors import SettingsError
 from ..image.cleanup import Cleanup
 from ..image.normalise import Normalization
 from .augment import Augmentation
+from .choices import require_known, suggestion
 from .options import Card, Data, Init, Loss, Network, Optimizer, Stage, Validation
 from .synthesis import SynthesisOptions
 
@@ -70,10 +70,15 @@ class TrainConfig:
         SettingsError
             Naming the key.
         """
+        from .losses import LOSSES
+
+        if not self.loss.terms:
+            require_known('loss.kind', self.loss.kind, LOSSES)
         Normalization.parse(self.data.normalization)
         Cleanup.parse(self.card.components or 'largest')
         data, validation = self.data, self.validation
-        given = [key for key in _SOURCES if getattr(data, key)]
+        given = [f'data.{key}' for key in _SOURCES if getattr(data, key)]
+        known = ', '.join(f'data.{key}' for key in _SOURCES)
         least = min(validation.every, validation.volumes, validation.patience)
         scored = validation.every % max(1, self.checkpoint_every) == 0
         patient = not validation.patience or validation.every > 0
@@ -81,7 +86,7 @@ class TrainConfig:
             (
                 len(given) == 1,
                 'data',
-                f'exactly one of {", ".join(_SOURCES)}; given: {", ".join(given) or "none"}',
+                f'exactly one of {known}; given: {", ".join(given) or "none"}',
             ),
             (len(set(data.channels)) == len(data.channels) > 0, 'data.channels', 'suffixes'),
             (data.channels[:1] == ('T1w',), 'data.channels', 'T1w first, whose grid is used'),
@@ -212,8 +217,7 @@ def _build(kind: Any, content: Any, place: str, path: Path | str) -> Any:
     values = {}
     for key, value in content.items():
         if key not in names:
-            near = difflib.get_close_matches(key, names, 1, 0.5)
-            hint = f'did you mean {place}{near[0]}?' if near else f'known: {", ".join(names)}'
+            hint = suggestion(key, names, place)
             raise SettingsError(f'{_of(path)}{place}{key} is no key of a training config; {hint}')
         values[key] = _value(hints[key], value, f'{place}{key}', path)
     return kind(**values)

@@ -234,8 +234,12 @@ def draw_volume(
     codes = _label_map(item, config.data.mapping)
     image, moved = synthesise(codes, rng, config.options(stage), prior=t1_prior())
     labels = lookup(table, moved)
-    last = _mapping(config.data.mapping).classes - 1
-    return Drawn(image[..., None], labels, np.flatnonzero((labels > 0) & (labels < last)))
+    inside = labels > 0
+    classes = _mapping(config.data.mapping).classes
+    if classes > 2:
+        # The fluid around the brain is more of the head's than of the brain's.
+        inside &= labels < classes - 1
+    return Drawn(image[..., None], labels, np.flatnonzero(inside))
 
 
 # Each worker reads each map once; 20 maps are 0.7 GB. Scans lie in files that are mapped.

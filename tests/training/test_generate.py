@@ -11,8 +11,9 @@ from brainchop_bids.errors import BrainchopError, DatasetError, ModelError
 from brainchop_bids.models.mapping import read_mapping
 from brainchop_bids.training import generate
 from brainchop_bids.training.config import TrainConfig
-from brainchop_bids.training.generate import CubeSource, computed, label_map_files, load_label_map
+from brainchop_bids.training.generate import CubeSource, computed
 from brainchop_bids.training.options import Data, Stage
+from brainchop_bids.training.sources import find_sources, label_map_files, load_label_map
 from tests.training.maps import write_maps
 
 
@@ -24,15 +25,19 @@ def config(folder: Path, **stage: int) -> TrainConfig:
     )
 
 
+def cubes_of(settings: TrainConfig, workers: int) -> CubeSource:
+    return CubeSource(settings, workers, find_sources(settings))
+
+
 def test_the_number_of_workers_and_resuming_change_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(generate, '_DEALT', 2)
     settings = config(write_maps(tmp_path / 'maps', 2), batch=2)
-    with CubeSource(settings, 1) as source:
+    with cubes_of(settings, 1) as source:
         first = list(islice(source.batches(0), 3))
         validation = source.validation(0)
-    with CubeSource(settings, 2) as source:
+    with cubes_of(settings, 2) as source:
         later = next(source.batches(0, 2))
         again = source.validation(0)
     for mine, other in zip((*first[2], *validation[0]), (*later, *again[0]), strict=True):
@@ -67,16 +72,16 @@ def test_computed_voxels_of_a_stride() -> None:
 
 def test_folders_without_maps(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match='cannot be read'):
-        label_map_files(config(tmp_path / 'nowhere'))
+        label_map_files(config(tmp_path / 'nowhere').data)
     with pytest.raises(DatasetError, match='no label maps to train on'):
-        label_map_files(config(tmp_path))
+        label_map_files(config(tmp_path).data)
     folder = write_maps(tmp_path / 'maps', 1)
     held_out = TrainConfig(data=Data(label_maps=str(folder), hold_out=('map_0',)))
     with pytest.raises(DatasetError, match='no label maps to train on'):
-        label_map_files(held_out)
+        label_map_files(held_out.data)
     wrong = TrainConfig(data=Data(label_maps=str(folder), hold_out=('map_7',)))
     with pytest.raises(DatasetError, match='has no map_7'):
-        label_map_files(wrong)
+        label_map_files(wrong.data)
 
 
 def test_a_code_outside_the_table_and_a_broken_file_are_named(tmp_path: Path) -> None:
@@ -86,13 +91,13 @@ def test_a_code_outside_the_table_and_a_broken_file_are_named(tmp_path: Path) ->
     data[20, 20, 20] = 99
     nib.Nifti1Image(data, image.affine).to_filename(folder / 'odd.nii.gz')
     with pytest.raises(ModelError, match=r'odd\.nii\.gz: label 99 is not in the table'):
-        CubeSource(config(folder), 1)
+        cubes_of(config(folder), 1)
     (folder / 'odd.nii.gz').write_bytes(b'no gzip')
     with pytest.raises(BrainchopError, match=r'odd\.nii\.gz'):
-        CubeSource(config(folder), 1)
+        cubes_of(config(folder), 1)
 
 
 def test_cubes_that_do_not_fit(tmp_path: Path) -> None:
     settings = config(write_maps(tmp_path / 'maps', 1), cube=300)
-    with CubeSource(settings, 1) as source, pytest.raises(BrainchopError, match='do not fit'):
+    with cubes_of(settings, 1) as source, pytest.raises(BrainchopError, match='do not fit'):
         next(source.batches(0))
