@@ -57,7 +57,7 @@ def place(shared: Path, real_derivatives: Path, tmp_path_factory: pytest.TempPat
         seg = real_derivatives / f'sub-{label}' / 'anat' / f'sub-{label}_seg-tissue_dseg.nii.gz'
         rows.append(f'{label}\t{scan}\t{seg}')
     other = shared / 'data' / 't1w' / 'voxelmorph-test-scan'
-    aseg = nib.load(other / 'aseg.nii.gz')
+    aseg = nib.load(other / 'seg.nii.gz')
     codes = np.asarray(aseg.dataobj).astype(np.uint16)
     tissue = read_mapping('aseg_to_tissue').apply(codes)
     nib.Nifti1Image(tissue, aseg.affine).to_filename(folder / 'tissue.nii.gz')
