@@ -70,7 +70,7 @@ megabytes() {
 tell_sizes() {
     echo "== $(megabytes "$scratch/tree/" | cut -f1) MB in all, of which"
     cd "$scratch/tree"
-    megabytes usr opt/brainchop/bin opt/brainchop/lib/python3.*/site-packages/* | head -n 12
+    megabytes usr opt/brainchop/bin opt/brainchop/lib/python3.*/site-packages/* | sed -n 1,12p
 }
 
 mkdir -p "$scratch"
