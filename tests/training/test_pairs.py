@@ -111,12 +111,13 @@ def means(out: Path) -> dict[int, float]:
 def test_whole_scans_get_better_and_are_written_down(finished: Path) -> None:
     course = means(finished)
     assert list(course) == [20, 40, 60, 80]
-    assert course[80] > course[20]
     assert max(course.values()) > 0.8
     events = EventAccumulator(str(finished / 'tensorboard'))
     events.Reload()
     assert {'loss', 'validation/dice', 'validation/dice/GM'} <= set(events.Tags()['scalars'])
     assert {'validation/best', 'validation/worst'} <= set(events.Tags()['images'])
+    losses = [event.value for event in events.Scalars('loss')]
+    assert losses[-1] < losses[0] / 2
     logged = {event.step: event.value for event in events.Scalars('validation/dice')}
     assert logged == pytest.approx(course, abs=1e-5)
 
