@@ -104,7 +104,11 @@ def own_folder(folder: Path) -> Iterator[Path]:
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    with (folder / '.lock').open('w') as lock:
+    path = folder / '.lock'
+    with writing(path):
+        # Somebody else's, in a folder that several users share, or no file at all.
+        opened = path.open('w')
+    with opened as lock:
         try:
             # Held by the process, whatever becomes of it; on NFS, too, since Linux 2.6.12.
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

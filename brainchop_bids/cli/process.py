@@ -282,7 +282,9 @@ def read_plugin(path: Path) -> dict[str, Any]:
 
     try:
         content = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise SettingsError(f'--use-plugin {path}: cannot be read ({error.strerror})') from None
+    except (ValueError, yaml.YAMLError) as error:
         raise SettingsError(f'--use-plugin {path}: not a YAML file: {error}') from None
     if not isinstance(content, dict) or not isinstance(content.get('plugin'), str):
         raise SettingsError(f'--use-plugin {path}: expected the key "plugin" with a plugin name')

@@ -168,3 +168,16 @@ def test_a_run_that_is_killed_frees_the_work_folder(model: Path, tmp_path: Path)
     assert gone(family, 10)
     with own_folder(work) as folder:
         assert folder == work
+
+
+def test_a_work_folder_whose_lock_is_none(model: Path, tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path / 'bids', ['sub-01/anat/sub-01_T1w.nii.gz'])
+    (tmp_path / 'work' / '.lock').mkdir(parents=True)
+    process = start(
+        dataset, tmp_path / 'out', 'participant', '--model', model, '-w', tmp_path / 'work',
+        cwd=tmp_path,
+    )  # fmt: skip
+    said = process.communicate(timeout=300)[0]
+    assert process.returncode not in (0, None)
+    assert 'work/.lock: cannot be written: Is a directory' in said
+    assert 'Traceback' not in said
