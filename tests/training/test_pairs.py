@@ -189,6 +189,7 @@ def test_a_killed_run_of_a_u_net_ends_the_same(folder: Path, tmp_path: Path) -> 
     assert load_spec(out / 'infant').block == (32, 32, 32)
 
 
+@pytest.mark.slow
 def test_a_stage_that_gets_no_better_ends_early(folder: Path, tmp_path: Path) -> None:
     more = ['validation.every=10', 'validation.patience=1', 'stages.0.learning_rate=1e-9']
     changes = [word for change in more for word in ('--set', change)]
