@@ -10,6 +10,7 @@ import pytest
 
 from brainchop_bids import __version__
 from brainchop_bids.cli.segment import main
+from brainchop_bids.image import channels as channels_module
 from brainchop_bids.image.io import read_volume
 from brainchop_bids.inference import scan as scan_module
 from tests.builders import write_model, write_scan
@@ -227,13 +228,13 @@ def test_a_conformed_scan_is_taken_as_it_is(tmp_path, model, capsys, monkeypatch
     affine[:3, 3] = 128, -128, 128
     nib.Nifti1Image(data, affine).to_filename(path)
     seen = []
-    genuine = scan_module.conform
+    genuine = channels_module.conform
 
     def watched(volume, *arguments, **options):
         seen.append(genuine(volume, *arguments, **options))
         return seen[-1]
 
-    monkeypatch.setattr(scan_module, 'conform', watched)
+    monkeypatch.setattr(channels_module, 'conform', watched)
     out = tmp_path / 'dseg.nii'
     assert run(capsys, path, out, '--model', model, '--components', 'none')[0] == 0
     assert seen[0].unchanged
@@ -360,7 +361,7 @@ def test_memory_that_runs_out_is_one_line(tmp_path, model, scan, capsys, monkeyp
     def exhausted(*arguments, **options):
         raise MemoryError
 
-    monkeypatch.setattr(scan_module, 'conform', exhausted)
+    monkeypatch.setattr(channels_module, 'conform', exhausted)
     code, told = run(capsys, scan, tmp_path / 'dseg.nii', '--model', model)
     assert (code, len(told.splitlines())) == (1, 1)
     assert 'memory ran out' in told

@@ -82,4 +82,5 @@ def test_one_processor(
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason='needs two processors')
 def test_two_processors(folder: Path) -> None:
-    assert share_of_several(folder) > 0.4
+    # The network's threads; what comes after it has one.
+    assert share_of_several(folder) > 0.25

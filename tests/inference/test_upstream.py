@@ -33,6 +33,7 @@ def test_104_labels_on_their_own_sides(shared: Path) -> None:
         assert x[left] > 127 > x[right]
 
 
+@pytest.mark.slow
 def test_50_labels(shared: Path) -> None:
     _, labels = labels_of(shared, 'model30chan50cls')
     assert np.unique(labels).size == 50

@@ -120,6 +120,7 @@ def test_a_killed_run_ends_with_the_same_weights(
         assert (out / 'tiny' / name).read_bytes() == (finished / 'tiny' / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_run_stopped_politely_goes_on(config: Path, finished: Path, tmp_path: Path) -> None:
     out = tmp_path / 'run'
     with subprocess.Popen(
