@@ -4,6 +4,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pytest
 
 from brainchop_bids.inference.engine import KerasEngine
 from brainchop_bids.models.spec import load_spec
