@@ -38,6 +38,13 @@ def die_with_parent() -> None:
         _end_with(int(parent))
 
 
+def end_with_run() -> None:
+    """End this process, a worker of `multiprocessing`, as soon as the process of the run ends."""
+    run = multiprocessing.parent_process()
+    if run is not None and run.pid is not None:
+        _end_with(run.pid)
+
+
 def begin_worker(folder: str | Path) -> None:
     """Prepare a worker process of Nipype, which ends with the process of the run.
 
@@ -48,9 +55,7 @@ def begin_worker(folder: str | Path) -> None:
     """
     os.chdir(folder)
     os.environ.update(for_children())
-    run = multiprocessing.parent_process()
-    if run is not None and run.pid is not None:
-        _end_with(run.pid)
+    end_with_run()
 
 
 def _end_with(pid: int) -> None:

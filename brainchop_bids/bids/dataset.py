@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..errors import DatasetError, OutputError, SettingsError
-from ..publish import cannot_write, write_text
+from ..errors import DatasetError, SettingsError
+from ..publish import write_text, writing
 
 CODE_URL = 'https://github.com/neuroneural/brainchop-bids'
 BIDS_VERSION = '1.10.0'
@@ -65,12 +65,10 @@ def check_writable(folder: Path) -> None:
         If that is not possible.
     """
     probe = folder / f'.brainchop-{os.getpid()}'
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()
-    except OSError as error:
-        raise OutputError(cannot_write(folder, error)) from None
 
 
 def check_distinct(folder: Path, participants: Iterable[str]) -> None:
@@ -87,17 +85,19 @@ def check_distinct(folder: Path, participants: Iterable[str]) -> None:
     ------
     DatasetError
         Naming the two.
+    OutputError
+        If the folder cannot be written to.
     """
     probe = folder / f'.brainchop-{os.getpid()}-Case'
-    try:
+    with writing(folder):
         probe.touch()
         blind = probe.with_name(probe.name.lower()).exists()
         probe.unlink()
-        there = [path.name for path in folder.glob('sub-*') if path.is_dir()] if blind else []
-    except OSError as error:
-        raise OutputError(cannot_write(folder, error)) from None
+    if not blind:
+        return
+    there = [path.name for path in folder.glob('sub-*') if path.is_dir()]
     known: dict[str, str] = {}
-    for name in [*there, *(f'sub-{label}' for label in participants)] if blind else []:
+    for name in [*there, *(f'sub-{label}' for label in participants)]:
         other = known.setdefault(name.casefold(), name)
         if other != name:
             raise DatasetError(

@@ -5,8 +5,6 @@ s therefore goes on with exactly the cubes it would have seen.
 """
 
 import multiprocessing
-import os
-import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -17,6 +15,7 @@ import numpy as np
 
 from ..errors import SettingsError
 from ..image.normalise import Normalization, normalise_channels
+from ..lifetime import end_with_run
 from .config import TrainConfig
 from .examples import Example
 from .options import Stage
@@ -249,11 +248,4 @@ def _prepare_worker() -> None:
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-
-
-def _leave_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    end_with_run()

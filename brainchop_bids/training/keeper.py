@@ -3,7 +3,7 @@
 import itertools
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -81,6 +81,12 @@ class Progress:
     def total(self) -> int:
         """Steps done over all stages."""
         return self.before + self.step
+
+    def patience(self, means: Mapping[int, float]) -> Patience:
+        """Return what patience is left after the stage's own validations, by their step."""
+        return Patience.of(
+            self.config.validation.patience, means, self.before, self.before + self.stage.steps
+        )
 
 
 class Keeper(keras.callbacks.Callback):
@@ -204,9 +210,7 @@ class Keeper(keras.callbacks.Callback):
             if best_step(means) == progress.total:
                 shutil.rmtree(folder, ignore_errors=True)
                 made.rename(folder)
-        patience = Patience.of(
-            options.patience, means, progress.before, progress.before + progress.stage.steps
-        )
+        patience = progress.patience(means)
         if patience.over:
             self.impatient = True
             self.record.say(

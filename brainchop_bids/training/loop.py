@@ -21,9 +21,8 @@ from .keeper import BEST, CHECKPOINTS, Clock, Keeper, Progress
 from .losses import build_loss
 from .metrics import ClassDice
 from .network import build_stage, take_over, trained_network
-from .optimizers import averaged, build_optimizer, take_average
+from .optimizers import build_optimizer, take_average
 from .record import Record, label_table
-from .scores import Patience
 from .sources import Sources, find_sources
 from .transfer import begin_from, differences, freeze, transfer_table
 from .validate import ValidationScan, Validator
@@ -72,8 +71,10 @@ def train(
     keras.config.set_dtype_policy(config.precision)
     classes = read_mapping(config.data.mapping).classes
     networks = _networks(config, classes)
-    swap = side_pairs(label_table(config, classes)) if config.augmentation.flip > 0 else []
-    sources = find_sources(config, () if config.data.label_maps else tuple(swap))
+    # Label maps are mirrored by their codes, before they have classes.
+    flips = config.augmentation.flip > 0 and not config.data.label_maps
+    swap = side_pairs(label_table(config, classes)) if flips else ()
+    sources = find_sources(config, tuple(swap))
     workers = config.workers or max(1, int(available_cpus().amount) - 1)
     with CubeSource(config, workers, sources) as cubes, Record(config, out, classes) as record:
         for note in sources.notes:
@@ -84,8 +85,7 @@ def train(
         return None
     if (out / BEST).exists():
         return read_network(out / BEST)[0], sources
-    with averaged(model):
-        return trained_network(config.model, config.stages[-1], model), sources
+    return trained_network(config.model, config.stages[-1], model), sources
 
 
 def _train(
@@ -117,7 +117,9 @@ def _train(
             record.say(_begin(config, model))
         begin = step if number == first else 0
         progress = Progress(config, number, begin, _global_step(config, number, 0))
-        if not _ended(config, record, progress):
+        ended = begin >= progress.stage.steps
+        # It may have been stopped early, too.
+        if not ended and not progress.patience(record.validations.means).over:
             keeper = Keeper(progress, out, cubes, record, clock, validator)
             keeper.fit(model)
             last = number == len(config.stages) - 1
@@ -126,19 +128,6 @@ def _train(
         take_average(model)
         previous = model
     return previous
-
-
-def _ended(config: TrainConfig, record: Record, progress: Progress) -> bool:
-    """Tell whether a stage is at its end already, or was stopped early."""
-    if progress.step >= progress.stage.steps:
-        return True
-    patience = Patience.of(
-        config.validation.patience,
-        record.validations.means,
-        progress.before,
-        progress.before + progress.stage.steps,
-    )
-    return patience.over
 
 
 def _check_folder(config: TrainConfig, out: Path) -> None:
