@@ -30,7 +30,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Itera
     outcome = yield
     report = outcome.get_result()
     reason = str(report.longrepr)
-    packages = ('torch', 'SimpleITK', 'sphinx', 'boutiques')
+    packages = ('torch', 'JAX', 'MONAI', 'SimpleITK', 'sphinx', 'boutiques')
     wanting = any(word in reason for word in ('real data', 'browser:', 'namespaces:', *packages))
     if report.skipped and wanting and os.environ.get('BRAINCHOP_NO_SKIP'):
         report.outcome = 'failed'

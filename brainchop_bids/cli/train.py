@@ -9,10 +9,12 @@ import time
 import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..errors import SettingsError
 from .options import positive
 from .outcome import DONE, outcome, say
 
@@ -101,6 +103,11 @@ def build_parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace) -> int:
     # Before anything imports Keras, which chooses its backend once.
     if arguments.backend:
+        if find_spec(arguments.backend) is None:
+            raise SettingsError(
+                f'--backend {arguments.backend} is not installed here: '
+                f"pip install 'brainchop-bids[{arguments.backend}]'"
+            )
         os.environ['KERAS_BACKEND'] = arguments.backend
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
     # Generators cannot be shuffled, which Keras finds worth a warning.

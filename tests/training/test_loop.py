@@ -1,11 +1,9 @@
 """Whole small runs: killed and resumed, written down, and stopped by what goes wrong."""
 
 import csv
-import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +16,9 @@ from brainchop_bids.models.formats.tfjs import read_tfjs
 from brainchop_bids.models.keras_model import build_model
 from brainchop_bids.models.spec import load_spec
 from brainchop_bids.training.checkpoints import list_states
-from tests.processes import children_of, gone
+from tests.processes import gone, wait_for
 from tests.training.maps import write_maps
+from tests.training.runs import command, kill_after, run
 
 CONFIG = """
 seed = 3
@@ -60,16 +59,6 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def command(config: Path, out: Path, *more: str) -> list[str]:
-    return [
-        sys.executable, '-m', 'brainchop_bids.cli.train', str(config), '--out', str(out), *more
-    ]  # fmt: skip
-
-
-def run(config: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(config, out, *more), capture_output=True, text=True)
-
-
 @pytest.fixture(scope='module')
 def finished(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp('whole') / 'run'
@@ -101,17 +90,11 @@ def test_a_killed_run_ends_with_the_same_weights(
     config: Path, finished: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / 'run'
-    with subprocess.Popen(command(config, out), stdout=subprocess.DEVNULL) as process:
-        end = time.monotonic() + 300
-        while not states(out) and time.monotonic() < end:
-            time.sleep(0.05)
-        children = children_of(process.pid)
-        os.kill(process.pid, signal.SIGKILL)
+    children = kill_after(1, config, out)
     first = states(out)
     # Workers must not outlive the run that they work for.
     assert len(children) >= 2
     assert gone(children, 30)
-    assert first
     assert first[-1] < 'stage-1_step-000006.npz'
     result = run(config, out)
     assert result.returncode == 0, result.stderr
@@ -126,9 +109,7 @@ def test_a_run_stopped_politely_goes_on(config: Path, finished: Path, tmp_path: 
     with subprocess.Popen(
         command(config, out), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as process:
-        end = time.monotonic() + 300
-        while not states(out) and time.monotonic() < end:
-            time.sleep(0.05)
+        wait_for(lambda: states(out), 300)
         process.send_signal(signal.SIGTERM)
         assert 'stopped before the end' in process.communicate()[1]
     assert process.returncode == 75
@@ -156,7 +137,7 @@ def test_tensorboards_own_reader_lists_scalars_and_images(finished: Path) -> Non
 
 
 def test_a_folder_of_another_run_is_refused(config: Path, finished: Path) -> None:
-    result = run(config, finished, '--set', 'seed=4')
+    result = run(config, finished, 'seed=4')
     assert result.returncode == 2
     assert 'holds a run of another config' in result.stderr
     assert 'Traceback' not in result.stderr
@@ -187,6 +168,19 @@ def test_what_goes_wrong_is_one_line(
     assert len(errors) == 1, told
     assert said in errors[0]
     assert 'Traceback' not in told
+
+
+def test_a_backend_that_is_missing_is_one_line(
+    config: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, 'jax', None)
+    assert main([str(config), '--out', str(tmp_path / 'run'), '--backend', 'jax']) == 2
+    (said,) = capfd.readouterr().err.splitlines()
+    assert said.endswith("jax is not installed here: pip install 'brainchop-bids[jax]'")
+    assert not (tmp_path / 'run').exists()
 
 
 def test_a_full_disk_keeps_the_last_good_checkpoint(config: Path, tmp_path: Path) -> None:

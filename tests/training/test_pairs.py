@@ -1,12 +1,9 @@
 """Whole runs on scans with labels: from another project's folder to a model that segments."""
 
 import csv
-import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -21,6 +18,7 @@ from brainchop_bids.models.spec import load_spec
 from brainchop_bids.training.checkpoints import list_states
 from tests.training.iseg import write_iseg
 from tests.training.maps import write_maps
+from tests.training.runs import command, kill_after, run
 
 FILES = ('model.json', 'group1-shard1of1.bin', 'brainchop.json', 'README.md')
 # Two channels, a sum of losses, averaged weights: as little as possible is what it is by default.
@@ -79,15 +77,6 @@ def write_config(folder: Path, to: Path, **changes: object) -> Path:
     path = to / 'infant.toml'
     path.write_text(CONFIG.format(**{**values, 'folder': folder, **changes}))
     return path
-
-
-def command(config: Path, out: Path, *more: str) -> list[str]:
-    start = [sys.executable, '-m', 'brainchop_bids.cli.train', str(config)]
-    return [*start, '--out', str(out), *more]
-
-
-def run(config: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(config, out, *more), capture_output=True, text=True)
 
 
 @pytest.fixture(scope='module')
@@ -170,16 +159,12 @@ def test_what_was_trained_labels_a_new_scan(finished: Path, folder: Path, tmp_pa
 def test_a_killed_run_of_a_u_net_ends_the_same(folder: Path, tmp_path: Path) -> None:
     config = write_config(folder, tmp_path, architecture='unet', steps=40, every=20)
     more = ['stages.0.norm="batch"', 'model.dropout=0.1', 'optimizer.accumulate=2']
-    changes = [word for change in [*more, 'stages.0.labelled=0.1'] for word in ('--set', change)]
+    changes = [*more, 'stages.0.labelled=0.1']
     whole, out = tmp_path / 'whole', tmp_path / 'run'
     result = run(config, whole, *changes)
     assert result.returncode == 0, result.stderr
-    with subprocess.Popen(command(config, out, *changes), stdout=subprocess.DEVNULL) as process:
-        end = time.monotonic() + 300
-        # Between two validations, with gradients gathered and averages begun.
-        while not list_states(out / 'checkpoints') and time.monotonic() < end:
-            time.sleep(0.05)
-        os.kill(process.pid, signal.SIGKILL)
+    # Between two validations, with gradients gathered and averages begun.
+    kill_after(1, config, out, *changes)
     assert list_states(out / 'checkpoints')[-1][1] < 40
     result = run(config, out, *changes)
     assert result.returncode == 0, result.stderr
@@ -191,8 +176,7 @@ def test_a_killed_run_of_a_u_net_ends_the_same(folder: Path, tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_a_stage_that_gets_no_better_ends_early(folder: Path, tmp_path: Path) -> None:
-    more = ['validation.every=10', 'validation.patience=1', 'stages.0.learning_rate=1e-9']
-    changes = [word for change in more for word in ('--set', change)]
+    changes = ['validation.every=10', 'validation.patience=1', 'stages.0.learning_rate=1e-9']
     config = write_config(folder, tmp_path)
     result = run(config, tmp_path / 'run', *changes)
     assert result.returncode == 0, result.stderr
@@ -233,7 +217,8 @@ stride = 2
 learning_rate = 5e-3
 cubes_per_volume = 10
 """)
-    arguments = command(config, tmp_path / 'run', '--init', 'tissue', '--freeze', '0-5')
+    start = ['--init', 'tissue', '--freeze', '0-5']
+    arguments = [*command(config, tmp_path / 'run'), *start]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert re.search(r'^conv3d_0 +3x3x3x1x16 +448 +reused +frozen', done.stdout, re.MULTILINE)

@@ -1,11 +1,6 @@
 """Two architectures and two losses on real heads: validation rises, and a kill changes nothing."""
 
 import csv
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import nibabel as nib
@@ -15,6 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from brainchop_bids.models.mapping import read_mapping
 from brainchop_bids.training.checkpoints import list_states
+from tests.training.runs import kill_after, run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 
@@ -81,11 +77,6 @@ def write_config(place: Path, real_derivatives: Path, architecture: str, loss: s
     return path
 
 
-def command(config: Path, out: Path) -> list[str]:
-    start = [sys.executable, '-m', 'brainchop_bids.cli.train', str(config)]
-    return [*start, '--out', str(out)]
-
-
 @pytest.mark.parametrize(
     ('architecture', 'loss'), [('meshnet', 'dice_cross_entropy'), ('unet', 'focal_tversky')]
 )
@@ -93,7 +84,7 @@ def test_validation_rises_and_a_kill_changes_nothing(
     place: Path, real_derivatives: Path, architecture: str, loss: str
 ) -> None:
     config, whole = write_config(place, real_derivatives, architecture, loss), place / architecture
-    done = subprocess.run(command(config, whole), capture_output=True, text=True)
+    done = run(config, whole)
     assert done.returncode == 0, done.stderr
     print(done.stdout)
     with (whole / 'validation.csv').open() as file:
@@ -111,13 +102,9 @@ def test_validation_rises_and_a_kill_changes_nothing(
     assert {'validation/best', 'validation/worst'} <= set(events.Tags()['images'])
 
     out = place / f'{architecture}-killed'
-    with subprocess.Popen(command(config, out), stdout=subprocess.DEVNULL) as process:
-        end = time.monotonic() + 1200
-        while len(list_states(out / 'checkpoints')) < 2 and time.monotonic() < end:
-            time.sleep(0.1)
-        os.kill(process.pid, signal.SIGKILL)
+    kill_after(2, config, out)
     assert len(list_states(out / 'checkpoints')) == 2
-    again = subprocess.run(command(config, out), capture_output=True, text=True)
+    again = run(config, out)
     assert again.returncode == 0, again.stderr
     assert 'going on at step' in again.stdout
     for name in ('log.csv', 'validation.csv', 'lab/group1-shard1of1.bin'):
