@@ -1,11 +1,12 @@
 """Score models on scans with references, and on spoilt versions of them.
 
-    python benchmarks/score_models.py SHARED OUT [--models NAME=FOLDER[,NORMALIZATION] ...]
+    python benchmarks/score_models.py SHARED OUT [--task structures]
+        [--models NAME=FOLDER[,NORMALIZATION] ...]
 
 Every score is made by ``brainchop-segment`` and ``brainchop-evaluate`` as users run them. Scans:
-``voxelmorph`` (FreeSurfer's aseg), ``mni152`` (nilearn's grey and white matter maps above 0.5)
-and ``held-out`` (label maps the packaged model never saw, rendered T1-like). README.md beside
-this says more.
+``voxelmorph`` (FreeSurfer's aseg), ``mni152`` (nilearn's grey and white matter maps above 0.5; for
+tissues) and ``held-out`` (label maps the packaged models never saw, rendered T1-like). README.md
+beside this says more.
 """
 
 import argparse
@@ -28,6 +29,8 @@ from brainchop_bids.models.spec import load_spec
 from brainchop_bids.models.zoo import find_model
 from brainchop_bids.training.synthesis import SynthesisOptions, synthesise, t1_prior
 
+# The table for FreeSurfer's codes that a model's labels are compared by.
+MAPPINGS = {'tissue': 'aseg_to_tissue', 'structures': 'aseg_to_subcortical'}
 HELD_OUT = [f'training_seg_{n}' for n in range(16, 21)]
 # What a good scanner does to a head: little.
 RENDERED = SynthesisOptions(
@@ -61,12 +64,17 @@ def main() -> None:
     parser.add_argument('shared', type=Path, help='the folder of scans and upstream models')
     parser.add_argument('out', type=Path, help='segmentations and scores')
     parser.add_argument('--models', nargs='*', metavar='NAME=FOLDER[,NORMALIZATION]')
+    parser.add_argument('--task', choices=list(MAPPINGS), default='tissue', help='which labels')
     parser.add_argument('--no-spoilt', action='store_true', help='only the scans as they are')
     parser.add_argument('--surfaces', action='store_true', help='distances too: a minute a scan')
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    candidates = [*map(_candidate, arguments.models or [])] or _defaults(arguments.shared)
-    cases = list(_cases(arguments.shared, arguments.out))
+    mapping = MAPPINGS[arguments.task]
+    defaults = _defaults(arguments.shared / 'models' / 'brainchop')[arguments.task]
+    candidates = [*map(_candidate, arguments.models or [])] or defaults
+    cases = list(_cases(arguments.shared, arguments.out, mapping))
+    if arguments.task == 'tissue':
+        cases.insert(1, _mni152(arguments.out))
     more = [] if arguments.surfaces else ['--no-surfaces']
 
     def scores(candidates: list[Candidate], cases: list[Case]) -> list[dict[str, str | float]]:
@@ -74,14 +82,17 @@ def main() -> None:
 
     rows = scores(candidates, cases)
     if not arguments.no_spoilt:
-        for case in cases[:2]:
+        for case in [case for case in cases if 'held-out' not in case.name]:
             spoilt = list(_spoilt(case, arguments.out))
             rows += scores(candidates[:2], spoilt)
     with (arguments.out / 'scores.tsv').open('w') as file:
         writer = csv.DictWriter(file, list(rows[0]), delimiter='\t')
         writer.writeheader()
         writer.writerows(rows)
-    _report(rows)
+    if arguments.task == 'tissue':
+        _report(rows)
+    else:
+        _report_labels(rows)
 
 
 def _candidate(text: str) -> Candidate:
@@ -90,20 +101,23 @@ def _candidate(text: str) -> Candidate:
     return Candidate(name, Path(folder), normalization or None)
 
 
-def _defaults(shared: Path) -> list[Candidate]:
-    upstream = shared / 'models' / 'brainchop'
+def _defaults(upstream: Path) -> dict[str, list[Candidate]]:
     clipped = 'quantile:0.02:0.98:clip'
-    return [
-        Candidate(DEFAULT_MODEL, find_model(DEFAULT_MODEL)),
-        Candidate('model5_gw_ae minmax', upstream / 'model5_gw_ae', 'minmax'),
-        Candidate('model5_gw_ae quantile', upstream / 'model5_gw_ae', clipped),
-        Candidate('model20chan3cls', upstream / 'model20chan3cls'),
-    ]
+    return {
+        'tissue': [
+            Candidate(DEFAULT_MODEL, find_model(DEFAULT_MODEL)),
+            Candidate('model5_gw_ae minmax', upstream / 'model5_gw_ae', 'minmax'),
+            Candidate('model5_gw_ae quantile', upstream / 'model5_gw_ae', clipped),
+            Candidate('model20chan3cls', upstream / 'model20chan3cls'),
+        ],
+        'structures': [
+            Candidate('subcortical', find_model('subcortical')),
+            Candidate('model30chan18cls', upstream / 'model30chan18cls'),
+        ],
+    }
 
 
-def _cases(shared: Path, out: Path) -> Iterator[Case]:
-    folder = shared / 'data' / 't1w' / 'voxelmorph-test-scan'
-    yield Case('voxelmorph', folder / 'vol.nii.gz', folder / 'seg.nii.gz', 'aseg_to_tissue')
+def _mni152(out: Path) -> Case:
     data = Path(str(files('nilearn.datasets') / 'data'))
     names = {k: f'mni_icbm152_{k}_tal_nlin_sym_09a_converted.nii.gz' for k in ('t1', 'gm', 'wm')}
     grey, white = (nib.load(data / names[kind]) for kind in ('gm', 'wm'))
@@ -111,7 +125,12 @@ def _cases(shared: Path, out: Path) -> Iterator[Case]:
     labels = np.where(np.max(maps, 0) > 0.5, 1 + np.argmax(maps, 0), 0).astype(np.uint8)
     reference = out / 'mni152_reference.nii.gz'
     nib.Nifti1Image(labels, grey.affine).to_filename(reference)
-    yield Case('mni152', data / names['t1'], reference)
+    return Case('mni152', data / names['t1'], reference)
+
+
+def _cases(shared: Path, out: Path, mapping: str) -> Iterator[Case]:
+    folder = shared / 'data' / 't1w' / 'voxelmorph-test-scan'
+    yield Case('voxelmorph', folder / 'vol.nii.gz', folder / 'seg.nii.gz', mapping)
     for number, name in enumerate(HELD_OUT):
         scan, truth = out / f'{name}_T1w.nii.gz', out / f'{name}_reference.nii.gz'
         image = nib.load(shared / 'data' / 'label_maps' / 'synthseg-20' / f'{name}.nii.gz')
@@ -119,8 +138,8 @@ def _cases(shared: Path, out: Path) -> Iterator[Case]:
         rng = np.random.default_rng(number)
         rendered, moved = synthesise(codes, rng, RENDERED, prior=t1_prior())
         nib.Nifti1Image(rendered, image.affine).to_filename(scan)
-        tissue = read_mapping('aseg_to_tissue').apply(moved)
-        nib.Nifti1Image(tissue, image.affine).to_filename(truth)
+        labels = read_mapping(mapping).apply(moved)
+        nib.Nifti1Image(labels, image.affine).to_filename(truth)
         yield Case(f'held-out {name[-2:]}', scan, truth)
 
 
@@ -187,9 +206,7 @@ def _scores(
         _run('evaluate', labels, case.reference, *tables, '--out', scores, *more)
         with scores.open() as file:
             for row in csv.DictReader(file, delimiter='\t'):
-                # Upstream's and nilearn's labels have no fluid: its brain is another one.
-                name = {'1': 'GM', '2': 'WM', '3': 'CSF'}.get(row['label'], row['name'])
-                yield {'model': candidate.name, **row, 'scan': case.name, 'name': name}
+                yield {'model': candidate.name, **row, 'scan': case.name}
         print(f'{candidate.name}: {case.name}', file=sys.stderr)
 
 
@@ -202,6 +219,9 @@ def _run(command: str, *arguments: object) -> None:
 
 
 def _report(rows: list[dict[str, str | float]]) -> None:
+    # Upstream's and nilearn's labels have no fluid: its brain is another one.
+    tissues = {'1': 'GM', '2': 'WM', '3': 'CSF'}
+    rows = [{**row, 'name': tissues.get(str(row['label']), row['name'])} for row in rows]
     scans = list(dict.fromkeys(str(row['scan']) for row in rows))
     print('| scan | model | GM | WM | mean | brain | GM 95 % Hausdorff, mm | WM |')
     print('|---|---|---|---|---|---|---|---|')
@@ -222,6 +242,24 @@ def _report(rows: list[dict[str, str | float]]) -> None:
                 *('n/a' if x is None else f'{x:.1f}' for x in far),
             ]
             print(f'| {scan} | {model} | {" | ".join(texts)} |')
+
+
+def _report_labels(rows: list[dict[str, str | float]]) -> None:
+    """Print a row for each label: Dice of each model on each scan, held-out ones averaged."""
+    models = list(dict.fromkeys(str(row['model']) for row in rows))
+    scans = [s for s in dict.fromkeys(str(row['scan']) for row in rows) if 'held-out' not in s]
+    columns = [(scan, model) for scan in [*scans, 'held-out, all'] for model in models]
+    columns = [c for c in columns if _mean(rows, *c, 'brain', 'dice') is not None]
+    print('| label | ' + ' | '.join(f'{scan}: {model}' for scan, model in columns) + ' |')
+    print('|---' * (1 + len(columns)) + '|')
+    names = list(dict.fromkeys(str(row['name']) for row in rows))
+    table = {name: [_mean(rows, *column, name, 'dice') for column in columns] for name in names}
+    brain = table.pop('brain')
+    known = [[values[i] for values in table.values()] for i in range(len(columns))]
+    table['mean'] = [statistics.mean(x for x in v if x is not None) for v in known]
+    for name, values in {**table, 'brain': brain}.items():
+        texts = ['n/a' if value is None else f'{value:.3f}' for value in values]
+        print(f'| {name} | {" | ".join(texts)} |')
 
 
 def _mean(
