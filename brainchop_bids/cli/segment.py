@@ -60,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog='Exit code: 0 done, 1 the scan cannot be segmented, 2 the command cannot run as '
         'given.',
     )
-    parser.add_argument('t1w', metavar='T1W', type=Path, help='the scan: NIfTI or MGH/MGZ')
+    parser.add_argument('t1w', metavar='T1W', type=Path, help='the scan: NIfTI, MGH/MGZ or .hdr')
     parser.add_argument('out', metavar='OUT', type=Path, help='labels: .nii or .nii.gz')
     parser.add_argument(
         '--channel',

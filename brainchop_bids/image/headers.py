@@ -13,10 +13,8 @@ from nibabel.spatialimages import HeaderDataError
 from ..errors import InputError
 from .geometry import Geometry
 
-# No name ends in two of them.
-SUFFIXES = ('.nii', '.nii.gz', '.mgh', '.mgz', '.mgh.gz')
-# Images in two files, which only training reads.
-PAIR_SUFFIXES = ('.hdr', '.img')
+# No name ends in two of them. The last one's voxels are in a file beside it.
+SUFFIXES = ('.nii', '.nii.gz', '.mgh', '.mgz', '.mgh.gz', '.hdr')
 GZIP = b'\x1f\x8b'
 _HEAD = 1024  # longer than any header that is read here
 # Enough compressed bytes to give `_HEAD`, whatever names and comments the gzip header carries.
@@ -46,6 +44,8 @@ class Header:
         Grid of one volume.
     warnings : tuple of str
         What was odd but could be read.
+    voxels : Path, optional
+        The file that holds the voxels, where it is another.
     """
 
     raw: object
@@ -57,6 +57,7 @@ class Header:
     inter: float
     geometry: Geometry
     warnings: tuple[str, ...]
+    voxels: Path | None = None
 
 
 def bad(path: Path, found: str, advice: str) -> InputError:
@@ -81,65 +82,47 @@ def read_header(path: Path) -> Header:
     Parameters
     ----------
     path : Path
-        ``.nii``, ``.nii.gz``, ``.mgh``, ``.mgz`` or ``.mgh.gz``.
+        ``.nii``, ``.nii.gz``, ``.mgh``, ``.mgz``, ``.mgh.gz``, or ``.hdr`` (a NIfTI-1 pair or
+        Analyze 7.5).
 
     Raises
     ------
     InputError
         Where the file cannot be read or is not a three-dimensional scalar image.
+
+    Notes
+    -----
+    Analyze says neither how a head lies nor where: its axes are taken for L, A, S around
+    position 0, as nibabel has it, whatever SPM or others put into the unused fields.
     """
+    if path.suffix.lower() == '.img':
+        raise bad(path, 'holds voxels only', 'give the .hdr file beside it')
     if not path.name.lower().endswith(SUFFIXES):
         raise bad(path, 'not a known kind of image', f'give one of {", ".join(SUFFIXES)}')
     block, compressed = _first_bytes(path)
-    if path.name.lower().endswith(('.nii', '.nii.gz')):
+    if path.suffix.lower() == '.hdr':
+        header = _pair(path, block, compressed)
+    elif path.name.lower().endswith(('.nii', '.nii.gz')):
         header = _nifti(path, block, compressed)
     else:
         header = _mgh(path, block, compressed)
     if compressed != path.name.lower().endswith(('.gz', '.mgz')):
         note = f'the file is {"" if compressed else "not "}gzip-compressed, despite its name'
-        header = Header(**{**vars(header), 'warnings': (*header.warnings, note)})
+        header = replace(header, warnings=(*header.warnings, note))
     return header
 
 
-def read_pair_header(path: Path) -> tuple[Header, Path]:
-    """Read the header of an image kept in two files, ``.hdr`` and ``.img``.
-
-    Analyze 7.5 says neither how a head lies nor where: its axes are taken for L, A, S around
-    position 0, as nibabel has it, whatever SPM or others put into the unused fields.
-
-    Parameters
-    ----------
-    path : Path
-        Either file: a NIfTI-1 pair, or Analyze 7.5.
-
-    Returns
-    -------
-    header : Header
-        Its ``offset`` is one in the other file.
-    voxels : Path
-        The file that holds them.
-
-    Raises
-    ------
-    InputError
-        As `read_header` does.
-    """
-    head, voxels = (path.with_suffix(suffix) for suffix in _like(path.suffix))
-    block, compressed = _first_bytes(head)
+def _pair(path: Path, block: bytes, compressed: bool) -> Header:
     sign = next((s for s in '<>' if block[:4] == np.array(348, f'{s}i4').tobytes()), '')
     if not sign or compressed or len(block) < 348:
-        raise bad(head, 'is no Analyze or NIfTI header', 'fetch or convert the scan again')
+        raise bad(path, 'is no Analyze or NIfTI header', 'fetch or convert the scan again')
+    voxels = path.with_suffix('.IMG' if path.suffix.isupper() else '.img')
     if block[344:348] == b'ni1\0':
         raw = nib.Nifti1Pair.header_class(block[:348], sign, check=False)
-        header = _checked_nifti(head, raw, False)
-        return replace(header, offset=int(raw['vox_offset'])), voxels
+        header = _checked_nifti(path, raw, False)
+        return replace(header, offset=int(raw['vox_offset']), voxels=voxels)
     spm = nib.Spm2AnalyzeImage.header_class(block[:348], sign, check=False)
-    return _analyze(head, spm), voxels
-
-
-def _like(suffix: str) -> tuple[str, str]:
-    """Return both suffixes of a pair, written in capitals where one is."""
-    return ('.HDR', '.IMG') if suffix.isupper() else ('.hdr', '.img')
+    return replace(_analyze(path, spm), voxels=voxels)
 
 
 def _analyze(path: Path, raw: nib.AnalyzeHeader) -> Header:

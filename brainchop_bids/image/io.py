@@ -1,7 +1,6 @@
 """Reading scans and writing images, each in one piece or not at all."""
 
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -53,7 +52,8 @@ def read_volume(path: Path | str, *, frame: int | None = None) -> Volume:
     Parameters
     ----------
     path : Path or str
-        NIfTI-1 or NIfTI-2 (``.nii``, ``.nii.gz``) or MGH (``.mgh``, ``.mgz``, ``.mgh.gz``).
+        NIfTI-1 or NIfTI-2 (``.nii``, ``.nii.gz``), MGH (``.mgh``, ``.mgz``, ``.mgh.gz``), or
+        the ``.hdr`` of an image in two files (NIfTI-1, Analyze 7.5).
     frame : int, optional
         Which volume of a 4-D file, counted from 0. Needed where there are several.
 
@@ -69,32 +69,9 @@ def read_volume(path: Path | str, *, frame: int | None = None) -> Volume:
         none was chosen.
     """
     path = Path(path)
-    return read_voxels(path, read_header(path), frame=frame)
-
-
-def read_voxels(path: Path, header: Header, *, frame: int | None = None) -> Volume:
-    """Read one volume whose header was read before, as `read_volume` does.
-
-    Parameters
-    ----------
-    path : Path
-        The file that holds the voxels.
-    header : Header
-        What is known of them.
-    frame : int, optional
-        As for `read_volume`.
-
-    Returns
-    -------
-    Volume
-
-    Raises
-    ------
-    InputError
-        Where the file is damaged, or has several frames and none was chosen.
-    """
+    header = read_header(path)
     chosen = _chosen_frame(path, header.frames, frame)
-    values = _as_read(_stored(path, header, chosen), header)
+    values = _as_read(_stored(header.voxels or path, header, chosen), header)
     warnings = list(header.warnings)
     if values.dtype.kind == 'f':
         values, count = _finite(values)
@@ -149,17 +126,13 @@ def require_contrast(volume: Volume) -> None:
         )
 
 
-def load_labels(
-    path: Path | str, read: Callable[[Path], Volume] = read_volume
-) -> tuple[np.ndarray, Geometry]:
+def load_labels(path: Path | str) -> tuple[np.ndarray, Geometry]:
     """Read a label map.
 
     Parameters
     ----------
     path : Path or str
         As for `read_volume`.
-    read : callable
-        What reads it; by default `read_volume`.
 
     Returns
     -------
@@ -173,7 +146,7 @@ def load_labels(
     InputError
         Where the file cannot be read or holds anything but whole numbers from 0.
     """
-    volume = read(Path(path))
+    volume = read_volume(path)
     data = volume.data
     if data.min() < 0 or (data.dtype.kind == 'f' and (data != np.rint(data)).any()):
         raise InputError(
@@ -343,7 +316,9 @@ def _header_like(like: Path, data: np.ndarray) -> nib.Nifti1Header:
         )
     if not isinstance(source.raw, nib.Nifti1Header):
         return _header_of(source.geometry.affine, data)
-    header = type(source.raw)()  # NIfTI-2 stays NIfTI-2: its sform has 64 bits
+    # NIfTI-2 stays NIfTI-2: its sform has 64 bits.
+    wide = isinstance(source.raw, nib.Nifti2Header)
+    header = nib.Nifti2Header() if wide else nib.Nifti1Header()
     header.set_data_shape(data.shape)
     for name in (
         'srow_x',

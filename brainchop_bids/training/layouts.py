@@ -10,10 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import DatasetError, SettingsError
-from ..image.headers import SUFFIXES
+from ..image.headers import SUFFIXES, stem
 from .datasets import Example
-
-_IMAGES = (*SUFFIXES, '.hdr')
 
 _ISEG: Mapping[str, Sequence[str]] = {'T1w': ('T1',), 'T2w': ('T2',)}
 # Of each the one that lies on the grid of the labels, that of the FLAIR, comes first.
@@ -51,7 +49,7 @@ def iseg2017(folder: Path, channels: tuple[str, ...]) -> list[Example]:
     names = _names(channels, _ISEG, 'iseg2017')
     found: dict[int, Path] = {}
     for path in sorted(folder.rglob('subject-*-label.*')):
-        match = re.fullmatch(r'subject-(\d+)-label', _stem(path))
+        match = re.fullmatch(r'subject-(\d+)-label', stem(path))
         if match is None:
             continue
         number = int(match[1])
@@ -144,11 +142,5 @@ def _one_of(folders: Iterable[Path], names: Sequence[str], owner: str) -> Path:
 
 def _named(folder: Path, names: Sequence[str]) -> Path | None:
     """Return the image of the first of these names that is there."""
-    options = (folder / f'{name}{suffix}' for name in names for suffix in _IMAGES)
+    options = (folder / f'{name}{suffix}' for name in names for suffix in SUFFIXES)
     return next((path for path in options if path.is_file()), None)
-
-
-def _stem(path: Path) -> str:
-    """Return the name of an image without its suffix; empty for another file."""
-    suffix = next((suffix for suffix in _IMAGES if path.name.endswith(suffix)), '')
-    return path.name[: -len(suffix)] if suffix else ''

@@ -13,10 +13,8 @@ from ..errors import InputError, OutputError, SettingsError
 from ..image.channels import conform_channels
 from ..image.conform import ConformOptions
 from ..image.geometry import Geometry
-from ..image.headers import PAIR_SUFFIXES
-from ..image.io import load_labels, require_contrast
+from ..image.io import load_labels, read_volume, require_contrast
 from ..image.lookup import histogram
-from ..image.pairs import read_any
 from ..image.resample import labels_to_grid
 from ..models.labels import LabelTable, lateral_pairs, side
 from ..models.mapping import LabelMapping
@@ -167,10 +165,10 @@ def side_pairs(labels: LabelTable) -> list[tuple[int, int]]:
 
 
 def _made(example: Example, mapping: LabelMapping) -> Arrays:
-    volumes = [read_any(path) for path in example.images]
+    volumes = [read_volume(path) for path in example.images]
     for volume in volumes:
         require_contrast(volume)
-    codes, geometry = load_labels(example.labels, read_any)
+    codes, geometry = load_labels(example.labels)
     mapping.check(codes, example.labels)
     scan = volumes[0].geometry
     if not placement(geometry, scan):
@@ -198,7 +196,7 @@ def _key(example: Example) -> str:
     content = []
     for path in (*example.images, example.labels):
         names = [path]
-        if path.suffix.lower() in PAIR_SUFFIXES:
+        if path.suffix.lower() == '.hdr':
             names = sorted(path.parent.glob(f'{path.stem}.*'))
         try:
             # How a file is read depends on its kind.

@@ -205,7 +205,8 @@ BAD = {
     'text.nii': (b'hello', 'neither gzip nor a NIfTI'),
     'text.mgz': (gzip.compress(b'hello' * 100), 'not an MGH'),
     'packedtext.nii.gz': (gzip.compress(b'hello' * 100), 'not a NIfTI'),
-    'scan.img': (b'x' * 400, 'not a known kind'),
+    'scan.img': (b'x' * 400, 'give the .hdr file'),
+    'scan.txt': (b'x' * 400, 'not a known kind'),
 }
 
 

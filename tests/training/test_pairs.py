@@ -133,17 +133,12 @@ def test_what_was_trained_labels_a_new_scan(finished: Path, folder: Path, tmp_pa
     spec = load_spec(finished / 'infant')
     assert spec.inputs == ('T1w', 'T2w')
     assert [label.name for label in spec.labels] == ['BG', 'GM', 'WM', 'CSF']
-    # A scan that it has not seen, in the form in which scans are segmented.
-    for name in ('T1', 'T2'):
-        image = nib.load(folder / f'subject-2-{name}.hdr')
-        nib.Nifti1Image(np.asarray(image.dataobj)[..., 0], image.affine).to_filename(
-            tmp_path / f'{name}.nii.gz'
-        )
+    # A scan that it has not seen.
+    scan, other = (folder / f'subject-2-{name}.hdr' for name in ('T1', 'T2'))
     done = subprocess.run(
         [
-            sys.executable, '-m', 'brainchop_bids.cli.segment', tmp_path / 'T1.nii.gz',
-            tmp_path / 'labels.nii.gz', '--channel', tmp_path / 'T2.nii.gz',
-            '--model', finished / 'infant',
+            sys.executable, '-m', 'brainchop_bids.cli.segment', scan,
+            tmp_path / 'labels.nii.gz', '--channel', other, '--model', finished / 'infant',
         ],
         capture_output=True, text=True,
     )  # fmt: skip

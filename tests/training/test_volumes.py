@@ -7,10 +7,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from brainchop_bids.errors import BrainchopError, InputError, ModelError, SettingsError
+from brainchop_bids.errors import InputError, ModelError, SettingsError
 from brainchop_bids.image.conform import conform
 from brainchop_bids.image.io import read_volume
-from brainchop_bids.image.pairs import read_any
 from brainchop_bids.models.labels import LabelTable
 from brainchop_bids.models.mapping import LabelMapping, read_mapping
 from brainchop_bids.training import volumes
@@ -245,41 +244,6 @@ def test_classes_that_change_sides() -> None:
     assert side_pairs(LabelTable.from_names(['BG', 'GM', 'WM'])) == []
     with pytest.raises(SettingsError, match='label Left-Putamen has no counterpart'):
         side_pairs(LabelTable.from_names([*names, 'Left-Putamen']))
-
-
-@pytest.mark.parametrize('kind', [nib.AnalyzeImage, nib.Spm2AnalyzeImage, nib.Nifti1Pair])
-@pytest.mark.parametrize('dtype', [np.uint8, np.int16, np.float32])
-def test_pairs_of_files_are_read_as_nibabel_reads_them(
-    tmp_path: Path, kind: type, dtype: type
-) -> None:
-    data = np.arange(60, dtype=dtype).reshape(3, 4, 5, 1)
-    image = kind(data, None)
-    image.header.set_zooms((1, 2, 3, 1))
-    image.to_filename(tmp_path / 'a.hdr')
-    expected = nib.load(tmp_path / 'a.hdr')
-    for name in ('a.hdr', 'a.img'):
-        volume = read_any(tmp_path / name)
-        np.testing.assert_array_equal(volume.data, expected.get_fdata()[..., 0])
-        assert volume.geometry.zooms.tolist() == [1, 2, 3]
-        assert volume.geometry.orientation == 'LAS'
-    if kind is not nib.Nifti1Pair:
-        np.testing.assert_allclose(volume.geometry.affine, expected.affine)
-
-
-def test_a_pair_that_is_no_pair(tmp_path: Path) -> None:
-    path = tmp_path / 'a.hdr'
-    with pytest.raises(InputError, match=r'a\.hdr: no such file'):
-        read_any(path)
-    path.write_bytes(b'x' * 400)
-    with pytest.raises(InputError, match='is no Analyze or NIfTI header'):
-        read_any(path)
-    nib.AnalyzeImage(np.ones((3, 4, 5), np.uint8), None).to_filename(path)
-    (tmp_path / 'a.img').write_bytes(b'x')
-    with pytest.raises(InputError, match=r'a\.img: is cut short'):
-        read_any(path)
-    (tmp_path / 'a.img').unlink()
-    with pytest.raises(BrainchopError, match=r'a\.img: cannot be read \(No such file'):
-        read_any(path)
 
 
 def test_labels_of_a_real_run(shared: Path, real_derivatives: Path, tmp_path: Path) -> None:
