@@ -135,6 +135,9 @@ def read_mapping(name_or_path: str | Path) -> LabelMapping:
             derivative = {'index', 'mapping'} <= set(reader.fieldnames or ())
             for row in reader:
                 source, target = ('index', 'mapping') if derivative else ('code', 'index')
+                # A structure of several tissues: a map that holds it is refused, another is not.
+                if row[target] == 'n/a':
+                    continue
                 code, index = int(row[source]), int(row[target])
                 if not (0 <= code <= LARGEST_CODE and 0 <= index < 255) or code in indices:
                     raise ValueError(f'code {code} twice or out of range')

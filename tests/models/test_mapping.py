@@ -37,8 +37,14 @@ def test_it_knows_every_code_of_the_label_maps(shared: Path) -> None:
 
 def test_a_derivatives_label_table_is_a_mapping(tmp_path: Path) -> None:
     path = tmp_path / 'seg-m_dseg.tsv'
-    path.write_text('index\tname\tmapping\n0\tbackground\t0\n1\tWhite\t2\n2\tGrey\t1\n')
-    assert read_mapping(path).apply(np.array([0, 1, 2])).tolist() == [0, 2, 1]
+    path.write_text(
+        'index\tname\tmapping\n0\tbackground\t0\n1\tWhite\t2\n2\tGrey\t1\n3\tStem\tn/a\n'
+    )
+    table = read_mapping(path)
+    assert table.apply(np.array([0, 1, 2])).tolist() == [0, 2, 1]
+    # What is no tissue of one kind has no label there.
+    with pytest.raises(ModelError, match='label 3 is not in the table'):
+        table.apply(np.array([3]))
 
 
 @pytest.mark.parametrize(
@@ -49,7 +55,7 @@ def test_a_derivatives_label_table_is_a_mapping(tmp_path: Path) -> None:
         ('code\tindex\n1\t1\n1\t2\n', 'twice'),
         ('code\tindex\n-1\t1\n', 'out of range'),
         ('code\tindex\n', 'has no labels'),
-        ('index\tmapping\n1\tn/a\n', 'is no label table'),
+        ('index\tmapping\n1\tn/a\n', 'has no labels'),
         ('', 'has no labels'),
     ],
 )
