@@ -191,12 +191,17 @@ def _info(arguments: argparse.Namespace) -> int:
 def _get(arguments: argparse.Namespace) -> int:
     from ..models.fetch import fetch_model
     from ..models.registry import published_models, published_name
-    from ..models.zoo import cache_folder
+    from ..models.zoo import cache_folder, list_models, model_places
 
-    known = published_models()
+    known, packaged = published_models(), model_places()[0]
     names = list(known) if arguments.all else [published_name(name) for name in arguments.names]
+    there = [name for name in names if name in list_models(packaged)]
+    for name in there:
+        say(PROG, f'{name} comes with the package, there is nothing to fetch')
+        print(packaged / name)
+    names = [name for name in names if name not in there]
     unknown = [name for name in names if name not in known]
-    if unknown or not names:
+    if unknown or not (names or there):
         raise SettingsError(
             f'{", ".join(unknown) or "no name given"}: expected --all, or names of '
             f'{", ".join(known)}'

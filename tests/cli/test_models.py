@@ -204,6 +204,10 @@ def test_the_command_line(
         assert f'get {name}' in table
     assert main(['info', 'tissue']) == 0
     assert 'Gray Matter' in capsys.readouterr().out
+    assert main(['get', 'tissue']) == 0
+    said = capsys.readouterr()
+    assert 'tissue comes with the package' in said.err
+    assert Path(said.out.strip()).joinpath('model.json').is_file()
     assert main(['get']) == 2
     assert main(['get', 'nobody']) == 2
     assert main(['get', 'mindgrab', '--mirror', 'http://127.0.0.1:9']) == 1
