@@ -69,16 +69,20 @@ def main() -> None:
     parser.add_argument('--surfaces', action='store_true', help='distances too: a minute a scan')
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    mapping = MAPPINGS[arguments.task]
-    defaults = _defaults(arguments.shared / 'models' / 'brainchop')[arguments.task]
-    candidates = [*map(_candidate, arguments.models or [])] or defaults
+    mapping, upstream = MAPPINGS[arguments.task], arguments.shared / 'models' / 'brainchop'
+    given = [_candidate(text) for text in arguments.models or []]
+    candidates = given or _defaults(upstream, arguments.task)
     cases = list(_cases(arguments.shared, arguments.out, mapping))
     if arguments.task == 'tissue':
         cases.insert(1, _mni152(arguments.out))
     more = [] if arguments.surfaces else ['--no-surfaces']
 
     def scores(candidates: list[Candidate], cases: list[Case]) -> list[dict[str, str | float]]:
-        return [row for c in candidates for row in _scores(c, cases, arguments.out, more)]
+        return [
+            row
+            for c in candidates
+            for row in _scores(c, cases, arguments.out, more, arguments.task)
+        ]
 
     rows = scores(candidates, cases)
     if not arguments.no_spoilt:
@@ -101,20 +105,19 @@ def _candidate(text: str) -> Candidate:
     return Candidate(name, Path(folder), normalization or None)
 
 
-def _defaults(upstream: Path) -> dict[str, list[Candidate]]:
-    clipped = 'quantile:0.02:0.98:clip'
-    return {
-        'tissue': [
-            Candidate(DEFAULT_MODEL, find_model(DEFAULT_MODEL)),
-            Candidate('model5_gw_ae minmax', upstream / 'model5_gw_ae', 'minmax'),
-            Candidate('model5_gw_ae quantile', upstream / 'model5_gw_ae', clipped),
-            Candidate('model20chan3cls', upstream / 'model20chan3cls'),
-        ],
-        'structures': [
+def _defaults(upstream: Path, task: str) -> list[Candidate]:
+    if task == 'structures':
+        return [
             Candidate('subcortical', find_model('subcortical')),
             Candidate('model30chan18cls', upstream / 'model30chan18cls'),
-        ],
-    }
+        ]
+    clipped = 'quantile:0.02:0.98:clip'
+    return [
+        Candidate(DEFAULT_MODEL, find_model(DEFAULT_MODEL)),
+        Candidate('model5_gw_ae minmax', upstream / 'model5_gw_ae', 'minmax'),
+        Candidate('model5_gw_ae quantile', upstream / 'model5_gw_ae', clipped),
+        Candidate('model20chan3cls', upstream / 'model20chan3cls'),
+    ]
 
 
 def _mni152(out: Path) -> Case:
@@ -193,8 +196,9 @@ def _thick(values: np.ndarray, voxels: float) -> np.ndarray:
 
 
 def _scores(
-    candidate: Candidate, cases: list[Case], out: Path, more: list[str]
+    candidate: Candidate, cases: list[Case], out: Path, more: list[str], task: str
 ) -> Iterator[dict[str, str | float]]:
+    names = {str(label): name for label, name in read_mapping(MAPPINGS[task]).labels.items()}
     table = out / f'{candidate.folder.name}_mapping.tsv'
     table.write_text(load_spec(candidate.folder).labels.to_tsv())
     for case in cases:
@@ -202,11 +206,15 @@ def _scores(
         labels, scores = out / f'{stem}_dseg.nii.gz', out / f'{stem}_scores.tsv'
         how = ['--normalization', candidate.normalization] if candidate.normalization else []
         _run('segment', case.scan, labels, '--model', candidate.folder, *how)
-        tables = ['--pred-mapping', table, *(['--mapping', case.mapping] if case.mapping else [])]
+        tables = ['--mapping', case.mapping] if case.mapping else []
+        if task == 'tissue':
+            tables += ['--pred-mapping', str(table)]
         _run('evaluate', labels, case.reference, *tables, '--out', scores, *more)
         with scores.open() as file:
             for row in csv.DictReader(file, delimiter='\t'):
-                yield {'model': candidate.name, **row, 'scan': case.name}
+                # Upstream's and nilearn's tissues have no fluid: their brain is another one.
+                name = names.get(row['label'], row['name'])
+                yield {'model': candidate.name, **row, 'scan': case.name, 'name': name}
         print(f'{candidate.name}: {case.name}', file=sys.stderr)
 
 
@@ -219,9 +227,6 @@ def _run(command: str, *arguments: object) -> None:
 
 
 def _report(rows: list[dict[str, str | float]]) -> None:
-    # Upstream's and nilearn's labels have no fluid: its brain is another one.
-    tissues = {'1': 'GM', '2': 'WM', '3': 'CSF'}
-    rows = [{**row, 'name': tissues.get(str(row['label']), row['name'])} for row in rows]
     scans = list(dict.fromkeys(str(row['scan']) for row in rows))
     print('| scan | model | GM | WM | mean | brain | GM 95 % Hausdorff, mm | WM |')
     print('|---|---|---|---|---|---|---|---|')
