@@ -1,6 +1,7 @@
 """How every command ends: one line on standard error and an exit code, never a traceback."""
 
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable
@@ -9,6 +10,8 @@ from ..errors import BrainchopError, Interrupted, MemoryLimitError, SettingsErro
 from ..signals import interruptible
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+# What a shell shows of a program that ended because nobody read on, as `head` does.
+UNREAD = 128 + signal.SIGPIPE
 # Debian's word for the home of those who have none: it is nowhere, and nobody can make it.
 NO_HOME = '/nonexistent'
 
@@ -37,7 +40,8 @@ def outcome(
     Returns
     -------
     int
-        The code that ``work`` returned, `FAILED` (SIGTERM, too), `USAGE` or `INTERRUPTED`.
+        The code that ``work`` returned, `FAILED` (SIGTERM, too), `USAGE`, `INTERRUPTED` or
+        `UNREAD`.
     """
     name_a_home()
     with interruptible():
@@ -52,7 +56,15 @@ def _outcome(
     interrupted: str,
 ) -> int:
     try:
-        return work()
+        code = work()
+        # What is left to write may find no reader either.
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        if not _unread():
+            raise
+        be_silent()
+        return UNREAD
     except Interrupted as stop:
         code = INTERRUPTED if stop.number == signal.SIGINT else FAILED
         return _fail(prog, f'{stop}: {stop.state or interrupted}', code)
@@ -66,6 +78,19 @@ def _outcome(
         return _fail(prog, memory, FAILED)
     except KeyboardInterrupt:
         return _fail(prog, interrupted, INTERRUPTED)
+
+
+def be_silent() -> None:
+    """Let standard output lead nowhere, where nobody reads it any more."""
+    # At the descriptor: what is still buffered is written as Python ends, which would complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _unread() -> bool:
+    """Tell whether standard output is a pipe that nobody reads any more."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def name_a_home() -> None:

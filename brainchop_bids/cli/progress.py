@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..errors import BrainchopError
 from ..reports.crashes import last_words
+from .outcome import be_silent
 
 # Scans that one line names.
 _NAMED = 5
@@ -94,7 +95,11 @@ class Display:
         if self._live:
             self._live.console.print(line, markup=False)
         else:
-            print(line, flush=True)
+            try:
+                print(line, flush=True)
+            except BrokenPipeError:
+                # Scans are worth more than what is told of them.
+                be_silent()
 
     def _close(self, scan: str, how: str) -> None:
         self.done += 1
