@@ -189,7 +189,12 @@ def init_model_wf(
             source_file=str(scan.path),
             other_files=[str(path) for path in others],
             recipe=settings.recipe(),
-            model={'Name': spec.name, 'SHA256': spec.sha256, 'Classes': len(spec.labels)},
+            model={
+                'Name': spec.name,
+                'SHA256': spec.sha256,
+                'Classes': len(spec.labels),
+                **({'Status': spec.status} if spec.status else {}),
+            },
             rule=settings.components or spec.cleanup,
             abbreviations=[label.abbreviation for label in spec.labels],
         ),

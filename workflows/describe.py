@@ -71,9 +71,10 @@ def _describe_model(spec: ModelSpec, components: str, options: InferenceOptions)
             extent += f', {where}, combined by {_COMBINED[rule.combine]}'
     elif spec.block is not None:
         extent = f'cubes of {" x ".join(map(str, spec.block))} voxels side by side'
+    status = f'; *{spec.status}* by its card' if spec.status else ''
     return f"""Labels were assigned by the model *{spec.name}* (SHA-256
-        {spec.sha256[:12]}), a convolutional network with {len(spec.labels)} classes that labels
-        {extent}, in the manner of MeshNet [@meshnet] and *brainchop*
+        {spec.sha256[:12]}{status}), a convolutional network with {len(spec.labels)} classes
+        that labels {extent}, in the manner of MeshNet [@meshnet] and *brainchop*
         [@brainchop]. {_describe_extras(options)}{_describe_cleanup(Cleanup.parse(components))}"""
 
 

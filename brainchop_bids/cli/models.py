@@ -98,8 +98,9 @@ def _list(arguments: argparse.Namespace) -> int:
     for name, model in published_models().items():
         if name not in here:
             there = f'get {name}'
-            rows.append([name, model.task, str(model.classes), '', '', '', model.license, there])
-    titles = ['name', 'task', 'classes', 'weights', 'GB', 's', 'licence', 'where']
+            known = [name, model.task, str(model.classes), *4 * ['']]
+            rows.append([*known, model.license, there])
+    titles = ['name', 'task', 'classes', 'weights', 'GB', 's', 'status', 'licence', 'where']
     _print_table([titles, *rows])
     print('GB and s are about what 256^3 voxels take, s on two cores')
     return DONE
@@ -113,7 +114,7 @@ def _row(folder: Path) -> list[str]:
     try:
         spec = load_spec(folder)
     except BrainchopError as error:
-        return [folder.name, '', '', '', '', '', '', f'at fault: {error}']
+        return [folder.name, '', '', '', '', '', '', '', f'at fault: {error}']
     memory = f'{estimate_peak_gb(spec, CONFORMED_SHAPE):.1f}'
     return [
         folder.name,
@@ -122,6 +123,7 @@ def _row(folder: Path) -> list[str]:
         f'{spec.parameters:,}',
         memory,
         f'{_seconds(spec):.0f}',
+        spec.status or '',
         spec.license or 'not said',
         str(folder),
     ]
@@ -164,6 +166,7 @@ def _info(arguments: argparse.Namespace) -> int:
         'normalisation': spec.normalization,
         'memory': f'about {estimate_peak_gb(spec, CONFORMED_SHAPE):.1f} GB for 256^3',
         'time': f'about {_seconds(spec):.0f} s for 256^3 on two cores',
+        'status': spec.status or 'not said',
         'licence': spec.license or 'not said',
         'citation': spec.citation or 'none given',
         'sha256': spec.sha256,

@@ -91,7 +91,7 @@ def describe_model(spec: ModelSpec) -> dict[str, Any]:
         if spec.covers_brain
         else None,
     }
-    for key in ('license', 'citation', 'task'):
+    for key in ('status', 'license', 'citation', 'task'):
         if getattr(spec, key):
             facts[key] = getattr(spec, key)
     return facts

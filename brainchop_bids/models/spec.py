@@ -15,6 +15,7 @@ the file formats have no place for. Every key may be left out::
       "components": "per-label+min:20",            connected components that stay, see Cleanup
       "mask": {"closing_mm": 10, "exclude": [3]},  brain mask: closing radius, labels left out;
                                                    null where the labels cover no whole brain
+      "status": "experimental",                    how far to trust it, in reports and records
       "license": "MIT",
       "citation": "..."
     }
@@ -43,8 +44,8 @@ from .registry import known_facts
 # Networks for smaller inputs than a conformed volume have learnt from cubes.
 _WHOLE = 256
 _OVERRIDE_KEYS = {
-    'name', 'task', 'normalization', 'inputs', 'labels', 'components', 'mask', 'license',
-    'citation',
+    'name', 'task', 'normalization', 'inputs', 'labels', 'components', 'mask', 'status',
+    'license', 'citation',
 }  # fmt: skip
 
 
@@ -100,6 +101,8 @@ class ModelSpec:
         Labels that are no part of the brain.
     task : str or None
         What it is for: tissue, structures, parcellation, skull-strip.
+    status : str or None
+        A word such as ``'experimental'``, where its authors say that it is not finished.
     license, citation : str or None
         As its authors demand.
     known : bool
@@ -131,6 +134,7 @@ class ModelSpec:
     mask_closing_mm: float = 0.0
     mask_exclude: tuple[int, ...] = ()
     task: str | None = None
+    status: str | None = None
     license: str | None = None
     citation: str | None = None
     known: bool = False
@@ -252,6 +256,7 @@ def load_spec(folder: str | Path) -> ModelSpec:
         mask_closing_mm=closing,
         mask_exclude=exclude,
         task=facts.get('task'),
+        status=facts.get('status') or None,
         license=facts.get('license'),
         citation=facts.get('citation'),
         known=bool(known),
@@ -267,7 +272,7 @@ def _overrides(folder: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or set(content) - _OVERRIDE_KEYS:
         found = sorted(set(content) - _OVERRIDE_KEYS) if isinstance(content, dict) else content
         raise ModelError(f'{path}: has {found}; expected keys of {sorted(_OVERRIDE_KEYS)}')
-    for key in ('name', 'task', 'license', 'citation'):
+    for key in ('name', 'task', 'status', 'license', 'citation'):
         if not isinstance(content.get(key, ''), str):
             raise ModelError(f'{path}: "{key}" is {content[key]!r}; expected text')
     return content

@@ -258,6 +258,7 @@ def _settings(scan: ScanRecord) -> list[tuple[str, str]]:
     listed = [
         ('Program', ' '.join(filter(None, ['brainchop-bids', scan.text('Brainchop', 'Version')]))),
         ('Model', scan.model),
+        ('Status of the model', scan.text('Model', 'Status')),
         ('Model checksum (SHA-256)', scan.text('Model', 'SHA256')),
         ('Classes', scan.text('Model', 'Classes')),
         ('Normalisation', scan.text('Model', 'Normalization')),
