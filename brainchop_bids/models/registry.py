@@ -63,8 +63,8 @@ def published_name(name: str) -> str:
 
     Examples
     --------
-    >>> published_name('subcortical'), published_name('mindgrab')
-    ('model30chan18cls', 'mindgrab')
+    >>> published_name('tissue_fast'), published_name('mindgrab')
+    ('model5_gw_ae', 'mindgrab')
     """
     aliases = {model.alias: model.name for model in published_models().values() if model.alias}
     return aliases.get(name, name)

@@ -1,7 +1,7 @@
 import pytest
 
 from brainchop_bids.errors import ModelError
-from brainchop_bids.models.zoo import find_model, list_models
+from brainchop_bids.models.zoo import find_model, list_models, model_places
 from tests.tfjs_folder import two_layers
 
 
@@ -28,13 +28,15 @@ def test_a_published_model_that_is_not_here_can_be_fetched(tmp_path, monkeypatch
 
 def test_the_names_of_brainchops_command_line(tmp_path, monkeypatch):
     monkeypatch.setenv('BRAINCHOP_MODELS', str(tmp_path))
-    with pytest.raises(ModelError, match='brainchop-models get model30chan18cls'):
-        find_model('subcortical')
-    folder = two_layers(tmp_path / 'model30chan18cls')
-    assert find_model('subcortical') == folder
-    assert find_model('subcortical', tmp_path / 'other') == folder
-    own = two_layers(tmp_path / 'subcortical')
-    assert find_model('subcortical') == own
+    with pytest.raises(ModelError, match='brainchop-models get model5_gw_ae'):
+        find_model('tissue_fast')
+    folder = two_layers(tmp_path / 'model5_gw_ae')
+    assert find_model('tissue_fast') == folder
+    assert find_model('tissue_fast', tmp_path / 'other') == folder
+    own = two_layers(tmp_path / 'tissue_fast')
+    assert find_model('tissue_fast') == own
+    # That of brainchop is another network than ours.
+    assert find_model('subcortical').parent == model_places()[0]
 
 
 def test_a_missing_model_tells_what_there_is(tmp_path, monkeypatch):
