@@ -58,7 +58,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize(
-    ('moments', 'chosen'), [(6, None), pytest.param(20, 'tissue', marks=pytest.mark.slow)]
+    ('moments', 'chosen'), [(3, None), pytest.param(20, 'tissue', marks=pytest.mark.slow)]
 )
 def test_a_run_killed_at_any_moment_is_finished_by_the_next(
     shared: Path, model: Path, tmp_path: Path, moments: int, chosen: str | None

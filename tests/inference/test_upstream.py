@@ -17,6 +17,7 @@ def labels_of(shared: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
     return data, KerasEngine(spec, threads=2).segment(data)
 
 
+@pytest.mark.slow
 def test_104_labels_on_their_own_sides(shared: Path) -> None:
     data, labels = labels_of(shared, 'model21_104class')
     assert np.unique(labels).size == 104

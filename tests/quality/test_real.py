@@ -89,6 +89,7 @@ def test_good_scans_have_measures_and_no_untrue_flags(real_derivatives: Path) ->
     check_valid(real_derivatives)
 
 
+@pytest.mark.slow
 def test_broken_scans_and_their_flags(
     shared: Path, real_derivatives: Path, tmp_path: Path
 ) -> None:
