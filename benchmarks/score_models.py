@@ -212,7 +212,6 @@ def _scores(
         _run('evaluate', labels, case.reference, *tables, '--out', scores, *more)
         with scores.open() as file:
             for row in csv.DictReader(file, delimiter='\t'):
-                # Upstream's and nilearn's tissues have no fluid: their brain is another one.
                 name = names.get(row['label'], row['name'])
                 yield {'model': candidate.name, **row, 'scan': case.name, 'name': name}
         print(f'{candidate.name}: {case.name}', file=sys.stderr)
@@ -227,6 +226,7 @@ def _run(command: str, *arguments: object) -> None:
 
 
 def _report(rows: list[dict[str, str | float]]) -> None:
+    """Print a row for each scan and model; upstream's and nilearn's brains have no fluid."""
     scans = list(dict.fromkeys(str(row['scan']) for row in rows))
     print('| scan | model | GM | WM | mean | brain | GM 95 % Hausdorff, mm | WM |')
     print('|---|---|---|---|---|---|---|---|')

@@ -198,7 +198,8 @@ def _get(arguments: argparse.Namespace) -> int:
 
     known, packaged = published_models(), model_places()[0]
     names = list(known) if arguments.all else [published_name(name) for name in arguments.names]
-    there = [name for name in names if name in list_models(packaged)]
+    own = list_models(packaged)
+    there = [name for name in names if name in own]
     for name in there:
         say(PROG, f'{name} comes with the package, there is nothing to fetch')
         print(packaged / name)
