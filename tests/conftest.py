@@ -30,8 +30,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Itera
     outcome = yield
     report = outcome.get_result()
     reason = str(report.longrepr)
+    needs = ('real data', 'browser:', 'npm:', 'namespaces:')
     packages = ('torch', 'JAX', 'MONAI', 'SimpleITK', 'sphinx', 'boutiques')
-    wanting = any(word in reason for word in ('real data', 'browser:', 'namespaces:', *packages))
+    wanting = any(word in reason for word in (*needs, *packages))
     if report.skipped and wanting and os.environ.get('BRAINCHOP_NO_SKIP'):
         report.outcome = 'failed'
         report.longrepr = f'skipped where nothing may be: {reason}'

@@ -30,6 +30,8 @@ def started(tmp_path: Path) -> Iterator[Callable[..., 'subprocess.Popen[str]']]:
     # Enough work that a scan takes seconds.
     write_model(tmp_path / 'net', channels=8, dilations=(1, 2, 4, 2, 1))
     processes = []
+    # Where tests run in a shell's background, Ctrl-C is ignored, and the App would leave it so.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def start(*options: str) -> 'subprocess.Popen[str]':
         command = [*APP, 'bids', 'out', 'participant', '-w', 'work', '--model', 'net']
@@ -42,6 +44,7 @@ def started(tmp_path: Path) -> Iterator[Callable[..., 'subprocess.Popen[str]']]:
         return process
 
     yield start
+    signal.signal(signal.SIGINT, before)
     for process in processes:
         for pid in members(process.pid):
             os.kill(pid, signal.SIGKILL)
