@@ -221,7 +221,12 @@ def save_nifti(
 def _chosen_frame(path: Path, frames: int, frame: int | None) -> int:
     if frame is None:
         if frames > 1:
-            raise bad(path, f'has {frames} frames', f'choose one with --frame 0 to {frames - 1}')
+            raise bad(
+                path,
+                f'has {frames} frames',
+                f'give one of them alone, or --frame 0 to {frames - 1} to brainchop or '
+                'brainchop-segment',
+            )
         return 0
     if not 0 <= frame < frames:
         raise bad(

@@ -1,7 +1,6 @@
 """A model of any readable format, in the form that our folders have."""
 
 import json
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from ..publish import Staged, text_writer
 from .convert import write_network
 from .formats import read_network
 from .labelfiles import OVERRIDES
-from .spec import ModelSpec, load_spec
+from .spec import MODEL_NAME, ModelSpec, load_spec
 
 
 def import_model(folder: Path, into: Path, name: str | None = None) -> Path:
@@ -42,7 +41,7 @@ def import_model(folder: Path, into: Path, name: str | None = None) -> Path:
         Where it cannot be written.
     """
     name = folder.resolve().name if name is None else name
-    if not re.fullmatch(r'[A-Za-z0-9][\w.-]*', name):
+    if not MODEL_NAME.fullmatch(name):
         raise SettingsError(f'{name}: is no name for a model; letters, digits, - and _ make one')
     target = into / name
     if target.exists():

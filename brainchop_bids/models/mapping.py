@@ -48,6 +48,11 @@ class LabelMapping:
         """Number of labels, background included."""
         return max(self.indices.values()) + 1
 
+    @property
+    def empty(self) -> list[int]:
+        """Labels below the last that no code belongs to."""
+        return sorted(set(range(self.classes)).difference(self.indices.values()))
+
     @cached_property
     def table(self) -> np.ndarray:
         """The labels by code, uint8; 255 where there is none."""

@@ -41,6 +41,8 @@ from .labelfiles import OVERRIDES, folder_labels, override_labels
 from .labels import LabelTable, with_facts
 from .registry import known_facts
 
+# Of models that we write; a folder of somebody else's may be called otherwise.
+MODEL_NAME = re.compile(r'[A-Za-z0-9][\w.-]*')
 # Networks for smaller inputs than a conformed volume have learnt from cubes.
 _WHOLE = 256
 _OVERRIDE_KEYS = {

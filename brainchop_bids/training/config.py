@@ -14,6 +14,7 @@ from typing import Any
 from ..errors import SettingsError
 from ..image.cleanup import Cleanup
 from ..image.normalise import Normalization
+from ..models.spec import MODEL_NAME
 from .augment import Augmentation
 from .choices import require_known, suggestion
 from .options import Card, Data, Init, Loss, Network, Optimizer, Stage, Validation
@@ -94,6 +95,11 @@ class TrainConfig:
                 not data.label_maps or len(data.channels) == 1,
                 'data.channels',
                 'one channel, where images are made from label maps',
+            ),
+            (
+                MODEL_NAME.fullmatch(self.card.name) is not None,
+                'card.name',
+                'letters, digits, - and _: a folder is named so',
             ),
             (self.precision in _PRECISIONS, 'precision', f'one of {", ".join(_PRECISIONS)}'),
             (self.checkpoint_every > 0, 'checkpoint_every', 'at least 1'),

@@ -22,7 +22,9 @@ from .losses import build_loss
 from .metrics import ClassDice
 from .network import build_stage, take_over, trained_network
 from .optimizers import build_optimizer, take_average
-from .record import Record, label_table
+from .page import REPORT
+from .record import EVENTS, LOG, Record, label_table
+from .scores import PICTURES, VALIDATION
 from .sources import Sources, find_sources
 from .transfer import begin_from, differences, freeze, transfer_table
 from .validate import ValidationScan, Validator
@@ -69,7 +71,8 @@ def train(
     distribute(config.devices, [stage.batch for stage in config.stages])
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.precision)
-    classes = read_mapping(config.data.mapping).classes
+    mapping = read_mapping(config.data.mapping)
+    classes = mapping.classes
     networks = _networks(config, classes)
     # Label maps are mirrored by their codes, before they have classes.
     flips = config.augmentation.flip > 0 and not config.data.label_maps
@@ -77,6 +80,9 @@ def train(
     sources = find_sources(config, tuple(swap))
     workers = config.workers or max(1, int(available_cpus().amount) - 1)
     with CubeSource(config, workers, sources) as cubes, Record(config, out, classes) as record:
+        if mapping.empty:
+            numbers = ', '.join(map(str, mapping.empty))
+            record.say(f'warning: {mapping.name}: no code becomes label {numbers}; no scan has it')
         for note in sources.notes:
             record.say(note)
         write_text(out / CONFIG, config.to_toml())
@@ -131,7 +137,12 @@ def _train(
 
 
 def _check_folder(config: TrainConfig, out: Path) -> None:
-    """Refuse a folder in which another run has got somewhere."""
+    """Refuse a folder in which another run has got somewhere, and a model in a run's own file."""
+    if config.card.name in (CONFIG, CHECKPOINTS, BEST, EVENTS, LOG, PICTURES, VALIDATION, REPORT):
+        raise SettingsError(
+            f'card.name in the training config: {config.card.name} is what a file or folder of '
+            'the run is called; choose another'
+        )
     path = out / CONFIG
     if path.exists() and list_states(out / CHECKPOINTS) and read_config(path) != config:
         raise SettingsError(

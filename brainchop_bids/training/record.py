@@ -148,7 +148,9 @@ class Record:
         writer.writerows(self._rows)
         write_text(self.path, text.getvalue())
         for name, value in scalars.items():
-            self._writer.add_scalar(name, value, row.step)
+            # No number: a label that was in none of the cubes.
+            if np.isfinite(value):
+                self._writer.add_scalar(name, value, row.step)
         self._writer.flush()
         if not self._bar:
             scores = ' '.join(f'{value:.2f}' for value in row.validation_dice)

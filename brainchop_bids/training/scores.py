@@ -334,7 +334,8 @@ def _save(path: Path, scores: Scores) -> None:
 def _show(writer: Any, step: int, scores: Scores) -> None:
     writer.add_scalar('validation/dice', scores.mean, step)
     for label, value in scores.per_label.items():
-        writer.add_scalar(f'validation/dice/{label}', value, step)
+        if np.isfinite(value):
+            writer.add_scalar(f'validation/dice/{label}', value, step)
     for tag, scan in (('best', scores.best), ('worst', scores.worst)):
         writer.add_image(f'validation/{tag}', scores.pictures[scan], step, dataformats='HWC')
     writer.flush()

@@ -42,9 +42,16 @@ def test_a_derivatives_label_table_is_a_mapping(tmp_path: Path) -> None:
     )
     table = read_mapping(path)
     assert table.apply(np.array([0, 1, 2])).tolist() == [0, 2, 1]
+    assert table.empty == []
     # What is no tissue of one kind has no label there.
     with pytest.raises(ModelError, match='label 3 is not in the table'):
         table.apply(np.array([3]))
+
+
+def test_labels_that_no_code_becomes(tmp_path: Path) -> None:
+    path = tmp_path / 'gaps.tsv'
+    path.write_text('code\tindex\n0\t0\n7\t2\n8\t2\n9\t5\n')
+    assert read_mapping(path).empty == [1, 3, 4]
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,8 @@ def test_single_keys_are_changed_by_their_dotted_names(config: Path) -> None:
         ('model=3', 'expected a table'),
         ('model.dilations=3', 'expected a list'),
         ('model.dilations=[]', 'model.dilations'),
+        ('card.name="../elsewhere"', 'card.name'),
+        ('card.name=""', 'card.name'),
     ],
 )
 def test_mistakes_are_named_in_one_line(config: Path, change: str, said: str) -> None:
