@@ -178,16 +178,24 @@ def _from_folder(data: Data) -> list[Example]:
 
 
 def _check_files(examples: Sequence[Example]) -> None:
-    """Refuse a file that two subjects have: one of them could be held out."""
+    """Refuse a file that two subjects have: one of them could be held out; and a row twice."""
     owners: dict[Path, str] = {}
+    seen: set[tuple[Path, ...]] = set()
     for example in examples:
-        for path in (*example.images, example.labels):
+        files = (*example.images, example.labels)
+        for path in files:
             owner = owners.setdefault(path.resolve(), example.subject)
             if owner != example.subject:
                 raise DatasetError(
                     f'{path}: belongs to sub-{owner} and to sub-{example.subject}; a scan has one '
                     'subject'
                 )
+        if files in seen:
+            raise DatasetError(
+                f'{example.labels}: is there twice with the same images (sub-{example.subject}); '
+                'take one out'
+            )
+        seen.add(files)
 
 
 def _named_apart(examples: Sequence[Example]) -> list[Example]:

@@ -83,6 +83,7 @@ def test_names_are_unique(folder: Path) -> None:
         ([HEAD, '01\t1\ta_dseg.nii.gz\tn/a\ta_T1w.nii.gz'], 'line 2: sub-01 has no T2w'),
         ([HEAD, '01\t1'], 'line 2: sub-01 has no T1w'),
         ([HEAD, cells('', '1', 'a')], 'line 2: names no subject'),
+        ([HEAD, cells('01', '1', 'a'), cells('01', '1', 'a')], r'twice .*\(sub-01\)'),
         ([HEAD, cells('01', '1', 'a'), cells('02', '1', 'a')], 'belongs to sub-01 and to sub-02'),
         ([f'{HEAD}\tsplit', cells('01', '1', 'a', 'trian')], "split is 'trian'; expected train"),
     ],
