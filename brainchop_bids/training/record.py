@@ -20,7 +20,7 @@ from ..models.mapping import read_mapping
 from ..publish import write_text
 from .config import TrainConfig
 from .generate import Pair, computed
-from .scores import Scores, ValidationLog
+from .scores import Scores, ValidationLog, add_scalars
 
 LOG = 'log.csv'
 EVENTS = 'tensorboard'
@@ -147,10 +147,7 @@ class Record:
         writer.writeheader()
         writer.writerows(self._rows)
         write_text(self.path, text.getvalue())
-        for name, value in scalars.items():
-            # No number: a label that was in none of the cubes.
-            if np.isfinite(value):
-                self._writer.add_scalar(name, value, row.step)
+        add_scalars(self._writer, scalars, row.step)
         self._writer.flush()
         if not self._bar:
             scores = ' '.join(f'{value:.2f}' for value in row.validation_dice)

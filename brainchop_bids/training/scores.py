@@ -331,11 +331,26 @@ def _save(path: Path, scores: Scores) -> None:
         )
 
 
-def _show(writer: Any, step: int, scores: Scores) -> None:
-    writer.add_scalar('validation/dice', scores.mean, step)
-    for label, value in scores.per_label.items():
+def add_scalars(writer: Any, scalars: Mapping[str, float], step: int) -> None:
+    """Write numbers for TensorBoard.
+
+    Parameters
+    ----------
+    writer : tensorboardX.SummaryWriter
+        Where to.
+    scalars : mapping of str to float
+        By tag. What is no number, as the Dice of a label that is nowhere, leaves a gap.
+    step : int
+        Steps done over all stages.
+    """
+    for tag, value in scalars.items():
         if np.isfinite(value):
-            writer.add_scalar(f'validation/dice/{label}', value, step)
+            writer.add_scalar(tag, value, step)
+
+
+def _show(writer: Any, step: int, scores: Scores) -> None:
+    labels = {f'validation/dice/{label}': dice for label, dice in scores.per_label.items()}
+    add_scalars(writer, {'validation/dice': scores.mean, **labels}, step)
     for tag, scan in (('best', scores.best), ('worst', scores.worst)):
         writer.add_image(f'validation/{tag}', scores.pictures[scan], step, dataformats='HWC')
     writer.flush()
