@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +16,10 @@ from brainchop_bids.inference.tiles import Tile, cubes, exact_tiles, fitting_til
 from brainchop_bids.models.formats import read_network
 from brainchop_bids.models.spec import load_spec
 from tests.tfjs_folder import activation, conv, random_weights, two_layers, write_tfjs
+
+torch = pytest.importorskip(
+    'torch', reason='PyTorch is the independent reference: pip install torch'
+)
 
 lengths = st.integers(1, 9)
 
