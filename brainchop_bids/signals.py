@@ -31,7 +31,7 @@ def stopped_by() -> int | None:
 
 
 def raise_if_stopped() -> None:
-    """Raise again what came at a moment when Python could only print it.
+    """Raise again what came at a moment when Python, or a library, dropped it.
 
     Raises
     ------

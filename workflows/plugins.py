@@ -29,12 +29,21 @@ _TRIES = 2
 # A batch system stops all processes at once, and a worker may have told so before our own signal
 # is handled.
 _SIGNAL_SECONDS = 1.0
+_ENDED = ('stopped by SIG', 'process was killed')
 
 
-class TellsFailures:
-    """Part of a plugin: a failure is told with its traceback, and a full disk ends no run."""
+class Steadfast:
+    """Part of a plugin: it tells failures with their tracebacks; a kill ends a run, no full disk.
+
+    The exception of a polite kill may be raised in the midst of Traits, which drops it as it
+    copies a node.
+    """
 
     _failure_callback: Callable[[Any, list[str]], None]
+
+    def _send_procs_to_workers(self, updatehash: bool = False, graph: Any = None) -> None:
+        raise_if_stopped()
+        super()._send_procs_to_workers(updatehash=updatehash, graph=graph)  # type: ignore[misc]
 
     def _report_crash(self, node: Any, result: Any = None) -> Any:
         traceback = (result or {}).get('traceback') or []
@@ -47,7 +56,7 @@ class TellsFailures:
             return None
 
 
-class ResilientMultiProcPlugin(TellsFailures, MultiProcPlugin):
+class ResilientMultiProcPlugin(Steadfast, MultiProcPlugin):
     """Run nodes in worker processes, and survive the death of a worker.
 
     Parameters
@@ -125,10 +134,6 @@ class ResilientMultiProcPlugin(TellsFailures, MultiProcPlugin):
             mp_context=self._context,
         )
 
-    def _send_procs_to_workers(self, updatehash: bool = False, graph: Any = None) -> None:
-        raise_if_stopped()
-        super()._send_procs_to_workers(updatehash=updatehash, graph=graph)
-
     def _sort_jobs(self, jobids: Any, scheduler: str = 'tsort') -> Any:
         """Finish scans that have begun before beginning others.
 
@@ -154,11 +159,17 @@ class ResilientMultiProcPlugin(TellsFailures, MultiProcPlugin):
     def _start(self, taskid: int) -> None:
         node, updatehash = self._nodes[taskid]
         self._tries[taskid] += 1
+        raise_if_stopped()
         try:
-            future = self.pool.submit(_run, node, updatehash, taskid)
-        except BrokenProcessPool:
-            self.pool = self._new_pool()
-            future = self.pool.submit(_run, node, updatehash, taskid)
+            try:
+                future = self.pool.submit(_run, node, updatehash, taskid)
+            except BrokenProcessPool:
+                self.pool = self._new_pool()
+                future = self.pool.submit(_run, node, updatehash, taskid)
+        except (EOFError, ConnectionError):
+            # The fork server has ended, as it does where every process is told to.
+            time.sleep(_SIGNAL_SECONDS)
+            raise
         self._task_obj[taskid] = future
         future.add_done_callback(lambda done: self._finished(taskid, done))
 
@@ -181,7 +192,7 @@ class ResilientMultiProcPlugin(TellsFailures, MultiProcPlugin):
 
     def _get_result(self, taskid: int) -> Any:
         result = self._taskresult.get(taskid)
-        if result and _was_stopped(result):
+        if result and _was_ended(result):
             time.sleep(_SIGNAL_SECONDS)
         if result and result.get('lost') and self._tries[taskid] < _TRIES:
             # Restarted from here, in the main thread: the pool's thread may not replace it.
@@ -210,6 +221,7 @@ def _run(node: Any, updatehash: bool, taskid: int) -> Any:
     return result
 
 
-def _was_stopped(result: dict[str, Any]) -> bool:
-    """Tell whether a node failed because its process, or one that it asked, was told to end."""
-    return 'stopped by SIG' in ''.join(result.get('traceback') or '')
+def _was_ended(result: dict[str, Any]) -> bool:
+    """Tell whether a node failed because its process, or one that it asked, ended early."""
+    text = ''.join(result.get('traceback') or '')
+    return any(words in text for words in _ENDED)

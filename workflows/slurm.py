@@ -16,7 +16,7 @@ from typing import Any
 
 from nipype.pipeline.plugins.slurm import SLURMPlugin
 
-from .plugins import TellsFailures
+from .plugins import Steadfast
 
 # Python and Nipype in the job, beside what the node itself takes.
 _JOB_GB = 0.3
@@ -26,7 +26,7 @@ _QUEUE_SECONDS = 1.5
 _COMMAND_SECONDS = 60
 
 
-class SlurmPlugin(TellsFailures, SLURMPlugin):
+class SlurmPlugin(Steadfast, SLURMPlugin):
     """Submit each node as a job, with the memory and the processors that it needs.
 
     Parameters

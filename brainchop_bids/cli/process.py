@@ -18,6 +18,7 @@ from ..lifetime import own_folder
 from ..models.spec import ModelSpec
 from ..reports.crashes import last_words, read_crashes
 from ..settings import PROCESSES_GB, Settings
+from ..signals import raise_if_stopped
 from .progress import Display, Watcher
 
 # Scans of one graph.
@@ -234,6 +235,7 @@ def _run_workflow(settings: Settings, workflow: Any, watcher: Watcher, staying: 
         else:
             _run_with(read_plugin(settings.use_plugin), workflow, watcher)
     except Exception as error:  # Nipype re-raises any failure of a node as RuntimeError
+        raise_if_stopped()
         if settings.verbose > 1:
             traceback.print_exc()
         return last_words(f'{type(error).__name__}: {error}') or 'the run stopped early'

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..errors import BrainchopError
 from ..reports.crashes import last_words
+from ..signals import raise_if_stopped
 from .outcome import be_silent
 
 # Scans that one line names.
@@ -141,7 +142,16 @@ class Watcher:
         self.finished: set[str] = set()
 
     def status(self, node: object, status: str) -> None:
-        """Take a status of a node: ``'start'``, ``'end'`` or ``'exception'``."""
+        """Take a status of a node: ``'start'``, ``'end'`` or ``'exception'``.
+
+        Raises
+        ------
+        Interrupted
+            If a polite kill has come, whatever became of its own exception.
+        """
+        if status != 'end':
+            # Neither is more begun nor is the end of a stopped process a failure.
+            raise_if_stopped()
         workflow, step = self._where(node)
         if workflow not in self.scans:
             return

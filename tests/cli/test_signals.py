@@ -11,7 +11,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from traits.api import HasTraits, TraitType
 
+from brainchop_bids import signals
+from brainchop_bids.cli.progress import Display, Watcher
 from brainchop_bids.errors import Interrupted
 from brainchop_bids.signals import end_processes, interruptible, stopped_by
 from tests.builders import write_dataset, write_model, write_scan
@@ -82,7 +85,8 @@ def test_a_stop_while_a_network_runs(
     _, said = process.communicate(timeout=SECONDS)
     assert time.monotonic() - begun < 20
     assert process.returncode == (1 if number == signal.SIGTERM else 130)
-    [line] = said.splitlines()
+    assert said.count('\n') == 1, said
+    line = said.strip()
     assert line.startswith(f'brainchop: error: stopped by {signal.Signals(number).name}: ')
     assert 'of 4 scans done' in line
     assert 'run again' in line
@@ -197,6 +201,31 @@ def test_handlers_return_where_nothing_came() -> None:
         assert signal.getsignal(signal.SIGTERM) not in before
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
     assert stopped_by() is None
+
+
+def test_a_stop_that_a_library_drops(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stops(TraitType):  # type: ignore[misc]
+        def validate(self, owner: object, name: str, value: object) -> object:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return value
+
+    class Copied(HasTraits):  # type: ignore[misc]
+        value = Stops(0)
+
+    monkeypatch.setattr(signals, '_stopped_by', [])
+    before = signal.getsignal(signal.SIGTERM)
+    watcher = Watcher(Display(1, 0), {'one': ('sub-01_T1w', 1)}, lambda _: None)
+    try:
+        with interruptible():
+            watcher.status('wf.one.conform', 'start')
+            # As Nipype does with each node that it runs.
+            Copied().copy_traits(Copied())
+            for status in ('start', 'exception'):
+                with pytest.raises(Interrupted, match='SIGTERM'):
+                    watcher.status('wf.one.segment', status)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert watcher.failures == {}
 
 
 def test_no_failure_of_a_scan() -> None:
