@@ -187,6 +187,17 @@ def test_columns_can_be_chosen(few: Path, open_page: OpenPage) -> None:
     assert names(page) == [row[1] for row in expected]
 
 
+def test_nothing_moves_as_plots_are_drawn(few: Path, open_page: OpenPage) -> None:
+    page = open_page(write(few))
+    places = """() => [...document.querySelectorAll('h2, h3, figure, table, a')].map(
+        element => element.getBoundingClientRect().top + scrollY)"""
+    before = page.evaluate(places)
+    for canvas in page.locator('canvas').all():
+        canvas.scroll_into_view_if_needed()
+        page.wait_for_function('canvas => canvas.height === 72', arg=canvas.element_handle())
+    assert page.evaluate(places) == pytest.approx(before, abs=0.5)
+
+
 def test_links_lead_to_the_scans_place_on_its_page(few: Path, open_page: OpenPage) -> None:
     path = write(few)
     page = open_page(path)
