@@ -97,7 +97,8 @@ def test_a_code_outside_the_table_and_a_broken_file_are_named(tmp_path: Path) ->
         cubes_of(config(folder), 1)
 
 
-def test_cubes_that_do_not_fit(tmp_path: Path) -> None:
+def test_cubes_that_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generate, '_DEALT', 1)
     settings = config(write_maps(tmp_path / 'maps', 1), cube=300)
     with cubes_of(settings, 1) as source, pytest.raises(BrainchopError, match='do not fit'):
         next(source.batches(0))
