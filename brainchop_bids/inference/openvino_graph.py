@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ModelError
+from ..models.formats.openvino_files import openvino_core
 from ..models.network import Network, Op
 from .plan import Head, Step
 
@@ -24,7 +25,7 @@ class GraphBuilder:
 
         self.openvino = openvino
         self.ops = opset13
-        self.core = openvino.Core()
+        self.core = openvino_core()
         self._makers: dict[str, Callable[[Op, list[Any]], Any]] = {
             'conv': self._conv,
             'conv_transpose': self._conv_transpose,

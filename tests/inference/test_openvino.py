@@ -81,3 +81,26 @@ def test_nothing_is_reported(tmp_path: Path) -> None:
     home = {**os.environ, 'HOME': str(tmp_path)}
     subprocess.run([sys.executable, '-c', code], env=home, check=True)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_signal_is_heard_when_engines_have_come_and_gone(tmp_path: Path) -> None:
+    # As where Python gathers its garbage late: the next is at work before the last one goes.
+    folder = two_layers(tmp_path / 'net')
+    code = f"""
+import gc, os, signal
+from pathlib import Path
+import numpy as np
+from brainchop_bids.inference.openvino_engine import OpenvinoEngine
+from brainchop_bids.models.spec import load_spec
+signal.signal(signal.SIGTERM, lambda number, frame: print('heard'))
+engines = []
+for _ in range(2):
+    engines.append(OpenvinoEngine(load_spec(Path({str(folder)!r})), threads=2))
+    engines[-1].segment(np.ones((8, 9, 7), np.uint8))
+while engines:
+    del engines[0]
+    gc.collect()
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, 'heard\n'), done.stderr

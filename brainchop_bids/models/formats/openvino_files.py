@@ -2,6 +2,7 @@
 
 import json
 import sys
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -70,9 +71,9 @@ def read_openvino(path: Path) -> Network:
     ModelError
         For a damaged file, or one of another program.
     """
-    openvino = load_openvino()
+    core = openvino_core()
     try:
-        model = openvino.Core().read_model(path)
+        model = core.read_model(path)
         layers = json.loads(model.get_rt_info([_KEY]).astype(str))
         ops = {op.get_friendly_name(): op for op in model.get_ops()}
         # The last operation goes by the name of the output.
@@ -132,3 +133,23 @@ def load_openvino() -> Any:
             '(--engine tensorflow)'
         ) from error
     return openvino
+
+
+@cache
+def openvino_core() -> Any:
+    """Return the process's only ``openvino.Core``.
+
+    Each that is made gives the process another stack for signal handlers, and each that goes
+    brings back the one before it. Where the older of two went first, that stack is no longer
+    there, and the next signal ends the process (seen with OpenVINO 2026.2).
+
+    Returns
+    -------
+    openvino.Core
+
+    Raises
+    ------
+    BrainchopError
+        Where OpenVINO cannot be imported.
+    """
+    return load_openvino().Core()
