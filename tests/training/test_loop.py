@@ -152,6 +152,7 @@ def test_a_folder_of_another_run_is_refused(config: Path, finished: Path) -> Non
         (('--set', 'model.dilations=[1, 2, 1, 2]'), 2, 'need even dilations'),
         (('--set', 'loss.class_weights=[1.0]'), 2, 'class_weights'),
         (('--set', 'card.name=checkpoints'), 2, 'choose another'),
+        (('--set', 'stages.0.learning_rate=1e30'), 1, 'lower the learning rate'),
     ],
 )
 def test_what_goes_wrong_is_one_line(
