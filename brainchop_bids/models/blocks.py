@@ -13,7 +13,9 @@ from .keras_model import activation_layer
 from .network import ACTIVATIONS, LEAKY_SLOPE
 
 NORM_EPSILON = 1e-5
-NORMS = ('none', 'batch', 'group')
+# Of moving statistics; of one patch a step they are means over some fifty patches.
+NORM_MOMENTUM = 0.98
+NORMS = ('none', 'batch', 'frozen', 'group')
 
 
 @dataclass(frozen=True)
@@ -24,9 +26,10 @@ class Blocks:
     ----------
     activation : str
         One of `brainchop_bids.models.network.ACTIVATIONS`.
-    norm : {'none', 'batch', 'group'}
+    norm : {'none', 'batch', 'frozen', 'group'}
         Between convolution and activation: none, batch normalisation (which `fold_batchnorm`
-        takes out again), or each channel over the volume, without scale or shift.
+        takes out again), the same with statistics that training leaves as they are, or each
+        channel over the volume, without scale or shift.
     dropout : float
         Share of channels that training drops after each activation.
     initializer : str or keras.initializers.Initializer
@@ -102,10 +105,11 @@ class Blocks:
             name=name.format('conv3d_transpose' if transposed else 'conv3d'),
             **settings,
         )(tensor)
-        if self.norm == 'batch':
-            tensor = keras.layers.BatchNormalization(
-                epsilon=self.epsilon, name=name.format('norm')
-            )(tensor)
+        if self.norm in ('batch', 'frozen'):
+            layer = keras.layers.BatchNormalization(
+                momentum=NORM_MOMENTUM, epsilon=self.epsilon, name=name.format('norm')
+            )
+            tensor = layer(tensor, training=False) if self.norm == 'frozen' else layer(tensor)
         elif self.norm == 'group':
             tensor = channel_norm(name.format('norm'))(tensor)
         return self.activate(tensor, name) if activated else tensor

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from .blocks import Blocks
+from .regroup import class_logits, space_to_depth
 
 
 @keras.saving.register_keras_serializable('brainchop')
@@ -64,6 +65,7 @@ def build_meshnet(
     in_channels: int = 1,
     input_shape: Sequence[int | None] = (None, None, None),
     first_stride: int = 1,
+    factor: int = 1,
     initializer: Any = 'he_normal',
 ) -> Any:
     """Build a MeshNet.
@@ -78,9 +80,8 @@ def build_meshnet(
         Number of classes, background included.
     activation : str
         One of `brainchop_bids.models.network.ACTIVATIONS`.
-    norm : {None, 'batch', 'group'}
-        Between convolution and activation: none, batch normalisation (which `fold_batchnorm`
-        takes out again), or each channel over the volume, without scale or shift.
+    norm : {None, 'batch', 'frozen', 'group'}
+        As `brainchop_bids.models.blocks.Blocks` has it.
     dropout : float
         Share of channels that training drops after each activation.
     in_channels : int
@@ -89,6 +90,9 @@ def build_meshnet(
         Spatial shape; None leaves an axis open.
     first_stride : int
         Stride of the first layer, whose dilation then must be 1; only training knows why.
+    factor : int
+        Voxels, along each axis, of the places that it computes on, see
+        `brainchop_bids.models.regroup`; dilations are in places.
     initializer : str or keras.initializers.Initializer
         Of the hidden layers' kernels.
 
@@ -100,10 +104,11 @@ def build_meshnet(
     Raises
     ------
     ModelError
-        For an unknown activation or norm.
+        For an unknown activation or norm, and sides that are no multiples of ``factor``.
     """
     blocks = Blocks(activation, norm or 'none', dropout, initializer)
-    inputs = tensor = keras.Input((*input_shape, in_channels), name='input')
+    inputs = keras.Input((*input_shape, in_channels), name='input')
+    tensor = space_to_depth(inputs, factor)
     for i, dilation in enumerate(dilations):
         tensor = blocks.convolution(
             tensor,
@@ -113,5 +118,4 @@ def build_meshnet(
             strides=first_stride if i == 0 else 1,
             dilation_rate=dilation,
         )
-    outputs = keras.layers.Conv3D(classes, 1, padding='same', name='output')(tensor)
-    return keras.Model(inputs, outputs, name='meshnet')
+    return keras.Model(inputs, class_logits(tensor, classes, factor), name='meshnet')

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from .blocks import NORM_EPSILON, Blocks
+from .regroup import class_logits, space_to_depth
 
 # Keras 2's, which Nobrainer's networks were trained with.
 _NOBRAINER_EPSILON = 1e-3
@@ -92,3 +93,77 @@ def build_unet(
             tensor = blocks.convolution(tensor, width, 3, f'decoder_{level}_{{}}_{i}')
     outputs = layers.Conv3D(classes, 1, padding='same', name='output')(tensor)
     return keras.Model(inputs, outputs, name='unet')
+
+
+def build_light_unet(
+    *,
+    classes: int,
+    widths: Sequence[int] = (24, 48, 96, 128),
+    features: int = 48,
+    factor: int = 2,
+    activation: str = 'relu',
+    norm: str = 'none',
+    dropout: float = 0.0,
+    in_channels: int = 1,
+    input_shape: Sequence[int | None] = (None, None, None),
+) -> Any:
+    """Build a U-Net whose cost is small where its grids are fine.
+
+    Two 3x3x3 convolutions on each level, the first of stride 2 below the first level. On the way
+    up 1x1x1 convolutions give the features below the width of the level's own, nearest
+    neighbours bring them to its grid, and both are added, as in LinkNet (Chaurasia and
+    Culurciello 2017, https://doi.org/10.1109/VCIP.2017.8305148): joined channels would cost twice the
+    products and memory on the finest grid, where nearly all of both is spent.
+
+    Parameters
+    ----------
+    classes : int
+        Number of classes, background included.
+    widths : sequence of int
+        Channels of each level.
+    features : int
+        Channels that the last layer is given.
+    factor : int
+        Voxels, along each axis, of the places that it computes on, see
+        `brainchop_bids.models.regroup`.
+    activation, norm, dropout
+        As `brainchop_bids.models.blocks.Blocks` has them.
+    in_channels : int
+        Channels of the input.
+    input_shape : sequence of int or None
+        Spatial shape, of multiples of ``factor * 2 ** (len(widths) - 1)``; None leaves an axis
+        open.
+
+    Returns
+    -------
+    keras.Model
+        ``(batch, X, Y, Z, in_channels)`` to logits ``(batch, X, Y, Z, classes)``.
+
+    Raises
+    ------
+    ModelError
+        For an unknown activation or norm, and sides that are no multiples of ``factor``.
+    """
+    blocks = Blocks(activation, norm, dropout)
+    layers = keras.layers
+    inputs = keras.Input((*input_shape, in_channels), name='input')
+    tensor = space_to_depth(inputs, factor)
+    skips = []
+    for level, width in enumerate(widths):
+        for i in range(2):
+            stride = 2 if level and not i else 1
+            tensor = blocks.convolution(
+                tensor, width, 3, f'encoder_{level}_{{}}_{i}', strides=stride
+            )
+        skips.append(tensor)
+    for level in reversed(range(len(widths) - 1)):
+        name = f'decoder_{level}'
+        tensor = blocks.convolution(
+            tensor, widths[level], 1, f'{name}_{{}}_project', activated=False
+        )
+        tensor = layers.UpSampling3D(2, name=f'{name}_upsample')(tensor)
+        tensor = layers.Add(name=f'{name}_add')([skips[level], tensor])
+        for i in range(2):
+            width = features if i and not level else widths[level]
+            tensor = blocks.convolution(tensor, width, 3, f'{name}_{{}}_{i}')
+    return keras.Model(inputs, class_logits(tensor, classes, factor), name='light_unet')

@@ -16,7 +16,7 @@ from ..models.blocks import NORMS
 from ..models.keras_model import network_of
 from ..models.meshnet import NearIdentity, build_meshnet
 from ..models.network import ACTIVATIONS, fold_batchnorm
-from ..models.unet import build_unet
+from ..models.unet import build_light_unet, build_unet
 from ..models.vnet import build_vnet
 from .options import Network
 
@@ -36,7 +36,7 @@ class Builder(Protocol):
         ----------
         network : Network
             Width, depth and the like; a builder takes what it has a use for.
-        norm : {'none', 'batch', 'group'}
+        norm : {'none', 'batch', 'frozen', 'group'}
             Between convolutions and activations.
         classes : int
             Number of classes.
@@ -210,21 +210,21 @@ def _check(model: Any, name: str, classes: int, in_channels: int, shape: Shape) 
         )
 
 
-def _check_sides(network: Network, shape: Shape) -> None:
+def _check_sides(network: Network, shape: Shape, unit: int, why: str) -> None:
     """Refuse sides that cannot be halved as often as a network does."""
-    unit = 2 ** (network.levels - 1)
     sides = [side for side in shape if side is not None and side % unit]
     if sides:
         near = sorted({max(side // unit, 1) * unit for side in sides})
         raise SettingsError(
-            f'stages.cube is {sides[0]}; model.architecture {network.architecture} with '
-            f'model.levels = {network.levels} needs a multiple of 2**{network.levels - 1} = '
-            f'{unit}, such as {near[0]} or {near[0] + unit}'
+            f'stages.cube is {sides[0]}; model.architecture {network.architecture} with {why} '
+            f'needs a multiple of {unit}, such as {near[0]} or {near[0] + unit}'
         )
 
 
 @register('meshnet')
 def _meshnet(network: Network, *, norm: str, classes: int, in_channels: int, shape: Shape) -> Any:
+    factor = network.space_to_depth
+    _check_sides(network, shape, factor, f'model.space_to_depth = {factor}')
     return build_meshnet(
         channels=network.channels,
         dilations=network.dilations,
@@ -234,7 +234,29 @@ def _meshnet(network: Network, *, norm: str, classes: int, in_channels: int, sha
         dropout=network.dropout,
         in_channels=in_channels,
         input_shape=shape,
+        factor=factor,
         initializer=NearIdentity(),
+    )
+
+
+@register('light_unet')
+def _light_unet(
+    network: Network, *, norm: str, classes: int, in_channels: int, shape: Shape
+) -> Any:
+    factor, widths = network.space_to_depth, network.widths
+    unit = factor * 2 ** (len(widths) - 1)
+    why = f'model.space_to_depth = {factor} and {len(widths)} model.widths'
+    _check_sides(network, shape, unit, why)
+    return build_light_unet(
+        widths=widths,
+        features=2 * widths[0],
+        factor=factor,
+        classes=classes,
+        activation=network.activation,
+        norm=norm,
+        dropout=network.dropout,
+        in_channels=in_channels,
+        input_shape=shape,
     )
 
 
@@ -244,7 +266,8 @@ def _by_levels(build: Callable[..., Any], **more: Any) -> Builder:
     def builder(
         network: Network, *, norm: str, classes: int, in_channels: int, shape: Shape
     ) -> Any:
-        _check_sides(network, shape)
+        unit = 2 ** (network.levels - 1)
+        _check_sides(network, shape, unit, f'model.levels = {network.levels}')
         return build(
             channels=network.channels,
             levels=network.levels,

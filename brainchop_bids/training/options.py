@@ -72,6 +72,12 @@ class Network:
         Dilation of each hidden layer of a MeshNet.
     levels : int
         Resolutions of a U-Net or V-Net.
+    widths : tuple of int
+        Channels of each level of a light U-Net.
+    space_to_depth : int
+        Voxels, along each axis, of the places that a MeshNet or a light U-Net computes on: with
+        2 it runs on an eighth of the voxels and labels all of them, see
+        `brainchop_bids.models.regroup`.
     activation : str
         As `brainchop_bids.models.network.ACTIVATIONS` has them.
     dropout : float
@@ -82,6 +88,8 @@ class Network:
     channels: int = 16
     dilations: tuple[int, ...] = (1, 2, 4, 8, 16, 8, 4, 2, 1)
     levels: int = 4
+    widths: tuple[int, ...] = (24, 48, 96, 128)
+    space_to_depth: int = 1
     activation: str = 'relu'
     dropout: float = 0.0
 
@@ -122,9 +130,13 @@ class Stage:
         dilated layers never look at the others (see `brainchop_bids.training.network`).
     learning_rate : float
         At the height of the cycle.
+    subvoxels : int
+        Of the voxels of each place of a network with ``space_to_depth``, those that a step
+        computes, drawn anew each time; 0 for all of them.
     norm : str
-        ``'batch'`` for batch normalisation, ``'group'`` for each channel over the cube, or
-        ``'none'``: what a stage before learnt by batches is folded into the convolutions.
+        ``'batch'`` for batch normalisation, ``'frozen'`` for the same with the statistics that
+        the stage before has left, ``'group'`` for each channel over the cube, or ``'none'``:
+        what a stage before learnt by batches is folded into the convolutions.
     cubes_per_volume : int
         Cubes cut from each image.
     centred : float
@@ -141,6 +153,7 @@ class Stage:
     batch: int = 1
     stride: int = 1
     learning_rate: float = 1e-3
+    subvoxels: int = 0
     norm: str = 'none'
     cubes_per_volume: int = 8
     centred: float = 0.9
