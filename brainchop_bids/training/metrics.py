@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from .tensors import one_hot
+from .tensors import flat_labels, sum_by_class
 
 
 @keras.saving.register_keras_serializable('brainchop')
@@ -31,10 +31,14 @@ class ClassDice(keras.metrics.Metric):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Count a batch: integer labels and logits as for the losses; weights are not used."""
-        truth = one_hot(y_true, self.classes)
-        found = one_hot(ops.argmax(y_pred, axis=-1), self.classes)
-        self.shared.assign_add(ops.sum(truth * found, axis=(0, 1)))
-        self.sizes.assign_add(ops.sum(truth, axis=(0, 1)) + ops.sum(found, axis=(0, 1)))
+        truth, known = flat_labels(y_true, self.classes)
+        found, _ = flat_labels(ops.argmax(y_pred, axis=-1), self.classes)
+
+        def count(which: Any, labels: Any) -> Any:
+            return ops.sum(sum_by_class(which, labels, self.classes), axis=0)
+
+        self.shared.assign_add(count(known * ops.cast(truth == found, 'float32'), truth))
+        self.sizes.assign_add(count(known, truth) + count(ops.ones_like(known), found))
 
     def per_class(self) -> Any:
         """Return the Dice of each class, ``(classes,)``; NaN where there was nothing."""

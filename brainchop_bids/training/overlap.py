@@ -12,7 +12,14 @@ from typing import Any
 
 from keras import ops
 
-from .tensors import EPSILON, checked_weights, flat_logits, one_hot
+from .tensors import (
+    EPSILON,
+    at_labels,
+    checked_weights,
+    flat_labels,
+    flat_logits,
+    sum_by_class,
+)
 
 
 def soft_dice(
@@ -45,7 +52,17 @@ def soft_dice(
     (batch,) float32
         0 is perfect, 1 the worst.
     """
-    shared, predicted, there = _masses(labels, logits)
+    return dice_of_masses(*_masses(labels, logits), class_weights, background)
+
+
+def dice_of_masses(
+    shared: Any,
+    predicted: Any,
+    there: Any,
+    class_weights: Sequence[float] | None = None,
+    background: bool = True,
+) -> Any:
+    """Return `soft_dice` of what `masses` returns."""
     dice = (2 * shared + EPSILON) / (predicted + there + EPSILON)
     return _mean_over_classes(1 - dice, class_weights, background)
 
@@ -205,10 +222,28 @@ def _tversky_index(labels: Any, logits: Any, alpha: float, beta: float) -> Any:
 
 def _masses(labels: Any, logits: Any) -> tuple[Any, Any, Any]:
     """Return the mass shared, predicted and there of each class, ``(batch, classes)`` each."""
-    flat = flat_logits(logits)
-    probabilities, truth = ops.softmax(flat, axis=-1), one_hot(labels, flat.shape[-1])
-    shared = ops.sum(probabilities * truth, axis=1)
-    return shared, ops.sum(probabilities, axis=1), ops.sum(truth, axis=1)
+    probabilities = ops.softmax(flat_logits(logits), axis=-1)
+    return masses(probabilities, labels)
+
+
+def masses(probabilities: Any, labels: Any) -> tuple[Any, Any, Any]:
+    """Return the mass of each class that is shared, predicted and there.
+
+    Parameters
+    ----------
+    probabilities : (batch, voxels, classes) float32
+        Of each class.
+    labels : (batch, X, Y, Z) integers
+        The truth; labels that are no class are there nowhere.
+
+    Returns
+    -------
+    shared, predicted, there : (batch, classes) float32
+    """
+    classes = probabilities.shape[-1]
+    truth, known = flat_labels(labels, classes)
+    shared = sum_by_class(known * at_labels(probabilities, truth), truth, classes)
+    return shared, ops.sum(probabilities, axis=1), sum_by_class(known, truth, classes)
 
 
 def _mean_over_classes(values: Any, weights: Sequence[float] | None, background: bool) -> Any:

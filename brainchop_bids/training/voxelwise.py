@@ -5,7 +5,7 @@ from typing import Any
 
 from keras import ops
 
-from .tensors import EPSILON, checked_weights, flat_logits, one_hot
+from .tensors import EPSILON, at_labels, checked_weights, flat_labels, flat_logits
 
 
 def cross_entropy(
@@ -29,8 +29,16 @@ def cross_entropy(
     (batch,) float32
         In nats; 0 is perfect.
     """
-    likelihood, weight = _true_class(labels, logits, class_weights)
-    return _weighted_mean(-likelihood, weight)
+    logarithms = ops.log_softmax(flat_logits(logits), axis=-1)
+    return cross_entropy_of(logarithms, labels, class_weights)
+
+
+def cross_entropy_of(
+    logarithms: Any, labels: Any, class_weights: Sequence[float] | None = None
+) -> Any:
+    """Return `cross_entropy` of logarithms of probabilities ``(batch, voxels, classes)``."""
+    likelihood, weight = _true_class(logarithms, labels, class_weights)
+    return weighted_mean(-likelihood, weight)
 
 
 def focal(
@@ -63,12 +71,14 @@ def focal(
     (batch,) float32
         0 is perfect.
     """
-    likelihood, weight = _true_class(labels, logits, class_weights)
+    likelihood, weight = _true_class(
+        ops.log_softmax(flat_logits(logits), axis=-1), labels, class_weights
+    )
     if gamma == 0:
-        return _weighted_mean(-likelihood, weight)
+        return weighted_mean(-likelihood, weight)
     # At p = 1 a power below 1 has no slope.
     wrong = ops.maximum(-ops.expm1(likelihood), EPSILON)
-    return _weighted_mean(-ops.power(wrong, gamma) * likelihood, weight)
+    return weighted_mean(-ops.power(wrong, gamma) * likelihood, weight)
 
 
 def boundary_cross_entropy(
@@ -111,9 +121,11 @@ def boundary_cross_entropy(
     (batch,) float32
         In nats; 0 is perfect.
     """
-    likelihood, weight = _true_class(labels, logits, class_weights)
+    likelihood, weight = _true_class(
+        ops.log_softmax(flat_logits(logits), axis=-1), labels, class_weights
+    )
     near = ops.reshape(boundary_nearness(labels, reach), ops.shape(likelihood))
-    return _weighted_mean(-likelihood, weight * (1 + strength * near))
+    return weighted_mean(-likelihood, weight * (1 + strength * near))
 
 
 def boundary_nearness(labels: Any, reach: int) -> Any:
@@ -150,16 +162,17 @@ def _dilated(values: Any) -> Any:
 
 
 def _true_class(
-    labels: Any, logits: Any, class_weights: Sequence[float] | None
+    logarithms: Any, labels: Any, class_weights: Sequence[float] | None
 ) -> tuple[Any, Any]:
     """Return log-likelihood and weight of the true class, ``(batch, voxels)`` float32 each."""
-    flat = flat_logits(logits)
-    truth = one_hot(labels, flat.shape[-1])
-    likelihood = ops.sum(truth * ops.log_softmax(flat, axis=-1), axis=-1)
+    classes = logarithms.shape[-1]
+    truth, known = flat_labels(labels, classes)
+    likelihood = known * at_labels(logarithms, truth)
     if class_weights is None:
-        return likelihood, ops.ones_like(likelihood)
-    return likelihood, ops.sum(truth * checked_weights(class_weights, flat.shape[-1]), axis=-1)
+        return likelihood, known
+    return likelihood, known * ops.take(checked_weights(class_weights, classes), truth)
 
 
-def _weighted_mean(values: Any, weight: Any) -> Any:
+def weighted_mean(values: Any, weight: Any) -> Any:
+    """Return the mean of each volume's voxels, ``(batch,)``; 0 where nothing weighs anything."""
     return ops.sum(weight * values, axis=-1) / ops.maximum(ops.sum(weight, axis=-1), EPSILON)
