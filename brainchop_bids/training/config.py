@@ -37,7 +37,9 @@ class TrainConfig:
     workers : int
         Processes that make images; 0 takes all processors but one.
     precision : str
-        A dtype policy of Keras: ``'float32'``, ``'mixed_bfloat16'``, ``'mixed_float16'``.
+        A dtype policy of Keras: ``'float32'``, ``'mixed_bfloat16'``, ``'mixed_float16'``; or
+        ``'auto'``, the quicker of the first two on this machine, see
+        `brainchop_bids.training.devices.prepare`.
     checkpoint_every : int
         Steps between checkpoints, log rows and validations.
     validation_cubes : int
@@ -112,6 +114,17 @@ class TrainConfig:
             (self.model.levels > 0, 'model.levels', 'at least 1'),
             (0 <= self.model.dropout < 1, 'model.dropout', '0 or more and below 1'),
             (
+                len(self.model.widths) > 0 and min(self.model.widths, default=0) > 0,
+                'model.widths',
+                'a list of whole numbers of 1 or more',
+            ),
+            (self.model.space_to_depth in (1, 2), 'model.space_to_depth', '1 or 2'),
+            (
+                self.model.space_to_depth == 1 or self.model.architecture in _ON_PLACES,
+                'model.space_to_depth',
+                f'1, or one of {", ".join(_ON_PLACES)} as model.architecture',
+            ),
+            (
                 bool(self.model.dilations) and min(self.model.dilations, default=0) > 0,
                 'model.dilations',
                 'a list of whole numbers of 1 or more',
@@ -127,9 +140,19 @@ class TrainConfig:
                 (min(numbers) > 0, f'stages[{i}]', 'numbers above 0'),
                 (not back, f'stages[{i}].stride', '1, as in the stage before'),
                 (even, f'stages[{i}].stride', '1, or 2 with an even cube'),
+                (
+                    0 <= stage.subvoxels < self.model.space_to_depth**3,
+                    f'stages[{i}].subvoxels',
+                    '0, or less than the voxels of a place (model.space_to_depth)',
+                ),
                 (0 <= stage.centred <= 1, f'stages[{i}].centred', '0 to 1'),
                 (0 <= stage.labelled <= 1, f'stages[{i}].labelled', '0 to 1'),
                 (stage.learning_rate > 0, f'stages[{i}].learning_rate', 'above 0'),
+                (
+                    stage.norm != 'frozen' or (i > 0 and self.stages[i - 1].norm in _BATCH),
+                    f'stages[{i}].norm',
+                    "'frozen' only behind a stage with 'batch'",
+                ),
                 (stage.norm in _NORMS, f'stages[{i}].norm', f'one of {", ".join(_NORMS)}'),
             ]
         for holds, key, expected in checks:
@@ -156,8 +179,12 @@ class TrainConfig:
 
 
 _SOURCES = ('label_maps', 'table', 'bids', 'folder')
-_PRECISIONS = ('float32', 'mixed_bfloat16', 'mixed_float16')
-_NORMS = ('batch', 'group', 'none')
+_PRECISIONS = ('auto', 'float32', 'mixed_bfloat16', 'mixed_float16')
+# Of these the statistics can be taken over.
+_BATCH = ('batch', 'frozen')
+_NORMS = ('batch', 'frozen', 'group', 'none')
+# Networks that may compute on places of several voxels.
+_ON_PLACES = ('meshnet', 'light_unet')
 
 
 def read_config(path: str | Path, changes: Sequence[str] = ()) -> TrainConfig:

@@ -4,6 +4,7 @@ Image number v of a stage depends on the seed, the stage and v alone. A run that
 s therefore goes on with exactly the cubes it would have seen.
 """
 
+import itertools
 import multiprocessing
 from collections import deque
 from collections.abc import Iterator
@@ -21,14 +22,18 @@ from .examples import Example
 from .options import Stage
 from .sampling import computed, draw_box
 from .sources import Item, Sources, check_item, draw_volume, item_files, item_name
+from .subvoxels import draw_places, labels_at
 
 # Volumes whose cubes are dealt in turn: neighbours of one scan are too much alike.
 _DEALT = 4
 # In place of a stage's number: what validates is drawn apart.
 _VALIDATION = 1000
 _SCANS = 2000
+_PLACES = 3000
 
 Pair = tuple[np.ndarray, np.ndarray]
+# What a network is given, and the labels of what it computes.
+Batch = tuple[np.ndarray | tuple[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ class CubeSource:
         """End the processes."""
         self._pool.shutdown(cancel_futures=True)
 
-    def batches(self, number: int, first: int = 0) -> Iterator[Pair]:
+    def batches(self, number: int, first: int = 0) -> Iterator[Batch]:
         """Yield a stage's batches without end.
 
         Parameters
@@ -105,16 +110,27 @@ class CubeSource:
         Yields
         ------
         images : (batch, N, N, N, C) float32
-            Normalised as whole volumes.
+            Normalised as whole volumes; where a stage has ``subvoxels``, with the numbers of
+            those that this step computes, (batch, subvoxels) int32.
         labels : (batch, M, M, M) int32
-            Of the voxels the network computes; ``M`` is ``N / stride``.
+            Of the voxels the network computes; ``M`` is ``N / stride``. With subvoxels they are
+            the last of five axes.
         """
-        stage = self.config.stages[number]
+        stage, factor = self.config.stages[number], self.config.model.space_to_depth
         cubes = self._cubes(number, first * stage.batch)
-        while True:
+        for step in itertools.count(first):
             pairs = [next(cubes) for _ in range(stage.batch)]
             images, labels = (np.stack(part) for part in zip(*pairs, strict=True))
-            yield images, labels.astype(np.int32)
+            labels = labels.astype(np.int32)
+            if stage.subvoxels:
+                seed = (self.config.seed, _PLACES, number, step)
+                places = draw_places(seed, stage.subvoxels, factor)
+                yield (
+                    (images, np.tile(places, (stage.batch, 1))),
+                    labels_at(labels, places, factor),
+                )
+            else:
+                yield images, labels
 
     def names(self, number: int, step: int) -> list[str]:
         """Return the files that the cubes of a stage's step come from, counted from 0."""

@@ -16,13 +16,14 @@ from ..errors import BrainchopError
 from .checkpoints import save_state
 from .config import TrainConfig
 from .export import write_model
-from .generate import CubeSource, Pair
+from .generate import Batch, CubeSource
 from .metrics import ClassDice
 from .network import trained_network
 from .optimizers import averaged
 from .options import Stage
 from .record import Record, Row
 from .scores import Patience, best_step
+from .subvoxels import whole_network
 from .validate import Validator, class_dice, undisturbed
 
 CHECKPOINTS = 'checkpoints'
@@ -123,6 +124,7 @@ class Keeper(keras.callbacks.Callback):
         self.validator = validator
         self.validation = cubes.validation(progress.number)
         self.failure: BrainchopError | None = None
+        self.whole: Any = None
         self.impatient = False
 
     @property
@@ -138,6 +140,7 @@ class Keeper(keras.callbacks.Callback):
         BrainchopError
             Where the loss is no longer a number.
         """
+        self.whole = whole_network(model)
         progress, every = self.progress, self.config.checkpoint_every
         left = progress.stage.steps - progress.step
         batches = self.cubes.batches(progress.number, progress.step)
@@ -220,11 +223,11 @@ class Keeper(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def _predict(self, image: np.ndarray) -> np.ndarray:
-        logits = self.model.predict_on_batch(image)
+        logits = self.whole.predict_on_batch(image)
         return np.argmax(logits, axis=-1).astype(np.uint8)
 
 
-def _steps(batches: Iterator[Pair], count: int) -> Iterator[Pair]:
+def _steps(batches: Iterator[Batch], count: int) -> Iterator[Batch]:
     """Give the batches that are left, and then the last one again: Keras looks ahead."""
     pair = None
     for pair in itertools.islice(batches, count):

@@ -15,7 +15,7 @@ from ..publish import write_text
 from ..resources import available_cpus
 from .checkpoints import list_states, load_state
 from .config import TrainConfig, read_config
-from .devices import distribute
+from .devices import distribute, prepare
 from .generate import CubeSource
 from .keeper import BEST, CHECKPOINTS, Clock, Keeper, Progress
 from .losses import build_loss
@@ -26,6 +26,7 @@ from .page import REPORT
 from .record import EVENTS, LOG, Record, label_table
 from .scores import PICTURES, VALIDATION
 from .sources import Sources, find_sources
+from .subvoxels import whole_network, with_subvoxels
 from .transfer import begin_from, differences, freeze, transfer_table
 from .validate import ValidationScan, Validator
 from .volumes import side_pairs
@@ -70,7 +71,7 @@ def train(
     _check_folder(config, out)
     distribute(config.devices, [stage.batch for stage in config.stages])
     keras.utils.set_random_seed(config.seed)
-    keras.config.set_dtype_policy(config.precision)
+    prepare(config.precision)
     mapping = read_mapping(config.data.mapping)
     classes = mapping.classes
     networks = _networks(config, classes)
@@ -118,9 +119,10 @@ def _train(
         elif previous is not None:
             take_over(previous, model)
         elif config.init.model:
-            for warning in differences(model, config.init, config.data):
+            whole = whole_network(model)
+            for warning in differences(whole, config.init, config.data):
                 record.say(f'warning: {warning}')
-            record.say(_begin(config, model))
+            record.say(_begin(config, whole))
         begin = step if number == first else 0
         progress = Progress(config, number, begin, _global_step(config, number, 0))
         ended = begin >= progress.stage.steps
@@ -159,6 +161,8 @@ def _networks(config: TrainConfig, classes: int) -> Callable[[int], Any]:
         model = build_stage(config.model, stage, classes, channels)
         # Before it is compiled, which looks at what is to be trained.
         freeze(model, config.init.freeze)
+        if stage.subvoxels:
+            model = with_subvoxels(model, stage.subvoxels)
         model.compile(
             build_optimizer(config.optimizer, stage.learning_rate, stage.steps),
             build_loss(config.loss, classes),

@@ -23,6 +23,7 @@ from ..models.network import Network as Exported
 from ..models.network import fold_batchnorm
 from .architectures import build_network
 from .options import Network, Stage
+from .subvoxels import whole_network
 
 
 def strided_dilations(dilations: Sequence[int]) -> tuple[int, ...]:
@@ -88,6 +89,11 @@ def build_stage(network: Network, stage: Stage, classes: int, in_channels: int =
         return build_network(
             network, norm=stage.norm, classes=classes, in_channels=in_channels, shape=shape
         )
+    if network.space_to_depth > 1:
+        raise SettingsError(
+            f'model.space_to_depth is {network.space_to_depth}: it computes on places, not on '
+            'every second voxel; set stride = 1'
+        )
     if network.architecture != 'meshnet':
         raise SettingsError(
             f'model.architecture {network.architecture!r}: stages of stride 2 are for meshnet '
@@ -128,6 +134,7 @@ def take_over(previous: Any, model: Any) -> None:
     SettingsError
         Where a layer has none to take over from, or one that differs in shape.
     """
+    previous, model = whole_network(previous), whole_network(model)
     if any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers):
         known = {layer.name: weights for layer, weights in _weighted(previous)}
     else:
@@ -174,6 +181,7 @@ def trained_network(network: Network, stage: Stage, model: Any) -> Exported:
     ModelError
         Where batch normalisation cannot be folded.
     """
+    model = whole_network(model)
     if stage.stride != 1:
         whole = build_stage(
             network, replace(stage, stride=1), model.output_shape[-1], model.input_shape[-1]
