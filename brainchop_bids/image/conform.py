@@ -251,6 +251,26 @@ def to_uint8(values: np.ndarray, *, scale: bool = True) -> np.ndarray:
     return result
 
 
+def window(values: np.ndarray) -> tuple[np.float32, np.float32]:
+    """Return how `to_uint8` stretches intensities: ``(values - low) * factor``.
+
+    Parameters
+    ----------
+    values : array
+        Finite intensities of one volume.
+
+    Returns
+    -------
+    low, factor : float32
+
+    Raises
+    ------
+    InputError
+        If the intensities span more than float32 can.
+    """
+    return _window([flat(values)], [None])
+
+
 def _window(
     pieces: list[np.ndarray], counts: list[np.ndarray | None]
 ) -> tuple[np.float32, np.float32]:

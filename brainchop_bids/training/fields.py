@@ -1,18 +1,19 @@
 """What synthetic and augmented images share: smooth fields, turns, and a scanner's sampling."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 
-def smooth_field(shape: tuple[int, ...], spacing: int, rng: np.random.Generator) -> np.ndarray:
+def smooth_field(shape: tuple[int, ...], spacing: float, rng: np.random.Generator) -> np.ndarray:
     """Return a smooth random field with mean 0 and standard deviation about 1.
 
     Parameters
     ----------
     shape : tuple of 3 int
         Its shape.
-    spacing : int
+    spacing : float
         Distance of the control points of a cubic B-spline, voxels.
     rng : numpy.random.Generator
         Decides.
@@ -27,7 +28,7 @@ def smooth_field(shape: tuple[int, ...], spacing: int, rng: np.random.Generator)
 
 
 def control_points(
-    shape: tuple[int, ...], spacing: int, rng: np.random.Generator
+    shape: tuple[int, ...], spacing: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Draw the control points of a smooth field, which `along_axes` makes of both results.
 
@@ -47,14 +48,14 @@ def control_points(
     return rng.standard_normal([basis.shape[1] for basis in bases], dtype=np.float32), bases
 
 
-def spline_basis(length: int, spacing: int) -> np.ndarray:
+def spline_basis(length: int, spacing: float) -> np.ndarray:
     """Return the cubic B-spline matrix from control points to voxels.
 
     Parameters
     ----------
     length : int
         Number of voxels.
-    spacing : int
+    spacing : float
         Distance of the control points, voxels.
 
     Returns
@@ -164,6 +165,93 @@ def sampling(length: int, size: float, blur: float) -> tuple[np.ndarray, np.ndar
     return down.astype(np.float32), up.astype(np.float32)
 
 
+@dataclass(frozen=True)
+class Scanner:
+    """How an image is sampled: blur, voxels, noise and contrast curve.
+
+    Blurring, sampling and interpolation are linear and separable, so each axis takes one matrix
+    there and one back.
+
+    Parameters
+    ----------
+    sizes, blurs : tuple of 3 float
+        Voxel sizes, and standard deviations of the Gaussian that comes before, mm.
+    noise : float
+        Standard deviation of the noise in these voxels.
+    gamma : float
+        Exponent of the contrast.
+    """
+
+    sizes: tuple[float, ...]
+    blurs: tuple[float, ...]
+    noise: float
+    gamma: float
+
+    @classmethod
+    def draw(
+        cls,
+        rng: np.random.Generator,
+        *,
+        low_resolution: float,
+        thickness: float,
+        noise: float,
+        gamma: float,
+    ) -> 'Scanner':
+        """Draw one; ``brainchop_bids.training.synthesis.SynthesisOptions`` says how far."""
+        sizes = np.ones(3)
+        if rng.random() < low_resolution:
+            # Either all axes a little, or one of them (thick slices) a lot.
+            sizes[:] = rng.uniform(1, 1.8)
+            if rng.random() < 0.5:
+                sizes[rng.integers(3)] = rng.uniform(1.8, thickness)
+        blurs = 0.42 * sizes * np.exp(rng.uniform(*np.log((0.7, 2.2))))
+        spread = rng.uniform(0, noise)
+        return cls(tuple(sizes), tuple(blurs), spread, float(np.exp(rng.normal(0, gamma))))
+
+    def matrices(self, shape: tuple[int, ...]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return what samples each axis and what brings it back, see `sampling`."""
+        facts = zip(shape, self.sizes, self.blurs, strict=True)
+        return [sampling(n, size, blur) for n, size, blur in facts]
+
+    def sample(
+        self, image: np.ndarray, rng: np.random.Generator, air: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return the image in the scanner's voxels.
+
+        Parameters
+        ----------
+        image : (X, Y, Z) float32
+            Voxels of 1 mm.
+        rng : numpy.random.Generator
+            Decides the noise.
+        air : (X, Y, Z) float32, optional
+            1 where a quotient of two images has noise of the full range.
+        """
+        downs = [down for down, _ in self.matrices(image.shape)]
+        low = along_axes(image, downs)
+        noise = rng.standard_normal(low.shape, dtype=np.float32)
+        noise *= np.float32(self.noise)
+        low += noise
+        np.clip(low, 0, None, out=low)
+        if air is not None:
+            where = along_axes(air, downs) > 0.5
+            low[where] = rng.random(int(where.sum()), dtype=np.float32)
+        return low
+
+    def develop(self, low: np.ndarray, top: float) -> np.ndarray:
+        """Give the contrast its curve, in place; ``top`` becomes 1 and 1.2 is the most."""
+        low *= np.float32(1 / max(top, 1e-3))
+        np.clip(low, 0, 1.2, out=low)
+        low **= np.float32(self.gamma)
+        return low
+
+    def restore(self, low: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Bring an image back to voxels of 1 mm."""
+        if low.shape != shape:
+            low = along_axes(low, [up for _, up in self.matrices(shape)])
+        return np.clip(low, 0, 1.2, out=low)
+
+
 def acquire(
     image: np.ndarray,
     rng: np.random.Generator,
@@ -174,9 +262,6 @@ def acquire(
     gamma: float,
 ) -> np.ndarray:
     """Sample an image as a scanner does, with its own voxels and noise, and bring it back.
-
-    Blurring, sampling and interpolation are linear and separable, so each axis takes one matrix
-    there and one back.
 
     Parameters
     ----------
@@ -192,21 +277,9 @@ def acquire(
     (X, Y, Z) float32
         0 to 1.
     """
-    sizes = np.ones(3)
-    if rng.random() < low_resolution:
-        # Either all axes a little, or one of them (thick slices) a lot.
-        sizes[:] = rng.uniform(1, 1.8)
-        if rng.random() < 0.5:
-            sizes[rng.integers(3)] = rng.uniform(1.8, thickness)
-    blur = 0.42 * sizes * rng.uniform(0.7, 1.6)
-    pairs = [
-        sampling(n, size, width) for n, size, width in zip(image.shape, sizes, blur, strict=True)
-    ]
-    low = along_axes(image, [down for down, _ in pairs])
-    low += rng.standard_normal(low.shape, dtype=np.float32) * np.float32(rng.uniform(0, noise))
-    np.clip(low, 0, None, out=low)
-    top = np.quantile(low[:: max(1, low.shape[0] // 64)], 0.999)
-    low /= np.float32(max(float(top), 1e-3))
-    np.clip(low, 0, 1.2, out=low)
-    low **= np.float32(np.exp(rng.normal(0, gamma)))
-    return np.clip(along_axes(low, [up for _, up in pairs]), 0, 1.2)
+    scanner = Scanner.draw(
+        rng, low_resolution=low_resolution, thickness=thickness, noise=noise, gamma=gamma
+    )
+    low = scanner.sample(image, rng)
+    top = float(np.quantile(low[:: max(1, low.shape[0] // 64)], 0.999))
+    return scanner.restore(scanner.develop(low, top), image.shape)

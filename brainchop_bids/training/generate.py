@@ -20,9 +20,19 @@ from ..lifetime import end_with_run
 from .config import TrainConfig
 from .examples import Example
 from .options import Stage
+from .patches import draw_patch
 from .sampling import computed, draw_box
-from .sources import Item, Sources, check_item, draw_volume, item_files, item_name
+from .sources import (
+    Item,
+    Sources,
+    check_item,
+    draw_volume,
+    item_files,
+    item_name,
+    load_atlas,
+)
 from .subvoxels import draw_places, labels_at
+from .synthesis import t1_prior
 
 # Volumes whose cubes are dealt in turn: neighbours of one scan are too much alike.
 _DEALT = 4
@@ -72,7 +82,7 @@ class CubeSource:
         # Forking a process that runs a deep learning library's threads can deadlock.
         context = multiprocessing.get_context('spawn')
         self._pool = ProcessPoolExecutor(workers, context, initializer=_prepare_worker)
-        self._ahead = workers + 1
+        self._workers = workers
         try:
             jobs = [
                 self._pool.submit(check_item, item, config.data, sources.cache)
@@ -136,9 +146,10 @@ class CubeSource:
         """Return the files that the cubes of a stage's step come from, counted from 0."""
         stage = self.config.stages[number]
         found: dict[str, None] = {}
+        dealt, each = self._hand(stage)
         for cube in range(step * stage.batch, (step + 1) * stage.batch):
-            hand, place = divmod(cube, _DEALT * stage.cubes_per_volume)
-            found[item_files(self._item(number, hand * _DEALT + place % _DEALT))] = None
+            hand, place = divmod(cube, dealt * each)
+            found[item_files(self._item(number, hand * dealt + place % dealt))] = None
         return list(found)
 
     def validation(self, number: int) -> list[Pair]:
@@ -189,18 +200,27 @@ class CubeSource:
 
     def _cubes(self, number: int, first: int) -> Iterator[Pair]:
         stage = self.config.stages[number]
-        per_hand = _DEALT * stage.cubes_per_volume
-        volume = first // per_hand * _DEALT
-        skip = first % per_hand
+        dealt, each = self._hand(stage)
+        volume, skip = divmod(first, dealt * each)
+        volume *= dealt
+        # A step's cubes are all at hand before it begins, whatever the one before took.
+        ahead = max(dealt, stage.batch) + 2 * self._workers
         jobs: deque[Future[list[Pair]]] = deque()
         while True:
-            while len(jobs) < _DEALT + self._ahead:
+            while len(jobs) < ahead:
                 jobs.append(self._volume(number, volume, stage))
                 volume += 1
-            hand = [jobs.popleft().result() for _ in range(_DEALT)]
-            cubes = [hand[i % _DEALT][i // _DEALT] for i in range(per_hand)]
+            hand = [jobs.popleft().result() for _ in range(dealt)]
+            cubes = [hand[i % dealt][i // dealt] for i in range(dealt * each)]
             yield from cubes[skip:]
             skip = 0
+
+    def _hand(self, stage: Stage) -> tuple[int, int]:
+        """Return how many volumes' cubes are dealt in turn, and how many each has."""
+        if isinstance(self.sources.training[0], Example):
+            return _DEALT, stage.cubes_per_volume
+        # Of label maps, each cube is an image of its own.
+        return 1, 1
 
     def _volume(self, number: int, volume: int, stage: Stage) -> 'Future[list[Pair]]':
         return self._submit(self._item(number, volume), (number, volume), stage)
@@ -226,7 +246,7 @@ class CubeSource:
 
 
 def make_cubes(job: Job) -> list[Pair]:
-    """Make one volume and cut cubes from it.
+    """Make one volume and cut cubes from it; of a label map, make one cube.
 
     Parameters
     ----------
@@ -240,9 +260,21 @@ def make_cubes(job: Job) -> list[Pair]:
     """
     config, stage = job.config, job.stage
     rng = np.random.default_rng(job.seed)
-    drawn = draw_volume(job.item, config, stage, job.sources, rng, training=job.training)
     # As in use: the volume's own numbers, never those of a cube.
     rule = Normalization.parse(config.data.normalization)
+    if not isinstance(job.item, Example):
+        image, classes = draw_patch(
+            load_atlas(job.item, config.data.mapping),
+            rng,
+            config.options(stage),
+            stage.cube,
+            centred=stage.centred,
+            rule=rule,
+            prior=t1_prior(),
+            labelled=stage.labelled,
+        )
+        return [(image[..., None], computed(classes, stage.stride).copy())]
+    drawn = draw_volume(job.item, config, stage, job.sources, rng, training=job.training)
     scaled = normalise_channels(drawn.images, rule)
     labels = drawn.labels
     pairs = []

@@ -12,6 +12,7 @@ from ..image.headers import SUFFIXES, stem
 from ..image.io import load_labels
 from ..image.lookup import lookup
 from ..models.mapping import LabelMapping, read_mapping
+from .atlas import Atlas, prepare
 from .augment import augment
 from .config import TrainConfig
 from .examples import Example, find_examples, split
@@ -189,7 +190,7 @@ def check_item(item: Item, data: Data, cache: Path | None) -> None:
     if isinstance(item, Example):
         _example(item, data, cache)
     else:
-        _label_map(item, data.mapping)
+        load_atlas(item, data.mapping)
 
 
 def draw_volume(
@@ -231,7 +232,7 @@ def draw_volume(
             # In use a network is given whole numbers, too.
             images = np.rint(changed).astype(np.uint8)
         return Drawn(images, labels, np.flatnonzero(labels))
-    codes = _label_map(item, config.data.mapping)
+    codes = load_label_map(item, _mapping(config.data.mapping))
     image, moved = synthesise(codes, rng, config.options(stage), prior=t1_prior())
     labels = lookup(table, moved)
     inside = labels > 0
@@ -242,10 +243,29 @@ def draw_volume(
     return Drawn(image[..., None], labels, np.flatnonzero(inside))
 
 
-# Each worker reads each map once; 20 maps are 0.7 GB. Scans lie in files that are mapped.
+# Each worker reads each map once; 20 maps are 0.2 GB. Scans lie in files that are mapped.
 @lru_cache(maxsize=32)
-def _label_map(path: Path, mapping: str) -> np.ndarray:
-    return load_label_map(path, _mapping(mapping))
+def load_atlas(path: Path, mapping: str) -> Atlas:
+    """Read a label map and prepare it, once in each process.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    mapping : str
+        Name or path of the table of codes.
+
+    Returns
+    -------
+    Atlas
+
+    Raises
+    ------
+    InputError, ModelError
+        As `load_label_map` and `brainchop_bids.training.atlas.prepare` do.
+    """
+    table = _mapping(mapping)
+    return prepare(load_label_map(path, table), table)
 
 
 @lru_cache(maxsize=32)

@@ -21,9 +21,9 @@ from .fields import acquire, bias_field, smooth_field, turned
 # Beyond this code labels of the SynthSeg maps lie outside the brain.
 FIRST_OUTSIDE = 500
 # Codes outside the brain that the maps do not use: tissue of any shape.
-_ANYTHING = np.array([500, 501, 503, 504, 505, 510])
+NECK_CODES = (500, 501, 503, 504, 505, 510)
 # How far below its map a head can go on, mm.
-_NECK = 70.0
+NECK = 70.0
 # The fluid between brain and skull.
 AROUND_BRAIN = 24
 # Sided codes of FreeSurfer's aseg (and of SynthSeg's extra ones): left to right.
@@ -33,7 +33,7 @@ SIDES = {
 }  # fmt: skip
 # Mean and standard deviation of a structure's mean, then of its standard deviation.
 Gaussian = tuple[float, float, float, float]
-_RIGHT_AS_LEFT = {right: left for left, right in SIDES.items()}
+RIGHT_AS_LEFT = {right: left for left, right in SIDES.items()}
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,29 @@ class SynthesisOptions:
     strip, deface, crop : float
         Probabilities of removing all but the brain, of cutting the face off, and of a field of
         view that ends within the head.
+    loose : float
+        Share of the stripped heads that keep a shell around the brain, irregular and some mm
+        wide.
+    proportions : float
+        Largest growth or shrinking of ventricles, of the brain within its fluid, and of white
+        matter within the cortex, mm.
+    low_contrast : float
+        Probability that a T1-like image has little contrast of grey and white matter, as those
+        of infants have and, less so, those of old brains.
+    lesions : float
+        Probability of white matter that is darker or brighter in places; otherwise it looks
+        the same everywhere.
+    contrast_agent : float
+        Probability of vessels that are brighter than anything, perhaps with white matter.
+    air_noise : float
+        Probability of noise in air as strong as the brightest tissue, as an MP2RAGE's quotient
+        of two images has.
+    outlier : float
+        Probability of a tissue outside the brain, or of a spot, that is up to three times as
+        bright as all else.
+    intensity_jitter : float
+        Largest shift and largest change of the intensities' range after normalisation, as a
+        share of the range: networks shall not hang on it.
     """
 
     rotation: float = 15.0
@@ -93,6 +116,14 @@ class SynthesisOptions:
     strip: float = 0.15
     deface: float = 0.25
     crop: float = 0.15
+    loose: float = 0.5
+    proportions: float = 2.5
+    low_contrast: float = 0.15
+    lesions: float = 0.3
+    contrast_agent: float = 0.05
+    air_noise: float = 0.08
+    outlier: float = 0.15
+    intensity_jitter: float = 0.05
 
 
 def synthesise(
@@ -127,14 +158,14 @@ def synthesise(
     """
     moved = deform(labels, rng, options)
     t1_like = rng.random() < options.t1
-    groups = _RIGHT_AS_LEFT if groups is None else groups
+    groups = RIGHT_AS_LEFT if groups is None else groups
     if options.neck > 0 and rng.random() < 0.5:
-        groups = {**groups, **_like_brain(rng)}
+        groups = {**groups, **neck_like_brain(rng)}
     image = paint(
         moved,
         rng,
         groups,
-        _around_outside(prior, rng) if prior and t1_like else None,
+        prior_without_outside(prior, rng) if prior and t1_like else None,
         options.t1_spread,
     )
     if rng.random() < options.strip:
@@ -182,7 +213,7 @@ def deform(labels: np.ndarray, rng: np.random.Generator, options: SynthesisOptio
     if rng.random() < options.flip:
         # The first axis of LIA runs from right to left.
         labels = swap_sides(labels[::-1])
-    matrix = _affine(rng, options)
+    matrix = random_affine(rng, options)
     middle = (np.array(shape) - 1) / 2
     shift = middle - matrix @ middle + rng.uniform(-1, 1, 3) * options.translation
     # Without a chance of it nothing is drawn: a seed's images stay what they were.
@@ -190,7 +221,7 @@ def deform(labels: np.ndarray, rng: np.random.Generator, options: SynthesisOptio
     end = int(np.flatnonzero(labels.any(axis=(0, 2)))[-1]) if neck else 0
     if neck:
         # In LIA the second axis runs down.
-        shift[1] += rng.uniform(0, _NECK)
+        shift[1] += rng.uniform(0, NECK)
     strength = rng.uniform(0, options.elastic)
     fields = [strength * smooth_field(shape, options.elastic_spacing, rng) for _ in range(3)]
     steps = [np.arange(n, dtype=np.float32) for n in shape]
@@ -225,15 +256,15 @@ def _fill_neck(labels: np.ndarray, below: np.ndarray, rng: np.random.Generator) 
     blobs = np.digitize(field, (-1.2, -0.5, 0, 0.5, 1.2)).astype(np.uint8)
     patches = smooth_field(labels.shape, int(rng.integers(12, 40)), rng) > rng.uniform(-0.5, 1)
     where = (below & (labels > 0)) | (patches & (labels >= FIRST_OUTSIDE))
-    labels[where] = _ANYTHING[blobs[where]]
+    labels[where] = np.array(NECK_CODES)[blobs[where]]
 
 
-def _like_brain(rng: np.random.Generator) -> dict[int, int]:
+def neck_like_brain(rng: np.random.Generator) -> dict[int, int]:
     """Let tissues of a neck share the intensities of grey matter, white matter and fluid.
 
     Muscle and fat of many scans do; what is left to tell them apart is where they are.
     """
-    return {int(code): int(rng.choice((2, 3, 3, AROUND_BRAIN))) for code in _ANYTHING}
+    return {int(code): int(rng.choice((2, 3, 3, AROUND_BRAIN))) for code in NECK_CODES}
 
 
 def swap_sides(labels: np.ndarray) -> np.ndarray:
@@ -289,10 +320,38 @@ def paint(
     codes = np.flatnonzero(np.bincount(labels.ravel()))
     means = np.zeros(int(codes.max()) + 1, np.float32)
     deviations = np.zeros_like(means)
+    means[codes], deviations[codes] = draw_tissues(codes, rng, groups, prior, spread)
+    image: np.ndarray = rng.standard_normal(labels.shape, dtype=np.float32)
+    image *= deviations[labels]
+    image += means[labels]
+    return np.clip(image, 0, 1, out=image)
+
+
+def draw_tissues(
+    codes: np.ndarray,
+    rng: np.random.Generator,
+    groups: Mapping[int, int],
+    prior: Mapping[int, Gaussian] | None = None,
+    spread: float = 1.0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw how bright each code is, and how much its voxels differ.
+
+    Parameters
+    ----------
+    codes : (K,) integers
+        Sorted. Code 0 is air.
+    rng, groups, prior, spread
+        As for `paint`.
+
+    Returns
+    -------
+    means, deviations : (K,) float32
+    """
+    means, deviations = np.zeros((2, len(codes)), np.float32)
     drawn: dict[int, tuple[float, float]] = {}
     # Noise of a scan's tissues is less than what its anatomy and shading make of it.
     share = rng.uniform(0.2, 1.0)
-    for code in codes.tolist():
+    for place, code in enumerate(codes.tolist()):
         key = groups.get(code, code)
         if key not in drawn:
             drawn[key] = (rng.uniform(0.02, 1.0), rng.uniform(0.0, 0.12))
@@ -302,15 +361,12 @@ def paint(
                     abs(rng.normal(mean, mean_sd * spread)),
                     abs(rng.normal(sd, sd_sd)) * share,
                 )
-        means[code], deviations[code] = drawn[key]
+        means[place], deviations[place] = drawn[key]
     if rng.random() < 0.5:
         means[0] = deviations[0] = 0
     else:
         means[0], deviations[0] = rng.uniform(0, 0.06), rng.uniform(0, 0.03)
-    image: np.ndarray = rng.standard_normal(labels.shape, dtype=np.float32)
-    image *= deviations[labels]
-    image += means[labels]
-    return np.clip(image, 0, 1, out=image)
+    return means, deviations
 
 
 def t1_prior() -> dict[int, Gaussian]:
@@ -337,7 +393,7 @@ def t1_prior() -> dict[int, Gaussian]:
     return prior
 
 
-def _around_outside(
+def prior_without_outside(
     prior: Mapping[int, Gaussian], rng: np.random.Generator
 ) -> Mapping[int, Gaussian]:
     """Return the prior, in half of all cases without what it says of tissues outside the brain.
@@ -354,7 +410,7 @@ def outside_brain(labels: np.ndarray) -> np.ndarray:
     return (labels == 0) | (labels >= FIRST_OUTSIDE)
 
 
-def _affine(rng: np.random.Generator, options: SynthesisOptions) -> np.ndarray:
+def random_affine(rng: np.random.Generator, options: SynthesisOptions) -> np.ndarray:
     angles = np.deg2rad(rng.uniform(-1, 1, 3) * options.rotation)
     matrix = turned(np.diag(1 + rng.uniform(-1, 1, 3) * options.scaling), angles)
     return matrix @ (np.eye(3) + rng.uniform(-1, 1, (3, 3)) * options.shearing)

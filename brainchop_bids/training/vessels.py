@@ -1,0 +1,75 @@
+"""Small things that label maps do not have: lesions of white matter, and bright vessels."""
+
+import numpy as np
+
+
+def add_lesions(image: np.ndarray, white: np.ndarray, rng: np.random.Generator) -> None:
+    """Paint blobs into white matter, which they stay by their label.
+
+    Parameters
+    ----------
+    image : (X, Y, Z) float32
+        0 to about 1; changed.
+    white : bool array of the same shape
+        Where there is white matter.
+    rng : numpy.random.Generator
+        Decides.
+    """
+    voxels = np.flatnonzero(white)
+    if not len(voxels):
+        return
+    mean, spread = rng.uniform(0, 1.1), rng.uniform(0.01, 0.08)
+    for place in rng.choice(voxels, rng.integers(1, 25)):
+        middle = np.array(np.unravel_index(place, image.shape))
+        radii = np.exp(rng.uniform(*np.log((0.8, 5)))) * rng.uniform(0.6, 1.7, 3)
+        reach = np.ceil(radii).astype(int)
+        low = np.maximum(middle - reach, 0)
+        box = tuple(slice(a, b) for a, b in zip(low, middle + reach + 1, strict=True))
+        grid = np.ogrid[tuple(slice(0, n) for n in image[box].shape)]
+        distance = sum(
+            ((g + start - centre) / r) ** 2
+            for g, start, centre, r in zip(grid, low, middle, radii, strict=True)
+        )
+        ragged = distance + rng.normal(0, 0.2, image[box].shape) < 1
+        where = ragged & white[box]
+        image[box][where] = np.abs(rng.normal(mean, spread, int(where.sum())))
+
+
+def add_vessels(
+    image: np.ndarray, head: np.ndarray, outside: np.ndarray, rng: np.random.Generator
+) -> None:
+    """Paint thin curves that are brighter than anything else, as a contrast agent makes them.
+
+    Parameters
+    ----------
+    image : (X, Y, Z) float32
+        0 to about 1; changed.
+    head : bool array of the same shape
+        Where there is no air.
+    outside : bool array of the same shape
+        Where there is no brain: vessels there are wider.
+    rng : numpy.random.Generator
+        Decides.
+    """
+    voxels = np.flatnonzero(head)
+    if not len(voxels):
+        return
+    shape = np.array(image.shape)
+    bright = float(image.max()) * rng.uniform(1, 1.5)
+    for place in rng.choice(voxels, rng.integers(8, 40)):
+        begin = np.array(np.unravel_index(place, image.shape), np.float64)
+        turns = rng.normal(0, 0.12, (int(rng.integers(40, 200)), 3))
+        heading = rng.normal(0, 1, 3) + np.cumsum(turns, 0)
+        heading /= np.linalg.norm(heading, axis=1, keepdims=True)
+        path = begin + np.cumsum(heading, 0) * 0.7
+        radius = float(np.exp(rng.uniform(*np.log((0.5, 2.2)))))
+        reach = int(np.ceil(radius))
+        ball = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 3), -1).reshape(-1, 3)
+        ball = ball[(ball**2).sum(1) <= radius**2]
+        points = (np.rint(path)[:, None] + ball).reshape(-1, 3).astype(int)
+        points = points[((points >= 0) & (points < shape)).all(1)]
+        flat = np.ravel_multi_index(tuple(points.T), image.shape)
+        keep = head.ravel()[flat]
+        if radius > 1:
+            keep &= outside.ravel()[flat]
+        image.reshape(-1)[flat[keep]] = bright
