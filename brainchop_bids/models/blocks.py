@@ -15,7 +15,7 @@ from .network import ACTIVATIONS, LEAKY_SLOPE
 NORM_EPSILON = 1e-5
 # Of moving statistics; of one patch a step they are means over some fifty patches.
 NORM_MOMENTUM = 0.98
-NORMS = ('none', 'batch', 'frozen', 'group')
+NORMS = ('none', 'batch', 'group')
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,9 @@ class Blocks:
     ----------
     activation : str
         One of `brainchop_bids.models.network.ACTIVATIONS`.
-    norm : {'none', 'batch', 'frozen', 'group'}
+    norm : {'none', 'batch', 'group'}
         Between convolution and activation: none, batch normalisation (which `fold_batchnorm`
-        takes out again), the same with statistics that training leaves as they are, or each
-        channel over the volume, without scale or shift.
+        takes out again), or each channel over the volume, without scale or shift.
     dropout : float
         Share of channels that training drops after each activation.
     initializer : str or keras.initializers.Initializer
@@ -105,11 +104,10 @@ class Blocks:
             name=name.format('conv3d_transpose' if transposed else 'conv3d'),
             **settings,
         )(tensor)
-        if self.norm in ('batch', 'frozen'):
-            layer = keras.layers.BatchNormalization(
+        if self.norm == 'batch':
+            tensor = keras.layers.BatchNormalization(
                 momentum=NORM_MOMENTUM, epsilon=self.epsilon, name=name.format('norm')
-            )
-            tensor = layer(tensor, training=False) if self.norm == 'frozen' else layer(tensor)
+            )(tensor)
         elif self.norm == 'group':
             tensor = channel_norm(name.format('norm'))(tensor)
         return self.activate(tensor, name) if activated else tensor

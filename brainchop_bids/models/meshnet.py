@@ -80,7 +80,7 @@ def build_meshnet(
         Number of classes, background included.
     activation : str
         One of `brainchop_bids.models.network.ACTIVATIONS`.
-    norm : {None, 'batch', 'frozen', 'group'}
+    norm : {None, 'batch', 'group'}
         As `brainchop_bids.models.blocks.Blocks` has it.
     dropout : float
         Share of channels that training drops after each activation.

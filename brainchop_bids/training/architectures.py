@@ -36,7 +36,7 @@ class Builder(Protocol):
         ----------
         network : Network
             Width, depth and the like; a builder takes what it has a use for.
-        norm : {'none', 'batch', 'frozen', 'group'}
+        norm : {'none', 'batch', 'group'}
             Between convolutions and activations.
         classes : int
             Number of classes.

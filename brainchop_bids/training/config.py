@@ -148,11 +148,6 @@ class TrainConfig:
                 (0 <= stage.centred <= 1, f'stages[{i}].centred', '0 to 1'),
                 (0 <= stage.labelled <= 1, f'stages[{i}].labelled', '0 to 1'),
                 (stage.learning_rate > 0, f'stages[{i}].learning_rate', 'above 0'),
-                (
-                    stage.norm != 'frozen' or (i > 0 and self.stages[i - 1].norm in _BATCH),
-                    f'stages[{i}].norm',
-                    "'frozen' only behind a stage with 'batch'",
-                ),
                 (stage.norm in _NORMS, f'stages[{i}].norm', f'one of {", ".join(_NORMS)}'),
             ]
         for holds, key, expected in checks:
@@ -180,9 +175,7 @@ class TrainConfig:
 
 _SOURCES = ('label_maps', 'table', 'bids', 'folder')
 _PRECISIONS = ('auto', 'float32', 'mixed_bfloat16', 'mixed_float16')
-# Of these the statistics can be taken over.
-_BATCH = ('batch', 'frozen')
-_NORMS = ('batch', 'frozen', 'group', 'none')
+_NORMS = ('batch', 'group', 'none')
 # Networks that may compute on places of several voxels.
 _ON_PLACES = ('meshnet', 'light_unet')
 

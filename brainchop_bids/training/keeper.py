@@ -23,7 +23,7 @@ from .optimizers import averaged
 from .options import Stage
 from .record import Record, Row
 from .scores import Patience, best_step
-from .subvoxels import whole_network
+from .subvoxels import logits_of, whole_network
 from .validate import Validator, class_dice, undisturbed
 
 CHECKPOINTS = 'checkpoints'
@@ -223,7 +223,10 @@ class Keeper(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def _predict(self, image: np.ndarray) -> np.ndarray:
-        logits = self.whole.predict_on_batch(image)
+        if self.whole is self.model:
+            logits = self.model.predict_on_batch(image)
+        else:
+            logits = logits_of(self.whole, image)
         return np.argmax(logits, axis=-1).astype(np.uint8)
 
 

@@ -134,9 +134,9 @@ class Stage:
         Of the voxels of each place of a network with ``space_to_depth``, those that a step
         computes, drawn anew each time; 0 for all of them.
     norm : str
-        ``'batch'`` for batch normalisation, ``'frozen'`` for the same with the statistics that
-        the stage before has left, ``'group'`` for each channel over the cube, or ``'none'``:
-        what a stage before learnt by batches is folded into the convolutions.
+        ``'batch'`` for batch normalisation, ``'group'`` for each channel over the cube, or
+        ``'none'``: what a stage before learnt by batches is folded into the convolutions, so
+        that its statistics no longer change with each cube.
     cubes_per_volume : int
         Cubes cut from each image.
     centred : float

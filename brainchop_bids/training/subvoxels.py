@@ -6,6 +6,7 @@ cost more memory and time than the layers before. A step therefore computes a fe
 others each time.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import keras
@@ -94,6 +95,32 @@ def whole_network(model: Any) -> Any:
         if isinstance(layer, SubvoxelLogits):
             return keras.Model(model.inputs[0], layer.head(layer.input[0]), name=model.name)
     return model
+
+
+def logits_of(model: Any, image: np.ndarray) -> np.ndarray:
+    """Return the logits of a network that shares its variables with one that is being fitted.
+
+    Keras' own ``predict`` would do but on JAX, where it hands the variables' memory on, which the
+    fitted model still holds.
+
+    Parameters
+    ----------
+    model : keras.Model
+        What `whole_network` returned.
+    image : (batch, X, Y, Z, C) float32
+        Its input.
+
+    Returns
+    -------
+    (batch, X, Y, Z, classes) array
+    """
+    quietly: AbstractContextManager[Any] = nullcontext()
+    if keras.backend.backend() == 'torch':
+        import torch
+
+        quietly = torch.no_grad()
+    with quietly:
+        return np.asarray(ops.convert_to_numpy(ops.cast(model(image, training=False), 'float32')))
 
 
 def draw_places(seed: tuple[int, ...], count: int, factor: int) -> np.ndarray:

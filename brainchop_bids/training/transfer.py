@@ -107,7 +107,7 @@ def begin_from(model: Any, init: Init, models_dir: str | Path | None = None) -> 
         Row(
             op.name,
             (op.weights['kernel'].shape if op.kind in CONVOLUTIONS else (op.channels,)),
-            *(found[op.name][0], op.name in frozen),
+            *(found[op.name][0], op.name in frozen or not model.get_layer(op.name).trainable),
             sum(values.size for values in op.weights.values()),
             found[op.name][1],
         )
