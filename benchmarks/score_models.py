@@ -1,6 +1,6 @@
 """Score models on scans with references, and on spoilt versions of them.
 
-    python benchmarks/score_models.py SHARED OUT [--task structures]
+    python benchmarks/score_models.py SHARED OUT [--task structures|sides]
         [--models NAME=FOLDER[,NORMALIZATION] ...]
 
 Every score is made by ``brainchop-segment`` and ``brainchop-evaluate`` as users run them. Scans:
@@ -11,11 +11,12 @@ beside this says more.
 
 import argparse
 import csv
+import itertools
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -24,13 +25,21 @@ import numpy as np
 from scipy import ndimage
 
 from brainchop_bids.models import DEFAULT_MODEL
+from brainchop_bids.models.labels import lateral_pairs
 from brainchop_bids.models.mapping import read_mapping
 from brainchop_bids.models.spec import load_spec
 from brainchop_bids.models.zoo import find_model
 from brainchop_bids.training.synthesis import SynthesisOptions, synthesise, t1_prior
 
 # The table for FreeSurfer's codes that a model's labels are compared by.
-MAPPINGS = {'tissue': 'aseg_to_tissue', 'structures': 'aseg_to_subcortical'}
+MAPPINGS = {
+    'tissue': 'aseg_to_tissue',
+    'structures': 'aseg_to_subcortical',
+    'sides': 'aseg_to_aseg',
+}
+# White matter that FreeSurfer's aseg gives no side: hypointensities, corpus callosum.
+WITHOUT_SIDE = [77, 251, 252, 253, 254, 255]
+WHITE_MATTER = [2, 41]
 HELD_OUT = [f'training_seg_{n}' for n in range(16, 21)]
 # What a good scanner does to a head: little.
 RENDERED = SynthesisOptions(
@@ -47,6 +56,7 @@ class Case:
     scan: Path
     reference: Path
     mapping: str | None = None
+    real: bool = True
 
 
 @dataclass(frozen=True)
@@ -66,13 +76,21 @@ def main() -> None:
     parser.add_argument('--models', nargs='*', metavar='NAME=FOLDER[,NORMALIZATION]')
     parser.add_argument('--task', choices=list(MAPPINGS), default='tissue', help='which labels')
     parser.add_argument('--no-spoilt', action='store_true', help='only the scans as they are')
+    parser.add_argument(
+        '--any-contrast', action='store_true', help='held-out maps in random contrasts too'
+    )
     parser.add_argument('--surfaces', action='store_true', help='distances too: a minute a scan')
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     mapping, upstream = MAPPINGS[arguments.task], arguments.shared / 'models' / 'brainchop'
     given = [_candidate(text) for text in arguments.models or []]
+    if arguments.task == 'sides' and not given:
+        parser.error('--task sides needs --models: no packaged model has sides')
     candidates = given or _defaults(upstream, arguments.task)
-    cases = list(_cases(arguments.shared, arguments.out, mapping))
+    contrasts = {'held-out': RENDERED}
+    if arguments.any_contrast:
+        contrasts['any contrast'] = replace(RENDERED, t1=0)
+    cases = list(_cases(arguments.shared, arguments.out, mapping, contrasts))
     if arguments.task == 'tissue':
         cases.insert(1, _mni152(arguments.out))
     more = [] if arguments.surfaces else ['--no-surfaces']
@@ -86,7 +104,7 @@ def main() -> None:
 
     rows = scores(candidates, cases)
     if not arguments.no_spoilt:
-        for case in [case for case in cases if 'held-out' not in case.name]:
+        for case in [case for case in cases if case.real]:
             spoilt = list(_spoilt(case, arguments.out))
             rows += scores(candidates[:2], spoilt)
     with (arguments.out / 'scores.tsv').open('w') as file:
@@ -95,8 +113,10 @@ def main() -> None:
         writer.writerows(rows)
     if arguments.task == 'tissue':
         _report(rows)
-    else:
-        _report_labels(rows)
+        return
+    _report_labels(rows)
+    if arguments.task == 'sides':
+        _report_sides(rows)
 
 
 def _candidate(text: str) -> Candidate:
@@ -131,19 +151,39 @@ def _mni152(out: Path) -> Case:
     return Case('mni152', data / names['t1'], reference)
 
 
-def _cases(shared: Path, out: Path, mapping: str) -> Iterator[Case]:
+def _cases(
+    shared: Path, out: Path, mapping: str, contrasts: dict[str, SynthesisOptions]
+) -> Iterator[Case]:
     folder = shared / 'data' / 't1w' / 'voxelmorph-test-scan'
-    yield Case('voxelmorph', folder / 'vol.nii.gz', folder / 'seg.nii.gz', mapping)
-    for number, name in enumerate(HELD_OUT):
-        scan, truth = out / f'{name}_T1w.nii.gz', out / f'{name}_reference.nii.gz'
+    reference = folder / 'seg.nii.gz'
+    if mapping == MAPPINGS['sides']:
+        reference = _sided(reference, out / 'voxelmorph_reference.nii.gz')
+    yield Case('voxelmorph', folder / 'vol.nii.gz', reference, mapping)
+    for (kind, options), (number, name) in itertools.product(
+        contrasts.items(), enumerate(HELD_OUT)
+    ):
+        stem = f'{name}_{kind.replace(" ", "-")}'
+        scan, truth = out / f'{stem}_T1w.nii.gz', out / f'{stem}_reference.nii.gz'
         image = nib.load(shared / 'data' / 'label_maps' / 'synthseg-20' / f'{name}.nii.gz')
         codes = np.asarray(image.dataobj).astype(np.uint16)
         rng = np.random.default_rng(number)
-        rendered, moved = synthesise(codes, rng, RENDERED, prior=t1_prior())
+        rendered, moved = synthesise(codes, rng, options, prior=t1_prior())
         nib.Nifti1Image(rendered, image.affine).to_filename(scan)
         labels = read_mapping(mapping).apply(moved)
         nib.Nifti1Image(labels, image.affine).to_filename(truth)
-        yield Case(f'held-out {name[-2:]}', scan, truth)
+        yield Case(f'{kind} {name[-2:]}', scan, truth, real=False)
+
+
+def _sided(path: Path, out: Path) -> Path:
+    """Give white matter without a side the side of the nearest that has one."""
+    image = nib.load(path)
+    codes = np.asarray(image.dataobj).astype(np.uint16)
+    known = np.isin(codes, WHITE_MATTER)
+    nearest = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
+    lone = np.isin(codes, WITHOUT_SIDE)
+    codes[lone] = codes[tuple(axis[lone] for axis in nearest)]
+    nib.Nifti1Image(codes, image.affine).to_filename(out)
+    return out
 
 
 def _spoilt(case: Case, out: Path) -> Iterator[Case]:
@@ -199,22 +239,45 @@ def _scores(
     candidate: Candidate, cases: list[Case], out: Path, more: list[str], task: str
 ) -> Iterator[dict[str, str | float]]:
     names = {str(label): name for label, name in read_mapping(MAPPINGS[task]).labels.items()}
+    known = load_spec(candidate.folder).labels
     table = out / f'{candidate.folder.name}_mapping.tsv'
-    table.write_text(load_spec(candidate.folder).labels.to_tsv())
+    table.write_text(known.to_tsv())
+    # A model of FreeSurfer's labels is compared by any table for them.
+    coded = len(known) > 2 and all(label.freesurfer is not None for label in known)
     for case in cases:
         stem = f'{candidate.name}_{case.name}'.replace(' ', '-').replace(',', '').replace('%', '')
         labels, scores = out / f'{stem}_dseg.nii.gz', out / f'{stem}_scores.tsv'
         how = ['--normalization', candidate.normalization] if candidate.normalization else []
+        if coded:
+            how += ['--label-codes', 'freesurfer']
         _run('segment', case.scan, labels, '--model', candidate.folder, *how)
         tables = ['--mapping', case.mapping] if case.mapping else []
-        if task == 'tissue':
-            tables += ['--pred-mapping', str(table)]
+        if coded or task == 'tissue':
+            tables += ['--pred-mapping', MAPPINGS[task] if coded else str(table)]
         _run('evaluate', labels, case.reference, *tables, '--out', scores, *more)
+        facts: dict[str, str | float] = {'model': candidate.name}
+        if task == 'sides':
+            facts['swapped'] = _swapped(labels, case)
         with scores.open() as file:
             for row in csv.DictReader(file, delimiter='\t'):
                 name = names.get(row['label'], row['name'])
-                yield {'model': candidate.name, **row, 'scan': case.name, 'name': name}
+                yield {**facts, **row, 'scan': case.name, 'name': name}
         print(f'{candidate.name}: {case.name}', file=sys.stderr)
+
+
+def _swapped(labels: Path, case: Case) -> float:
+    """Return the share of voxels with the right name that have the wrong side."""
+    mapping = read_mapping(MAPPINGS['sides'])
+    found, truth = (np.squeeze(np.asarray(nib.load(p).dataobj)) for p in (labels, case.reference))
+    found = mapping.apply(found.astype(np.uint16))
+    if case.mapping:
+        truth = mapping.apply(truth.astype(np.uint16))
+    other = np.arange(mapping.classes)
+    for left, right in lateral_pairs(mapping.labels):
+        other[[left, right]] = right, left
+    paired = other[truth] != truth
+    right, wrong = (int((paired & (found == t)).sum()) for t in (truth, other[truth]))
+    return wrong / max(1, right + wrong)
 
 
 def _run(command: str, *arguments: object) -> None:
@@ -252,8 +315,10 @@ def _report(rows: list[dict[str, str | float]]) -> None:
 def _report_labels(rows: list[dict[str, str | float]]) -> None:
     """Print a row for each label: Dice of each model on each scan, held-out ones averaged."""
     models = list(dict.fromkeys(str(row['model']) for row in rows))
-    scans = [s for s in dict.fromkeys(str(row['scan']) for row in rows) if 'held-out' not in s]
-    columns = [(scan, model) for scan in [*scans, 'held-out, all'] for model in models]
+    # Held-out maps are numbered, and averaged.
+    names = [str(row['scan']) for row in rows]
+    scans = list(dict.fromkeys(f'{s[:-3]}, all' if s[-2:].isdigit() else s for s in names))
+    columns = [(scan, model) for scan in scans for model in models]
     columns = [c for c in columns if _mean(rows, *c, 'brain', 'dice') is not None]
     print('| label | ' + ' | '.join(f'{scan}: {model}' for scan, model in columns) + ' |')
     print('|---' * (1 + len(columns)) + '|')
@@ -267,6 +332,15 @@ def _report_labels(rows: list[dict[str, str | float]]) -> None:
         print(f'| {name} | {" | ".join(texts)} |')
 
 
+def _report_sides(rows: list[dict[str, str | float]]) -> None:
+    """Print in how many scans voxels have the other side's label, and how many."""
+    print('\n| scan | model | voxels on the wrong side, % |')
+    print('|---|---|---|')
+    shares = {(row['scan'], row['model']): float(row['swapped']) for row in rows}
+    for (scan, model), share in shares.items():
+        print(f'| {scan} | {model} | {100 * share:.2f} |')
+
+
 def _mean(
     rows: list[dict[str, str | float]], scan: str, model: str, name: str, key: str
 ) -> float | None:
@@ -276,7 +350,7 @@ def _mean(
         if row['model'] == model
         and row['name'] == name
         and row[key] != 'n/a'
-        and (row['scan'] == scan or (scan == 'held-out, all' and 'held-out' in str(row['scan'])))
+        and (row['scan'] == scan or scan == f'{str(row["scan"])[:-3]}, all')
     ]
     return statistics.mean(found) if found else None
 
