@@ -74,7 +74,7 @@ def train(
     prepare(config.precision)
     mapping = read_mapping(config.data.mapping)
     classes = mapping.classes
-    networks = _networks(config, classes)
+    networks = stage_builder(config, classes)
     # Label maps are mirrored by their codes, before they have classes.
     flips = config.augmentation.flip > 0 and not config.data.label_maps
     swap = side_pairs(label_table(config, classes)) if flips else ()
@@ -152,8 +152,26 @@ def _check_folder(config: TrainConfig, out: Path) -> None:
         )
 
 
-def _networks(config: TrainConfig, classes: int) -> Callable[[int], Any]:
-    """Return what builds and compiles a stage's network."""
+def stage_builder(config: TrainConfig, classes: int) -> Callable[[int], Any]:
+    """Return what builds and compiles the network of a stage.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        The run.
+    classes : int
+        Number of classes.
+
+    Returns
+    -------
+    callable
+        Takes the number of a stage, from 0, and returns its compiled `keras.Model`.
+
+    Raises
+    ------
+    SettingsError
+        Where a stage's network cannot be built, or labels of the card are not one for each class.
+    """
     channels = len(config.data.channels)
 
     def build(number: int) -> Any:
