@@ -12,7 +12,7 @@ from ..errors import ModelError
 from ..image.normalise import Normalization, normaliser
 from ..models.formats import read_network
 from ..models.spec import ModelSpec
-from .plan import split_head
+from .plan import split_gather, split_head
 from .stream import Layers, StreamedChain, slabs
 from .subvolumes import Combination, Subvolumes
 from .tiles import Box, Tile, cubes, full, whole
@@ -42,8 +42,9 @@ class Engine(ABC):
         self.spec = spec
         self._shapes: set[Any] = set()
         self.normalization = normalization or spec.normalization
-        self._network, self._head = split_head(read_network(spec.folder)[0])
-        self._unit = self._network.stride
+        network, self._head = split_head(read_network(spec.folder)[0])
+        self._unit = network.stride
+        self._network, self._factor = split_gather(network)
         if self._head.classes != spec.classes:
             raise ModelError(
                 f'{spec.folder}: the network gives {self._head.classes} classes for '
@@ -58,7 +59,8 @@ class Engine(ABC):
     def reserve(self, shape: Sequence[int]) -> None:
         """Get the memory for a volume to come, where it is held at all."""
         if self._stream is not None:
-            self._stream.reserve(shape[::-1])
+            places = [-(-n // self._unit) * self._unit // self._factor for n in shape]
+            self._stream.reserve(places[::-1])
 
     @property
     @abstractmethod
@@ -198,19 +200,26 @@ class Engine(ABC):
     def _compute(self, tile: Tile, volume: 'Normalised', outputs: dict[str, Any]) -> None:
         """Fill what a tile keeps."""
         # What halves its grid and doubles it again takes no other sides.
-        features, axes = self._features(volume.rounded(self._unit), tile.inner)
+        given, up = volume.rounded(self._unit).gathered(self._factor), self._head.up
+        x, y, z = (slice(side.start // up, -(-side.stop // up)) for side in tile.inner)
+        features, axes = self._features(given, (x, y, z))
         kinds = tuple(outputs)
+        wanted = [
+            outputs[kind][tile.own].transpose(*axes, *range(3, outputs[kind].ndim))
+            for kind in kinds
+        ]
+        skip = tuple(tile.inner[axis].start % up for axis in axes)
         # A head holds its features, logits and softmax at once.
-        width = features.shape[-1] + 2 * self._head.classes
+        width = features.shape[-1] + 2 * up**3 * self._head.classes
         for rows in slabs(features.shape[:3], width, self._layers.slab_bytes):
             block = features[rows]
             if isinstance(block, np.ndarray):
                 block = np.ascontiguousarray(block)
-            for kind, values in zip(
-                kinds, self._layers.head(self._head, block, kinds), strict=True
+            for out, values in zip(
+                wanted, self._layers.head(self._head, block, kinds), strict=True
             ):
-                out = outputs[kind]
-                out[tile.own].transpose(*axes, *range(3, out.ndim))[rows] = values
+                # The voxels of a place are by the volume's own axes.
+                _spread(values.transpose(*axes, *range(3, values.ndim)), rows.start, skip, out)
 
     def _streamed(
         self, chain: StreamedChain, volume: 'Normalised', keep: Box
@@ -221,7 +230,7 @@ class Engine(ABC):
         as the fastest axis in memory, so that nothing needs to be turned around on the way in or
         out, and a slab of probabilities is one piece of its file for each class.
         """
-        self._check_grid(chain.made(volume.shape), volume.shape[:3])
+        self._check_grid(chain.made(volume.shape), volume)
         x, y, z = keep
         return chain.features(volume.transposed(), (z, y, x)), (2, 1, 0)
 
@@ -248,12 +257,42 @@ class Engine(ABC):
     def _memory_told(self, shape: tuple[int, ...]) -> AbstractContextManager[None]:
         """Turn failures inside into one line; the shape is that of what is computed at once."""
 
-    def _check_grid(self, made: Sequence[int], shape: tuple[int, ...]) -> None:
-        if tuple(made) != tuple(shape):
+    def _check_grid(self, made: Sequence[int], volume: 'Normalised') -> None:
+        found = tuple(n * self._head.up for n in made)
+        shape = tuple(n * self._factor for n in volume.shape[:3])
+        if found != shape:
             raise ModelError(
-                f'{self.spec.folder}: the network makes a volume of {tuple(made)} '
-                f'out of {tuple(shape)}; expected one of the same shape'
+                f'{self.spec.folder}: the network makes a volume of {found} '
+                f'out of {shape}; expected one of the same shape'
             )
+
+
+def _spread(values: np.ndarray, first: int, skip: Sequence[int], out: np.ndarray) -> None:
+    """Put the voxels of places where they belong.
+
+    Parameters
+    ----------
+    values : (U, U, U, X, Y, Z, ...) array
+        The voxels of each place, then the places.
+    first : int
+        Which place along the first axis of all that are wanted the first one is.
+    skip : sequence of 3 int
+        Voxels of the first place of all, along each axis, that are not wanted.
+    out : (X', Y', Z', ...) array
+        All that is wanted; is filled as far as these places reach.
+    """
+    up = values.shape[0]
+    for phase in np.ndindex(values.shape[:3]):
+        to, of = [], []
+        for place, within, less, count, n in zip(
+            (first, 0, 0), phase, skip, values.shape[3:6], out.shape, strict=False
+        ):
+            start = place * up + within - less
+            # Only the first place of all can begin before what is wanted.
+            cut = int(start < 0)
+            to.append(slice(start + cut * up, start + count * up, up))
+            of.append(slice(cut, cut + len(range(n)[to[-1]])))
+        out[tuple(to)] = values[phase][tuple(of)]
 
 
 class Normalised:
@@ -267,6 +306,10 @@ class Normalised:
         How each is normalised.
     beyond : tuple of 3 int
         Voxels of zeros that follow the last ones.
+    factor : int
+        Voxels along each axis that make one place, whose channels they become.
+    turned : bool
+        Whether the axes are in the opposite order.
     """
 
     def __init__(
@@ -274,16 +317,21 @@ class Normalised:
         channels: Sequence[np.ndarray],
         rules: Sequence[Callable[[np.ndarray], np.ndarray]],
         beyond: Sequence[int] = (0, 0, 0),
+        factor: int = 1,
+        turned: bool = False,
     ) -> None:
         self._channels = channels
         self._rules = rules
         self._beyond = tuple(beyond)
+        self._factor = factor
+        self._turned = turned
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Voxels and channels."""
+        """Voxels, or places, and channels."""
         sides = zip(self._channels[0].shape, self._beyond, strict=True)
-        return *(n + more for n, more in sides), len(self._channels)
+        channels = self._factor**3 * len(self._channels)
+        return *((n + more) // self._factor for n, more in sides), channels
 
     def cut(self, tile: Tile) -> 'Normalised':
         """Return what a tile computes; behind the end of the volume there is nothing."""
@@ -296,13 +344,28 @@ class Normalised:
         beyond = [more + -n % unit for more, n in zip(self._beyond, self.shape[:3], strict=True)]
         return Normalised(self._channels, self._rules, beyond)
 
+    def gathered(self, factor: int) -> 'Normalised':
+        """Return its places of so many voxels along each axis; sides must be multiples."""
+        return Normalised(self._channels, self._rules, self._beyond, factor)
+
     def transposed(self) -> 'Normalised':
-        """Return it with its three axes in the opposite order."""
+        """Return it with its three axes in the opposite order; channels stay as they are."""
         turned = [channel.transpose(2, 1, 0) for channel in self._channels]
-        return Normalised(turned, self._rules, self._beyond[::-1])
+        return Normalised(turned, self._rules, self._beyond[::-1], self._factor, not self._turned)
 
     def __getitem__(self, box: Box) -> np.ndarray:
         """Return (X, Y, Z, channels) float32 of a part."""
+        n = self._factor
+        x, y, z = (slice(side.start * n, side.stop * n) for side in box)
+        values = self._voxels((x, y, z))
+        if n == 1:
+            return values
+        x, y, z = (side.stop - side.start for side in box)
+        cut = values.reshape(x, n, y, n, z, n, -1)
+        within = (5, 3, 1) if self._turned else (1, 3, 5)
+        return cut.transpose(0, 2, 4, *within, 6).reshape(x, y, z, -1)
+
+    def _voxels(self, box: Box) -> np.ndarray:
         parts = [
             rule(channel[box]) for channel, rule in zip(self._channels, self._rules, strict=True)
         ]

@@ -103,7 +103,7 @@ class KerasEngine(Engine):
                 autograph=False,
             )
         features = self._compiled[shape](self._tf.constant(volume[full(shape)][None]))[0]
-        self._check_grid(features.shape[:3], shape)
+        self._check_grid(features.shape[:3], volume)
         return features[keep], (0, 1, 2)
 
     @contextmanager

@@ -82,7 +82,7 @@ class OpenvinoEngine(Engine):
         request = self._graph(given.shape).create_infer_request()
         request.infer({0: given}, share_inputs=True)
         features: np.ndarray = request.get_output_tensor(0).data[0]
-        self._check_grid(features.shape[:3], volume.shape[:3])
+        self._check_grid(features.shape[:3], volume)
         return features[keep], (0, 1, 2)
 
     def _graph(self, shape: tuple[int, ...]) -> Any:

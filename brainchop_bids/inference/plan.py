@@ -13,7 +13,15 @@ Activation = tuple[str, float]
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """The last 1x1x1 convolution: features to logits, voxel by voxel."""
+    """The last layer: features to logits, place by place.
+
+    Parameters
+    ----------
+    kernel : (U, U, U, C, classes) float32 array
+        A place of C features becomes so many voxels; one of a 1x1x1 convolution.
+    bias : (classes,) float32 array
+        The same for each voxel.
+    """
 
     kernel: np.ndarray
     bias: np.ndarray
@@ -22,6 +30,22 @@ class Head:
     def classes(self) -> int:
         """Number of classes."""
         return int(self.bias.size)
+
+    @property
+    def up(self) -> int:
+        """Voxels of a place along each axis."""
+        return int(self.kernel.shape[0])
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """Kernel of all voxels of a place, (U^3 classes, C): the classes of each together."""
+        rows = self.kernel.swapaxes(3, 4)
+        return np.ascontiguousarray(rows.reshape(-1, rows.shape[-1]), np.float32)
+
+    @property
+    def biases(self) -> np.ndarray:
+        """Bias of each row of the matrix, (U^3 classes,)."""
+        return np.tile(self.bias, self.up**3).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +113,10 @@ class Step:
 
 
 def split_head(network: Network) -> tuple[Network, Head]:
-    """Cut a network before its last 1x1x1 convolution.
+    """Cut a network before its last layer, where that looks at one place only.
+
+    It is a 1x1x1 convolution, or a transposed one whose kernel is as wide as its stride: its
+    features then stay on their coarser grid, and logits need never be of the whole volume.
 
     Parameters
     ----------
@@ -111,16 +138,47 @@ def split_head(network: Network) -> tuple[Network, Head]:
         # The last one's only input is the last but one: nothing else would be needed.
         network = replace(network, ops=network.ops[:-1])
     last = network.ops[-1]
-    if last.is_plain and last.kernel_size == (1, 1, 1):
+    if (last.is_plain and last.kernel_size == (1, 1, 1)) or last.is_unfolding:
         kernel, bias = _weights(last)
         source = network[last.inputs[0]]
         ops = network.ops[: network.ops.index(source) + 1]
-        network, kernel = replace(network, ops=ops), kernel[0, 0, 0]
+        network = replace(network, ops=ops)
+        if last.kind == 'conv_transpose':
+            kernel = kernel.swapaxes(3, 4)
     else:
-        kernel, bias = np.eye(network.classes, dtype=np.float32), np.zeros(network.classes, 'f4')
+        kernel = np.eye(network.classes, dtype=np.float32)[None, None, None]
+        bias = np.zeros(network.classes, np.float32)
     if single:
-        kernel, bias = np.pad(kernel, ((0, 0), (1, 0))), np.pad(bias, (1, 0))
+        kernel, bias = np.pad(kernel, [(0, 0)] * 4 + [(1, 0)]), np.pad(bias, (1, 0))
     return network, Head(kernel, bias)
+
+
+def split_gather(network: Network) -> tuple[Network, int]:
+    """Take off a first layer that only moves the voxels of a place into channels.
+
+    Parameters
+    ----------
+    network : Network
+        What `split_head` gave.
+
+    Returns
+    -------
+    body : Network
+        The rest, whose input has these channels: the last axis of a place fastest, and within
+        a voxel the channels of the input.
+    factor : int
+        Voxels of a place along each axis; 1 where there is no such layer.
+    """
+    first = network.ops[1] if len(network.ops) > 1 else network.ops[0]
+    if not first.is_folding or len(network.takers(network.ops[0].name)) > 1:
+        return network, 1
+    kernel, bias = _weights(first)
+    square = kernel.reshape(-1, first.channels)
+    if bias.any() or not np.array_equal(square, np.eye(first.channels)):
+        return network, 1
+    network = without(network, lambda op: op is first)
+    given = replace(network.ops[0], channels=first.channels)
+    return replace(network, ops=(given, *network.ops[1:])), first.kernel_size[0]
 
 
 def streamable_steps(body: Network) -> tuple[Step, ...] | None:

@@ -81,7 +81,49 @@ class Layers(ABC):
 
     @abstractmethod
     def head(self, head: Head, block: np.ndarray, kinds: tuple[str, ...]) -> list[np.ndarray]:
-        """Return ``labels`` (X, Y, Z), ``probabilities`` or ``logits`` (X, Y, Z, classes)."""
+        """Compute what is wanted of features.
+
+        Parameters
+        ----------
+        head : Head
+            The last layer.
+        block : (X, Y, Z, C) array
+            Features of so many places.
+        kinds : tuple of str
+            ``'labels'``, ``'probabilities'`` or ``'logits'``.
+
+        Returns
+        -------
+        list of (U, U, U, X, Y, Z) or (U, U, U, X, Y, Z, classes) array
+            Labels, or the others, of each voxel of a place.
+        """
+
+
+def by_place(
+    values: np.ndarray, up: int, shape: Sequence[int], *, first: bool = False
+) -> np.ndarray:
+    """Return a head's values with the voxels of a place first.
+
+    Parameters
+    ----------
+    values : (X Y Z, U^3) or (X Y Z, U^3, classes) array
+        Of each place in turn; with ``first`` the places of each voxel, (U^3, X Y Z).
+    up : int
+        U, the voxels of a place along each axis.
+    shape : sequence of 3 int
+        X, Y and Z.
+    first : bool
+        See above.
+
+    Returns
+    -------
+    (U, U, U, X, Y, Z) or (U, U, U, X, Y, Z, classes) array
+        A view.
+    """
+    if first:
+        return values.reshape(up, up, up, *shape)
+    cut = values.reshape(*shape, up, up, up, *values.shape[2:])
+    return cut.transpose(3, 4, 5, 0, 1, 2, *range(6, cut.ndim))
 
 
 def slabs(
