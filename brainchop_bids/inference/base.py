@@ -11,8 +11,9 @@ import numpy as np
 from ..errors import ModelError
 from ..image.normalise import Normalization, normaliser
 from ..models.formats import read_network
+from ..models.levels import Level, finest_level
 from ..models.spec import ModelSpec
-from .plan import split_gather, split_head
+from .plan import split_gather, split_head, streamable_steps, turned
 from .stream import Layers, StreamedChain, slabs
 from .subvolumes import Combination, Subvolumes
 from .tiles import Box, Tile, cubes, full, whole
@@ -37,6 +38,8 @@ class Engine(ABC):
     # What computes single layers, and all hidden ones where they are a chain.
     _layers: Layers
     _stream: StreamedChain | None = None
+    # Or the chains before and after the coarser grids of a network, which then is what is between.
+    _level: tuple[StreamedChain, Level, StreamedChain] | None = None
 
     def __init__(self, spec: ModelSpec, normalization: Normalization | None = None) -> None:
         self.spec = spec
@@ -44,7 +47,8 @@ class Engine(ABC):
         self.normalization = normalization or spec.normalization
         network, self._head = split_head(read_network(spec.folder)[0])
         self._unit = network.stride
-        self._network, self._factor = split_gather(network)
+        network, self._factor = split_gather(network)
+        self._network = turned(network)
         if self._head.classes != spec.classes:
             raise ModelError(
                 f'{spec.folder}: the network gives {self._head.classes} classes for '
@@ -201,14 +205,14 @@ class Engine(ABC):
         """Fill what a tile keeps."""
         # What halves its grid and doubles it again takes no other sides.
         given, up = volume.rounded(self._unit).gathered(self._factor), self._head.up
-        x, y, z = (slice(side.start // up, -(-side.stop // up)) for side in tile.inner)
-        features, axes = self._features(given, (x, y, z))
+        keep = [slice(side.start // up, -(-side.stop // up)) for side in tile.inner]
+        features = self._features(given.transposed(), (keep[2], keep[1], keep[0]))
         kinds = tuple(outputs)
         wanted = [
-            outputs[kind][tile.own].transpose(*axes, *range(3, outputs[kind].ndim))
+            outputs[kind][tile.own].transpose(2, 1, 0, *range(3, outputs[kind].ndim))
             for kind in kinds
         ]
-        skip = tuple(tile.inner[axis].start % up for axis in axes)
+        skip = [side.start % up for side in reversed(tile.inner)]
         # A head holds its features, logits and softmax at once.
         width = features.shape[-1] + 2 * up**3 * self._head.classes
         for rows in slabs(features.shape[:3], width, self._layers.slab_bytes):
@@ -219,39 +223,60 @@ class Engine(ABC):
                 wanted, self._layers.head(self._head, block, kinds), strict=True
             ):
                 # The voxels of a place are by the volume's own axes.
-                _spread(values.transpose(*axes, *range(3, values.ndim)), rows.start, skip, out)
+                _spread(values.transpose(2, 1, 0, *range(3, values.ndim)), rows.start, skip, out)
 
-    def _streamed(
-        self, chain: StreamedChain, volume: 'Normalised', keep: Box
-    ) -> tuple[np.ndarray, tuple[int, int, int]]:
-        """Return a chain's features of a part of a volume, as `_features` does.
+    def _plan_streams(self) -> None:
+        """Find out what can go by slabs: all of the network, or its finest level."""
+        steps = streamable_steps(self._network)
+        if steps is not None:
+            self._stream = StreamedChain(self._layers, steps)
+            return
+        # Sums are NumPy's, which has no bfloat16.
+        whole = self.spec.block is None and self._layers.dtype == np.float32
+        level = finest_level(self._network) if whole else None
+        chains = [streamable_steps(part) for part in (level.before, level.after)] if level else []
+        if level is not None and None not in chains:
+            before, after = (StreamedChain(self._layers, steps or ()) for steps in chains)
+            self._level, self._network = (before, level, after), level.below
 
-        The chain has transposed kernels and runs on the transposed volume: NIfTI's arrays have x
-        as the fastest axis in memory, so that nothing needs to be turned around on the way in or
-        out, and a slab of probabilities is one piece of its file for each class.
-        """
-        self._check_grid(chain.made(volume.shape), volume)
-        x, y, z = keep
-        return chain.features(volume.transposed(), (z, y, x)), (2, 1, 0)
-
-    @abstractmethod
-    def _features(self, volume: 'Normalised', keep: Box) -> tuple[Any, tuple[int, int, int]]:
-        """Return what the network's body gives, channels last.
+    def _features(self, volume: 'Normalised', keep: Box) -> Any:
+        """Return what the network's body gives.
 
         Parameters
         ----------
         volume : Normalised
-            The input.
+            The input, its axes in the opposite order.
         keep : tuple of 3 slice
-            The part of the result that is wanted.
+            The part of the result that is wanted, alike.
 
         Returns
         -------
-        features : array or tensor
-            Of this part, its axes in another order.
-        axes : tuple of int
-            This order.
+        (Z, Y, X, channels) array or tensor
+            Of this part.
         """
+        if self._stream is not None:
+            self._check_grid(self._stream.made(volume.shape), volume)
+            return self._stream.features(volume, keep)
+        if self._level is None:
+            features = self._whole(volume[full(volume.shape[:3])])
+            self._check_grid(features.shape[:3], volume)
+            return features[keep]
+        before, level, after = self._level
+        fine = before.features(volume)
+        coarse = np.asarray(self._whole(fine))
+        x, y, z, channels = coarse.shape
+        sides = [n for side in (x, y, z) for n in (side, level.up)]
+        cubes = fine.reshape(*sides, channels)
+        cubes += coarse[:, None, :, None, :, None]
+        self._check_grid(after.made(fine.shape), volume)
+        # Nothing else needs it once the chain has read it.
+        handed = _Handed(fine)
+        del fine, cubes, coarse
+        return after.features(handed, keep)
+
+    @abstractmethod
+    def _whole(self, volume: np.ndarray) -> Any:
+        """Return what the network's body makes of an array, as one graph; channels last."""
 
     @abstractmethod
     def _memory_told(self, shape: tuple[int, ...]) -> AbstractContextManager[None]:
@@ -265,6 +290,18 @@ class Engine(ABC):
                 f'{self.spec.folder}: the network makes a volume of {found} '
                 f'out of {shape}; expected one of the same shape'
             )
+
+
+class _Handed:
+    """An array that is let go as soon as a part of it is read."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.shape = array.shape
+        self._arrays = [array]
+
+    def __getitem__(self, box: Box) -> np.ndarray:
+        part: np.ndarray = self._arrays.pop()[box]
+        return part
 
 
 def _spread(values: np.ndarray, first: int, skip: Sequence[int], out: np.ndarray) -> None:
@@ -308,7 +345,7 @@ class Normalised:
         Voxels of zeros that follow the last ones.
     factor : int
         Voxels along each axis that make one place, whose channels they become.
-    turned : bool
+    backwards : bool
         Whether the axes are in the opposite order.
     """
 
@@ -318,13 +355,13 @@ class Normalised:
         rules: Sequence[Callable[[np.ndarray], np.ndarray]],
         beyond: Sequence[int] = (0, 0, 0),
         factor: int = 1,
-        turned: bool = False,
+        backwards: bool = False,
     ) -> None:
         self._channels = channels
         self._rules = rules
         self._beyond = tuple(beyond)
         self._factor = factor
-        self._turned = turned
+        self._backwards = backwards
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -350,8 +387,10 @@ class Normalised:
 
     def transposed(self) -> 'Normalised':
         """Return it with its three axes in the opposite order; channels stay as they are."""
-        turned = [channel.transpose(2, 1, 0) for channel in self._channels]
-        return Normalised(turned, self._rules, self._beyond[::-1], self._factor, not self._turned)
+        given = [channel.transpose(2, 1, 0) for channel in self._channels]
+        return Normalised(
+            given, self._rules, self._beyond[::-1], self._factor, not self._backwards
+        )
 
     def __getitem__(self, box: Box) -> np.ndarray:
         """Return (X, Y, Z, channels) float32 of a part."""
@@ -362,7 +401,7 @@ class Normalised:
             return values
         x, y, z = (side.stop - side.start for side in box)
         cut = values.reshape(x, n, y, n, z, n, -1)
-        within = (5, 3, 1) if self._turned else (1, 3, 5)
+        within = (5, 3, 1) if self._backwards else (1, 3, 5)
         return cut.transpose(0, 2, 4, *within, 6).reshape(x, y, z, -1)
 
     def _voxels(self, box: Box) -> np.ndarray:

@@ -4,16 +4,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from ..errors import BrainchopError, DeviceMemoryError, MemoryLimitError, SettingsError
 from ..image.normalise import Normalization
 from ..models.spec import ModelSpec
-from .base import Engine, Normalised
+from .base import Engine
 from .memory import estimate_peak_gb
-from .plan import streamable_steps
 from .runtime import avoid_false_fusion, engine_versions, load_tensorflow
-from .stream import StreamedChain
 from .tensorflow_layers import TensorflowLayers
-from .tiles import Box, full
 
 
 class KerasEngine(Engine):
@@ -68,12 +67,11 @@ class KerasEngine(Engine):
         self._device = 'gpu' if seen and device != 'cpu' else 'cpu'
         # Cubes are small: one graph computes them at once.
         wanted = spec.block is None and self.device == 'cpu' if stream is None else stream
-        steps = streamable_steps(self._network) if wanted else None
         self._body: Any = None
         self._layers = TensorflowLayers(self._tf)
-        if steps is not None:
-            self._stream = StreamedChain(self._layers, [step.transposed() for step in steps])
-        else:
+        if wanted:
+            self._plan_streams()
+        if self._stream is None:
             # It imports Keras, which must find its backend chosen.
             from ..models.keras_model import build_model
 
@@ -91,20 +89,16 @@ class KerasEngine(Engine):
         """What computes, e.g. ``keras 3.15.1 on tensorflow 2.21.0``."""
         return engine_versions()
 
-    def _features(self, volume: Normalised, keep: Box) -> tuple[Any, tuple[int, int, int]]:
-        if self._stream is not None:
-            return self._streamed(self._stream, volume, keep)
-        shape = volume.shape[:3]
+    def _whole(self, volume: np.ndarray) -> Any:
+        shape = volume.shape
         if shape not in self._compiled:
-            signature = self._tf.TensorSpec((1, *volume.shape), self._tf.float32)
+            signature = self._tf.TensorSpec((1, *shape), self._tf.float32)
             self._compiled[shape] = self._tf.function(
                 lambda given: self._body(given, training=False),
                 input_signature=[signature],
                 autograph=False,
             )
-        features = self._compiled[shape](self._tf.constant(volume[full(shape)][None]))[0]
-        self._check_grid(features.shape[:3], volume)
-        return features[keep], (0, 1, 2)
+        return self._compiled[shape](self._tf.constant(volume[None]))[0]
 
     @contextmanager
     def _memory_told(self, shape: tuple[int, ...]) -> Iterator[None]:

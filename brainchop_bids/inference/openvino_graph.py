@@ -94,7 +94,7 @@ class GraphBuilder:
         if kernel is None or bias is None:
             kernel, bias = (ops.constant(values[None]) for values in step_weights(step))
         kernel = ops.squeeze(kernel, self._integers(0))
-        first = ops.transpose(planes, self._integers(0, 4, 1, 2, 3))
+        first = self.channels_first(planes)
         if step.up > 1:
             values = ops.convolution_backprop_data(
                 first, kernel, [step.up] * 3, None, [0] * 3, [0] * 3, [1] * 3, 'explicit'
@@ -108,6 +108,10 @@ class GraphBuilder:
         if step.epsilon is None:
             values = self.activated(step, values)
         return self.channels_last(values)
+
+    def channels_first(self, values: Any) -> Any:
+        """Return ``[1, X, Y, Z, channels]`` as ``[1, channels, X, Y, Z]``."""
+        return self.ops.transpose(values, self._integers(0, 4, 1, 2, 3))
 
     def channels_last(self, values: Any) -> Any:
         """Return ``[1, channels, X, Y, Z]`` as ``[1, X, Y, Z, channels]``."""

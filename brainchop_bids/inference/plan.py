@@ -105,11 +105,27 @@ class Step:
             return tuple((self.ahead, span - self.ahead) for span in spans)
         return tuple((span // 2, span - span // 2) for span in spans)
 
-    def transposed(self) -> 'Step':
-        """Return the step for a volume whose axes are in the opposite order."""
-        kernel = np.ascontiguousarray(self.kernel.transpose(2, 1, 0, 3, 4))
-        x, y, z = self.dilation
-        return replace(self, kernel=kernel, dilation=(z, y, x))
+
+def turned(network: Network) -> Network:
+    """Return a network for volumes whose axes are in the opposite order.
+
+    NIfTI's arrays have x as the fastest axis in memory: nothing needs to be turned around on the
+    way in or out, and a slab of probabilities is one piece of its file for each class.
+    """
+    ops = []
+    for op in network.ops:
+        settings = {
+            key: value[::-1] if isinstance(value, tuple) else value
+            for key, value in op.settings.items()
+        }
+        weights = {
+            key: np.ascontiguousarray(values.transpose(2, 1, 0, 3, 4))
+            if key == 'kernel'
+            else values
+            for key, values in op.weights.items()
+        }
+        ops.append(replace(op, settings=settings, weights=weights))
+    return replace(network, ops=tuple(ops), input_shape=network.input_shape[::-1])
 
 
 def split_head(network: Network) -> tuple[Network, Head]:
