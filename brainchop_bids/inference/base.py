@@ -264,9 +264,8 @@ class Engine(ABC):
         before, level, after = self._level
         fine = before.features(volume)
         coarse = np.asarray(self._whole(fine))
-        x, y, z, channels = coarse.shape
-        sides = [n for side in (x, y, z) for n in (side, level.up)]
-        cubes = fine.reshape(*sides, channels)
+        sides = [n for side in coarse.shape[:3] for n in (side, level.up)]
+        cubes = fine.reshape(*sides, -1)
         cubes += coarse[:, None, :, None, :, None]
         self._check_grid(after.made(fine.shape), volume)
         # Nothing else needs it once the chain has read it.
@@ -399,10 +398,12 @@ class Normalised:
         values = self._voxels((x, y, z))
         if n == 1:
             return values
-        x, y, z = (side.stop - side.start for side in box)
-        cut = values.reshape(x, n, y, n, z, n, -1)
-        within = (5, 3, 1) if self._backwards else (1, 3, 5)
-        return cut.transpose(0, 2, 4, *within, 6).reshape(x, y, z, -1)
+        sides = [side.stop - side.start for side in box]
+        places = np.empty((*sides, n**3, values.shape[-1]), np.float32)
+        for i, phase in enumerate(np.ndindex(n, n, n)):
+            x, y, z = (slice(k, None, n) for k in (phase[::-1] if self._backwards else phase))
+            places[..., i, :] = values[x, y, z]
+        return places.reshape(*sides, -1)
 
     def _voxels(self, box: Box) -> np.ndarray:
         parts = [
