@@ -112,8 +112,8 @@ def build_light_unet(
     Two 3x3x3 convolutions on each level, the first of stride 2 below the first level. On the way
     up 1x1x1 convolutions give the features below the width of the level's own, nearest
     neighbours bring them to its grid, and both are added, as in LinkNet (Chaurasia and
-    Culurciello 2017, https://doi.org/10.1109/VCIP.2017.8305148): joined channels would cost twice the
-    products and memory on the finest grid, where nearly all of both is spent.
+    Culurciello 2017, https://doi.org/10.1109/VCIP.2017.8305148): joined channels would cost twice
+    the products and memory on the finest grid, where nearly all of both is spent.
 
     Parameters
     ----------

@@ -21,7 +21,8 @@ load_tensorflow()
 from brainchop_bids.models.keras_model import build_model  # noqa: E402
 
 BOTH = [networks.folded_meshnet, networks.unet]
-ALL = [*BOTH, networks.channel_normed, networks.everything]
+PLACES = [networks.places_meshnet, networks.light_unet]
+ALL = [*BOTH, *PLACES, networks.channel_normed, networks.everything]
 
 
 def volume_for(network: Network, size: int = 32) -> np.ndarray:
@@ -116,7 +117,7 @@ def test_torch_from_safetensors(tmp_path: Path, make: Callable[[], Network]) -> 
     agrees(found, ours(network, volume))
 
 
-@pytest.mark.parametrize('make', BOTH)
+@pytest.mark.parametrize('make', [*BOTH, *PLACES])
 def test_tensorflow_js(
     tmp_path: Path, npm_packages: NpmPackages, make: Callable[[], Network]
 ) -> None:
