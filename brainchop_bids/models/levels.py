@@ -67,6 +67,27 @@ def finest_level(network: Network) -> Level | None:
     return Level(before, _from(network, fine, below), sizes.pop(), after)
 
 
+def slab_values(network: Network) -> float:
+    """Return the values that are held at once for each voxel of the input by going by slabs.
+
+    Parameters
+    ----------
+    network : Network
+        The whole network.
+
+    Returns
+    -------
+    float
+        Of a chain those of its largest layer, of a network with a `Level` those of its finest
+        layers; 0 where all of it has to be computed as one graph.
+    """
+    if network.streams:
+        kinds = [op.kind for op in network.ops if 'kernel' in op.weights]
+        # A coarser grid is held while a finer one is made of it, unless that is the last layer's.
+        return network.values * (1.25 if 'conv_transpose' in kinds[:-1] else 1.0)
+    return network.held if finest_level(network) is not None else 0.0
+
+
 def _leads_only_to(network: Network, op: Op, other: Op) -> bool:
     return other.inputs == (op.name,) and network.takers(op.name) == [other]
 

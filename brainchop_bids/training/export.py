@@ -8,7 +8,7 @@ from typing import Any
 from .. import __version__
 from ..models.formats.tfjs import save_tfjs
 from ..models.labelfiles import OVERRIDES
-from ..models.levels import finest_level
+from ..models.levels import slab_values
 from ..models.network import Network
 from ..publish import publish, text_writer
 from .config import TrainConfig
@@ -78,8 +78,7 @@ def write_model(config: TrainConfig, network: Network, folder: Path) -> None:
     """
     # Networks with numbers of their own for each cube do best on cubes like those that they have
     # learnt from, and those that do not go by slabs need too much memory for the whole.
-    slabs = network.streams or finest_level(network) is not None
-    whole = slabs and not any(op.kind == 'group_norm' for op in network.ops)
+    whole = slab_values(network) > 0 and not any(op.kind == 'group_norm' for op in network.ops)
     side = _WHOLE if whole else config.stages[-1].cube
     folder.mkdir(parents=True, exist_ok=True)
     save_tfjs(replace(network, input_shape=(side, side, side)), folder, config.card.weights)

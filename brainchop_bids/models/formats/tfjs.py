@@ -230,7 +230,7 @@ def save_tfjs(network: Network, folder: Path, dtype: str = 'float32') -> list[Pa
     for op in network.ops:
         for variable, values in op.weights.items():
             name = f'{op.name}/{variable}'
-            entry = {'name': name, 'shape': list(values.shape), 'dtype': 'float32'}
+            entry: dict[str, Any] = {'name': name, 'shape': list(values.shape), 'dtype': 'float32'}
             if dtype == 'float16':
                 entry['quantization'] = {'dtype': dtype, 'original_dtype': 'float32'}
                 if np.abs(values).max(initial=0) > np.finfo(np.float16).max:
