@@ -20,6 +20,9 @@ _OPENVINO_COPIES = 2.8
 # The same where layers are held for later ones, as on a U-Net's way up: beyond what is held.
 _MORE_COPIES = {'openvino': 0.8, 'tensorflow': 2.0}
 
+# What the graph of the coarser grids takes, as a share of what the finest level holds.
+_BELOW = {'openvino': 0.0, 'tensorflow': 0.4}
+
 
 def estimate_peak_gb(
     spec: ModelSpec,
@@ -67,6 +70,7 @@ def estimate_peak_gb(
         # Of the input, and of the layers.
         held = 4.0 * voxels * spec.in_channels
         held = max(held, tile[0] * tile[1] * (tile[2] + _PLANES) * value * spec.slabs)
+        held *= 1 if spec.chain else 1 + _BELOW[engine]
     else:
         layer = value * spec.values
         copies = _OPENVINO_COPIES if engine == 'openvino' else _TENSORFLOW_COPIES
