@@ -12,9 +12,10 @@ from brainchop_bids.training.architectures import build_network
 from brainchop_bids.training.config import TrainConfig
 from brainchop_bids.training.export import write_model
 from brainchop_bids.training.network import trained_network
-from brainchop_bids.training.options import Card, Network, Stage
+from brainchop_bids.training.options import Card, Data, Network, Stage
 from tests.models.networks import randomised
 
+MAPS = Data(label_maps='maps')
 LIGHT = Network('light_unet', widths=(3, 4), space_to_depth=2)
 
 
@@ -33,7 +34,7 @@ def test_what_goes_by_slabs_and_has_fixed_statistics_runs_on_the_whole_volume(
     tmp_path: Path, network: Network, norm: str, block: tuple[int, int, int] | None
 ) -> None:
     stage = Stage(cube=16, norm=norm)
-    config = TrainConfig(model=network, stages=(stage,))
+    config = TrainConfig(data=MAPS, model=network, stages=(stage,))
     model = randomised(build_network(network, norm=norm, classes=3))
     write_model(config, trained_network(network, stage, model), tmp_path / 'net')
     assert load_spec(tmp_path / 'net').block == block
@@ -42,7 +43,7 @@ def test_what_goes_by_slabs_and_has_fixed_statistics_runs_on_the_whole_volume(
 def test_weights_in_half_the_space(tmp_path: Path) -> None:
     model = randomised(build_network(LIGHT, norm='none', classes=3))
     network = trained_network(LIGHT, Stage(), model)
-    config = TrainConfig(model=LIGHT, stages=(Stage(),))
+    config = TrainConfig(data=MAPS, model=LIGHT, stages=(Stage(),))
     specs = []
     for weights in ('float32', 'float16'):
         write_model(replace(config, card=Card(weights=weights)), network, tmp_path / weights)
