@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from .layers import ALIGNMENT, Layers, Moments, by_place
 from .plan import Head, Step
-from .stream import ALIGNMENT, Layers, Moments, by_place
 
 
 def share(tf: Any, array: np.ndarray) -> Any:
