@@ -154,7 +154,9 @@ def split_head(network: Network) -> tuple[Network, Head]:
         # The last one's only input is the last but one: nothing else would be needed.
         network = replace(network, ops=network.ops[:-1])
     last = network.ops[-1]
-    if (last.is_plain and last.kernel_size == (1, 1, 1)) or last.is_unfolding:
+    if (last.is_plain and last.kernel_size == (1, 1, 1)) or (
+        last.by_cubes and last.kind == 'conv_transpose'
+    ):
         kernel, bias = _weights(last)
         source = network[last.inputs[0]]
         ops = network.ops[: network.ops.index(source) + 1]
@@ -186,7 +188,7 @@ def split_gather(network: Network) -> tuple[Network, int]:
         Voxels of a place along each axis; 1 where there is no such layer.
     """
     first = network.ops[1] if len(network.ops) > 1 else network.ops[0]
-    if not first.is_folding or len(network.takers(network.ops[0].name)) > 1:
+    if first.kind != 'conv' or not first.by_cubes or len(network.takers(network.ops[0].name)) > 1:
         return network, 1
     kernel, bias = _weights(first)
     square = kernel.reshape(-1, first.channels)

@@ -71,22 +71,13 @@ class Op:
         )
 
     @property
-    def is_folding(self) -> bool:
-        """Whether it is a convolution that makes one place of each cube of voxels."""
-        return self.kind == 'conv' and self._by_cubes
-
-    @property
-    def is_unfolding(self) -> bool:
-        """Whether it is a transposed convolution that makes a cube of voxels of each place."""
-        return self.kind == 'conv_transpose' and self._by_cubes
-
-    @property
-    def _by_cubes(self) -> bool:
-        # With a kernel as wide as its stride both kinds of padding are none.
-        settings = self.settings
-        size = set(self.kernel_size)
-        simple = settings['groups'] == 1 and set(settings['dilation']) == {1}
-        return simple and len(size) == 1 and size == set(settings['strides'])
+    def by_cubes(self) -> bool:
+        """Whether its kernel is as wide as its stride: cubes of voxels to places, or back."""
+        # Both kinds of padding are none then.
+        if self.kind not in ('conv', 'conv_transpose'):
+            return False
+        simple = self.settings['groups'] == 1 and set(self.settings['dilation']) == {1}
+        return simple and len({*self.kernel_size, *self.settings['strides']}) == 1
 
     @property
     def kernel_size(self) -> tuple[int, int, int]:
@@ -317,7 +308,7 @@ class Network:
 def _changes_grid(op: Op, before: Op) -> bool:
     """Tell whether a convolution makes a grid coarser or finer in a way that `streams` allows."""
     padding = before.settings.get('padding') if before.kind == 'zero_pad' else None
-    if op.is_unfolding or (op.is_folding and padding is None):
+    if op.by_cubes and (op.kind == 'conv_transpose' or padding is None):
         return True
     # As many zeros on each side, so that halves of the volume begin where the volume does.
     if op.kind != 'conv' or padding is None or len({n for sides in padding for n in sides}) > 1:
