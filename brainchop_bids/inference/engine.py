@@ -20,11 +20,12 @@ class KerasEngine(Engine):
 
     A plain chain of convolutions (every MeshNet) is computed layer by layer over slabs, which
     needs the memory of one layer and is faster than the whole graph at once, since the same
-    memory stays in use. Networks of other forms, and any network on a GPU, run as one compiled
-    graph at the volume's own static shape: with open shapes TensorFlow replaces dilated
-    convolutions by a slower detour. Either way the last 1x1x1 convolution and the choice among
-    classes follow slab by slab, so the volume of all classes never exists. Networks that were
-    trained on cubes run on cubes.
+    memory stays in use; so is the finest level of a U-Net that adds, see
+    `brainchop_bids.models.levels`. Networks of other forms, and any network on a GPU, run as one
+    compiled graph at the volume's own static shape: with open shapes TensorFlow replaces dilated
+    convolutions by a slower detour. Either way the last layer and the choice among classes follow
+    slab by slab, so the volume of all classes never exists. Networks that were trained on cubes
+    run on cubes.
 
     Parameters
     ----------

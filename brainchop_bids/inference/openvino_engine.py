@@ -19,8 +19,10 @@ class OpenvinoEngine(Engine):
     """Labels volumes with a network, by OpenVINO on a CPU.
 
     A plain chain of convolutions (every MeshNet) goes layer by layer over slabs, see
-    `StreamedChain`; networks of other forms run as one graph, compiled for the volume's shape.
-    The last layer and the choice among classes follow slab by slab.
+    `StreamedChain`, and so does the finest level of a U-Net that adds, see
+    `brainchop_bids.models.levels`; other networks, and its coarser levels, run as one graph,
+    compiled for the volume's shape. The last layer and the choice among classes follow slab by
+    slab.
 
     Parameters
     ----------
