@@ -14,6 +14,9 @@ from tests.browser import axe, browser, html_faults, npm_packages, open_page
 
 __all__ = ['axe', 'browser', 'html_faults', 'npm_packages', 'open_page']
 
+# As `load_tensorflow` has it, for tests that import Keras themselves.
+os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')
+
 # OpenVINO would report that it was imported.
 sys.modules.setdefault('openvino_telemetry', None)  # type: ignore[arg-type]
 

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -11,9 +11,12 @@ import numpy as np
 from ..errors import ModelError
 from ..image.normalise import Normalization, normaliser
 from ..models.formats import read_network
+from ..models.levels import Level, finest_level
 from ..models.spec import ModelSpec
-from .plan import split_head
-from .stream import Layers, StreamedChain, slabs
+from .layers import Layers, slabs
+from .normalised import Normalised
+from .plan import split_gather, split_head, streamable_steps, turned
+from .stream import StreamedChain
 from .subvolumes import Combination, Subvolumes
 from .tiles import Box, Tile, cubes, full, whole
 
@@ -37,13 +40,17 @@ class Engine(ABC):
     # What computes single layers, and all hidden ones where they are a chain.
     _layers: Layers
     _stream: StreamedChain | None = None
+    # Or the chains before and after the coarser grids of a network, which then is what is between.
+    _level: tuple[StreamedChain, Level, StreamedChain] | None = None
 
     def __init__(self, spec: ModelSpec, normalization: Normalization | None = None) -> None:
         self.spec = spec
         self._shapes: set[Any] = set()
         self.normalization = normalization or spec.normalization
-        self._network, self._head = split_head(read_network(spec.folder)[0])
-        self._unit = self._network.stride
+        network, self._head = split_head(read_network(spec.folder)[0])
+        self._unit = network.stride
+        network, self._factor = split_gather(network)
+        self._network = turned(network)
         if self._head.classes != spec.classes:
             raise ModelError(
                 f'{spec.folder}: the network gives {self._head.classes} classes for '
@@ -58,7 +65,8 @@ class Engine(ABC):
     def reserve(self, shape: Sequence[int]) -> None:
         """Get the memory for a volume to come, where it is held at all."""
         if self._stream is not None:
-            self._stream.reserve(shape[::-1])
+            places = [-(-n // self._unit) * self._unit // self._factor for n in shape]
+            self._stream.reserve(places[::-1])
 
     @property
     @abstractmethod
@@ -185,7 +193,7 @@ class Engine(ABC):
                 self._compute(tile, volume.cut(tile), outputs)
 
     def _combine(
-        self, volume: 'Normalised', tiles: Sequence[Tile], combination: Combination
+        self, volume: Normalised, tiles: Sequence[Tile], combination: Combination
     ) -> None:
         for tile in tiles:
             kept = full([side.stop - side.start for side in tile.own])
@@ -195,119 +203,131 @@ class Engine(ABC):
             combination.add(tile, found)
         combination.finish()
 
-    def _compute(self, tile: Tile, volume: 'Normalised', outputs: dict[str, Any]) -> None:
+    def _compute(self, tile: Tile, volume: Normalised, outputs: dict[str, Any]) -> None:
         """Fill what a tile keeps."""
         # What halves its grid and doubles it again takes no other sides.
-        features, axes = self._features(volume.rounded(self._unit), tile.inner)
+        given, up = volume.rounded(self._unit).gathered(self._factor), self._head.up
+        keep = [slice(side.start // up, -(-side.stop // up)) for side in tile.inner]
+        features = self._features(given.transposed(), (keep[2], keep[1], keep[0]))
         kinds = tuple(outputs)
+        wanted = [
+            outputs[kind][tile.own].transpose(2, 1, 0, *range(3, outputs[kind].ndim))
+            for kind in kinds
+        ]
+        skip = [side.start % up for side in reversed(tile.inner)]
         # A head holds its features, logits and softmax at once.
-        width = features.shape[-1] + 2 * self._head.classes
+        width = features.shape[-1] + 2 * up**3 * self._head.classes
         for rows in slabs(features.shape[:3], width, self._layers.slab_bytes):
             block = features[rows]
             if isinstance(block, np.ndarray):
                 block = np.ascontiguousarray(block)
-            for kind, values in zip(
-                kinds, self._layers.head(self._head, block, kinds), strict=True
+            for out, values in zip(
+                wanted, self._layers.head(self._head, block, kinds), strict=True
             ):
-                out = outputs[kind]
-                out[tile.own].transpose(*axes, *range(3, out.ndim))[rows] = values
+                # The voxels of a place are by the volume's own axes.
+                _spread(values.transpose(2, 1, 0, *range(3, values.ndim)), rows.start, skip, out)
 
-    def _streamed(
-        self, chain: StreamedChain, volume: 'Normalised', keep: Box
-    ) -> tuple[np.ndarray, tuple[int, int, int]]:
-        """Return a chain's features of a part of a volume, as `_features` does.
+    def _plan_streams(self) -> None:
+        """Find out what can go by slabs: all of the network, or its finest level."""
+        steps = streamable_steps(self._network)
+        if steps is not None:
+            self._stream = StreamedChain(self._layers, steps)
+            return
+        # Sums are NumPy's, which has no bfloat16.
+        whole = self.spec.block is None and self._layers.dtype == np.float32
+        level = finest_level(self._network) if whole else None
+        chains = [streamable_steps(part) for part in (level.before, level.after)] if level else []
+        if level is not None and None not in chains:
+            before, after = (StreamedChain(self._layers, steps or ()) for steps in chains)
+            self._level, self._network = (before, level, after), level.below
 
-        The chain has transposed kernels and runs on the transposed volume: NIfTI's arrays have x
-        as the fastest axis in memory, so that nothing needs to be turned around on the way in or
-        out, and a slab of probabilities is one piece of its file for each class.
-        """
-        self._check_grid(chain.made(volume.shape), volume.shape[:3])
-        x, y, z = keep
-        return chain.features(volume.transposed(), (z, y, x)), (2, 1, 0)
-
-    @abstractmethod
-    def _features(self, volume: 'Normalised', keep: Box) -> tuple[Any, tuple[int, int, int]]:
-        """Return what the network's body gives, channels last.
+    def _features(self, volume: Normalised, keep: Box) -> Any:
+        """Return what the network's body gives.
 
         Parameters
         ----------
         volume : Normalised
-            The input.
+            The input, its axes in the opposite order.
         keep : tuple of 3 slice
-            The part of the result that is wanted.
+            The part of the result that is wanted, alike.
 
         Returns
         -------
-        features : array or tensor
-            Of this part, its axes in another order.
-        axes : tuple of int
-            This order.
+        (Z, Y, X, channels) array or tensor
+            Of this part.
         """
+        if self._stream is not None:
+            self._check_grid(self._stream.made(volume.shape), volume)
+            return self._stream.features(volume, keep)
+        if self._level is None:
+            features = self._whole(volume[full(volume.shape[:3])])
+            self._check_grid(features.shape[:3], volume)
+            return features[keep]
+        before, level, after = self._level
+        fine = before.features(volume)
+        coarse = np.asarray(self._whole(fine))
+        sides = [n for side in coarse.shape[:3] for n in (side, level.up)]
+        cubes = fine.reshape(*sides, -1)
+        cubes += coarse[:, None, :, None, :, None]
+        self._check_grid(after.made(fine.shape), volume)
+        # Nothing else needs it once the chain has read it.
+        handed = _Handed(fine)
+        del fine, cubes, coarse
+        return after.features(handed, keep)
+
+    @abstractmethod
+    def _whole(self, volume: np.ndarray) -> Any:
+        """Return what the network's body makes of an array, as one graph; channels last."""
 
     @abstractmethod
     def _memory_told(self, shape: tuple[int, ...]) -> AbstractContextManager[None]:
         """Turn failures inside into one line; the shape is that of what is computed at once."""
 
-    def _check_grid(self, made: Sequence[int], shape: tuple[int, ...]) -> None:
-        if tuple(made) != tuple(shape):
+    def _check_grid(self, made: Sequence[int], volume: Normalised) -> None:
+        found = tuple(n * self._head.up for n in made)
+        shape = tuple(n * self._factor for n in volume.shape[:3])
+        if found != shape:
             raise ModelError(
-                f'{self.spec.folder}: the network makes a volume of {tuple(made)} '
-                f'out of {tuple(shape)}; expected one of the same shape'
+                f'{self.spec.folder}: the network makes a volume of {found} '
+                f'out of {shape}; expected one of the same shape'
             )
 
 
-class Normalised:
-    """A volume's normalised channels, made part by part.
+class _Handed:
+    """An array that is let go as soon as a part of it is read."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.shape = array.shape
+        self._arrays = [array]
+
+    def __getitem__(self, box: Box) -> np.ndarray:
+        part: np.ndarray = self._arrays.pop()[box]
+        return part
+
+
+def _spread(values: np.ndarray, first: int, skip: Sequence[int], out: np.ndarray) -> None:
+    """Put the voxels of places where they belong.
 
     Parameters
     ----------
-    channels : sequence of (X, Y, Z) array
-        Before normalisation.
-    rules : sequence of callable
-        How each is normalised.
-    beyond : tuple of 3 int
-        Voxels of zeros that follow the last ones.
+    values : (U, U, U, X, Y, Z, ...) array
+        The voxels of each place, then the places.
+    first : int
+        Which place along the first axis of all that are wanted the first one is.
+    skip : sequence of 3 int
+        Voxels of the first place of all, along each axis, that are not wanted.
+    out : (X', Y', Z', ...) array
+        All that is wanted; is filled as far as these places reach.
     """
-
-    def __init__(
-        self,
-        channels: Sequence[np.ndarray],
-        rules: Sequence[Callable[[np.ndarray], np.ndarray]],
-        beyond: Sequence[int] = (0, 0, 0),
-    ) -> None:
-        self._channels = channels
-        self._rules = rules
-        self._beyond = tuple(beyond)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Voxels and channels."""
-        sides = zip(self._channels[0].shape, self._beyond, strict=True)
-        return *(n + more for n, more in sides), len(self._channels)
-
-    def cut(self, tile: Tile) -> 'Normalised':
-        """Return what a tile computes; behind the end of the volume there is nothing."""
-        parts = [channel[tile.outer] for channel in self._channels]
-        beyond = [n - m for n, m in zip(tile.shape, parts[0].shape, strict=True)]
-        return Normalised(parts, self._rules, beyond)
-
-    def rounded(self, unit: int) -> 'Normalised':
-        """Return it with zeros behind its end up to sides that are multiples of a number."""
-        beyond = [more + -n % unit for more, n in zip(self._beyond, self.shape[:3], strict=True)]
-        return Normalised(self._channels, self._rules, beyond)
-
-    def transposed(self) -> 'Normalised':
-        """Return it with its three axes in the opposite order."""
-        turned = [channel.transpose(2, 1, 0) for channel in self._channels]
-        return Normalised(turned, self._rules, self._beyond[::-1])
-
-    def __getitem__(self, box: Box) -> np.ndarray:
-        """Return (X, Y, Z, channels) float32 of a part."""
-        parts = [
-            rule(channel[box]) for channel, rule in zip(self._channels, self._rules, strict=True)
-        ]
-        values = parts[0][..., None] if len(parts) == 1 else np.stack(parts, -1)
-        missing = [
-            side.stop - side.start - n for side, n in zip(box, values.shape[:3], strict=True)
-        ]
-        return np.pad(values, [*((0, n) for n in missing), (0, 0)]) if any(missing) else values
+    up = values.shape[0]
+    for phase in np.ndindex(values.shape[:3]):
+        to, of = [], []
+        for place, within, less, count, n in zip(
+            (first, 0, 0), phase, skip, values.shape[3:6], out.shape, strict=False
+        ):
+            start = place * up + within - less
+            # Only the first place of all can begin before what is wanted.
+            cut = int(start < 0)
+            to.append(slice(start + cut * up, start + count * up, up))
+            of.append(slice(cut, cut + len(range(n)[to[-1]])))
+        out[tuple(to)] = values[phase][tuple(of)]

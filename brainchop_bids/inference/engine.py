@@ -4,16 +4,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from ..errors import BrainchopError, DeviceMemoryError, MemoryLimitError, SettingsError
 from ..image.normalise import Normalization
 from ..models.spec import ModelSpec
-from .base import Engine, Normalised
+from .base import Engine
 from .memory import estimate_peak_gb
-from .plan import streamable_steps
 from .runtime import avoid_false_fusion, engine_versions, load_tensorflow
-from .stream import StreamedChain
 from .tensorflow_layers import TensorflowLayers
-from .tiles import Box, full
 
 
 class KerasEngine(Engine):
@@ -21,11 +20,12 @@ class KerasEngine(Engine):
 
     A plain chain of convolutions (every MeshNet) is computed layer by layer over slabs, which
     needs the memory of one layer and is faster than the whole graph at once, since the same
-    memory stays in use. Networks of other forms, and any network on a GPU, run as one compiled
-    graph at the volume's own static shape: with open shapes TensorFlow replaces dilated
-    convolutions by a slower detour. Either way the last 1x1x1 convolution and the choice among
-    classes follow slab by slab, so the volume of all classes never exists. Networks that were
-    trained on cubes run on cubes.
+    memory stays in use; so is the finest level of a U-Net that adds, see
+    `brainchop_bids.models.levels`. Networks of other forms, and any network on a GPU, run as one
+    compiled graph at the volume's own static shape: with open shapes TensorFlow replaces dilated
+    convolutions by a slower detour. Either way the last layer and the choice among classes follow
+    slab by slab, so the volume of all classes never exists. Networks that were trained on cubes
+    run on cubes.
 
     Parameters
     ----------
@@ -68,12 +68,11 @@ class KerasEngine(Engine):
         self._device = 'gpu' if seen and device != 'cpu' else 'cpu'
         # Cubes are small: one graph computes them at once.
         wanted = spec.block is None and self.device == 'cpu' if stream is None else stream
-        steps = streamable_steps(self._network) if wanted else None
         self._body: Any = None
         self._layers = TensorflowLayers(self._tf)
-        if steps is not None:
-            self._stream = StreamedChain(self._layers, [step.transposed() for step in steps])
-        else:
+        if wanted:
+            self._plan_streams()
+        if self._stream is None:
             # It imports Keras, which must find its backend chosen.
             from ..models.keras_model import build_model
 
@@ -91,20 +90,16 @@ class KerasEngine(Engine):
         """What computes, e.g. ``keras 3.15.1 on tensorflow 2.21.0``."""
         return engine_versions()
 
-    def _features(self, volume: Normalised, keep: Box) -> tuple[Any, tuple[int, int, int]]:
-        if self._stream is not None:
-            return self._streamed(self._stream, volume, keep)
-        shape = volume.shape[:3]
+    def _whole(self, volume: np.ndarray) -> Any:
+        shape = volume.shape
         if shape not in self._compiled:
-            signature = self._tf.TensorSpec((1, *volume.shape), self._tf.float32)
+            signature = self._tf.TensorSpec((1, *shape), self._tf.float32)
             self._compiled[shape] = self._tf.function(
                 lambda given: self._body(given, training=False),
                 input_signature=[signature],
                 autograph=False,
             )
-        features = self._compiled[shape](self._tf.constant(volume[full(shape)][None]))[0]
-        self._check_grid(features.shape[:3], shape)
-        return features[keep], (0, 1, 2)
+        return self._compiled[shape](self._tf.constant(volume[None]))[0]
 
     @contextmanager
     def _memory_told(self, shape: tuple[int, ...]) -> Iterator[None]:

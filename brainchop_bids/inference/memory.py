@@ -20,6 +20,9 @@ _OPENVINO_COPIES = 2.8
 # The same where layers are held for later ones, as on a U-Net's way up: beyond what is held.
 _MORE_COPIES = {'openvino': 0.8, 'tensorflow': 2.0}
 
+# What the graph of the coarser grids takes, as a share of what the finest level holds.
+_BELOW = {'openvino': 0.0, 'tensorflow': 0.4}
+
 
 def estimate_peak_gb(
     spec: ModelSpec,
@@ -62,15 +65,14 @@ def estimate_peak_gb(
         tile = spec.block or shape
     voxels = math.prod(tile)
     value = 2 if precision == 'bf16' else 4
-    layer = value * spec.values
-    if spec.chain and spec.block is None:
-        # Of one input channel, and of the layer.
+    # Chains alone go by slabs in bfloat16 too.
+    if spec.slabs and spec.block is None and (spec.chain or precision == 'f32'):
+        # Of the input, and of the layers.
         held = 4.0 * voxels * spec.in_channels
-        held = max(held, tile[0] * tile[1] * (tile[2] + _PLANES) * layer)
-        if spec.reach is not None and spec.reach[1] > 1:
-            # The coarser grid is held while the finer one is made of it.
-            held *= 1.25
+        held = max(held, tile[0] * tile[1] * (tile[2] + _PLANES) * value * spec.slabs)
+        held *= 1 if spec.chain else 1 + _BELOW[engine]
     else:
+        layer = value * spec.values
         copies = _OPENVINO_COPIES if engine == 'openvino' else _TENSORFLOW_COPIES
         layers = max(copies * layer, value * spec.held + _MORE_COPIES[engine] * layer)
         held = voxels * (layers + 4 * spec.in_channels)

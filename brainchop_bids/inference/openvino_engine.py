@@ -10,20 +10,19 @@ from ..errors import BrainchopError
 from ..image.normalise import Normalization
 from ..models.formats.openvino_files import load_openvino
 from ..models.spec import ModelSpec
-from .base import Engine, Normalised
+from .base import Engine
 from .openvino_graph import GraphBuilder, compiled
 from .openvino_layers import OpenvinoLayers
-from .plan import streamable_steps
-from .stream import StreamedChain
-from .tiles import Box, full
 
 
 class OpenvinoEngine(Engine):
     """Labels volumes with a network, by OpenVINO on a CPU.
 
     A plain chain of convolutions (every MeshNet) goes layer by layer over slabs, see
-    `StreamedChain`; networks of other forms run as one graph, compiled for the volume's shape.
-    The last layer and the choice among classes follow slab by slab.
+    `StreamedChain`, and so does the finest level of a U-Net that adds, see
+    `brainchop_bids.models.levels`; other networks, and its coarser levels, run as one graph,
+    compiled for the volume's shape. The last layer and the choice among classes follow slab by
+    slab.
 
     Parameters
     ----------
@@ -59,9 +58,7 @@ class OpenvinoEngine(Engine):
         source = str(spec.folder)
         self._layers = OpenvinoLayers(self._builder, source, threads, precision)
         self._graphs: dict[tuple[int, ...], Any] = {}
-        steps = streamable_steps(self._network)
-        if steps is not None:
-            self._stream = StreamedChain(self._layers, [step.transposed() for step in steps])
+        self._plan_streams()
 
     @property
     def device(self) -> str:
@@ -74,23 +71,18 @@ class OpenvinoEngine(Engine):
         version = self._builder.openvino.__version__.partition('-')[0]
         return f'openvino {version}{" in bfloat16" * (self._precision == "bf16")}'
 
-    def _features(self, volume: Normalised, keep: Box) -> tuple[np.ndarray, tuple[int, int, int]]:
-        if self._stream is not None:
-            return self._streamed(self._stream, volume, keep)
-        # Of one channel this is no copy.
-        given = np.ascontiguousarray(np.moveaxis(volume[full(volume.shape[:3])], -1, 0))[None]
-        request = self._graph(given.shape).create_infer_request()
-        request.infer({0: given}, share_inputs=True)
+    def _whole(self, volume: np.ndarray) -> np.ndarray:
+        request = self._graph(volume.shape).create_infer_request()
+        request.infer({0: np.ascontiguousarray(volume)[None]}, share_inputs=True)
         features: np.ndarray = request.get_output_tensor(0).data[0]
-        self._check_grid(features.shape[:3], volume.shape[:3])
-        return features[keep], (0, 1, 2)
+        return features
 
     def _graph(self, shape: tuple[int, ...]) -> Any:
         if shape not in self._graphs:
             # One at a time: each holds memory of its own.
             self._graphs.clear()
-            given = self._builder.parameter(shape)
-            body = self._builder.body(self._network, given)
+            given = self._builder.parameter((1, *shape))
+            body = self._builder.body(self._network, self._builder.channels_first(given))
             self._graphs[shape] = compiled(
                 self._builder,
                 [self._builder.channels_last(body)],

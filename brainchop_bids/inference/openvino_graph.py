@@ -94,7 +94,7 @@ class GraphBuilder:
         if kernel is None or bias is None:
             kernel, bias = (ops.constant(values[None]) for values in step_weights(step))
         kernel = ops.squeeze(kernel, self._integers(0))
-        first = ops.transpose(planes, self._integers(0, 4, 1, 2, 3))
+        first = self.channels_first(planes)
         if step.up > 1:
             values = ops.convolution_backprop_data(
                 first, kernel, [step.up] * 3, None, [0] * 3, [0] * 3, [1] * 3, 'explicit'
@@ -108,6 +108,10 @@ class GraphBuilder:
         if step.epsilon is None:
             values = self.activated(step, values)
         return self.channels_last(values)
+
+    def channels_first(self, values: Any) -> Any:
+        """Return ``[1, X, Y, Z, channels]`` as ``[1, channels, X, Y, Z]``."""
+        return self.ops.transpose(values, self._integers(0, 4, 1, 2, 3))
 
     def channels_last(self, values: Any) -> Any:
         """Return ``[1, channels, X, Y, Z]`` as ``[1, X, Y, Z, channels]``."""
@@ -141,29 +145,30 @@ class GraphBuilder:
         Parameters
         ----------
         head : Head
-            The last convolution.
+            The last layer.
         rows : node
-            ``[voxels, channels]``.
+            ``[places, channels]``.
         kind : {'labels', 'probabilities', 'logits'}
             What is wanted.
 
         Returns
         -------
         node
-            Labels ``[1, voxels]`` int32, or else ``[voxels, classes]`` float32.
+            Labels ``[U^3, 1, places]`` int32, or else ``[places, U^3, classes]`` float32.
         """
-        ops = self.ops
-        kernel, bias = ops.constant(head.kernel), ops.constant(head.bias)
+        ops, count = self.ops, head.up**3
+        matrix = ops.constant(head.matrix)
         if kind == 'labels':
             # Classes first: the choice among them then runs over whole vectors of voxels.
-            turned = ops.constant(np.ascontiguousarray(head.kernel.T))
-            logits = ops.matmul(turned, rows, False, True)
-            logits = ops.add(logits, ops.constant(head.bias[:, None]))
+            logits = ops.matmul(matrix, rows, False, True)
+            logits = ops.add(logits, ops.constant(head.biases[:, None]))
+            logits = ops.reshape(logits, self._integers(count, head.classes, -1), False)
             # Of equal ones the first, as everywhere.
             one = ops.constant(np.int32(1))
-            return ops.topk(logits, one, 0, 'max', 'value', 'i32', stable=True).output(1)
-        logits = ops.add(ops.matmul(rows, kernel, False, False), bias)
-        return ops.softmax(logits, 1) if kind == 'probabilities' else logits
+            return ops.topk(logits, one, 1, 'max', 'value', 'i32', stable=True).output(1)
+        logits = ops.add(ops.matmul(rows, matrix, False, True), ops.constant(head.biases))
+        logits = ops.reshape(logits, self._integers(-1, count, head.classes), False)
+        return ops.softmax(logits, 2) if kind == 'probabilities' else logits
 
     def _integers(self, *values: int) -> Any:
         return self.ops.constant(np.array(values, np.int64))

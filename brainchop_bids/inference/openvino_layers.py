@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import BrainchopError
+from .layers import Layers, Moments, by_place
 from .openvino_graph import GraphBuilder, compiled, step_weights
 from .plan import Head, Step
-from .stream import Layers, Moments
 
 # OpenVINO's name of what a type of array stands for; NumPy has no bfloat16.
 _TYPES: dict[np.dtype[Any], str] = {
@@ -105,7 +105,7 @@ class OpenvinoLayers(Layers):
         self._infer(request)
         found = [request.get_output_tensor(i).data for i in range(len(kinds))]
         return [
-            values.reshape(block.shape[:-1] if kind == 'labels' else (*block.shape[:-1], -1))
+            by_place(values, head.up, block.shape[:3], first=kind == 'labels')
             for kind, values in zip(kinds, found, strict=True)
         ]
 

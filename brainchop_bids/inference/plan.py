@@ -13,7 +13,15 @@ Activation = tuple[str, float]
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """The last 1x1x1 convolution: features to logits, voxel by voxel."""
+    """The last layer: features to logits, place by place.
+
+    Parameters
+    ----------
+    kernel : (U, U, U, C, classes) float32 array
+        A place of C features becomes so many voxels; one of a 1x1x1 convolution.
+    bias : (classes,) float32 array
+        The same for each voxel.
+    """
 
     kernel: np.ndarray
     bias: np.ndarray
@@ -22,6 +30,22 @@ class Head:
     def classes(self) -> int:
         """Number of classes."""
         return int(self.bias.size)
+
+    @property
+    def up(self) -> int:
+        """Voxels of a place along each axis."""
+        return int(self.kernel.shape[0])
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """Kernel of all voxels of a place, (U^3 classes, C): the classes of each together."""
+        rows = self.kernel.swapaxes(3, 4)
+        return np.ascontiguousarray(rows.reshape(-1, rows.shape[-1]), np.float32)
+
+    @property
+    def biases(self) -> np.ndarray:
+        """Bias of each row of the matrix, (U^3 classes,)."""
+        return np.tile(self.bias, self.up**3).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,15 +105,34 @@ class Step:
             return tuple((self.ahead, span - self.ahead) for span in spans)
         return tuple((span // 2, span - span // 2) for span in spans)
 
-    def transposed(self) -> 'Step':
-        """Return the step for a volume whose axes are in the opposite order."""
-        kernel = np.ascontiguousarray(self.kernel.transpose(2, 1, 0, 3, 4))
-        x, y, z = self.dilation
-        return replace(self, kernel=kernel, dilation=(z, y, x))
+
+def turned(network: Network) -> Network:
+    """Return a network for volumes whose axes are in the opposite order.
+
+    NIfTI's arrays have x as the fastest axis in memory: nothing needs to be turned around on the
+    way in or out, and a slab of probabilities is one piece of its file for each class.
+    """
+    ops = []
+    for op in network.ops:
+        settings = {
+            key: value[::-1] if isinstance(value, tuple) else value
+            for key, value in op.settings.items()
+        }
+        weights = {
+            key: np.ascontiguousarray(values.transpose(2, 1, 0, 3, 4))
+            if key == 'kernel'
+            else values
+            for key, values in op.weights.items()
+        }
+        ops.append(replace(op, settings=settings, weights=weights))
+    return replace(network, ops=tuple(ops), input_shape=network.input_shape[::-1])
 
 
 def split_head(network: Network) -> tuple[Network, Head]:
-    """Cut a network before its last 1x1x1 convolution.
+    """Cut a network before its last layer, where that looks at one place only.
+
+    It is a 1x1x1 convolution, or a transposed one whose kernel is as wide as its stride: its
+    features then stay on their coarser grid, and logits need never be of the whole volume.
 
     Parameters
     ----------
@@ -111,16 +154,49 @@ def split_head(network: Network) -> tuple[Network, Head]:
         # The last one's only input is the last but one: nothing else would be needed.
         network = replace(network, ops=network.ops[:-1])
     last = network.ops[-1]
-    if last.is_plain and last.kernel_size == (1, 1, 1):
+    if (last.is_plain and last.kernel_size == (1, 1, 1)) or (
+        last.by_cubes and last.kind == 'conv_transpose'
+    ):
         kernel, bias = _weights(last)
         source = network[last.inputs[0]]
         ops = network.ops[: network.ops.index(source) + 1]
-        network, kernel = replace(network, ops=ops), kernel[0, 0, 0]
+        network = replace(network, ops=ops)
+        if last.kind == 'conv_transpose':
+            kernel = kernel.swapaxes(3, 4)
     else:
-        kernel, bias = np.eye(network.classes, dtype=np.float32), np.zeros(network.classes, 'f4')
+        kernel = np.eye(network.classes, dtype=np.float32)[None, None, None]
+        bias = np.zeros(network.classes, np.float32)
     if single:
-        kernel, bias = np.pad(kernel, ((0, 0), (1, 0))), np.pad(bias, (1, 0))
+        kernel, bias = np.pad(kernel, [(0, 0)] * 4 + [(1, 0)]), np.pad(bias, (1, 0))
     return network, Head(kernel, bias)
+
+
+def split_gather(network: Network) -> tuple[Network, int]:
+    """Take off a first layer that only moves the voxels of a place into channels.
+
+    Parameters
+    ----------
+    network : Network
+        What `split_head` gave.
+
+    Returns
+    -------
+    body : Network
+        The rest, whose input has these channels: the last axis of a place fastest, and within
+        a voxel the channels of the input.
+    factor : int
+        Voxels of a place along each axis; 1 where there is no such layer.
+    """
+    first = network.ops[1] if len(network.ops) > 1 else network.ops[0]
+    if first.kind != 'conv' or not first.by_cubes or len(network.takers(network.ops[0].name)) > 1:
+        return network, 1
+    kernel, bias = _weights(first)
+    square = kernel.reshape(-1, first.channels)
+    if bias.any() or not np.array_equal(square, np.eye(first.channels)):
+        return network, 1
+    network = without(network, lambda op: op is first)
+    given = replace(network.ops[0], channels=first.channels)
+    return replace(network, ops=(given, *network.ops[1:])), first.kernel_size[0]
 
 
 def streamable_steps(body: Network) -> tuple[Step, ...] | None:

@@ -33,6 +33,9 @@ def load_tensorflow(threads: int | None = None) -> Any:
     if 'keras' not in sys.modules:
         os.environ['KERAS_BACKEND'] = 'tensorflow'
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+    # Only oneDNN has dilated convolutions on a CPU, and on processors with AVX2 alone TensorFlow
+    # 2.21 does not use it unasked.
+    os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')
     try:
         with quiet():
             import keras

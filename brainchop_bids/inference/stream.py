@@ -8,105 +8,15 @@ way. Where only part of the result is wanted, each layer is computed as far as t
 """
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from .plan import Head, Step
+from .layers import ALIGNMENT, Layers, slab_rows, slabs
+from .passes import Pass, lengths, passes_of
+from .plan import Step
 from .tiles import Box, full
-
-ALIGNMENT = 64
-Moments = tuple[np.ndarray, np.ndarray]
-
-
-class Layers(ABC):
-    """Computes single layers on slabs, channels last: an engine's part of a stream.
-
-    Attributes
-    ----------
-    slab_bytes : int
-        Of the output of one slab.
-    dtype : dtype
-        Of features; what it stands for is the engine's own affair.
-    picks_planes : bool
-        Whether planes between the elements of a dilated kernel are better left out.
-    """
-
-    slab_bytes: int
-    dtype: np.dtype = np.dtype(np.float32)
-    picks_planes: bool = False
-
-    @abstractmethod
-    def convolve(
-        self,
-        step: Step,
-        blocks: Sequence[np.ndarray],
-        dilation: int,
-        padding: Sequence[tuple[int, int]],
-        out: np.ndarray,
-    ) -> Moments | None:
-        """Compute a convolution and, where nothing normalises in between, its activations.
-
-        Parameters
-        ----------
-        step : Step
-            The layer.
-        blocks : sequence of (X, Y, Z, Cin) array
-            Planes that follow each other.
-        dilation : int
-            Along x among them.
-        padding : sequence of 2 (int, int)
-            Zeros before and after, along y and z.
-        out : (X, Y, Z, Cout) array
-            Is filled.
-
-        Returns
-        -------
-        tuple of (Cout,) array or None
-            Mean and variance of each channel where the step normalises.
-        """
-
-    @abstractmethod
-    def normalise(
-        self, step: Step, block: np.ndarray, factor: np.ndarray, term: np.ndarray
-    ) -> None:
-        """Multiply, add and activate in place, each channel on its own."""
-
-    @abstractmethod
-    def forget(self) -> None:
-        """Drop what was compiled."""
-
-    @abstractmethod
-    def head(self, head: Head, block: np.ndarray, kinds: tuple[str, ...]) -> list[np.ndarray]:
-        """Return ``labels`` (X, Y, Z), ``probabilities`` or ``logits`` (X, Y, Z, classes)."""
-
-
-def slabs(
-    shape: Sequence[int], channels: int, nbytes: int, *, once: bool = False
-) -> Iterator[slice]:
-    """Cut the first axis of a float32 volume into slices of at most so many bytes.
-
-    All have the same size, since each size is compiled on its own: where need be the last one
-    begins within the one before it, unless each voxel may come but ``once``.
-    """
-    rows = slab_rows(shape, channels, nbytes)
-    for start in range(0, shape[0], rows):
-        stop = min(start + rows, shape[0])
-        yield slice(start if once else stop - rows, stop)
-
-
-def slab_rows(shape: Sequence[int], channels: int, nbytes: int) -> int:
-    """Return the planes of a slab of at most so many bytes."""
-    plane = max(1, int(np.prod(shape[1:], dtype=np.int64))) * channels * 4
-    most = min(shape[0], max(1, nbytes // plane))
-    # As few as this where that leaves no rest.
-    for rows in range(most, most // 2, -1):
-        if shape[0] % rows == 0:
-            return rows
-    return -(-shape[0] // -(-shape[0] // most))
 
 
 class StreamedChain:
@@ -152,10 +62,10 @@ class StreamedChain:
         if not self.steps:
             part: np.ndarray = volume[keep]
             return part
-        passes = _passes(self.steps, volume.shape, keep)
+        passes = passes_of(self.steps, volume.shape, keep)
         first = passes[0]
         memory = _Memory(first.padded * first.given, np.dtype(np.float32))
-        source = memory.low(first.zeros[0], (*_lengths(first.source), volume.shape[-1]))
+        source = memory.low(first.zeros[0], (*lengths(first.source), volume.shape[-1]))
         source[:] = volume[first.source]
         upwards = False
         for place, each in enumerate(passes):
@@ -166,7 +76,7 @@ class StreamedChain:
                 memory = _Memory(size, dtype, None if place else self._take(size, dtype))
                 upwards = False
             zeros = passes[place + 1].zeros if place + 1 < len(passes) else (0, 0)
-            shape = (*_lengths(each.result), each.step.kernel.shape[-1])
+            shape = (*lengths(each.result), each.step.kernel.shape[-1])
             source = memory.high(zeros[1], shape) if upwards else memory.low(zeros[0], shape)
             self._convolve(each, planes, source, upwards=upwards)
         made = passes[-1].result
@@ -177,7 +87,7 @@ class StreamedChain:
         return source[x, y, z]
 
     @staticmethod
-    def _begins(each: '_Pass', place: int) -> bool:
+    def _begins(each: Pass, place: int) -> bool:
         """Tell whether a result needs memory of its own."""
         return not place or each.made > each.given or not each.step.keeps_grid
 
@@ -197,7 +107,7 @@ class StreamedChain:
             The volume's.
         """
         if self.steps:
-            passes = _passes(self.steps, shape, full(shape))
+            passes = passes_of(self.steps, shape, full(shape))
             kept = self._take(self._size(passes), self.layers.dtype)
             if kept is not None:
                 # The system hands memory out when it is first written to.
@@ -213,7 +123,7 @@ class StreamedChain:
             self._kept = aligned(size + size // 6, dtype)
         return self._kept[:size]
 
-    def _size(self, passes: Sequence['_Pass']) -> int:
+    def _size(self, passes: Sequence[Pass]) -> int:
         """Return the values that the results of some passes need, as long as they fit."""
         size = 0
         for place, (each, following) in enumerate(zip(passes, [*passes[1:], None], strict=True)):
@@ -225,12 +135,12 @@ class StreamedChain:
             size = max(size, planes * each.made)
             if place:
                 # What is written lies beside what is read.
-                rows = slab_rows(_lengths(each.result), each.width, self.layers.slab_bytes)
+                rows = slab_rows(lengths(each.result), each.width, self.layers.slab_bytes)
                 size = max(size, each.padded * each.given + (rows + zeros) * each.made)
         return size
 
     def _convolve(
-        self, each: '_Pass', planes: np.ndarray, result: np.ndarray, *, upwards: bool
+        self, each: Pass, planes: np.ndarray, result: np.ndarray, *, upwards: bool
     ) -> None:
         step = each.step
         # Moments must not count a voxel twice.
@@ -273,104 +183,6 @@ class StreamedChain:
         factor, term = scale.astype(np.float32), (-moments.mean * scale).astype(np.float32)
         for rows in slabs(volume.shape[:3], volume.shape[-1], self.layers.slab_bytes, once=True):
             self.layers.normalise(step, volume[rows], factor, term)
-
-
-@dataclass(frozen=True)
-class _Pass:
-    """A step and where it is computed.
-
-    Parameters
-    ----------
-    step : Step
-        The layer.
-    source, result : tuple of 3 slice
-        What it reads and what it makes, in voxels of the whole volume.
-    """
-
-    step: Step
-    source: Box
-    result: Box
-
-    @property
-    def _missing(self) -> list[tuple[int, int]]:
-        """Voxels before and after, for each axis, that lie outside the volume."""
-        if not self.step.keeps_grid:
-            # The whole of both grids.
-            return [
-                (before, max(0, (made.stop - 1) * self.step.stride + 1 + after - given.stop))
-                if self.step.stride > 1
-                else (0, 0)
-                for (before, after), given, made in zip(
-                    self.step.margins, self.source, self.result, strict=True
-                )
-            ]
-        return [
-            (before - (made.start - given.start), after - (given.stop - made.stop))
-            for (before, after), given, made in zip(
-                self.step.margins, self.source, self.result, strict=True
-            )
-        ]
-
-    @property
-    def zeros(self) -> tuple[int, int]:
-        """Planes of zeros before and after."""
-        return self._missing[0]
-
-    @property
-    def padding(self) -> tuple[tuple[int, int], ...]:
-        """Zeros along y and z."""
-        return tuple(self._missing[1:])
-
-    @property
-    def width(self) -> int:
-        """Channels of the wider side."""
-        return max(self.step.kernel.shape[3:])
-
-    @property
-    def count(self) -> int:
-        """Planes made."""
-        return _lengths(self.result)[0]
-
-    @property
-    def padded(self) -> int:
-        """Planes read, with those of zeros."""
-        return _lengths(self.source)[0] + sum(self.zeros)
-
-    @property
-    def given(self) -> int:
-        """Values of a plane that is read."""
-        return math.prod(_lengths(self.source)[1:]) * self.step.kernel.shape[3]
-
-    @property
-    def made(self) -> int:
-        """Values of a plane that is made."""
-        return math.prod(_lengths(self.result)[1:]) * self.step.kernel.shape[4]
-
-
-def _passes(steps: Sequence[Step], shape: Sequence[int], keep: Box) -> list[_Pass]:
-    """Find out, from the last step to the first, how far each must be computed."""
-    passes = []
-    shapes = [(shape[0], shape[1], shape[2])]
-    for step in steps:
-        shapes.append(step.made(shapes[-1]))
-    # Moments are of the whole volume; and networks of coarser grids look far around.
-    everything = any(step.epsilon is not None or not step.keeps_grid for step in steps)
-    last = shapes.pop()
-    result = full(last) if everything else keep
-    for step, given in zip(reversed(steps), reversed(shapes), strict=True):
-        x, y, z = (
-            slice(max(0, side.start - before), min(length, side.stop + after))
-            for (before, after), side, length in zip(step.margins, result, given, strict=True)
-        )
-        source = (x, y, z) if step.keeps_grid else full(given)
-        passes.append(_Pass(step, source, result))
-        result = source
-    return passes[::-1]
-
-
-def _lengths(box: Box) -> tuple[int, int, int]:
-    x, y, z = (side.stop - side.start for side in box)
-    return x, y, z
 
 
 def aligned(size: int, dtype: np.dtype) -> np.ndarray:

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from .layers import ALIGNMENT, Layers, Moments, by_place
 from .plan import Head, Step
-from .stream import ALIGNMENT, Layers, Moments
 
 
 def share(tf: Any, array: np.ndarray) -> Any:
@@ -81,23 +81,22 @@ class TensorflowLayers(Layers):
 
     def head(self, head: Head, block: Any, kinds: tuple[str, ...]) -> list[np.ndarray]:
         """Return what is wanted of features, an array or a tensor; see `Layers`."""
-        tf, kernel, bias = self.tf, head.kernel, head.bias
+        tf, matrix, biases = self.tf, head.matrix, head.biases
 
         def graph(block: Any) -> list[Any]:
             rows = tf.reshape(block, (-1, block.shape[-1]))
-            logits = tf.nn.bias_add(tf.matmul(rows, kernel), bias)
+            logits = tf.nn.bias_add(tf.matmul(rows, matrix, transpose_b=True), biases)
+            logits = tf.reshape(logits, (-1, head.up**3, head.classes))
             made = {
                 'labels': lambda: tf.argmax(logits, -1, output_type=tf.int32),
                 'probabilities': lambda: tf.nn.softmax(logits),
                 'logits': lambda: logits,
             }
-            shapes = {'labels': block.shape[:-1]}
-            whole = (*block.shape[:-1], head.classes)
-            return [tf.reshape(made[kind](), shapes.get(kind, whole)) for kind in kinds]
+            return [made[kind]() for kind in kinds]
 
         function = self._function((head, kinds, *block.shape), lambda: graph)
         given = share(tf, block) if isinstance(block, np.ndarray) else block
-        return [values.numpy() for values in function(given)]
+        return [by_place(values.numpy(), head.up, block.shape[:3]) for values in function(given)]
 
     def _function(self, key: Any, make: Callable[[], Callable[..., Any]]) -> Callable[..., Any]:
         if key not in self._functions:

@@ -71,6 +71,15 @@ class Op:
         )
 
     @property
+    def by_cubes(self) -> bool:
+        """Whether its kernel is as wide as its stride: cubes of voxels to places, or back."""
+        # Both kinds of padding are none then.
+        if self.kind not in ('conv', 'conv_transpose'):
+            return False
+        simple = self.settings['groups'] == 1 and set(self.settings['dilation']) == {1}
+        return simple and len({*self.kernel_size, *self.settings['strides']}) == 1
+
+    @property
     def kernel_size(self) -> tuple[int, int, int]:
         """Of a convolution, voxels."""
         x, y, z = self.weights['kernel'].shape[:3]
@@ -241,13 +250,21 @@ class Network:
                 return None
             if op.kind == 'conv':
                 # 'same' padding has half of it on either side, unless the grid becomes coarser.
-                reach += scale * (-(-op.span // 2) if op.is_plain else op.span)
+                stride = min(op.settings['strides'])
+                reach += scale * (
+                    -(-op.span // 2) if op.is_plain else max(op.span + 1 - stride, 0)
+                )
             elif op.kind == 'conv_transpose':
-                reach += scale * (op.span // min(op.settings['strides']) + 1)
+                stride = min(op.settings['strides'])
+                reach += (
+                    scale * -(-max(op.span + 1 - stride, 0) // stride) + scale - scales[op.name]
+                )
             elif op.kind == 'max_pool':
-                reach += scale * max(op.settings['size'])
+                pairs = zip(op.settings['size'], op.settings['strides'], strict=True)
+                reach += scale * max(0, *(size - stride for size, stride in pairs))
             elif op.kind == 'upsample':
-                reach += scale
+                # All that the place of a voxel holds.
+                reach += scale - scales[op.name]
             elif op.kind == 'zero_pad':
                 reach += scale * max(map(max, op.settings['padding']))
             reaches[op.name] = reach
@@ -257,8 +274,8 @@ class Network:
     def streams(self) -> bool:
         """Whether it is a chain that can be computed slab by slab.
 
-        Besides what `is_chain` allows: convolutions with a stride behind a padding of zeros, and
-        transposed ones whose kernels are as wide as their strides.
+        Besides what `is_chain` allows: convolutions with a stride behind a padding of zeros, or
+        with kernels as wide as their strides, and transposed ones of the latter kind.
         """
         ops = self.ops
         if any(op.inputs != (before.name,) for before, op in pairwise(ops)):
@@ -290,19 +307,17 @@ class Network:
 
 def _changes_grid(op: Op, before: Op) -> bool:
     """Tell whether a convolution makes a grid coarser or finer in a way that `streams` allows."""
-    strides = set(op.settings.get('strides', ()))
-    if op.kind not in ('conv', 'conv_transpose') or len(strides) > 1 or strides == {1}:
-        return False
-    simple = op.settings['groups'] == 1 and set(op.settings['dilation']) == {1}
-    if op.kind == 'conv_transpose':
-        return simple and set(op.kernel_size) == strides
-    # As many zeros on each side, so that halves of the volume begin where the volume does.
     padding = before.settings.get('padding') if before.kind == 'zero_pad' else None
-    if padding is None or len({side for sides in padding for side in sides}) > 1:
+    if op.by_cubes and (op.kind == 'conv_transpose' or padding is None):
+        return True
+    # As many zeros on each side, so that halves of the volume begin where the volume does.
+    if op.kind != 'conv' or padding is None or len({n for sides in padding for n in sides}) > 1:
         return False
-    (stride,), zeros = strides, 2 * padding[0][0]
-    exact = all(n - stride <= zeros < n for n in op.kernel_size)
-    return simple and op.settings['padding'] == 'valid' and exact
+    strides, zeros = set(op.settings['strides']), 2 * padding[0][0]
+    if len(strides) > 1 or strides == {1} or set(op.settings['dilation']) != {1}:
+        return False
+    exact = all(n - min(strides) <= zeros < n for n in op.kernel_size)
+    return op.settings['groups'] == 1 and op.settings['padding'] == 'valid' and exact
 
 
 def fold_batchnorm(network: Network) -> Network:

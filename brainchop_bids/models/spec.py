@@ -39,6 +39,7 @@ from .formats import read_network
 from .formats.files import read_json
 from .labelfiles import OVERRIDES, folder_labels, override_labels
 from .labels import LabelTable, with_facts
+from .levels import slab_values
 from .registry import known_facts
 
 # Of models that we write; a folder of somebody else's may be called otherwise.
@@ -91,6 +92,8 @@ class ModelSpec:
         See `Network.reach`.
     chain : bool
         See `Network.streams`: it needs the memory of one layer only.
+    slabs : float
+        See `brainchop_bids.models.levels.slab_values`.
     cleanup : str
         Which connected components stay, see `Cleanup`.
     inputs : tuple of str
@@ -130,6 +133,7 @@ class ModelSpec:
     products: float = 0.0
     reach: tuple[int, int] | None = None
     chain: bool = True
+    slabs: float = 0.0
     cleanup: str = 'largest'
     inputs: tuple[str, ...] = ('T1w',)
     covers_brain: bool = True
@@ -252,6 +256,7 @@ def load_spec(folder: str | Path) -> ModelSpec:
         products=network.products,
         reach=network.reach,
         chain=network.streams,
+        slabs=slab_values(network),
         cleanup=_cleanup(folder, facts.get('components', 'largest'), len(table)),
         inputs=_inputs(folder, facts.get('inputs'), network.in_channels),
         covers_brain=mask is not None,

@@ -8,6 +8,7 @@ from typing import Any
 from .. import __version__
 from ..models.formats.tfjs import save_tfjs
 from ..models.labelfiles import OVERRIDES
+from ..models.levels import slab_values
 from ..models.network import Network
 from ..publish import publish, text_writer
 from .config import TrainConfig
@@ -75,13 +76,12 @@ def write_model(config: TrainConfig, network: Network, folder: Path) -> None:
     ModelError, OutputError
         Where it cannot be written.
     """
-    stage = config.stages[-1]
-    # Networks with coarser grids, or numbers of their own for each cube, do best on cubes like
-    # those that they have learnt from.
-    whole = config.model.architecture == 'meshnet' and stage.norm != 'group'
-    side = _WHOLE if whole else stage.cube
+    # Networks with numbers of their own for each cube do best on cubes like those that they have
+    # learnt from, and those that do not go by slabs need too much memory for the whole.
+    whole = slab_values(network) > 0 and not any(op.kind == 'group_norm' for op in network.ops)
+    side = _WHOLE if whole else config.stages[-1].cube
     folder.mkdir(parents=True, exist_ok=True)
-    save_tfjs(replace(network, input_shape=(side, side, side)), folder)
+    save_tfjs(replace(network, input_shape=(side, side, side)), folder, config.card.weights)
     facts = json.dumps(_facts(config, network.classes), indent=2) + '\n'
     publish([(folder / OVERRIDES, text_writer(facts))])
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..errors import SettingsError
+
 
 @dataclass(frozen=True)
 class Data:
@@ -274,6 +276,9 @@ class Card:
         A word such as ``'provisional'``; empty for none.
     notes : str
         Anything else a user should know.
+    weights : {'float32', 'float16'}
+        In which its file keeps the weights; the latter takes half the space, and the model is
+        the one with the rounded weights.
     """
 
     name: str = 'model'
@@ -285,3 +290,12 @@ class Card:
     citation: str = ''
     status: str = ''
     notes: str = ''
+    weights: str = 'float32'
+
+    def __post_init__(self) -> None:
+        """Refuse what would only fail when the training is over."""
+        if self.weights not in ('float32', 'float16'):
+            raise SettingsError(
+                f'card.weights in the training config: expected float32 or float16, not '
+                f'{self.weights!r}'
+            )

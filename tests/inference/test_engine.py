@@ -13,10 +13,11 @@ from brainchop_bids.errors import BrainchopError, ModelError
 from brainchop_bids.image.normalise import Normalization, normalise
 from brainchop_bids.inference.arrays import create_array
 from brainchop_bids.inference.engine import KerasEngine
+from brainchop_bids.inference.layers import slabs
 from brainchop_bids.inference.openvino_graph import GraphBuilder
 from brainchop_bids.inference.openvino_layers import OpenvinoLayers
 from brainchop_bids.inference.runtime import load_tensorflow
-from brainchop_bids.inference.stream import StreamedChain, slabs
+from brainchop_bids.inference.stream import StreamedChain
 from brainchop_bids.inference.tensorflow_layers import TensorflowLayers
 from brainchop_bids.models.formats.openvino_files import load_openvino
 from brainchop_bids.models.spec import load_spec

@@ -90,3 +90,23 @@ def renamed(network: Network) -> Network:
         for op in network.ops
     ]
     return replace(network, ops=tuple(ops))
+
+
+def places_meshnet() -> Network:
+    """Return a MeshNet on places of 2x2x2 voxels, folded."""
+    from brainchop_bids.models.keras_model import network_of
+    from brainchop_bids.models.meshnet import build_meshnet
+    from brainchop_bids.models.network import fold_batchnorm
+
+    model = build_meshnet(channels=5, dilations=(1, 2, 1), classes=33, norm='batch', factor=2)
+    return fold_batchnorm(network_of(randomised(model)))
+
+
+def light_unet() -> Network:
+    """Return a light U-Net of three levels on places of 2x2x2 voxels, folded."""
+    from brainchop_bids.models.keras_model import network_of
+    from brainchop_bids.models.network import fold_batchnorm
+    from brainchop_bids.models.unet import build_light_unet
+
+    model = build_light_unet(classes=33, widths=(3, 4, 5), features=6, norm='batch')
+    return fold_batchnorm(network_of(randomised(model)))

@@ -3,11 +3,15 @@
 The form is that of the TensorFlow.js converter: ``model.json`` holds ``modelTopology`` (a Keras
 model's configuration) and ``weightsManifest`` (groups of weights, and the binary shards that
 hold each group's values one after the other, little-endian).
+
+TensorFlow.js has no layer of nearest neighbours in 3-D. Such an operation is written as a
+transposed convolution that copies each value to all voxels of its place, and read back as what it
+is.
 """
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,7 @@ import numpy as np
 
 from ...errors import ModelError
 from ...publish import publish, text_writer
-from ..network import Network
+from ..network import Network, Op
 from .files import inside, read_bytes, read_json
 from .layers import network_from_layers, topology
 from .words import layers_of, marked
@@ -24,6 +28,7 @@ TOPOLOGY = 'model.json'
 
 # What a manifest may say about a weight's bytes; the second column are quantised forms.
 _DTYPES = {'float32': '<f4', 'int32': '<i4'}
+STORED = {'float32': '<f4', 'float16': '<f2'}
 _QUANTISED = {'uint8': 'u1', 'uint16': '<u2', 'float16': '<f2'}
 
 
@@ -108,7 +113,8 @@ def read_tfjs(folder: Path) -> Network:
             raise ModelError(f'{file}: its weight manifest has {key} twice')
         weights[key] = values
     shards = tuple(path for group in groups for path in group.paths)
-    return network_from_layers(file, layers, weights, output=output, files=(file, *shards))
+    network = network_from_layers(file, layers, weights, output=output, files=(file, *shards))
+    return replace(network, ops=tuple(map(_understood, network.ops)))
 
 
 def is_tfjs(content: Any) -> bool:
@@ -193,7 +199,7 @@ def _check_sizes(group: Group) -> None:
     )
 
 
-def save_tfjs(network: Network, folder: Path) -> list[Path]:
+def save_tfjs(network: Network, folder: Path, dtype: str = 'float32') -> list[Path]:
     """Write a network as a layers-format folder.
 
     Parameters
@@ -202,6 +208,8 @@ def save_tfjs(network: Network, folder: Path) -> list[Path]:
         The network, best with batch normalisation folded: TensorFlow.js has none in 3-D.
     folder : Path
         Gets ``model.json`` and one weight file.
+    dtype : {'float32', 'float16'}
+        Of the stored weights; readers round nothing, and make float32 of both.
 
     Returns
     -------
@@ -211,17 +219,24 @@ def save_tfjs(network: Network, folder: Path) -> list[Path]:
     Raises
     ------
     ModelError
-        For an operation that the format has no words for.
+        For an operation that the format has no words for, and a weight that is too large for
+        float16.
     OutputError
         Where they cannot be written.
     """
     network = marked(network)
+    network = replace(network, ops=tuple(map(_spelled, network.ops)))
     weights, data = [], b''
     for op in network.ops:
         for variable, values in op.weights.items():
             name = f'{op.name}/{variable}'
-            weights.append({'name': name, 'shape': list(values.shape), 'dtype': 'float32'})
-            data += np.ascontiguousarray(values, '<f4').tobytes()
+            entry: dict[str, Any] = {'name': name, 'shape': list(values.shape), 'dtype': 'float32'}
+            if dtype == 'float16':
+                entry['quantization'] = {'dtype': dtype, 'original_dtype': 'float32'}
+                if np.abs(values).max(initial=0) > np.finfo(np.float16).max:
+                    raise network.fault(f'{name} is too large for float16; write float32')
+            weights.append(entry)
+            data += np.ascontiguousarray(values, STORED[dtype]).tobytes()
     shard = 'group1-shard1of1.bin'
     content = {
         'format': 'layers-model',
@@ -250,3 +265,32 @@ def save_tfjs(network: Network, folder: Path) -> list[Path]:
         ]
     )
     return files
+
+
+def _copying(channels: int, size: tuple[int, int, int]) -> np.ndarray:
+    """Return the kernel by which a transposed convolution gives each voxel its place's value."""
+    kernel = np.zeros((*size, channels, channels), np.float32)
+    kernel[:] = np.eye(channels)
+    return kernel
+
+
+def _spelled(op: Op) -> Op:
+    """Return what TensorFlow.js has in place of nearest neighbours."""
+    if op.kind != 'upsample':
+        return op
+    size = op.settings['size']
+    settings = {'strides': size, 'dilation': (1, 1, 1), 'padding': 'valid', 'groups': 1}
+    weights = {'kernel': _copying(op.channels, size)}
+    return replace(op, kind='conv_transpose', settings=settings, weights=weights)
+
+
+def _understood(op: Op) -> Op:
+    """Return nearest neighbours for what `_spelled` makes of them."""
+    if op.kind != 'conv_transpose' or op.settings['dilation'] != (1, 1, 1) or 'bias' in op.weights:
+        return op
+    size = op.settings['strides']
+    kernel = op.weights['kernel']
+    shape = (*size, op.channels, op.channels)
+    if kernel.shape != shape or not np.array_equal(kernel, _copying(op.channels, size)):
+        return op
+    return replace(op, kind='upsample', settings={'size': size}, weights={})

@@ -1,0 +1,64 @@
+"""What is written of a trained network."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from brainchop_bids.errors import SettingsError
+from brainchop_bids.models.spec import load_spec
+from brainchop_bids.training.architectures import build_network
+from brainchop_bids.training.config import TrainConfig
+from brainchop_bids.training.export import write_model
+from brainchop_bids.training.network import trained_network
+from brainchop_bids.training.options import Card, Data, Network, Stage
+from tests.models.networks import randomised
+
+MAPS = Data(label_maps='maps')
+LIGHT = Network('light_unet', widths=(3, 4), space_to_depth=2)
+
+
+@pytest.mark.parametrize(
+    ('network', 'norm', 'block'),
+    [
+        (Network(channels=3, dilations=(1, 2)), 'batch', None),
+        (Network(channels=3, dilations=(1, 2), space_to_depth=2), 'batch', None),
+        (LIGHT, 'batch', None),
+        (LIGHT, 'group', (16, 16, 16)),
+        (Network(channels=3, dilations=(1, 2)), 'group', (16, 16, 16)),
+        (Network('unet', channels=2, levels=2), 'batch', (16, 16, 16)),
+    ],
+)
+def test_what_goes_by_slabs_and_has_fixed_statistics_runs_on_the_whole_volume(
+    tmp_path: Path, network: Network, norm: str, block: tuple[int, int, int] | None
+) -> None:
+    stage = Stage(cube=16, norm=norm)
+    config = TrainConfig(data=MAPS, model=network, stages=(stage,))
+    model = randomised(build_network(network, norm=norm, classes=3))
+    write_model(config, trained_network(network, stage, model), tmp_path / 'net')
+    assert load_spec(tmp_path / 'net').block == block
+
+
+def test_weights_in_half_the_space(tmp_path: Path) -> None:
+    model = randomised(build_network(LIGHT, norm='none', classes=3))
+    network = trained_network(LIGHT, Stage(), model)
+    config = TrainConfig(data=MAPS, model=LIGHT, stages=(Stage(),))
+    specs = []
+    for weights in ('float32', 'float16'):
+        write_model(replace(config, card=Card(weights=weights)), network, tmp_path / weights)
+        specs.append(load_spec(tmp_path / weights))
+    sizes = [sum(file.stat().st_size for file in spec.folder.glob('*.bin')) for spec in specs]
+    assert sizes[0] == 2 * sizes[1]
+    assert specs[0].weights_sha256 != specs[1].weights_sha256
+    ops = [
+        replace(op, weights={k: v.astype(np.float16) for k, v in op.weights.items()})
+        for op in network.ops
+    ]
+    rounded = replace(network, ops=tuple(ops))
+    assert specs[1].weights_sha256 == rounded.weights_sha256()
+
+
+def test_other_weights_are_refused_before_the_training() -> None:
+    with pytest.raises(SettingsError, match=r'card\.weights .* float16, not .int8.'):
+        Card(weights='int8')
