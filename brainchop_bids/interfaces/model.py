@@ -45,7 +45,7 @@ class FindModel(StepInterface):
     >>> found.labels
     {0: 'Background', 1: 'Gray Matter', 2: 'White Matter', 3: 'Cerebrospinal Fluid'}
     >>> found.rule, found.inputs
-    ('largest+open:3', ['T1w'])
+    ('largest+within:5', ['T1w'])
     """
 
     input_spec = FindModelInputSpec
