@@ -13,7 +13,7 @@ the file formats have no place for. Every key may be left out::
       ],
       "inputs": ["T1w", "T2w"],                    BIDS suffixes of the channels, if several
       "components": "per-label+min:20",            connected components that stay, see Cleanup
-      "smooth": {"voxels": 0.9, "below": 0.3},     labels that agree with those around, see
+      "smooth": {"voxels": 0.6},                   labels that agree with those around, see
                                                    Smoothing; by default as the network has them
       "mask": {"exclude": [3], "open_mm": 4, "closing_mm": 8},  brain mask, see MaskRule; null
                                                    where the labels cover no whole brain
