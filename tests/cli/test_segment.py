@@ -89,7 +89,7 @@ def test_everything_in_the_scans_own_grid(tmp_path, model, scan, capsys):
 
 
 @pytest.mark.parametrize(
-    'rule', ['largest+open:3', 'per-label+min:20+fill', 'groups:1,2', 'none+within:2']
+    'rule', ['largest+open:3', 'per-label+min:20+fill', 'groups:1,2', 'none', 'none+within:2']
 )
 def test_each_rule_is_told_in_the_stats(tmp_path, model, scan, capsys, rule):
     stats = tmp_path / 'stats.json'
