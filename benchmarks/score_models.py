@@ -50,11 +50,11 @@ RENDERED = SynthesisOptions(
 
 @dataclass(frozen=True)
 class Case:
-    """A scan, its reference and the table for the reference's codes."""
+    """A scan, its reference, where there is one, and the table for the reference's codes."""
 
     name: str
     scan: Path
-    reference: Path
+    reference: Path | None = None
     mapping: str | None = None
     real: bool = True
 

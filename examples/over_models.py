@@ -67,15 +67,7 @@ def init_pipeline(arguments: argparse.Namespace) -> Workflow:
             (conform, segment, [('out_file', 'in_file')]),
             (model, segment, [('model', 'model'), ('model_sha256', 'model_sha256')]),
             (segment, keep, [('out_file', 'in_file')]),
-            (
-                model,
-                keep,
-                [
-                    ('rule', 'rule'),
-                    ('mask_closing', 'mask_closing'),
-                    ('mask_exclude', 'mask_exclude'),
-                ],
-            ),
+            (model, keep, [('rule', 'rule'), ('mask_rule', 'mask_rule')]),
             (keep, to_scan, [('out_file', 'in_file')]),
             (to_scan, volumes, [('out_file', 'in_file')]),
             (model, volumes, [('labels', 'labels')]),

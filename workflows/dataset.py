@@ -196,6 +196,8 @@ def init_model_wf(
                 **({'Status': spec.status} if spec.status else {}),
             },
             rule=settings.components or spec.cleanup,
+            smoothing=spec.smoothing.to_dict(),
+            mask_rule=spec.mask_rule.to_dict() if spec.covers_brain else {},
             abbreviations=[label.abbreviation for label in spec.labels],
         ),
         name='write',

@@ -5,6 +5,7 @@ from textwrap import fill
 
 from brainchop_bids import __version__
 from brainchop_bids.image.cleanup import Cleanup
+from brainchop_bids.image.smooth import Smoothing
 from brainchop_bids.inference.options import InferenceOptions
 from brainchop_bids.inference.subvolumes import Subvolumes
 from brainchop_bids.models.spec import ModelSpec
@@ -75,7 +76,8 @@ def _describe_model(spec: ModelSpec, components: str, options: InferenceOptions)
     return f"""Labels were assigned by the model *{spec.name}* (SHA-256
         {spec.sha256[:12]}{status}), a convolutional network with {len(spec.labels)} classes
         that labels {extent}, in the manner of MeshNet [@meshnet] and *brainchop*
-        [@brainchop]. {_describe_extras(options)}{_describe_cleanup(Cleanup.parse(components))}"""
+        [@brainchop]. {_describe_extras(options)}{_describe_smoothing(spec.smoothing)}
+        {_describe_cleanup(Cleanup.parse(components))}{_describe_mask(spec)}"""
 
 
 def _describe_extras(options: InferenceOptions) -> str:
@@ -88,6 +90,36 @@ def _describe_extras(options: InferenceOptions) -> str:
     if options.precision == 'bf16':
         text += 'The network was computed in bfloat16. '
     return text
+
+
+def _describe_smoothing(smoothing: Smoothing) -> str:
+    """Say in the methods text how labels were smoothed."""
+    if not smoothing.voxels:
+        return ''
+    which = 'Each voxel'
+    if smoothing.below < 1:
+        which += f' whose label had less than {smoothing.below:.0%} of the weights around it'
+    return (
+        f'{which} took the label with the largest share of Gaussian weights (standard deviation '
+        f'{smoothing.voxels:g} voxels). '
+    )
+
+
+def _describe_mask(spec: ModelSpec) -> str:
+    """Say in the methods text how the brain mask is made."""
+    if not spec.covers_brain:
+        return ''
+    rule = spec.mask_rule
+    text = 'The brain mask is the largest component of '
+    text += 'all labels'
+    if rule.exclude:
+        names = [label.name for label in spec.labels if label.index in rule.exclude]
+        text += f' but {", ".join(names)}'
+    if rule.open_mm:
+        text += f', without what hangs on it by less than a ball of {rule.open_mm:g} mm radius'
+    if rule.closing_mm:
+        text += f', closed by a ball of {rule.closing_mm:g} mm radius'
+    return f'{text}, with holes filled. '
 
 
 def _describe_cleanup(cleanup: Cleanup) -> str:
@@ -107,6 +139,11 @@ def _describe_cleanup(cleanup: Cleanup) -> str:
         )
     if cleanup.min_mm3:
         text += f'Components of less than {cleanup.min_mm3:g} mm^3 were dropped. '
+    if cleanup.within_mm:
+        text += (
+            'Labels that the brain mask is made of were dropped outside it, others farther than '
+            f'{cleanup.within_mm:g} mm from it. '
+        )
     if cleanup.fill:
         text += 'Holes were filled with the label of the nearest voxel. '
     return text

@@ -259,8 +259,7 @@ def init_segmentation_wf(
     keep = pe.Node(
         KeepComponents(
             rule=components or spec.cleanup,
-            mask_closing=spec.mask_closing_mm,
-            mask_exclude=list(spec.mask_exclude),
+            mask_rule=spec.mask_rule.to_dict(),
             out_file='dseg_conform.nii',
             out_mask='brain_mask_conform.nii',
         ),

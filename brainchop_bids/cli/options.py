@@ -127,8 +127,9 @@ def add_label_options(group: argparse._ArgumentGroup) -> None:
         type=cleanup,
         help='which connected components stay: the largest of all foreground (largest), of each '
         'label (per-label), of labels joined (groups:1,2/3), or all (none); largest+open:MM cuts '
-        'off what hangs on by a thin bridge, +min:MM3 drops small ones, +fill fills holes '
-        '(default: the rule of the model, mostly largest)',
+        'off what hangs on by a thin bridge, +min:MM3 drops small ones, +within:MM drops what is '
+        'farther from the brain mask, +fill fills holes (default: the rule of the model, mostly '
+        'largest)',
     )
     group.add_argument(
         '--label-codes',

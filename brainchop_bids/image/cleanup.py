@@ -1,6 +1,8 @@
-"""The rule by which connected components of a label map stay or go."""
+"""The rules by which labels stay or go, and by which a brain mask is made of them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -10,9 +12,11 @@ RULES = ('largest', 'per-label', 'none')
 # What a rule looks like on a command line and in brainchop.json.
 GRAMMAR = (
     'largest, per-label, none or groups:1,2/3, then perhaps +open:MM (with largest), '
-    '+min:MM3 and +fill'
+    '+min:MM3, +within:MM and +fill'
 )
-_SIZES = ('open', 'min')
+_SIZES = ('open', 'min', 'within')
+# Of a mask's balls; a larger one joins or swallows whole brains.
+_MOST_MM = 50
 
 
 @dataclass(frozen=True)
@@ -33,13 +37,16 @@ class Cleanup:
         bridge that this ball does not pass go too.
     min_mm3 : float
         Components smaller than that go, in mm^3, whatever the rule.
+    within_mm : float
+        Labels farther than that from the brain mask become background, in mm; so does, at any
+        distance, what is outside the mask of the labels that the mask is made of. 0 for not.
     fill : bool
         Whether holes, background without a way out, get the label of the nearest voxel.
 
     Examples
     --------
     >>> Cleanup.parse('per-label+min:20')
-    Cleanup(rule='per-label', groups=(), open_mm=0.0, min_mm3=20.0, fill=False)
+    Cleanup(rule='per-label', groups=(), open_mm=0.0, min_mm3=20.0, within_mm=0.0, fill=False)
     >>> str(Cleanup.parse('groups:1,2/3+fill'))
     'groups:1,2/3+fill'
     """
@@ -48,6 +55,7 @@ class Cleanup:
     groups: tuple[tuple[int, ...], ...] = ()
     open_mm: float = 0.0
     min_mm3: float = 0.0
+    within_mm: float = 0.0
     fill: bool = False
 
     @classmethod
@@ -85,7 +93,8 @@ class Cleanup:
             or min(members, default=1) < 1
         ):
             raise SettingsError(f'component rule {text!r} is not known; expected {GRAMMAR}')
-        return cls(rule, groups, sizes.get('open', 0.0), sizes.get('min', 0.0), fill)
+        open_mm, min_mm3, within_mm = (sizes.get(name, 0.0) for name in _SIZES)
+        return cls(rule, groups, open_mm, min_mm3, within_mm, fill)
 
     def __str__(self) -> str:
         """Return the rule as it is written on a command line."""
@@ -96,7 +105,65 @@ class Cleanup:
             text += f'+open:{_digits(self.open_mm)}'
         if self.min_mm3:
             text += f'+min:{_digits(self.min_mm3)}'
+        if self.within_mm:
+            text += f'+within:{_digits(self.within_mm)}'
         return text + '+fill' * self.fill
+
+
+@dataclass(frozen=True)
+class MaskRule:
+    """How a brain mask is made of labels, see `brainchop_bids.image.components.brain_mask`.
+
+    Parameters
+    ----------
+    exclude : tuple of int
+        Labels that the mask is not made of, such as fluid, which looks like much else in a head.
+        Where they lie between the others they are in the mask all the same.
+    open_mm : float
+        Radius in mm of a ball. What hangs on the brain by bridges that this ball does not pass is
+        left out, such as muscle of the neck; 0 for nothing.
+    closing_mm : float
+        Radius in mm of the ball of a morphological closing, over sulci and ventricles that are
+        none of the labels; 0 for none.
+
+    Examples
+    --------
+    >>> MaskRule.from_dict({'closing_mm': 8, 'exclude': [3]})
+    MaskRule(exclude=(3,), open_mm=0.0, closing_mm=8.0)
+    """
+
+    exclude: tuple[int, ...] = ()
+    open_mm: float = 0.0
+    closing_mm: float = 0.0
+
+    @classmethod
+    def from_dict(cls, content: Any) -> 'MaskRule':
+        """Read what `to_dict` gives; every key may be left out.
+
+        Raises
+        ------
+        SettingsError
+            Where a key is not known or a value is not possible.
+        """
+        if not isinstance(content, Mapping) or set(content) - set(cls.__dataclass_fields__):
+            known = ', '.join(f'"{key}"' for key in cls.__dataclass_fields__)
+            raise SettingsError(f'"mask" is {content!r}; expected {{{known}}}')
+        sizes = {}
+        for key in ('open_mm', 'closing_mm'):
+            size = content.get(key, 0)
+            if type(size) not in (int, float) or not 0 <= size < _MOST_MM:
+                raise SettingsError(f'mask {key} is {size!r}; expected 0 to {_MOST_MM} mm')
+            sizes[key] = float(size)
+        exclude = content.get('exclude', ())
+        if not isinstance(exclude, (list, tuple)) or not all(
+            type(label) is int and label > 0 for label in exclude
+        ):
+            raise SettingsError(f'mask exclude is {exclude!r}; expected labels above 0')
+        return cls(tuple(exclude), **sizes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `from_dict` reads, ready for JSON."""
+        return {**asdict(self), 'exclude': list(self.exclude)}
 
 
 def _digits(number: float) -> str:

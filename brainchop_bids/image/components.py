@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import cc3d
 import numpy as np
 from scipy import ndimage
 
-from .cleanup import Cleanup
+from .cleanup import Cleanup, MaskRule
 from .lookup import histogram, lookup
 
 # Of the largest part's size, eroded: smaller ones are gyri, not tongues.
@@ -35,6 +35,58 @@ class Removed:
     filled: int = 0
 
 
+def clean_labels(
+    labels: np.ndarray,
+    rule: str | Cleanup = 'largest',
+    mask_rule: MaskRule | None = None,
+    *,
+    zooms: Sequence[float] | np.ndarray = (1, 1, 1),
+) -> tuple[np.ndarray, np.ndarray, Removed]:
+    """Clean a label map up, make the brain mask of it, and drop the labels far from that.
+
+    Parameters
+    ----------
+    labels : (X, Y, Z) array of unsigned integers
+        Label map, 0 is background.
+    rule : Cleanup or str
+        What stays; text as `Cleanup.parse` reads it.
+    mask_rule : MaskRule, optional
+        How the mask is made; by default of all labels as they are.
+    zooms : sequence of 3 float
+        Voxel sizes in mm.
+
+    Returns
+    -------
+    labels : (X, Y, Z) array
+        As `keep_components` gives them; then without what `Cleanup.within_mm` forbids and
+        without the islands that this leaves.
+    mask : (X, Y, Z) uint8
+        Of `brain_mask`.
+    removed : Removed
+        What was set to background.
+
+    Raises
+    ------
+    SettingsError
+        For another rule.
+    """
+    cleanup = Cleanup.parse(rule) if isinstance(rule, str) else rule
+    mask_rule = mask_rule or MaskRule()
+    kept, removed = keep_components(labels, cleanup, zooms=zooms)
+    mask = brain_mask(kept, zooms, mask_rule)
+    if not cleanup.within_mm:
+        return kept, mask, removed
+    near = _near_mask(kept, mask, cleanup.within_mm, mask_rule.exclude, zooms)
+    far = int(np.count_nonzero(kept != near))
+    result, islands = keep_components(near, replace(cleanup, open_mm=0.0), zooms=zooms)
+    total = Removed(
+        removed.components + islands.components,
+        removed.voxels + far + islands.voxels,
+        removed.filled + islands.filled,
+    )
+    return result, mask, total
+
+
 def keep_components(
     labels: np.ndarray,
     rule: str | Cleanup = 'largest',
@@ -48,7 +100,8 @@ def keep_components(
     labels : (X, Y, Z) array of unsigned integers
         Label map, 0 is background.
     rule : Cleanup or str
-        What stays; text as `Cleanup.parse` reads it.
+        What stays; text as `Cleanup.parse` reads it. Its ``within_mm`` is not looked at, since
+        that needs a mask: see `clean_labels`.
     zooms : sequence of 3 float
         Voxel sizes in mm.
 
@@ -127,22 +180,25 @@ def _kept(
 
 def _without_hangers(mask: np.ndarray, zooms: np.ndarray, radius: float) -> np.ndarray:
     """Drop what lies nearer to another thick part of the mask than to the largest one."""
-    reach = [1 + int(radius // zoom) for zoom in zooms]
-    inside = tuple(slice(r, -r) for r in reach)
-    core = ~_within(np.pad(~mask, [(r, r) for r in reach], constant_values=True), zooms, radius)
-    parts = _parts(core[inside])
+    padded, inside = _padded(mask, zooms, radius)
+    parts = _parts(~_within(~padded, zooms, radius)[inside])
     sizes = _sizes(parts)
     largest = int(np.argmax(sizes))
     others = sizes > _THICK * sizes[largest]
     others[largest] = False
     if not others.any():
         return mask
-    to_largest, to_others = (
-        ndimage.distance_transform_edt(away, sampling=zooms)
-        for away in (parts != largest, ~lookup(others, parts))
+    main = parts == largest
+    nearest = ndimage.distance_transform_edt(
+        ~(main | lookup(others, parts)),
+        sampling=zooms,
+        return_distances=False,
+        return_indices=True,
     )
-    rest = _parts(mask & (to_largest <= to_others))
-    return rest == rest[np.unravel_index(np.argmin(to_largest), rest.shape)]
+    stays = mask.copy()
+    stays[mask] = main[tuple(axis[mask] for axis in nearest)]
+    rest = _parts(stays)
+    return rest == rest[np.unravel_index(np.argmax(main), main.shape)]
 
 
 def _filled(labels: np.ndarray) -> tuple[np.ndarray, int]:
@@ -159,47 +215,71 @@ def _filled(labels: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def brain_mask(
-    labels: np.ndarray,
-    zooms: np.ndarray,
-    *,
-    closing_mm: float = 0.0,
-    exclude: tuple[int, ...] = (),
+    labels: np.ndarray, zooms: Sequence[float] | np.ndarray, rule: MaskRule | None = None
 ) -> np.ndarray:
-    """Make a brain mask: foreground, closed, its largest component, holes filled.
+    """Make a brain mask: labels without what hangs on them, closed, one component, holes filled.
 
     Parameters
     ----------
     labels : (X, Y, Z) array of unsigned integers
         Label map, 0 is background.
-    zooms : (3,) array
+    zooms : sequence of 3 float
         Voxel sizes in mm.
-    closing_mm : float
-        Radius in mm of the ball of a morphological closing; 0 for none. Needed where ventricles
-        or sulcal fluid are background in the label map.
-    exclude : tuple of int
-        Labels that are no brain.
+    rule : MaskRule, optional
+        What the mask is made of, and how; by default of all labels as they are.
 
     Returns
     -------
     (X, Y, Z) uint8
         1 in the brain. All zero where the label map has no foreground.
     """
+    rule, zooms = rule or MaskRule(), np.asarray(zooms, dtype=float)
     foreground = labels != 0
-    if exclude:
-        foreground &= ~np.isin(labels, exclude)
+    if rule.exclude:
+        foreground &= ~np.isin(labels, rule.exclude)
     result = np.zeros_like(labels, dtype=np.uint8, subok=False)
     box = bounding_box(foreground)
     if box is None:
         return result
-    reach = [1 + int(closing_mm // zoom) for zoom in np.asarray(zooms, dtype=float)]
-    mask = np.pad(foreground[box], [(r, r) for r in reach])
-    if closing_mm > 0:
-        mask = _close(mask, zooms, closing_mm)
-    parts = _parts(mask)
-    sizes = _sizes(parts)
-    mask = fill_holes(parts == np.argmax(sizes))
-    result[box] = mask[tuple(slice(r, n - r) for r, n in zip(reach, mask.shape, strict=True))]
+    mask, inside = _padded(foreground[box], zooms, rule.closing_mm)
+    if rule.open_mm:
+        mask = _without_hangers(_largest(mask), zooms, rule.open_mm)
+    if rule.closing_mm:
+        mask = _close(mask, zooms, rule.closing_mm)
+    result[box] = fill_holes(_largest(mask))[inside]
     return result
+
+
+def _near_mask(
+    labels: np.ndarray,
+    mask: np.ndarray,
+    radius: float,
+    exclude: tuple[int, ...],
+    zooms: Sequence[float] | np.ndarray,
+) -> np.ndarray:
+    """Drop labels that are not in the mask, the excluded ones only beyond the radius."""
+    result = np.zeros_like(labels)
+    box = bounding_box((labels != 0) | (mask != 0))
+    if box is None:
+        return result
+    found, brain = labels[box], mask[box] != 0
+    around = _within(brain, np.asarray(zooms, dtype=float), radius) & np.isin(found, exclude)
+    result[box] = found * (brain | around)
+    return result
+
+
+def _padded(
+    mask: np.ndarray, zooms: np.ndarray, radius: float
+) -> tuple[np.ndarray, tuple[slice, ...]]:
+    """Return the mask with a border wider than the radius, and where in it the mask lies."""
+    reach = [1 + int(radius // zoom) for zoom in zooms]
+    inside = tuple(slice(r, r + n) for r, n in zip(reach, mask.shape, strict=True))
+    return np.pad(mask, [(r, r) for r in reach]), inside
+
+
+def _largest(mask: np.ndarray) -> np.ndarray:
+    parts = _parts(mask)
+    return parts == np.argmax(_sizes(parts))
 
 
 def fill_holes(mask: np.ndarray) -> np.ndarray:

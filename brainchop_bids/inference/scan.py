@@ -14,13 +14,15 @@ import numpy as np
 from .. import __version__
 from ..errors import DeviceMemoryError, ModelError, SettingsError
 from ..image.channels import conform_channels
-from ..image.components import Removed, brain_mask, keep_components
+from ..image.cleanup import Cleanup
+from ..image.components import Removed, clean_labels, keep_components
 from ..image.conform import Conformed, ConformOptions
 from ..image.head import head_box
 from ..image.io import Volume, read_volume, require_contrast, save_nifti
 from ..image.lookup import recode
 from ..image.normalise import Normalization
 from ..image.resample import image_to_grid, labels_to_grid
+from ..image.smooth import smooth_labels
 from ..image.volumes import label_volumes, volumes_table
 from ..models.spec import ModelSpec
 from ..publish import Staged, writing
@@ -161,7 +163,7 @@ def segment_scan(
     dict
         What happened, ready for JSON: ``engine``, ``normalization``, ``model``, ``seconds``,
         ``peak_mb``, ``components`` (rule, and how many components and voxels were removed),
-        ``warnings``.
+        ``smoothing`` and ``mask`` (the rules), ``warnings``.
 
     Raises
     ------
@@ -207,9 +209,8 @@ def segment_scan(
                 engine = make_engine(plan, spec, settings.threads, settings.normalization)
                 labels = _network(settings, engine, plan, data, conformed, volume, staged)
         with clock.stage('components'):
-            rule = settings.components or spec.cleanup
-            labels, removed = keep_components(labels, rule, zooms=conformed.geometry.zooms)
-            mask = _mask(settings, spec, labels, conformed)
+            labels = smooth_labels(labels, spec.smoothing, threads=settings.threads)
+            labels, mask, removed = _cleaned(settings, spec, labels, conformed)
         with clock.stage('write'):
             _write(settings, spec, labels, mask, conformed, volume, staged)
         stats = {
@@ -239,6 +240,8 @@ def _facts(settings: ScanSettings, engine: Any, removed: Removed) -> dict[str, A
             'removed_components': removed.components,
             'removed_voxels': removed.voxels,
         },
+        'smoothing': engine.spec.smoothing.to_dict(),
+        'mask': engine.spec.mask_rule.to_dict(),
     }
 
 
@@ -328,17 +331,16 @@ def _placed(settings: ScanSettings, conformed: Conformed) -> dict[str, Any]:
     return {'affine': conformed.affine}
 
 
-def _mask(
+def _cleaned(
     settings: ScanSettings, spec: ModelSpec, labels: np.ndarray, conformed: Conformed
-) -> np.ndarray | None:
-    if settings.mask is None and settings.brain is None:
-        return None
-    return brain_mask(
-        labels,
-        conformed.geometry.zooms,
-        closing_mm=spec.mask_closing_mm,
-        exclude=spec.mask_exclude,
-    )
+) -> tuple[np.ndarray, np.ndarray | None, Removed]:
+    """Return what stays of the labels, the mask where it is wanted, and what is gone."""
+    cleanup = Cleanup.parse(settings.components or spec.cleanup)
+    zooms = conformed.geometry.zooms
+    if cleanup.within_mm or settings.mask is not None or settings.brain is not None:
+        return clean_labels(labels, cleanup, spec.mask_rule, zooms=zooms)
+    labels, removed = keep_components(labels, cleanup, zooms=zooms)
+    return labels, None, removed
 
 
 def _write(

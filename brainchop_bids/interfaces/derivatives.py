@@ -108,6 +108,8 @@ class WriteDerivativesInputSpec(BaseInterfaceInputSpec):
     recipe = traits.Dict(mandatory=True, desc='settings that change results')
     model = traits.Dict(mandatory=True, desc='facts about the model, for the sidecar')
     rule = traits.Str(mandatory=True, desc='components rule')
+    smoothing = traits.Dict(desc='how labels were smoothed')
+    mask_rule = traits.Dict(desc='how the brain mask was made')
     abbreviations = traits.List(traits.Str, desc='of the labels, for probability maps')
     preproc = File(exists=True, mandatory=True)
     dseg_conform = File(exists=True, mandatory=True)
@@ -180,6 +182,7 @@ class WriteDerivatives(StepInterface):
         inputs = self.inputs
         costs = {step: getattr(inputs, f'{step}_cost') for step in STEPS}
         known = {step: cost for step, cost in costs.items() if isdefined(cost)}
+        rules = {'Smoothing': inputs.smoothing, 'Mask': inputs.mask_rule}
         return {
             'Model': {**inputs.model, 'Normalization': inputs.normalization},
             'Engine': inputs.engine,
@@ -187,6 +190,7 @@ class WriteDerivatives(StepInterface):
                 'Rule': inputs.rule,
                 'RemovedComponents': inputs.removed_components,
                 'RemovedVoxels': inputs.removed_voxels,
+                **{key: dict(value) for key, value in rules.items() if isdefined(value) and value},
             },
             'Warnings': list(inputs.warnings),
             'Flags': list(inputs.flags) if isdefined(inputs.flags) else [],

@@ -69,8 +69,7 @@ class KeepComponentsInputSpec(BaseInterfaceInputSpec):
 
     in_file = File(exists=True, mandatory=True, desc='labels')
     rule = traits.Str('largest', usedefault=True, desc='what stays, see Cleanup')
-    mask_closing = traits.Float(0.0, usedefault=True, desc="mask's closing radius, mm")
-    mask_exclude = traits.List(traits.Int, desc='labels that are no brain')
+    mask_rule = traits.Dict(desc='how the mask is made, as MaskRule.to_dict gives it')
     out_file = File('kept.nii', usedefault=True, desc='name of the labels')
     out_mask = File('mask.nii', usedefault=True, desc='name of the brain mask')
 
@@ -98,16 +97,15 @@ class KeepComponents(StepInterface):
     output_spec = KeepComponentsOutputSpec
 
     def _work(self, cwd: Path) -> dict[str, Any]:
-        from ..image.components import brain_mask, keep_components
+        from ..image.cleanup import MaskRule
+        from ..image.components import clean_labels
         from ..image.io import load_labels, save_nifti
 
         labels, geometry = load_labels(self.inputs.in_file)
-        kept, removed = keep_components(labels, self.inputs.rule, zooms=geometry.zooms)
-        exclude = tuple(self.inputs.mask_exclude) if isdefined(self.inputs.mask_exclude) else ()
-        mask = brain_mask(
-            kept, geometry.zooms, closing_mm=self.inputs.mask_closing, exclude=exclude
-        )
-        like, inputs = Path(self.inputs.in_file), self.inputs
+        inputs = self.inputs
+        mask_rule = MaskRule.from_dict(inputs.mask_rule if isdefined(inputs.mask_rule) else {})
+        kept, mask, removed = clean_labels(labels, inputs.rule, mask_rule, zooms=geometry.zooms)
+        like = Path(inputs.in_file)
         return {
             'out_file': str(save_nifti(cwd / inputs.out_file, kept, like=like, labels=True)),
             'out_mask': str(save_nifti(cwd / inputs.out_mask, mask, like=like, labels=True)),

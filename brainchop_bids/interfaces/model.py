@@ -22,8 +22,7 @@ class FindModelOutputSpec(StepOutputSpec):
     model = Directory(exists=True, desc='its folder, for Segment')
     model_sha256 = traits.Str(desc='its checksum, for Segment')
     rule = traits.Str(desc='its rule for components, for KeepComponents')
-    mask_closing = traits.Float(desc="mask's closing radius in mm, for KeepComponents")
-    mask_exclude = traits.List(traits.Int, desc='labels that are no brain, for KeepComponents')
+    mask_rule = traits.Dict(desc='its rule for the brain mask, for KeepComponents')
     labels = traits.Dict(traits.Int, traits.Str, desc='names of its labels, for LabelVolumes')
     inputs = traits.List(traits.Str, desc='BIDS suffixes of the scans that it takes')
     covers_brain = traits.Bool(desc='whether a brain mask can be made of its labels')
@@ -46,7 +45,7 @@ class FindModel(StepInterface):
     >>> found.labels
     {0: 'Background', 1: 'Gray Matter', 2: 'White Matter', 3: 'Cerebrospinal Fluid'}
     >>> found.rule, found.inputs
-    ('largest+open:3', ['T1w'])
+    ('largest+within:5', ['T1w'])
     """
 
     input_spec = FindModelInputSpec
@@ -64,8 +63,7 @@ class FindModel(StepInterface):
             'model': str(spec.folder.resolve()),
             'model_sha256': spec.sha256,
             'rule': spec.cleanup,
-            'mask_closing': spec.mask_closing_mm,
-            'mask_exclude': list(spec.mask_exclude),
+            'mask_rule': spec.mask_rule.to_dict(),
             'labels': {label.index: label.name for label in spec.labels},
             'inputs': list(spec.inputs),
             'covers_brain': spec.covers_brain,

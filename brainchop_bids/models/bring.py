@@ -86,9 +86,8 @@ def describe_model(spec: ModelSpec) -> dict[str, Any]:
             for label in spec.labels
         ],
         'components': spec.cleanup,
-        'mask': {'closing_mm': spec.mask_closing_mm, 'exclude': list(spec.mask_exclude)}
-        if spec.covers_brain
-        else None,
+        **({'smooth': spec.smoothing.to_dict()} if spec.smoothing.voxels else {}),
+        'mask': spec.mask_rule.to_dict() if spec.covers_brain else None,
     }
     for key in ('status', 'license', 'citation', 'task'):
         if getattr(spec, key):

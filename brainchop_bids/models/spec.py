@@ -13,8 +13,10 @@ the file formats have no place for. Every key may be left out::
       ],
       "inputs": ["T1w", "T2w"],                    BIDS suffixes of the channels, if several
       "components": "per-label+min:20",            connected components that stay, see Cleanup
-      "mask": {"closing_mm": 10, "exclude": [3]},  brain mask: closing radius, labels left out;
-                                                   null where the labels cover no whole brain
+      "smooth": {"voxels": 0.6},                   labels that agree with those around, see
+                                                   Smoothing; by default as the network has them
+      "mask": {"exclude": [3], "open_mm": 4, "closing_mm": 8},  brain mask, see MaskRule; null
+                                                   where the labels cover no whole brain
       "status": "experimental",                    how far to trust it, in reports and records
       "license": "MIT",
       "citation": "..."
@@ -28,13 +30,14 @@ checksum of the weights so that a renamed folder is still recognised, then from 
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import BrainchopError, ModelError
-from ..image.cleanup import Cleanup
+from ..image.cleanup import Cleanup, MaskRule
 from ..image.normalise import Normalization
+from ..image.smooth import Smoothing
 from .formats import read_network
 from .formats.files import read_json
 from .labelfiles import OVERRIDES, folder_labels, override_labels
@@ -47,9 +50,10 @@ MODEL_NAME = re.compile(r'[A-Za-z0-9][\w.-]*')
 # Networks for smaller inputs than a conformed volume have learnt from cubes.
 _WHOLE = 256
 _OVERRIDE_KEYS = {
-    'name', 'task', 'normalization', 'inputs', 'labels', 'components', 'mask', 'status',
-    'license', 'citation',
+    'name', 'task', 'normalization', 'inputs', 'labels', 'components', 'smooth', 'mask',
+    'status', 'license', 'citation',
 }  # fmt: skip
+_Rule = TypeVar('_Rule', Smoothing, MaskRule)
 
 
 @dataclass(frozen=True)
@@ -98,12 +102,12 @@ class ModelSpec:
         Which connected components stay, see `Cleanup`.
     inputs : tuple of str
         BIDS suffix of each channel, the first one's ``'T1w'``.
+    smoothing : Smoothing
+        How labels are smoothed before anything else.
     covers_brain : bool
         Whether a brain mask can be made of the labels.
-    mask_closing_mm : float
-        Radius of the closing that makes a brain mask of the labels, in mm.
-    mask_exclude : tuple of int
-        Labels that are no part of the brain.
+    mask_rule : MaskRule
+        How it is made.
     task : str or None
         What it is for: tissue, structures, parcellation, skull-strip.
     status : str or None
@@ -136,9 +140,9 @@ class ModelSpec:
     slabs: float = 0.0
     cleanup: str = 'largest'
     inputs: tuple[str, ...] = ('T1w',)
+    smoothing: Smoothing = field(default_factory=Smoothing)
     covers_brain: bool = True
-    mask_closing_mm: float = 0.0
-    mask_exclude: tuple[int, ...] = ()
+    mask_rule: MaskRule = field(default_factory=MaskRule)
     task: str | None = None
     status: str | None = None
     license: str | None = None
@@ -233,7 +237,6 @@ def load_spec(folder: str | Path) -> ModelSpec:
             f'(say otherwise in its {OVERRIDES} or with --normalization)'
         )
     mask = facts.get('mask', {})
-    closing, exclude = _mask_rule(folder, {} if mask is None else mask, len(table))
     files = [*network.files, *label_files]
     if overrides:
         files.append(folder / OVERRIDES)
@@ -259,9 +262,9 @@ def load_spec(folder: str | Path) -> ModelSpec:
         slabs=slab_values(network),
         cleanup=_cleanup(folder, facts.get('components', 'largest'), len(table)),
         inputs=_inputs(folder, facts.get('inputs'), network.in_channels),
+        smoothing=_rule(folder, Smoothing, facts.get('smooth', {})),
         covers_brain=mask is not None,
-        mask_closing_mm=closing,
-        mask_exclude=exclude,
+        mask_rule=_mask_rule(folder, {} if mask is None else mask, len(table)),
         task=facts.get('task'),
         status=facts.get('status') or None,
         license=facts.get('license'),
@@ -355,20 +358,18 @@ def _cleanup(folder: Path, rule: Any, classes: int) -> str:
     return str(cleanup)
 
 
-def _mask_rule(folder: Path, rule: Any, classes: int) -> tuple[float, tuple[int, ...]]:
-    path = folder / OVERRIDES
-    if not isinstance(rule, dict) or set(rule) - {'closing_mm', 'exclude'}:
-        raise ModelError(f'{path}: "mask" is {rule!r}; expected {{"closing_mm", "exclude"}}')
-    closing, exclude = rule.get('closing_mm', 0), rule.get('exclude', [])
-    if isinstance(closing, bool) or not isinstance(closing, (int, float)) or not 0 <= closing < 50:
-        raise ModelError(f'{path}: mask closing_mm is {closing!r}; expected 0 to 50 mm')
-    if not isinstance(exclude, list) or not all(
-        type(index) is int and 0 < index < classes for index in exclude
-    ):
-        raise ModelError(
-            f'{path}: mask exclude is {exclude!r}; expected labels of 1 to {classes - 1}'
-        )
-    return float(closing), tuple(exclude)
+def _rule(folder: Path, kind: type[_Rule], content: Any) -> _Rule:
+    try:
+        return kind.from_dict(content)
+    except BrainchopError as error:
+        raise ModelError(f'{folder / OVERRIDES}: {error}') from error
+
+
+def _mask_rule(folder: Path, content: Any, classes: int) -> MaskRule:
+    rule = _rule(folder, MaskRule, content)
+    if max(rule.exclude, default=0) >= classes:
+        raise ModelError(f'{folder / OVERRIDES}: mask exclude names labels beyond {classes - 1}')
+    return rule
 
 
 def _sha256(files: list[Path], folder: Path) -> str:

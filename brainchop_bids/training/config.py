@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SettingsError
-from ..image.cleanup import Cleanup
+from ..image.cleanup import Cleanup, MaskRule
 from ..image.normalise import Normalization
+from ..image.smooth import Smoothing
 from ..models.spec import MODEL_NAME
 from .augment import Augmentation
 from .choices import require_known, suggestion
@@ -79,6 +80,8 @@ class TrainConfig:
             require_known('loss.kind', self.loss.kind, LOSSES)
         Normalization.parse(self.data.normalization)
         Cleanup.parse(self.card.components or 'largest')
+        Smoothing.from_dict(self.card.smooth)
+        MaskRule.from_dict(self.card.mask)
         data, validation = self.data, self.validation
         given = [f'data.{key}' for key in _SOURCES if getattr(data, key)]
         known = ', '.join(f'data.{key}' for key in _SOURCES)

@@ -196,7 +196,7 @@ def _facts(config: TrainConfig, classes: int) -> dict[str, Any]:
     facts['labels'] = list(card.labels) or named
     if len(config.data.channels) > 1:
         facts['inputs'] = list(config.data.channels)
-    for key in ('task', 'components', 'mask', 'status', 'license', 'citation'):
+    for key in ('task', 'components', 'smooth', 'mask', 'status', 'license', 'citation'):
         if getattr(card, key):
             facts[key] = getattr(card, key)
     return facts

@@ -268,8 +268,8 @@ class Card:
         As ``labels`` in ``brainchop.json``.
     task, components : str
         As there.
-    mask : dict
-        As ``mask`` there.
+    smooth, mask : dict
+        As there.
     license, citation : str
         As there.
     status : str
@@ -285,6 +285,7 @@ class Card:
     labels: tuple[dict[str, Any], ...] = ()
     task: str = ''
     components: str = ''
+    smooth: dict[str, Any] = field(default_factory=dict)
     mask: dict[str, Any] = field(default_factory=dict)
     license: str = ''
     citation: str = ''

@@ -12,6 +12,7 @@ from brainchop_bids import __version__
 from brainchop_bids.cli.segment import main
 from brainchop_bids.image import channels as channels_module
 from brainchop_bids.image.io import read_volume
+from brainchop_bids.image.smooth import Smoothing, smooth_labels
 from brainchop_bids.inference import scan as scan_module
 from tests.builders import write_model, write_scan
 
@@ -87,7 +88,9 @@ def test_everything_in_the_scans_own_grid(tmp_path, model, scan, capsys):
     assert any('normalised' in warning for warning in said['warnings'])
 
 
-@pytest.mark.parametrize('rule', ['largest+open:3', 'per-label+min:20+fill', 'groups:1,2', 'none'])
+@pytest.mark.parametrize(
+    'rule', ['largest+open:3', 'per-label+min:20+fill', 'groups:1,2', 'none', 'none+within:2']
+)
 def test_each_rule_is_told_in_the_stats(tmp_path, model, scan, capsys, rule):
     stats = tmp_path / 'stats.json'
     arguments = (scan, tmp_path / 'out.nii.gz', '--model', model, '--components', rule)
@@ -95,6 +98,23 @@ def test_each_rule_is_told_in_the_stats(tmp_path, model, scan, capsys, rule):
     told = json.loads(stats.read_text())['components']
     assert told['rule'] == rule
     assert type(told['removed_voxels']) is int
+
+
+def test_labels_are_smoothed_as_the_model_has_it(tmp_path, model, scan, capsys):
+    labels, stats = {}, tmp_path / 'stats.json'
+    rules = {'smooth': {'voxels': 0.9}, 'mask': {'open_mm': 1, 'closing_mm': 2}}
+    for name, facts in (('plain', {}), ('smooth', rules)):
+        (model / 'brainchop.json').write_text(json.dumps(facts))
+        out = tmp_path / f'{name}.nii.gz'
+        common = ('--model', model, '--components', 'none', '--space', 'conform')
+        assert run(capsys, scan, out, *common, '--stats', stats)[0] == 0
+        labels[name] = np.asarray(nib.load(out).dataobj)
+    expected = smooth_labels(labels['plain'], Smoothing(0.9))
+    assert (expected != labels['plain']).any()
+    np.testing.assert_array_equal(labels['smooth'], expected)
+    told = json.loads(stats.read_text())
+    assert told['smoothing']['voxels'] == 0.9
+    assert told['mask'] == {'exclude': [], 'open_mm': 1.0, 'closing_mm': 2.0}
 
 
 STRUCTURES = ['Unknown', 'Right-Cerebral-White-Matter', 'Left-Cerebral-Cortex']

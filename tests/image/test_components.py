@@ -8,8 +8,14 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from brainchop_bids.errors import SettingsError
-from brainchop_bids.image.cleanup import Cleanup
-from brainchop_bids.image.components import Removed, brain_mask, fill_holes, keep_components
+from brainchop_bids.image.cleanup import Cleanup, MaskRule
+from brainchop_bids.image.components import (
+    Removed,
+    brain_mask,
+    clean_labels,
+    fill_holes,
+    keep_components,
+)
 
 FULL = np.ones((3, 3, 3), dtype=bool)
 sparse = hnp.arrays(
@@ -90,7 +96,7 @@ def test_closing_is_scipys_with_a_ball(zooms, radius, order):
     closed = ndimage.binary_closing(np.pad(labels, margin), element)
     parts, sizes = sizes_of(closed)
     expected = ndimage.binary_fill_holes(parts == 1 + sizes.argmax())
-    got = brain_mask(labels, np.array(zooms), closing_mm=radius)
+    got = brain_mask(labels, zooms, MaskRule(closing_mm=radius))
     assert got.dtype == np.uint8
     np.testing.assert_array_equal(got, expected[(slice(margin, -margin),) * 3])
 
@@ -99,14 +105,14 @@ def test_excluded_labels_are_no_brain():
     labels = np.zeros((9, 9, 9), dtype=np.uint8)
     labels[2:7, 2:7, 2:7] = 1
     labels[2:7, 2:7, 6] = 9
-    mask = brain_mask(labels, np.ones(3), exclude=(9,))
+    mask = brain_mask(labels, np.ones(3), MaskRule(exclude=(9,)))
     assert mask.sum() == 5 * 5 * 4
 
 
 def test_nothing_gives_nothing():
     empty = np.zeros((4, 5, 6), dtype=np.uint16)
-    assert not brain_mask(empty, np.ones(3), closing_mm=3).any()
-    assert not brain_mask(empty + 3, np.ones(3), exclude=(3,)).any()
+    assert not brain_mask(empty, np.ones(3), MaskRule(open_mm=2, closing_mm=3)).any()
+    assert not brain_mask(empty + 3, np.ones(3), MaskRule(exclude=(3,))).any()
     for rule in ('largest', 'per-label', 'none'):
         kept, removed = keep_components(empty, rule)
         assert not kept.any()
@@ -116,7 +122,7 @@ def test_nothing_gives_nothing():
 def test_closing_does_not_join_opposite_edges():
     labels = np.zeros((12, 12, 12), dtype=np.uint8)
     labels[:, :, 0] = labels[:, :, 11] = 1
-    mask = brain_mask(labels, np.ones(3), closing_mm=4)
+    mask = brain_mask(labels, np.ones(3), MaskRule(closing_mm=4))
     assert mask[:, :, 5].sum() == 0
 
 
@@ -212,6 +218,8 @@ def test_labels_of_no_group_stay():
         'groups:1,2/3+fill',
         'largest+min:0.5+fill',
         'largest+open:3',
+        'largest+within:5',
+        'per-label+min:2+within:0.5+fill',
     ],
 )
 def test_rules_are_written_as_they_are_read(text):
@@ -227,8 +235,84 @@ def test_sizes_are_read_back_as_they_were_written(open_mm: float, min_mm3: float
 @pytest.mark.parametrize(
     'text',
     ['', 'biggest', 'groups', 'groups:', 'groups:a', 'groups:1,1', 'groups:0', 'largest:1',
-     'none+min', 'none+min:x', 'none+min:-1', 'none+min:nan', 'none+fil', 'none+fill+fill'],
+     'none+min', 'none+min:x', 'none+min:-1', 'none+min:nan', 'none+within:0', 'none+fil',
+     'none+fill+fill'],
 )  # fmt: skip
 def test_what_is_no_rule(text):
     with pytest.raises(SettingsError, match='is not known; expected largest'):
         Cleanup.parse(text)
+
+
+def head(zooms):
+    """Make a brain in fluid, a muscle (brain's label) that only fluid and a thin bridge join."""
+    x, y, z = (np.indices((64, 44, 44)).T * zooms).T
+    middle = 22 * np.asarray(zooms)[1:]
+    r2 = (y - middle[0]) ** 2 + (z - middle[1]) ** 2
+    brain = (x - 16) ** 2 + r2 < 11**2
+    sulcus = brain & (abs(y - middle[0]) <= 2) & (x < 10)
+    fluid = (x - 16) ** 2 + r2 < 14**2
+    muscle = (x - 38) ** 2 + r2 < 8**2
+    bridge = (r2 <= 2**2) & (x > 16) & (x < 38)
+    labels = np.where(brain & ~sulcus, 1, np.where(muscle | bridge, 2, 3 * (fluid | sulcus)))
+    return labels.astype(np.uint8), brain, fluid, muscle
+
+
+@pytest.mark.parametrize('zooms', [(1.0, 1.0, 1.0), (0.9, 1.1, 1.2)])
+def test_neither_fluid_nor_muscle_is_brain(zooms):
+    labels, brain, fluid, muscle = head(zooms)
+    rule = MaskRule(exclude=(3,), open_mm=3, closing_mm=4)
+    mask = brain_mask(labels, zooms, rule) != 0
+    # The sulcus is filled by the closing, whose ball it is narrower than.
+    assert np.count_nonzero(mask & brain) > 0.97 * np.count_nonzero(brain)
+    assert not (mask & muscle & ~fluid).any()
+    assert np.count_nonzero(mask) < 1.1 * np.count_nonzero(brain)
+    assert (brain_mask(labels, zooms) != 0)[muscle].all()
+
+
+@pytest.mark.parametrize('zooms', [(1.0, 1.0, 1.0), (0.9, 1.1, 1.2)])
+def test_only_excluded_labels_lie_outside_the_mask_and_not_far(zooms):
+    """Against SciPy's distances."""
+    labels, _, fluid, muscle = head(zooms)
+    rule = MaskRule(exclude=(3,), open_mm=3, closing_mm=4)
+    kept, mask, removed = clean_labels(labels, 'largest+within:2.5', rule, zooms=zooms)
+    np.testing.assert_array_equal(mask, brain_mask(labels, zooms, rule))
+    distance = ndimage.distance_transform_edt(mask == 0, sampling=zooms)
+    near = (mask != 0) | ((labels == 3) & (distance <= 2.5 + 1e-6))
+    np.testing.assert_array_equal(kept, keep_components(labels * near, 'largest')[0])
+    assert removed.voxels == np.count_nonzero(kept != labels) > np.count_nonzero(muscle & ~fluid)
+
+
+@settings(deadline=None)
+@given(sparse, st.sampled_from([1.0, 2.0]), st.sampled_from([(1, 1, 1), (0.7, 1.0, 1.6)]))
+def test_clean_up_leaves_labels_or_background(labels, within, zooms):
+    rule = MaskRule(exclude=(2,), open_mm=1, closing_mm=2)
+    kept, mask, removed = clean_labels(labels, f'none+within:{within:g}', rule, zooms=zooms)
+    changed = kept != labels
+    assert not kept[changed].any()
+    assert removed == Removed(0, int(changed.sum()))
+    assert not np.isin(kept[mask == 0], (1, 200)).any()
+    np.testing.assert_array_equal(kept[mask != 0], labels[mask != 0])
+
+
+@given(sparse, st.sampled_from(['largest', 'per-label', 'none+fill']))
+def test_without_within_labels_are_those_of_the_components(labels, rule):
+    kept, mask, removed = clean_labels(labels, rule)
+    expected = keep_components(labels, rule)
+    np.testing.assert_array_equal(kept, expected[0])
+    assert removed == expected[1]
+    np.testing.assert_array_equal(mask, brain_mask(kept, (1, 1, 1)))
+
+
+def test_mask_rules_are_read_as_they_were_written():
+    rule = MaskRule(exclude=(3, 5), open_mm=4.0, closing_mm=8.5)
+    assert MaskRule.from_dict(rule.to_dict()) == rule
+
+
+@pytest.mark.parametrize(
+    'content',
+    [[], {'closing': 3}, {'closing_mm': -1}, {'open_mm': '4'}, {'open_mm': float('nan')},
+     {'open_mm': True}, {'closing_mm': 50}, {'exclude': 3}, {'exclude': [0]}, {'exclude': [1.5]}],
+)  # fmt: skip
+def test_what_is_no_mask_rule(content):
+    with pytest.raises(SettingsError, match=r'mask.*expected'):
+        MaskRule.from_dict(content)

@@ -7,6 +7,8 @@ import sys
 import pytest
 
 from brainchop_bids.errors import ModelError
+from brainchop_bids.image.cleanup import MaskRule
+from brainchop_bids.image.smooth import Smoothing
 from brainchop_bids.models.spec import load_spec
 from tests.tfjs_folder import (
     activation,
@@ -124,6 +126,7 @@ def test_a_folder_may_say_everything_itself(tmp_path):
             {'index': 2, 'name': 'White Matter', 'abbreviation': 'WM', 'color': '#ffffff'},
             {'index': 1, 'name': 'CSF', 'mapping': 3, 'freesurfer': 24},
         ],
+        'smooth': {'voxels': 0.8},
         'mask': {'closing_mm': 4, 'exclude': [1]},
         'license': 'CC0',
     }
@@ -132,7 +135,8 @@ def test_a_folder_may_say_everything_itself(tmp_path):
     spec = load_spec(folder)
     assert (spec.name, spec.slug, spec.license) == ('mine', 'net', 'CC0')
     assert str(spec.normalization) == 'quantile:0.05:0.95'
-    assert (spec.mask_closing_mm, spec.mask_exclude) == (4.0, (1,))
+    assert spec.smoothing == Smoothing(0.8)
+    assert spec.mask_rule == MaskRule(exclude=(1,), closing_mm=4.0)
     assert [label.name for label in spec.labels] == ['background', 'CSF', 'White Matter']
     assert spec.labels.by_index[1].freesurfer == 24
     assert spec.labels.by_index[2].abbreviation == 'WM'
@@ -287,6 +291,10 @@ def test_colour_tables_that_are_none(tmp_path, content):
         {'mask': {'closing': 3}},
         {'mask': {'closing_mm': -1}},
         {'mask': {'exclude': [3]}},
+        {'mask': {'open_mm': '2'}},
+        {'mask': 3},
+        {'smooth': 0.9},
+        {'smooth': {'voxels': -1}},
     ],
 )
 def test_a_brainchop_json_that_cannot_be_followed(tmp_path, content):
