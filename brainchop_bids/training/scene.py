@@ -112,7 +112,7 @@ class Scene:
         whole = self.scanner.develop(low, top)
         if self.removal is not None:
             whole[self.removal.of_overview(self.overview)] = 0
-        return Look(top, *window(whole), whole)
+        return Look(top, *window(whole), whole, self.removal is not None)
 
     def cube(
         self, start: Start, side: int, look: 'Look', rng: np.random.Generator
@@ -177,12 +177,15 @@ class Look:
         How the conform step stretches the image.
     whole : (C, C, C) float32
         Every fourth voxel, before that.
+    cut : bool
+        Something has been removed from the image.
     """
 
     top: float
     least: np.float32
     factor: np.float32
     whole: np.ndarray
+    cut: bool
 
     def grey(self, image: np.ndarray) -> np.ndarray:
         """Return intensities as the conform step would, uint8; ``image`` is spoilt."""
@@ -204,6 +207,9 @@ class Look:
             greys *= left
             seen.flat[0] = 255
         shift, change = rng.uniform(-1, 1, 2) * options.intensity_jitter
+        if self.cut:
+            # What has been removed is as dark as anything can be.
+            shift = 0.0
         greys = greys * np.float32(1 + change) + np.float32(255 * shift)
         return normaliser(seen, rule)(greys)
 
