@@ -126,10 +126,10 @@ class Stage:
         ``'batch'`` for batch normalisation, ``'group'`` for each channel over the cube, or
         ``'none'``: what a stage before learnt by batches is folded into the convolutions.
     cubes_per_volume : int
-        Cubes cut from each image.
+        Cubes cut from each scan. Of label maps, each cube is of an image of its own.
     centred : float
-        Share of cubes drawn around a labelled voxel (of synthetic images: one that is neither
-        background nor the last class).
+        Share of cubes drawn around a labelled voxel (of label maps: one of the brain proper,
+        not of the fluid around it).
     labelled : float
         Least share of labelled voxels in a cube; others are drawn again, a few times.
     synthesis : dict
