@@ -44,7 +44,8 @@ HELD_OUT = [f'training_seg_{n}' for n in range(16, 21)]
 # What a good scanner does to a head: little.
 RENDERED = SynthesisOptions(
     rotation=5, scaling=0.05, translation=5, elastic=0, flip=0, bias=0.2, gamma=0.1, noise=0.02,
-    low_resolution=0, t1=1, t1_spread=0.5, strip=0, deface=0, crop=0,
+    low_resolution=0, t1=1, t1_spread=0.5, strip=0, deface=0, crop=0, proportions=0,
+    low_contrast=0, lesions=0, contrast_agent=0, air_noise=0, outlier=0, intensity_jitter=0,
 )  # fmt: skip
 
 

@@ -11,14 +11,21 @@ from scipy import ndimage
 from ..errors import ModelError
 from ..image.lookup import histogram, lookup
 from ..models.mapping import LabelMapping
-from .synthesis import AROUND_BRAIN, FIRST_OUTSIDE, NECK_CODES, SIDES
+from .tissues import (
+    AROUND_BRAIN,
+    FIRST_OUTSIDE,
+    NECK_CODES,
+    RIGHT_AS_LEFT,
+    SIDES,
+    VENTRICLES,
+    WHITE,
+)
 
 # Voxels between the points of everything that is smooth.
 STEP = 4
-VENTRICLES = (4, 5, 14, 15, 43, 44)
-WHITE = (2, 41, 7, 46)
 # How far a change of proportions reaches, mm.
 _REACH = 5.0
+_OTHER = {**SIDES, **RIGHT_AS_LEFT}
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +111,6 @@ def prepare(codes: np.ndarray, mapping: LabelMapping) -> Atlas:
         )
     place = np.zeros(int(table.max()) + 1, np.uint8)
     place[table] = np.arange(len(table))
-    other = {**SIDES, **{right: left for left, right in SIDES.items()}}
     classes = np.array([mapping.indices.get(int(code), 0) for code in table], np.uint8)
     brain = (table > 0) & (table < FIRST_OUTSIDE) & (table != AROUND_BRAIN)
     dense = lookup(place, codes)
@@ -118,7 +124,7 @@ def prepare(codes: np.ndarray, mapping: LabelMapping) -> Atlas:
         corner=np.array([low - 1 for low, _ in box]),
         codes=table,
         classes=classes,
-        swap=place[[other.get(int(code), int(code)) for code in table]],
+        swap=place[[_OTHER.get(int(code), int(code)) for code in table]],
         inside=inside.astype(np.int16),
         potentials=_potentials(dense, table, brain),
         distance=_distance(_share(brain[dense])),
@@ -128,8 +134,7 @@ def prepare(codes: np.ndarray, mapping: LabelMapping) -> Atlas:
 def _table(codes: np.ndarray) -> np.ndarray:
     """Return the codes of a map, their counterparts, and those that images may need."""
     found = set(np.flatnonzero(histogram(codes)).tolist())
-    other = {**SIDES, **{right: left for left, right in SIDES.items()}}
-    more = {other[code] for code in found if code in other}
+    more = {_OTHER[code] for code in found if code in _OTHER}
     return np.array(sorted({0, *found, *more, *NECK_CODES}), np.uint16)
 
 

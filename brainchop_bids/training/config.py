@@ -18,8 +18,17 @@ from ..image.smooth import Smoothing
 from ..models.spec import MODEL_NAME
 from .augment import Augmentation
 from .choices import require_known, suggestion
-from .options import Card, Data, Init, Loss, Network, Optimizer, Stage, Validation
-from .synthesis import SynthesisOptions
+from .options import (
+    Card,
+    Data,
+    Init,
+    Loss,
+    Network,
+    Optimizer,
+    Stage,
+    SynthesisOptions,
+    Validation,
+)
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -203,8 +203,8 @@ class CubeSource:
         dealt, each = self._hand(stage)
         volume, skip = divmod(first, dealt * each)
         volume *= dealt
-        # A step's cubes are all at hand before it begins, whatever the one before took.
-        ahead = max(dealt, stage.batch) + 2 * self._workers
+        # Two steps' cubes are under way, so that none waits for a slow one.
+        ahead = max(dealt, -(-2 * stage.batch // each)) + self._workers + 1
         jobs: deque[Future[list[Pair]]] = deque()
         while True:
             while len(jobs) < ahead:
@@ -274,12 +274,11 @@ def make_cubes(job: Job) -> list[Pair]:
             labelled=stage.labelled,
         )
         return [(image[..., None], computed(classes, stage.stride).copy())]
-    drawn = draw_volume(job.item, config, stage, job.sources, rng, training=job.training)
-    scaled = normalise_channels(drawn.images, rule)
-    labels = drawn.labels
+    images, labels = draw_volume(job.item, config, stage, job.sources, rng, training=job.training)
+    scaled, inside = normalise_channels(images, rule), np.flatnonzero(labels)
     pairs = []
     for _ in range(stage.cubes_per_volume):
-        box = draw_box(labels.shape, stage.cube, drawn.inside, rng, stage.centred, stage.labelled)
+        box = draw_box(labels.shape, stage.cube, inside, rng, stage.centred, stage.labelled)
         pairs.append((scaled[box].copy(), computed(labels[box], stage.stride).copy()))
     return pairs
 
@@ -287,8 +286,7 @@ def make_cubes(job: Job) -> list[Pair]:
 def make_volume(job: Job) -> tuple[np.ndarray, np.ndarray]:
     """Make one whole volume and its labels, see `CubeSource.scans`."""
     rng = np.random.default_rng(job.seed)
-    drawn = draw_volume(job.item, job.config, job.stage, job.sources, rng, training=job.training)
-    return drawn.images, drawn.labels
+    return draw_volume(job.item, job.config, job.stage, job.sources, rng, training=job.training)
 
 
 def _prepare_worker() -> None:

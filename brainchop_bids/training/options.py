@@ -140,10 +140,10 @@ class Stage:
         ``'none'``: what a stage before learnt by batches is folded into the convolutions, so
         that its statistics no longer change with each cube.
     cubes_per_volume : int
-        Cubes cut from each image.
+        Cubes cut from each scan. Of label maps, each cube is of an image of its own.
     centred : float
-        Share of cubes drawn around a labelled voxel (of synthetic images: one that is neither
-        background nor the last class).
+        Share of cubes drawn around a labelled voxel (of label maps: one of the brain proper,
+        not of the fluid around it).
     labelled : float
         Least share of labelled voxels in a cube; others are drawn again, a few times.
     synthesis : dict
@@ -300,3 +300,93 @@ class Card:
                 f'card.weights in the training config: expected float32 or float16, not '
                 f'{self.weights!r}'
             )
+
+
+@dataclass(frozen=True)
+class SynthesisOptions:
+    """How far images may stray; each range is symmetric or begins at nothing.
+
+    Parameters
+    ----------
+    rotation : float
+        Largest angle about each axis, degrees.
+    scaling, shearing : float
+        Largest relative change of size, and largest shear.
+    translation : float
+        Largest shift along each axis, mm.
+    elastic : float
+        Largest standard deviation of the elastic displacement, mm.
+    elastic_spacing : int
+        Distance of its control points, mm.
+    flip : float
+        Probability of exchanging left and right, anatomy and labels.
+    bias : float
+        Largest standard deviation of the logarithm of the bias field.
+    gamma : float
+        Standard deviation of the logarithm of the contrast exponent.
+    noise : float
+        Largest standard deviation of noise, as a share of the intensity range.
+    thickness : float
+        Largest voxel size of the simulated acquisition, mm.
+    low_resolution : float
+        Probability that it is worse than 1 mm.
+    t1 : float
+        Probability of a T1-like contrast; all others are random.
+    t1_spread : float
+        By how much T1-like means vary more than they did in the scans the prior is from.
+    neck : float
+        Probability of a longer neck than the map has, with muscle, fat and bone of any shape.
+    strip, deface, crop : float
+        Probabilities of removing all but the brain, of cutting the face off, and of a field of
+        view that ends within the head.
+    loose : float
+        Share of the stripped heads that keep a shell around the brain, irregular and some mm
+        wide.
+    proportions : float
+        Largest growth or shrinking of ventricles, of the brain within its fluid, and of white
+        matter within the cortex, mm.
+    low_contrast : float
+        Probability that a T1-like image has little contrast of grey and white matter, as those
+        of infants have and, less so, those of old brains.
+    lesions : float
+        Probability of white matter that is darker or brighter in places; otherwise it looks
+        the same everywhere.
+    contrast_agent : float
+        Probability of vessels that are brighter than anything, perhaps with white matter.
+    air_noise : float
+        Probability of noise in air as strong as the brightest tissue, as an MP2RAGE's quotient
+        of two images has.
+    outlier : float
+        Probability of a tissue outside the brain, or of a spot, that is up to three times as
+        bright as all else.
+    intensity_jitter : float
+        Largest shift and largest change of the intensities' range after normalisation, as a
+        share of the range: networks shall not hang on it.
+    """
+
+    rotation: float = 15.0
+    scaling: float = 0.15
+    shearing: float = 0.012
+    translation: float = 15.0
+    elastic: float = 3.0
+    elastic_spacing: int = 24
+    flip: float = 0.5
+    bias: float = 0.3
+    gamma: float = 0.3
+    noise: float = 0.08
+    thickness: float = 5.0
+    low_resolution: float = 0.5
+    t1: float = 0.7
+    t1_spread: float = 1.5
+    neck: float = 0.0
+    strip: float = 0.15
+    deface: float = 0.25
+    crop: float = 0.15
+    loose: float = 0.5
+    proportions: float = 2.5
+    low_contrast: float = 0.15
+    lesions: float = 0.3
+    contrast_agent: float = 0.05
+    air_noise: float = 0.08
+    outlier: float = 0.15
+    intensity_jitter: float = 0.05

@@ -46,25 +46,6 @@ class Sources:
     swap: tuple[tuple[int, int], ...] = ()
 
 
-@dataclass(frozen=True, eq=False)
-class Drawn:
-    """A volume to cut cubes from.
-
-    Parameters
-    ----------
-    images : (W, W, W, C) uint8
-        As the conform step gives them.
-    labels : (W, W, W) uint8
-        Classes.
-    inside : (n,) int
-        Flat indices of the voxels that cubes are centred on.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    inside: np.ndarray
-
-
 def find_sources(config: TrainConfig, swap: tuple[tuple[int, int], ...] = ()) -> Sources:
     """Find the volumes of a run.
 
@@ -201,7 +182,7 @@ def draw_volume(
     rng: np.random.Generator,
     *,
     training: bool,
-) -> Drawn:
+) -> tuple[np.ndarray, np.ndarray]:
     """Make a volume: an image from a label map, or a scan, changed at random when it trains.
 
     Parameters
@@ -221,7 +202,10 @@ def draw_volume(
 
     Returns
     -------
-    Drawn
+    images : (W, W, W, C) uint8
+        As the conform step gives them.
+    labels : (W, W, W) uint8
+        Classes.
     """
     table = _mapping(config.data.mapping).table
     if isinstance(item, Example):
@@ -231,16 +215,10 @@ def draw_volume(
             changed, labels = augment(images, labels, rng, config.augmentation, swap=sources.swap)
             # In use a network is given whole numbers, too.
             images = np.rint(changed).astype(np.uint8)
-        return Drawn(images, labels, np.flatnonzero(labels))
+        return images, labels
     codes = load_label_map(item, _mapping(config.data.mapping))
     image, moved = synthesise(codes, rng, config.options(stage), prior=t1_prior())
-    labels = lookup(table, moved)
-    inside = labels > 0
-    classes = _mapping(config.data.mapping).classes
-    if classes > 2:
-        # The fluid around the brain is more of the head's than of the brain's.
-        inside &= labels < classes - 1
-    return Drawn(image[..., None], labels, np.flatnonzero(inside))
+    return image[..., None], lookup(table, moved)
 
 
 # Each worker reads each map once; 20 maps are 0.2 GB. Scans lie in files that are mapped.

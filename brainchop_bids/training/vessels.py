@@ -56,7 +56,7 @@ def add_vessels(
         return
     shape = np.array(image.shape)
     bright = float(image.max()) * rng.uniform(1, 1.5)
-    for place in rng.choice(voxels, rng.integers(8, 40)):
+    for place in rng.choice(voxels, rng.integers(15, 80)):
         begin = np.array(np.unravel_index(place, image.shape), np.float64)
         turns = rng.normal(0, 0.12, (int(rng.integers(40, 200)), 3))
         heading = rng.normal(0, 1, 3) + np.cumsum(turns, 0)

@@ -9,7 +9,6 @@ import pytest
 
 from brainchop_bids.errors import BrainchopError, DatasetError, ModelError
 from brainchop_bids.models.mapping import read_mapping
-from brainchop_bids.training import generate
 from brainchop_bids.training.config import TrainConfig
 from brainchop_bids.training.generate import CubeSource, computed
 from brainchop_bids.training.options import Data, Stage
@@ -29,10 +28,7 @@ def cubes_of(settings: TrainConfig, workers: int) -> CubeSource:
     return CubeSource(settings, workers, find_sources(settings))
 
 
-def test_the_number_of_workers_and_resuming_change_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(generate, '_DEALT', 2)
+def test_the_number_of_workers_and_resuming_change_nothing(tmp_path: Path) -> None:
     settings = config(write_maps(tmp_path / 'maps', 2), batch=2)
     with cubes_of(settings, 1) as source:
         first = list(islice(source.batches(0), 3))
@@ -97,8 +93,17 @@ def test_a_code_outside_the_table_and_a_broken_file_are_named(tmp_path: Path) ->
         cubes_of(config(folder), 1)
 
 
-def test_cubes_that_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generate, '_DEALT', 1)
+def test_each_cube_of_label_maps_is_of_the_next_map(tmp_path: Path) -> None:
+    folder = write_maps(tmp_path / 'maps', 3)
+    with cubes_of(config(folder), 1) as source:
+        cubes = [name for step in range(6) for name in source.names(0, step)]
+    # Two rounds of three maps, each in an order of its own.
+    every = sorted(str(path) for path in folder.iterdir())
+    assert sorted(cubes[:3]) == every
+    assert sorted(cubes[3:]) == every
+
+
+def test_cubes_that_do_not_fit(tmp_path: Path) -> None:
     settings = config(write_maps(tmp_path / 'maps', 1), cube=300)
     with cubes_of(settings, 1) as source, pytest.raises(BrainchopError, match='do not fit'):
         next(source.batches(0))

@@ -1,5 +1,6 @@
 """Random images from label maps: what must stay true whatever is drawn."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -9,12 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from brainchop_bids.training import fields, synthesis
-from brainchop_bids.training.synthesis import SIDES, SynthesisOptions, synthesise
+from brainchop_bids.training import fields
+from brainchop_bids.training.synthesis import SynthesisOptions, synthesise, t1_prior
+from brainchop_bids.training.tissues import (
+    FIRST_OUTSIDE,
+    NECK_CODES,
+    RIGHT_AS_LEFT,
+    SIDES,
+    draw_tissues,
+)
 
 STILL = SynthesisOptions(
     rotation=0, scaling=0, shearing=0, translation=0, elastic=0, flip=0, bias=0, gamma=0,
-    noise=0, low_resolution=0, strip=0, deface=0, crop=0,
+    noise=0, low_resolution=0, strip=0, deface=0, crop=0, proportions=0, low_contrast=0,
+    lesions=0, contrast_agent=0, air_noise=0, outlier=0, intensity_jitter=0,
 )  # fmt: skip
 
 
@@ -22,7 +31,7 @@ def head() -> np.ndarray:
     """Return a small head: skull, and a left and a right half of brain."""
     grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 48)] * 3, indexing='ij'))
     radius = (grid**2).sum(0)
-    labels = np.where(radius < 0.8, 507, 0).astype(np.int16)
+    labels = np.where(radius < 0.8, 507, 0).astype(np.uint16)
     # The first axis of LIA runs from right to left.
     labels[(radius < 0.5) & (grid[0] < 0)] = 41
     labels[(radius < 0.5) & (grid[0] >= 0)] = 2
@@ -46,13 +55,14 @@ def test_the_seed_decides() -> None:
 
 
 def test_a_mirrored_head_has_its_sides_where_they_belong() -> None:
+    # Sides of this head are each other's mirror images.
     labels = head()
-    mirrored = synthesis.deform(
-        labels, np.random.default_rng(0), SynthesisOptions(**{**vars(STILL), 'flip': 1.0})
-    )
+    _, mirrored = synthesise(labels, np.random.default_rng(0), replace(STILL, flip=1.0))
     np.testing.assert_array_equal(mirrored, labels)
-    np.testing.assert_array_equal(synthesis.swap_sides(synthesis.swap_sides(labels)), labels)
-    assert set(np.unique(synthesis.swap_sides(np.array(list(SIDES))))) == set(SIDES.values())
+    labels[2, 24, 24] = 507
+    _, mirrored = synthesise(labels, np.random.default_rng(0), replace(STILL, flip=1.0))
+    assert mirrored[-3, 24, 24] == 507
+    assert mirrored[2, 24, 24] == 0
 
 
 @settings(max_examples=20, deadline=None)
@@ -69,13 +79,13 @@ def test_any_draw_gives_a_usable_pair(seed: int) -> None:
 
 
 def test_both_sides_look_alike_unless_told_otherwise() -> None:
-    labels = head()
-    alike = synthesis.paint(labels, np.random.default_rng(3), {41: 2})
-    apart = synthesis.paint(labels, np.random.default_rng(3), {})
-    difference = [
-        abs(image[labels == 2].mean() - image[labels == 41].mean()) for image in (alike, apart)
-    ]
-    assert difference[0] < 0.01 < difference[1]
+    codes = np.array([0, *SIDES, *SIDES.values()])
+    codes.sort()
+    place = {int(code): number for number, code in enumerate(codes)}
+    for groups, alike in ((RIGHT_AS_LEFT, True), ({}, False)):
+        means, _ = draw_tissues(codes, np.random.default_rng(3), groups)
+        sides = [means[[place[code] for code in side]] for side in (SIDES, SIDES.values())]
+        assert np.array_equal(*sides) == alike
 
 
 def test_products_along_axes_are_scipys() -> None:
@@ -102,24 +112,18 @@ def test_spline_fields_are_smooth_and_a_partition_of_unity() -> None:
     assert np.abs(np.diff(field, axis=0)).max() < 0.6
 
 
-def test_defacing_spares_the_brain() -> None:
-    labels = head()
-    face = synthesis._face(labels, np.random.default_rng(0))
-    assert not face[~synthesis.outside_brain(labels)].any()
-
-
 def test_a_whole_head(shared: Path) -> None:
     path = shared / 'data' / 'label_maps' / 'synthseg-20' / 'training_seg_01.nii.gz'
-    labels = np.asarray(nib.load(path).dataobj).astype(np.int16)
+    labels = np.asarray(nib.load(path).dataobj).astype(np.uint16)
     image, moved = synthesise(labels, np.random.default_rng(5))
     assert image.shape == moved.shape == (256, 256, 256)
-    brain = ~synthesis.outside_brain(moved)
+    brain = (moved > 0) & (moved < FIRST_OUTSIDE)
     assert 0.6e6 < brain.sum() < 3.5e6
     assert image[brain].std() > 3
 
 
 def test_the_prior_orders_tissues_as_freesurfer_measured_them(shared: Path) -> None:
-    prior = synthesis.t1_prior()
+    prior = t1_prior()
     measured = {}
     stats = shared / 'data' / 't1w' / 'fnndsc-10yr-trio' / 'aseg.stats'
     for line in stats.read_text().splitlines():
@@ -133,50 +137,66 @@ def test_the_prior_orders_tissues_as_freesurfer_measured_them(shared: Path) -> N
 
 
 def test_t1_like_images_have_bright_white_and_dark_fluid() -> None:
-    labels = head()
-    labels[labels == 507] = 24
-    labels[20:28, 20:28, 20:28] = 3
-    prior = synthesis.t1_prior()
-    assert {0, 2, 3, 24, 41, 502, 530} <= set(prior)
+    codes = np.array([0, 2, 3, 24, 41, 502, 530])
+    prior = t1_prior()
+    assert set(codes) <= set(prior)
     for seed in range(5):
-        image = synthesis.paint(labels, np.random.default_rng(seed), {41: 2}, prior, 0.5)
-        means = [image[labels == code].mean() for code in (2, 3, 24)]
-        assert means == sorted(means, reverse=True)
+        means, _ = draw_tissues(codes, np.random.default_rng(seed), {41: 2}, prior, 0.5)
+        assert means[1] > means[2] > means[3] > means[0]
+        assert means[4] == means[1]
 
 
 def test_a_stripped_head_keeps_no_label_where_its_image_is_gone() -> None:
     labels = head()
     labels[labels == 507] = 24
-    options = SynthesisOptions(**{**vars(STILL), 'strip': 1.0})
     kept = set()
     for seed in range(8):
+        options = replace(STILL, strip=1.0, loose=0.0)
         image, moved = synthesise(labels, np.random.default_rng(seed), options)
         kept.add(bool((moved == 24).any()))
-        gone = (moved == 0) & (labels == 24)
-        if gone.any():
-            # The scanner's blur leaves a seam.
-            assert image[gone].mean() < 0.2 * image[moved > 0].mean()
+        assert not image[moved == 0].any()
+        np.testing.assert_array_equal(moved[labels != 24], labels[labels != 24])
     assert kept == {True, False}
+
+
+def test_a_loosely_stripped_head_keeps_a_shell_and_all_of_the_brain() -> None:
+    labels = head()
+    shells = set()
+    for seed in range(8):
+        options = replace(STILL, strip=1.0, loose=1.0)
+        image, moved = synthesise(labels, np.random.default_rng(seed), options)
+        brain = labels < FIRST_OUTSIDE
+        np.testing.assert_array_equal(moved[brain], labels[brain])
+        assert not image[(moved == 0) & (labels > 0)].any()
+        shells.add(int((moved == 507).sum()))
+    assert len(shells) > 4
+    assert max(shells) > 100
+
+
+def test_defacing_spares_the_brain_and_takes_what_is_before_and_below() -> None:
+    labels = head()
+    brain = (labels > 0) & (labels < FIRST_OUTSIDE)
+    for seed in range(1, 4):
+        options = replace(STILL, deface=1.0)
+        image, moved = synthesise(labels, np.random.default_rng(seed), options)
+        np.testing.assert_array_equal(moved[brain], labels[brain])
+        gone = (moved == 0) & (labels > 0)
+        assert not image[gone].any()
+        # In LIA the second axis runs down, the third forward.
+        assert (np.argwhere(gone).mean(0)[1:] > 30).all()
 
 
 def test_a_neck_goes_on_below_the_map_and_is_no_brain() -> None:
     labels = head()
     # A spinal cord that runs out of the map.
+    labels[18:30, 40:, 18:30] = 516
     labels[22:26, 24:, 22:26] = 16
-    labels[18:30, 40:, 18:30] = np.where(labels[18:30, 40:, 18:30] == 16, 16, 516)
-    options = SynthesisOptions(**{**vars(STILL), 'neck': 1.0})
     longer = 0
     for seed in range(5):
-        moved = synthesis.deform(labels, np.random.default_rng(seed), options)
-        # Seen from the top of the head, everything has only moved up.
-        codes = np.setdiff1d(moved, labels)
-        assert set(codes) <= set(synthesis.NECK_CODES)
+        _, moved = synthesise(labels, np.random.default_rng(seed), replace(STILL, neck=1.0))
+        assert set(np.setdiff1d(moved, labels)) <= set(NECK_CODES)
         assert np.isin(moved, (2, 41)).sum() <= np.isin(labels, (2, 41)).sum()
-        longer += bool(np.isin(moved[:, -1], synthesis.NECK_CODES).any())
-        assert not (moved[:, -1] == 16).any() or np.array_equal(moved[:, -1], labels[:, -1])
+        longer += bool(np.isin(moved[:, -1], NECK_CODES).any())
+        # Below the map, the cord is neck like all else.
+        assert not (moved[:, -1] == 16).any() or np.array_equal(moved == 16, labels == 16)
     assert longer >= 4
-    again = [
-        synthesis.deform(labels, np.random.default_rng(9), SynthesisOptions(neck=0.0))
-        for _ in range(2)
-    ]
-    np.testing.assert_array_equal(*again)

@@ -1,0 +1,117 @@
+"""How bright the structures of a head are: at random, or as on T1-weighted scans."""
+
+import csv
+from collections.abc import Mapping
+from importlib import resources
+
+import numpy as np
+
+# Beyond this code labels of the SynthSeg maps lie outside the brain.
+FIRST_OUTSIDE = 500
+# Codes outside the brain that the maps do not use: tissue of any shape.
+NECK_CODES = (500, 501, 503, 504, 505, 510)
+# The fluid between brain and skull.
+AROUND_BRAIN = 24
+VENTRICLES = (4, 5, 14, 15, 43, 44)
+WHITE = (2, 41, 7, 46)
+# Sided codes of FreeSurfer's aseg (and of SynthSeg's extra ones): left to right.
+SIDES = {
+    2: 41, 3: 42, 4: 43, 5: 44, 7: 46, 8: 47, 10: 49, 11: 50, 12: 51, 13: 52, 17: 53, 18: 54,
+    25: 57, 26: 58, 28: 60, 30: 62, 136: 163, 137: 164,
+}  # fmt: skip
+RIGHT_AS_LEFT = {right: left for left, right in SIDES.items()}
+# Mean and standard deviation of a structure's mean, then of its standard deviation.
+Gaussian = tuple[float, float, float, float]
+
+
+def draw_tissues(
+    codes: np.ndarray,
+    rng: np.random.Generator,
+    groups: Mapping[int, int],
+    prior: Mapping[int, Gaussian] | None = None,
+    spread: float = 1.0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw how bright each code is, and how much its voxels differ.
+
+    Parameters
+    ----------
+    codes : (K,) integers
+        Sorted. Code 0 is air.
+    rng : numpy.random.Generator
+        Decides.
+    groups : mapping of int to int
+        Codes that share mean and deviation with another.
+    prior : mapping of int to tuple, optional
+        Where means and deviations come from; those of codes it lacks are uniformly random.
+    spread : float
+        Factor on the deviation of the prior's means.
+
+    Returns
+    -------
+    means, deviations : (K,) float32
+        1 is the brightest a scan can be; air is dark, and exactly 0 in half of all images.
+    """
+    means, deviations = np.zeros((2, len(codes)), np.float32)
+    drawn: dict[int, tuple[float, float]] = {}
+    # Noise of a scan's tissues is less than what its anatomy and shading make of it.
+    share = rng.uniform(0.2, 1.0)
+    for place, code in enumerate(codes.tolist()):
+        key = groups.get(code, code)
+        if key not in drawn:
+            drawn[key] = (rng.uniform(0.02, 1.0), rng.uniform(0.0, 0.12))
+            if prior and key in prior:
+                mean, mean_sd, sd, sd_sd = prior[key]
+                drawn[key] = (
+                    abs(rng.normal(mean, mean_sd * spread)),
+                    abs(rng.normal(sd, sd_sd)) * share,
+                )
+        means[place], deviations[place] = drawn[key]
+    if rng.random() < 0.5:
+        means[0] = deviations[0] = 0
+    else:
+        means[0], deviations[0] = rng.uniform(0, 0.06), rng.uniform(0, 0.03)
+    return means, deviations
+
+
+def t1_prior() -> dict[int, Gaussian]:
+    """Return how bright each structure is on T1-weighted scans.
+
+    Figures of Billot et al.'s ``prior_means_t1.npy`` and ``prior_stds_t1.npy``, which name their
+    25 classes nowhere. Taken in the order of the codes, with FreeSurfer's structures of one
+    tissue together, they correlate by 0.94 with what FreeSurfer measured in another scan
+    (``normMean`` in an ``aseg.stats``), and the last eleven are the eleven labels outside the
+    brain.
+
+    Returns
+    -------
+    dict of int to tuple of 4 float
+        For each code the mean and standard deviation, over scans, of the mean and of the
+        standard deviation within the structure; 1 is the brightest a scan can be.
+    """
+    table = resources.files('brainchop_bids.data').joinpath('t1_prior.tsv').read_text()
+    prior = {}
+    for row in csv.DictReader(table.splitlines(), delimiter='\t'):
+        values = [float(row[key]) / 255 for key in ('mean', 'mean_sd', 'sd', 'sd_sd')]
+        for code in row['codes'].split():
+            prior[int(code)] = (values[0], values[1], values[2], values[3])
+    return prior
+
+
+def prior_without_outside(
+    prior: Mapping[int, Gaussian], rng: np.random.Generator
+) -> Mapping[int, Gaussian]:
+    """Return the prior, in half of all cases without what it says of tissues outside the brain.
+
+    Fat, bone and muscle depend on coil and sequence far more than the brain does.
+    """
+    if rng.random() < 0.5:
+        return prior
+    return {code: values for code, values in prior.items() if code < FIRST_OUTSIDE}
+
+
+def neck_like_brain(rng: np.random.Generator) -> dict[int, int]:
+    """Let tissues of a neck share the intensities of grey matter, white matter and fluid.
+
+    Muscle and fat of many scans do; what is left to tell them apart is where they are.
+    """
+    return {int(code): int(rng.choice((2, 3, 3, AROUND_BRAIN))) for code in NECK_CODES}
