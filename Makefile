@@ -7,6 +7,7 @@ DEMO ?= demo
 LABEL_MAPS ?= ../shared/data/label_maps/synthseg-20
 RECIPE ?= tissue
 RETRAIN ?= retrain
+BACKEND ?=
 KIT ?= retrain-kit
 KIT_PYTHON ?= 3.12
 BIN := $(VENV)/bin
@@ -65,6 +66,7 @@ lock: $(BIN)/.installed
 # brainchop_bids/data/models if it is better: see recipes/README.md.
 retrain: $(BIN)/.installed
 	$(BIN)/brainchop-train recipes/$(RECIPE).toml --out $(RETRAIN) \
+	    $(if $(BACKEND),--backend $(BACKEND)) \
 	    --set "data.label_maps='$(LABEL_MAPS)'"
 
 retrain-kit:
