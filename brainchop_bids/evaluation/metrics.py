@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..image.components import bounding_box, fill_holes
+from ..image.boxes import bounding_box
+from ..image.components import fill_holes
 
 NAN = float('nan')
 

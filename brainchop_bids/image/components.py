@@ -9,6 +9,7 @@ import cc3d
 import numpy as np
 from scipy import ndimage
 
+from .boxes import bounding_box
 from .cleanup import Cleanup, MaskRule
 from .lookup import histogram, lookup
 
@@ -335,26 +336,6 @@ def _shifted(axis: int, step: int) -> tuple[tuple[slice, ...], tuple[slice, ...]
     low, high = list(whole), list(whole)
     low[axis], high[axis] = slice(None, -step), slice(step, None)
     return tuple(low), tuple(high)
-
-
-def bounding_box(mask: np.ndarray) -> tuple[slice, ...] | None:
-    """Return the smallest box that holds all that is True; None where nothing is.
-
-    Parameters
-    ----------
-    mask : bool array
-        Any shape.
-    """
-    box: list[slice] = []
-    for axis in range(mask.ndim):
-        # Within what is left, so that each step has less to look at.
-        part = mask[tuple(box)]
-        others = tuple(other for other in range(mask.ndim) if other != axis)
-        found = np.flatnonzero(part.any(axis=others))
-        if not found.size:
-            return None
-        box.append(slice(int(found[0]), int(found[-1]) + 1))
-    return tuple(box)
 
 
 def _parts(array: np.ndarray, connectivity: Literal[6, 26] = 26) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..errors import SettingsError
-from .components import bounding_box
+from .boxes import bounding_box
 
 # Standard deviations after which the Gaussian is cut off.
 _TRUNCATE = 3.0

@@ -11,7 +11,8 @@ import cc3d
 import numpy as np
 from scipy import ndimage
 
-from ..image.components import bounding_box, fill_holes
+from ..image.boxes import bounding_box
+from ..image.components import fill_holes
 from ..image.geometry import Geometry
 
 # Side of a block, mm.

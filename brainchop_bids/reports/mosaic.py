@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import binary_erosion
 
-from ..image.components import bounding_box
+from ..image.boxes import bounding_box
 from ..image.head import head_box
 from . import UNKNOWN_COLOR
 from .planes import PLANES, Plane, contrast, lia_to_ras, turned

@@ -11,7 +11,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from brainchop_bids.errors import SettingsError
-from brainchop_bids.image.components import bounding_box
+from brainchop_bids.image.boxes import bounding_box
 from brainchop_bids.training import augment as augmentation
 from brainchop_bids.training.augment import (
     TRANSFORMS,

@@ -1,0 +1,23 @@
+"""Boxes around what is marked in a volume."""
+
+import numpy as np
+
+
+def bounding_box(mask: np.ndarray) -> tuple[slice, ...] | None:
+    """Return the smallest box that holds all that is True; None where nothing is.
+
+    Parameters
+    ----------
+    mask : bool array
+        Any shape.
+    """
+    box: list[slice] = []
+    for axis in range(mask.ndim):
+        # Within what is left, so that each step has less to look at.
+        part = mask[tuple(box)]
+        others = tuple(other for other in range(mask.ndim) if other != axis)
+        found = np.flatnonzero(part.any(axis=others))
+        if not found.size:
+            return None
+        box.append(slice(int(found[0]), int(found[-1]) + 1))
+    return tuple(box)
