@@ -100,8 +100,8 @@ def test_each_rule_is_told_in_the_stats(tmp_path, model, scan, capsys, rule):
     assert type(told['removed_voxels']) is int
 
 
-def test_labels_are_smoothed_as_the_model_has_it(tmp_path, model, scan, capsys):
-    labels, stats = {}, tmp_path / 'stats.json'
+def test_labels_are_smoothed_as_the_model_has_it(tmp_path, scan, capsys):
+    model, labels, stats = write_model(tmp_path / 'net'), {}, tmp_path / 'stats.json'
     rules = {'smooth': {'voxels': 0.9}, 'mask': {'open_mm': 1, 'closing_mm': 2}}
     for name, facts in (('plain', {}), ('smooth', rules)):
         (model / 'brainchop.json').write_text(json.dumps(facts))
