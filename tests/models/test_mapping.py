@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from brainchop_bids.errors import ModelError
+from brainchop_bids.models.freesurfer import freesurfer_code
+from brainchop_bids.models.labels import lateral_pairs
 from brainchop_bids.models.mapping import read_mapping
+from brainchop_bids.training.tissues import SIDES
 
 
 def test_the_packaged_table_follows_freesurfer() -> None:
@@ -19,20 +22,39 @@ def test_the_packaged_table_follows_freesurfer() -> None:
 
 
 def test_both_sides_have_the_same_label() -> None:
-    from brainchop_bids.training.synthesis import SIDES
-
     table = read_mapping('aseg_to_tissue')
     assert all(table.indices[left] == table.indices[right] for left, right in SIDES.items())
 
 
-def test_it_knows_every_code_of_the_label_maps(shared: Path) -> None:
-    table = read_mapping('aseg_to_tissue')
+def test_a_table_with_sides_follows_freesurfers_names() -> None:
+    table = read_mapping('aseg_to_aseg')
+    assert table.classes == 33
+    assert table.empty == []
+    for index, name in table.labels.items():
+        code = freesurfer_code(name)
+        assert code is not None
+        assert table.indices[code] == index
+    pairs = dict(lateral_pairs(table.labels))
+    assert len(pairs) == 14
+    there = [code for code in SIDES if table.labels[table.indices[code]] != 'Unknown']
+    assert len(there) >= 14
+    for left in there:
+        assert pairs[table.indices[left]] == table.indices[SIDES[left]]
+
+
+@pytest.mark.parametrize('name', ['aseg_to_tissue', 'aseg_to_aseg'])
+def test_it_knows_every_code_of_the_label_maps(shared: Path, name: str) -> None:
+    table = read_mapping(name)
     maps = sorted((shared / 'data' / 'label_maps' / 'synthseg-20').glob('*.nii.gz'))
     assert len(maps) == 20
     for path in maps[::7]:
         table.check(np.asarray(nib.load(path).dataobj).astype(np.int32), path)
     aseg = shared / 'data' / 't1w' / 'voxelmorph-test-scan' / 'seg.nii.gz'
-    table.check(np.asarray(nib.load(aseg).dataobj).astype(np.int32), aseg)
+    codes = np.asarray(nib.load(aseg).dataobj).astype(np.int32)
+    if name == 'aseg_to_aseg':
+        # White matter that FreeSurfer gives no side.
+        codes[np.isin(codes, [77, 251, 252, 253, 254, 255])] = 2
+    table.check(codes, aseg)
 
 
 def test_a_derivatives_label_table_is_a_mapping(tmp_path: Path) -> None:
