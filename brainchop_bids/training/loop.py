@@ -181,9 +181,10 @@ def stage_builder(config: TrainConfig, classes: int) -> Callable[[int], Any]:
         freeze(model, config.init.freeze)
         if stage.subvoxels:
             model = with_subvoxels(model, stage.subvoxels)
+        loss = config.loss if stage.weighted else replace(config.loss, class_weights=())
         model.compile(
             build_optimizer(config.optimizer, stage.learning_rate, stage.steps),
-            build_loss(config.loss, classes),
+            build_loss(loss, classes),
             metrics=[ClassDice(classes)],
         )
         return model

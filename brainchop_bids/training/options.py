@@ -132,6 +132,9 @@ class Stage:
         dilated layers never look at the others (see `brainchop_bids.training.network`).
     learning_rate : float
         At the height of the cycle.
+    weighted : bool
+        Whether the loss weighs classes as ``loss.class_weights`` says. Weights help to find small
+        structures, and make them too large in the end.
     subvoxels : int
         Of the voxels of each place of a network with ``space_to_depth``, those that a step
         computes, drawn anew each time; 0 for all of them.
@@ -155,6 +158,7 @@ class Stage:
     batch: int = 1
     stride: int = 1
     learning_rate: float = 1e-3
+    weighted: bool = True
     subvoxels: int = 0
     norm: str = 'none'
     cubes_per_volume: int = 8
