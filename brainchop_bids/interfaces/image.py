@@ -281,23 +281,21 @@ class DeriveLabels(StepInterface):
         from ..image.lookup import recode
         from ..image.volumes import label_volumes, volumes_table
 
-        inputs, made = self.inputs, {'dsegs': [], 'dsegs_conform': [], 'volumes': []}
-        for field in ('dseg', 'dseg_conform'):
-            like = Path(getattr(inputs, field))
-            found, geometry = load_labels(like)
-            for name, values, labels in zip(
-                inputs.names, inputs.values, inputs.labels, strict=True
-            ):
-                derived = recode(found, values)
-                path = cwd / f'{field}_{name}.nii'
-                made[f'dsegs{field[4:]}'].append(
-                    str(save_nifti(path, derived, like=like, labels=True))
-                )
-                if field == 'dseg':
-                    table = cwd / f'volumes_{name}.tsv'
-                    volumes = label_volumes(derived, geometry.voxel_volume)
-                    table.write_text(volumes_table(volumes, labels), encoding='utf-8')
-                    made['volumes'].append(str(table))
+        inputs = self.inputs
+        own, conform = Path(inputs.dseg), Path(inputs.dseg_conform)
+        (labels, geometry), (labels_conform, _) = load_labels(own), load_labels(conform)
+        made: dict[str, list[str]] = {'dsegs': [], 'dsegs_conform': [], 'volumes': []}
+        for name, values, names in zip(inputs.names, inputs.values, inputs.labels, strict=True):
+            derived, out_file = recode(labels, values), cwd / f'dseg_{name}.nii'
+            made['dsegs'].append(str(save_nifti(out_file, derived, like=own, labels=True)))
+            table = cwd / f'volumes_{name}.tsv'
+            volumes = label_volumes(derived, geometry.voxel_volume)
+            table.write_text(volumes_table(volumes, names), encoding='utf-8')
+            made['volumes'].append(str(table))
+            derived, out_file = recode(labels_conform, values), cwd / f'dseg_conform_{name}.nii'
+            made['dsegs_conform'].append(
+                str(save_nifti(out_file, derived, like=conform, labels=True))
+            )
         return made
 
 
