@@ -113,22 +113,23 @@ def leave_out_twins(specs: Sequence['ModelSpec']) -> tuple[list['ModelSpec'], li
 
 def _values(labels: LabelTable, table: str, classes: int) -> tuple[int, ...]:
     """Return the derived label of each label."""
-    indices = read_mapping(table).indices
-    codes = {label.name: label.freesurfer if label.index else 0 for label in labels}
-    for fault, strange in (
-        ('have no FreeSurfer code', [name for name, code in codes.items() if code is None]),
-        (
-            f'have codes that the table {table} does not have',
-            [name for name, code in codes.items() if code is not None and code not in indices],
-        ),
-    ):
-        if strange:
-            more = f' and {len(strange) - 4} more' if len(strange) > 4 else ''
-            raise ModelError(f'the labels {", ".join(strange[:4])}{more} {fault}')
-    values = tuple(indices[label.freesurfer or 0] for label in labels)
-    if max(values) >= classes:
-        raise ModelError(f'the table {table} has labels up to {max(values)}, not {classes - 1}')
-    return values
+    mapping = read_mapping(table)
+    if mapping.classes > classes:
+        raise ModelError(f'the table {table} has {mapping.classes} labels; expected {classes}')
+    codes = [label.freesurfer if label.index else 0 for label in labels]
+    values = [None if code is None else mapping.indices.get(code) for code in codes]
+    strange = [
+        f'{label.name} ({"no code" if code is None else code})'
+        for label, code, value in zip(labels, codes, values, strict=True)
+        if value is None
+    ]
+    if strange:
+        more = f' and {len(strange) - 4} more' if len(strange) > 4 else ''
+        raise ModelError(
+            f'the table {table} has no place for {", ".join(strange[:4])}{more}; give each label '
+            'a "freesurfer" code that it has'
+        )
+    return tuple(value for value in values if value is not None)
 
 
 def _named_labels() -> dict[str, Path]:
