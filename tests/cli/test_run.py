@@ -351,7 +351,9 @@ def test_tissues_follow_from_structures(tmp_path: Path) -> None:
     assert 'seg-structures' in page
     assert 'seg-tissue' not in page
     group = run(dataset, out, 'group', *rest, cwd=tmp_path)
-    assert (group.returncode, group.stderr) == (0, ''), group.stdout + group.stderr
+    assert group.returncode == 0, group.stdout + group.stderr
+    assert group.stderr.count('\n') == 1
+    assert 'participants.tsv is missing' in group.stderr
     assert 'Gray-Matter' in (out / 'group_seg-tissue_dseg.tsv').read_text()
 
     (anat / 'sub-01_seg-tissue_dseg.tsv').unlink()
