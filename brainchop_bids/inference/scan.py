@@ -168,7 +168,7 @@ def segment_scan(
         What happened, ready for JSON: ``engine``, ``normalization``, ``model``, ``seconds``,
         ``peak_mb``, ``components`` (rule, and how many components and voxels were removed),
         ``smoothing`` and ``mask`` (the rules), ``warnings``; ``intracranial_mm3`` where the model
-        labels the fluid around the brain.
+        labels the fluid around the brain and the labels were cleaned up.
 
     Raises
     ------
@@ -211,7 +211,7 @@ def segment_scan(
             _write(settings, spec, labels, mask, conformed, volume, staged)
         stats = {
             **_facts(settings, engine, removed),
-            **_intracranial(spec, labels, conformed),
+            **_intracranial(settings, spec, labels, conformed),
             'plan': plan.told,
             'warnings': [*concerns, *_concerns(settings, spec, conformed, labels)],
             'seconds': clock.total(),
@@ -246,8 +246,11 @@ def _check(settings: ScanSettings, spec: ModelSpec) -> None:
             )
 
 
-def _intracranial(spec: ModelSpec, labels: np.ndarray, conformed: Conformed) -> dict[str, float]:
-    if not spec.intracranial:
+def _intracranial(
+    settings: ScanSettings, spec: ModelSpec, labels: np.ndarray, conformed: Conformed
+) -> dict[str, float]:
+    # Whoever keeps all components, as our own workflow, cleans up later and measures then.
+    if not spec.intracranial or settings.components == 'none':
         return {}
     volume = intracranial_volume(labels, conformed.geometry.zooms, spec.mask_rule)
     return {'intracranial_mm3': round(volume, 3)}
