@@ -199,11 +199,12 @@ def init_model_wf(
             smoothing=spec.smoothing.to_dict(),
             mask_rule=spec.mask_rule.to_dict() if spec.covers_brain else {},
             abbreviations=[label.abbreviation for label in spec.labels],
+            derived={derived.name: derived.table for derived in spec.derived},
         ),
         name='write',
         mem_gb=0.3,
     )
-    same = [field for field in model_outputs() if not field.startswith('brain_mask')]
+    same = [field for field in model_outputs(spec) if not field.startswith('brain_mask')]
     pairs = [(field, field) for field in same]
     picture = [('dseg_conform', 'labels'), ('brain_mask_conform', 'mask')]
     assessed = [('dseg', 'labels'), ('removed_voxels', 'removed_voxels')]

@@ -77,7 +77,7 @@ def _describe_model(spec: ModelSpec, components: str, options: InferenceOptions)
         {spec.sha256[:12]}{status}), a convolutional network with {len(spec.labels)} classes
         that labels {extent}, in the manner of MeshNet [@meshnet] and *brainchop*
         [@brainchop]. {_describe_extras(options)}{_describe_smoothing(spec.smoothing)}
-        {_describe_cleanup(Cleanup.parse(components))}{_describe_mask(spec)}"""
+        {_describe_cleanup(Cleanup.parse(components))}{_describe_mask(spec)}{_describe_derived(spec)}"""
 
 
 def _describe_extras(options: InferenceOptions) -> str:
@@ -120,6 +120,20 @@ def _describe_mask(spec: ModelSpec) -> str:
     if rule.closing_mm:
         text += f', closed by a ball of {rule.closing_mm:g} mm radius'
     return f'{text}, with holes filled. '
+
+
+def _describe_derived(spec: ModelSpec) -> str:
+    """Say in the methods text what follows from the labels."""
+    text = ''
+    if spec.intracranial:
+        text += 'The intracranial volume is that of a mask made so of all labels, fluid included. '
+    for derived in spec.derived:
+        names = ', '.join(label.name for label in derived.labels if label.index)
+        text += (
+            f'The labels of *{derived.name}* ({names}) follow from these by the table '
+            f'`{derived.table}`. '
+        )
+    return text
 
 
 def _describe_cleanup(cleanup: Cleanup) -> str:

@@ -12,6 +12,7 @@ from brainchop_bids.inference.choose import make_plan
 from brainchop_bids.inference.options import InferenceOptions
 from brainchop_bids.interfaces import (
     Conform,
+    DeriveLabels,
     KeepComponents,
     LabelVolumes,
     RecodeLabels,
@@ -31,6 +32,8 @@ from .describe import REFERENCES, describe_methods
 # some 0.2 GB of imports, and a 0.7 mm scan twice as floats.
 _CONFORM_GB = 0.8
 _LABELS_GB = 0.8
+# Outputs of `DeriveLabels`.
+_DERIVED = ('dsegs', 'dsegs_conform', 'volumes')
 
 
 def init_single_scan_wf(
@@ -103,6 +106,11 @@ def init_single_scan_wf(
         TSV of index, name, voxels and volume (mm^3) of each label.
     probseg
         With ``probseg``: one probability map a label, in the scan's own grid.
+    derived_dsegs, derived_dsegs_conform, derived_volumes
+        Where the model has ``derived``: label images and tables of volumes of these
+        segmentations, in their order.
+    intracranial_volume
+        Where the model labels the fluid around the brain: in mm^3.
     warnings, engine, normalization, removed_components, removed_voxels, brain_volume
         What happened on the way.
     conform_cost, segment_cost, components_cost, resample_cost
@@ -128,7 +136,7 @@ def init_single_scan_wf(
     several = ['channels'] if spec.in_channels > 1 else []
     inputnode = pe.Node(niu.IdentityInterface(fields=['t1w', *several]), name='inputnode')
     shared = ['t1w_conform', 'warnings', 'conform_cost']
-    fields = model_outputs(probseg=probseg)
+    fields = model_outputs(spec, probseg=probseg)
     outputnode = pe.Node(niu.IdentityInterface(fields=[*shared, *fields]), name='outputnode')
     conform_node = init_conform_node(conform, frame=frame, omp_nthreads=omp_nthreads)
     segmentation = init_segmentation_wf(
@@ -235,7 +243,7 @@ def init_segmentation_wf(
     fields = ['t1w', 't1w_conform'] + ['channels'] * (spec.in_channels > 1)
     inputnode = pe.Node(niu.IdentityInterface(fields=fields), name='inputnode')
     outputnode = pe.Node(
-        niu.IdentityInterface(fields=model_outputs(probseg=probseg)), name='outputnode'
+        niu.IdentityInterface(fields=model_outputs(spec, probseg=probseg)), name='outputnode'
     )
     options = inference or InferenceOptions()
     granted = available_memory() if mem_gb is None else Granted(mem_gb, '--mem')
@@ -260,6 +268,7 @@ def init_segmentation_wf(
         KeepComponents(
             rule=components or spec.cleanup,
             mask_rule=spec.mask_rule.to_dict(),
+            intracranial=spec.intracranial,
             out_file='dseg_conform.nii',
             out_mask='brain_mask_conform.nii',
         ),
@@ -331,6 +340,15 @@ def init_segmentation_wf(
         workflow.connect(together, 'out', segment, 'channels')
     if spec.covers_brain:
         workflow.connect(mask, 'out_file', volumes, 'mask')
+    if spec.intracranial:
+        workflow.connect(keep, 'intracranial_volume', outputnode, 'intracranial_volume')
+    if spec.derived:
+        # Of labels that are not recoded yet.
+        derive = _derive_node(spec)
+        workflow.connect(dseg, 'out_file', derive, 'dseg')
+        workflow.connect(keep, 'out_file', derive, 'dseg_conform')
+        for field in _DERIVED:
+            workflow.connect(derive, field, outputnode, f'derived_{field}')
     if probseg:
         segment.inputs.probabilities = True
         maps = pe.Node(ResampleProbabilities(), name='resample_probseg', mem_gb=_LABELS_GB)
@@ -340,17 +358,34 @@ def init_segmentation_wf(
     return workflow
 
 
+def _derive_node(spec: ModelSpec) -> pe.Node:
+    """Build the node that makes what follows from a model's labels by tables."""
+    return pe.Node(
+        DeriveLabels(
+            names=[derived.name for derived in spec.derived],
+            values=[list(derived.values) for derived in spec.derived],
+            labels=[
+                {label.index: label.name for label in derived.labels} for derived in spec.derived
+            ],
+        ),
+        name='derive',
+        mem_gb=_LABELS_GB,
+    )
+
+
 def _nth(items: list[str], place: int) -> str:
     """Choose from a list; Nipype calls it by its source."""
     return items[place]
 
 
-def model_outputs(*, probseg: bool = False) -> list[str]:
+def model_outputs(spec: ModelSpec, *, probseg: bool = False) -> list[str]:
     """Return what the workflow of one model has in its ``outputnode``."""
     images = ['dseg_conform', 'brain_mask_conform', 'dseg', 'brain_mask']
     facts = ['engine', 'normalization', 'removed_components', 'removed_voxels']
     costs = [f'{step}_cost' for step in ('segment', 'components', 'resample')]
-    return [*images, 'volumes', *facts, 'brain_volume', *costs] + ['probseg'] * probseg
+    fields = [*images, 'volumes', *facts, 'brain_volume', *costs] + ['probseg'] * probseg
+    fields += [f'derived_{field}' for field in _DERIVED] if spec.derived else []
+    return fields + ['intracranial_volume'] * spec.intracranial
 
 
 def connect_all(source: LiterateWorkflow, target: pe.Node, pairs: list[tuple[str, str]]) -> Any:

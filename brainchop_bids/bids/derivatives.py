@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -128,6 +128,29 @@ class ScanOutputs:
         return self.anat / self.name.name('probseg', '.nii.gz', seg=self.slug, label=abbreviation)
 
 
+@dataclass(frozen=True)
+class DerivedFiles:
+    """A segmentation that follows from a model's labels by a table.
+
+    Parameters
+    ----------
+    slug : str
+        Its name in file names.
+    table : str
+        Name of the table.
+    dseg, dseg_conform : Path
+        Labels in the scan's own grid and in the conformed one.
+    volumes : Path
+        Table of volumes.
+    """
+
+    slug: str
+    table: str
+    dseg: Path
+    dseg_conform: Path
+    volumes: Path
+
+
 def page_path(root: Path, participant: str, session: str | None = None) -> Path:
     """Return where the page of a participant lies, or of one of their sessions.
 
@@ -186,6 +209,7 @@ def why_redo(
     *,
     mask: bool = True,
     brain: bool = False,
+    derived: Sequence[str] = (),
     others: Sequence[Path] = (),
 ) -> str | None:
     """Say why a scan must be processed, or None where its results are complete and current.
@@ -204,6 +228,8 @@ def why_redo(
         Abbreviations of the probability maps that this run writes.
     mask, brain : bool
         Whether brain mask and scan without skull are this model's.
+    derived : sequence of str
+        Names of the segmentations that follow from its labels.
     others : sequence of Path
         Other scans of the head that the model takes.
 
@@ -214,7 +240,11 @@ def why_redo(
     images = [outputs.preproc, outputs.dseg_conform, outputs.dseg]
     images += [outputs.mask] * mask + [outputs.brain] * brain
     images += [outputs.probseg(label) for label in labels]
-    files = [*images, *map(sidecar, images), outputs.volumes, *outputs.figures.values()]
+    tables = [outputs.volumes]
+    for other in (replace(outputs, slug=slug) for slug in derived):
+        images += [other.dseg_conform, other.dseg]
+        tables.append(other.volumes)
+    files = [*images, *map(sidecar, images), *tables, *outputs.figures.values()]
     absent = [path for path in files if not path.exists()]
     if len(absent) == len(files):
         return NEW
@@ -231,6 +261,9 @@ def why_redo(
         return 'the settings have changed'
     if mask and (_fact(outputs.mask, 'Model') or {}).get('SHA256') != model_sha256:
         return 'the brain mask is that of another model'
+    for other in (replace(outputs, slug=slug) for slug in derived):
+        if (_fact(other.dseg, 'Model') or {}).get('SHA256') != model_sha256:
+            return f'seg-{other.slug} is that of another model'
     # Last, because it reads the whole file.
     if found.get('OthersSHA256', []) != [sha256(path) for path in others]:
         return 'another scan of the head has changed'
@@ -256,6 +289,7 @@ def write_scan(
     volumes: Path,
     figures: dict[str, Path],
     probsegs: dict[str, Path],
+    derived: Sequence[DerivedFiles] = (),
     record: dict[str, Any],
 ) -> None:
     """Write all derivatives of a scan, labels in the scan's own grid last.
@@ -275,6 +309,8 @@ def write_scan(
         Files for figures, by name.
     probsegs : dict of str to Path
         Abbreviation to probability map.
+    derived : sequence of DerivedFiles
+        What follows from the labels.
     record : dict
         What is known of the run, for the sidecar of the labels.
 
@@ -321,9 +357,12 @@ def write_scan(
         **{getattr(outputs, key): images[key] for key in ('mask', 'brain') if key in images},
         **{outputs.probseg(label): path for label, path in probsegs.items()},
         **{outputs.figure(name): path for name, path in figures.items()},
-        outputs.volumes: volumes,
-        outputs.dseg: images['dseg'],
     }
+    for one in derived:
+        more_facts, more_contents = _derived(outputs, one, record)
+        facts |= more_facts
+        contents |= more_contents
+    contents |= {outputs.volumes: volumes, outputs.dseg: images['dseg']}
     files: list[tuple[Path, Writer]] = []
     for path, content in contents.items():
         if path in facts:
@@ -331,3 +370,31 @@ def write_scan(
             files.append((sidecar(path), text_writer(text)))
         files.append((path, copy_writer(content)))
     publish(files, replaces=outputs.dseg)
+
+
+def _derived(
+    outputs: ScanOutputs, files: DerivedFiles, record: dict[str, Any]
+) -> tuple[dict[Path, dict[str, Any]], dict[Path, Path]]:
+    """Return sidecars and files of what follows from labels, by the paths of its outputs."""
+    other = replace(outputs, slug=files.slug)
+    space = f'bids::{outputs.preproc.relative_to(outputs.root).as_posix()}'
+    kept = ('Model', 'BrainVolume', 'IntracranialVolume', 'Brainchop')
+    facts: dict[Path, dict[str, Any]] = {
+        target: {
+            'Description': f'Labels that follow from those of seg-{outputs.slug} by a table',
+            'Sources': [f'bids::{source.relative_to(outputs.root).as_posix()}'],
+            'DerivedBy': files.table,
+            **{key: record[key] for key in kept if key in record},
+            **more,
+        }
+        for target, source, more in (
+            (other.dseg_conform, outputs.dseg_conform, {'SpatialReference': space}),
+            (other.dseg, outputs.dseg, COLUMNS),
+        )
+    }
+    contents = {
+        other.dseg_conform: files.dseg_conform,
+        other.volumes: files.volumes,
+        other.dseg: files.dseg,
+    }
+    return facts, contents

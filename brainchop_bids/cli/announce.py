@@ -21,6 +21,7 @@ def announce(
     selection: 'Selection',
     plan: 'Plan',
     ways: 'Sequence[str]',
+    left_out: 'Sequence[str]' = (),
 ) -> None:
     """Say what will be done.
 
@@ -36,6 +37,8 @@ def announce(
         What there is to do.
     ways : sequence of str
         How each network will be run.
+    left_out : sequence of str
+        What is not made, and why.
     """
     models = ', '.join(spec.name for spec in specs)
     print(
@@ -43,6 +46,8 @@ def announce(
         f'{settings.bids_dir}, model{"s" * (len(specs) > 1)} {models}: '
         f'{len(plan.current)} already done, {len(plan.todo)} to do'
     )
+    for note in left_out:
+        print(f'  {note}')
     verbose = settings.verbose or settings.dry_run
     if verbose:
         for note in (*settings.notes, *ways):

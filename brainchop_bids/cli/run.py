@@ -131,6 +131,7 @@ def _participant(settings: 'Settings') -> int:
     """Segment each scan that was asked for."""
     from ..bids.dataset import check_distinct, check_folders, check_writable
     from ..bids.query import check_dataset, find_scans
+    from ..models.derived import leave_out_twins
     from ..models.spec import load_spec, mask_owner
     from ..models.zoo import find_model
     from .announce import announce, summarise
@@ -153,10 +154,11 @@ def _participant(settings: 'Settings') -> int:
         return _reports_only(settings, selection)
     specs = [load_spec(find_model(model, settings.models_dir)) for model in settings.model]
     _check_options(settings, specs)
+    specs, left_out = leave_out_twins(specs)
     plan = make_plan(settings, specs, selection)
     # What does not fit is told before anything is written.
     ways = _ways(settings, specs) if plan.todo else []
-    announce(settings, specs, selection, plan, ways)
+    announce(settings, specs, selection, plan, ways, left_out)
     if settings.dry_run:
         return FAILED if selection.missing else DONE
     _write_root(settings, specs, description, anew=bool(plan.todo))
@@ -259,6 +261,7 @@ def _why_redo(
             [label.abbreviation for label in spec.labels][1:] if settings.probseg else [],
             mask=owns_mask,
             brain=owns_mask and spec.strips_skulls,
+            derived=[derived.name for derived in spec.derived],
             others=find_siblings(scan, spec.inputs[1:]),
         )
     except DatasetError:
@@ -291,7 +294,8 @@ def _write_root(
     from ..publish import write_text
 
     described = describe(description, settings.bids_dir, settings.output_dir)
-    tables = {spec.slug: spec.labels.to_tsv(settings.label_codes) for spec in specs}
+    tables = {derived.name: derived.labels.to_tsv() for spec in specs for derived in spec.derived}
+    tables |= {spec.slug: spec.labels.to_tsv(settings.label_codes) for spec in specs}
     write_root(settings.output_dir, described, tables)
     logs = settings.output_dir / 'logs'
     stamp = f'{time.strftime("%Y%m%d-%H%M%S")}_{uuid.uuid4()}'

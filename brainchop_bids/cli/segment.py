@@ -105,6 +105,15 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         help="grid of all outputs: the scan's own (default) or the conformed one",
     )
     add_label_options(group)
+    group.add_argument(
+        '--derived',
+        metavar='NAME=FILE',
+        action='append',
+        type=_named_file,
+        default=[],
+        help="also write a segmentation that follows from the model's labels by a table, e.g. "
+        'tissue=tissue.nii.gz of structures; once for each',
+    )
     group.add_argument('--mask', metavar='FILE', type=Path, help='also write a brain mask')
     group.add_argument(
         '--brain', metavar='FILE', type=Path, help='also write the scan, 0 outside the brain mask'
@@ -121,6 +130,13 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--stats', metavar='FILE.json', type=Path, help='also write times, memory, versions'
     )
+
+
+def _named_file(text: str) -> tuple[str, Path]:
+    name, _, file = text.partition('=')
+    if not name or not file:
+        raise argparse.ArgumentTypeError(f'{text!r}: expected NAME=FILE')
+    return name, Path(file)
 
 
 def _add_conform(parser: argparse.ArgumentParser) -> None:
@@ -160,6 +176,7 @@ def _settings(arguments: argparse.Namespace) -> 'ScanSettings':
         components=arguments.components,
         resample=arguments.resample,
         label_codes=arguments.label_codes,
+        derived=tuple(arguments.derived),
         mask=arguments.mask,
         brain=arguments.brain,
         probseg=arguments.probseg,

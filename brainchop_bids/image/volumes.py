@@ -1,7 +1,13 @@
 """How much of each label there is."""
 
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 
+from .cleanup import MaskRule
+from .components import brain_mask
 from .lookup import histogram
 
 
@@ -30,6 +36,36 @@ def label_volumes(labels: np.ndarray, voxel_volume: float) -> dict[int, tuple[in
         int(label): (int(counts[label]), float(counts[label] * voxel_volume))
         for label in np.flatnonzero(counts)
     }
+
+
+def intracranial_volume(
+    labels: np.ndarray, zooms: Sequence[float] | np.ndarray, rule: MaskRule
+) -> float:
+    """Measure the brain with the fluid around it.
+
+    Parameters
+    ----------
+    labels : (X, Y, Z) array of unsigned integers
+        Label map, 0 is background; fluid around the brain has a label.
+    zooms : sequence of 3 float
+        Voxel sizes in mm.
+    rule : MaskRule
+        How the brain mask is made. Here no label is left out of it.
+
+    Returns
+    -------
+    float
+        Volume in mm^3 of `brain_mask` of all labels.
+
+    Examples
+    --------
+    >>> labels = np.pad(np.full((2, 2, 2), 1, np.uint8), 1)
+    >>> labels[1, 1, 1] = 2
+    >>> intracranial_volume(labels, (1, 1, 2), MaskRule(exclude=(2,)))
+    16.0
+    """
+    mask = brain_mask(labels, zooms, replace(rule, exclude=()))
+    return int(np.count_nonzero(mask)) * math.prod(map(float, zooms))
 
 
 def volumes_table(volumes: dict[int, tuple[int, float]], names: dict[int, str]) -> str:

@@ -23,7 +23,7 @@ from ..image.lookup import recode
 from ..image.normalise import Normalization
 from ..image.resample import image_to_grid, labels_to_grid
 from ..image.smooth import smooth_labels
-from ..image.volumes import label_volumes, volumes_table
+from ..image.volumes import intracranial_volume, label_volumes, volumes_table
 from ..models.spec import ModelSpec
 from ..publish import Staged, writing
 from ..resources import Granted, available_memory, peak_mb
@@ -55,6 +55,8 @@ class ScanSettings:
         How labels return to the scan's grid.
     label_codes : {'model', 'freesurfer'}
         Values of labels, see `LabelTable.values`.
+    derived : tuple of (str, Path)
+        Names of segmentations that follow from the model's labels, and the images to write.
     mask, brain, probseg, volumes, stats : Path, optional
         Brain mask, scan without skull, class probabilities (4-D float32 ``.nii``), table of
         volumes and record of the run (JSON) to write.
@@ -82,6 +84,7 @@ class ScanSettings:
     components: str | None = None
     resample: str = 'linear'
     label_codes: str = 'model'
+    derived: tuple[tuple[str, Path], ...] = ()
     mask: Path | None = None
     brain: Path | None = None
     probseg: Path | None = None
@@ -95,8 +98,9 @@ class ScanSettings:
     def __post_init__(self) -> None:
         """Refuse outputs that would destroy one another or have no place to go."""
         given = (self.out, self.mask, self.brain, self.probseg, self.volumes, self.stats)
-        outputs = [path for path in given if path is not None]
-        for path in (self.out, self.mask, self.brain):
+        derived = [path for _, path in self.derived]
+        outputs = [path for path in (*given, *derived) if path is not None]
+        for path in (self.out, self.mask, self.brain, *derived):
             if path is not None and not path.name.endswith(('.nii', '.nii.gz')):
                 raise SettingsError(f'{path}: is no NIfTI name; end it with .nii or .nii.gz')
         if self.probseg is not None and self.probseg.suffix != '.nii':
@@ -163,7 +167,8 @@ def segment_scan(
     dict
         What happened, ready for JSON: ``engine``, ``normalization``, ``model``, ``seconds``,
         ``peak_mb``, ``components`` (rule, and how many components and voxels were removed),
-        ``smoothing`` and ``mask`` (the rules), ``warnings``.
+        ``smoothing`` and ``mask`` (the rules), ``warnings``; ``intracranial_mm3`` where the model
+        labels the fluid around the brain and the labels were cleaned up.
 
     Raises
     ------
@@ -171,17 +176,8 @@ def segment_scan(
         One of its children, for a scan, model or output at fault; nothing is written then.
     """
     clock = clock or Stopwatch()
-    # Missing codes are told before anything is read.
-    spec.label_values(settings.label_codes)
-    if not spec.covers_brain and (settings.mask or settings.brain):
-        raise ModelError(
-            f'{spec.folder}: its labels cover no whole brain; leave out --mask and --brain'
-        )
-    if 1 + len(settings.channels) != spec.in_channels:
-        raise ModelError(
-            f'{spec.folder}: takes {spec.in_channels} scans ({", ".join(spec.inputs)}); given are '
-            f'{1 + len(settings.channels)}: name the others with --channel'
-        )
+    # Told before anything is read.
+    _check(settings, spec)
     with clock.stage('read'):
         volume = read_volume(settings.t1w, frame=settings.frame)
         require_contrast(volume)
@@ -215,6 +211,7 @@ def segment_scan(
             _write(settings, spec, labels, mask, conformed, volume, staged)
         stats = {
             **_facts(settings, engine, removed),
+            **_intracranial(settings, spec, labels, conformed),
             'plan': plan.told,
             'warnings': [*concerns, *_concerns(settings, spec, conformed, labels)],
             'seconds': clock.total(),
@@ -226,6 +223,37 @@ def segment_scan(
                     json.dumps(stats, indent=2) + '\n', encoding='utf-8'
                 )
     return stats
+
+
+def _check(settings: ScanSettings, spec: ModelSpec) -> None:
+    """Refuse what the model does not have."""
+    spec.label_values(settings.label_codes)
+    if not spec.covers_brain and (settings.mask or settings.brain):
+        raise ModelError(
+            f'{spec.folder}: its labels cover no whole brain; leave out --mask and --brain'
+        )
+    if 1 + len(settings.channels) != spec.in_channels:
+        raise ModelError(
+            f'{spec.folder}: takes {spec.in_channels} scans ({", ".join(spec.inputs)}); given are '
+            f'{1 + len(settings.channels)}: name the others with --channel'
+        )
+    known = [derived.name for derived in spec.derived]
+    for name, _ in settings.derived:
+        if name not in known:
+            raise ModelError(
+                f'{spec.folder}: no {name!r} follows from its labels; --derived can be: '
+                f'{", ".join(known) or "none"}'
+            )
+
+
+def _intracranial(
+    settings: ScanSettings, spec: ModelSpec, labels: np.ndarray, conformed: Conformed
+) -> dict[str, float]:
+    # Whoever keeps all components, as our own workflow, cleans up later and measures then.
+    if not spec.intracranial or settings.components == 'none':
+        return {}
+    volume = intracranial_volume(labels, conformed.geometry.zooms, spec.mask_rule)
+    return {'intracranial_mm3': round(volume, 3)}
 
 
 def _facts(settings: ScanSettings, engine: Any, removed: Removed) -> dict[str, Any]:
@@ -358,10 +386,12 @@ def _write(
         labels = labels_to_grid(labels, source, geometry, method=settings.resample)
         if mask is not None:
             mask = labels_to_grid(mask, source, geometry, method=settings.resample)
+    tables = {derived.name: derived.values for derived in spec.derived}
+    images = [(path, recode(labels, tables[name])) for name, path in settings.derived]
     values = spec.label_values(settings.label_codes)
     if settings.label_codes != 'model':
         labels = recode(labels, values)
-    for path, image in ((settings.out, labels), (settings.mask, mask)):
+    for path, image in (*images, (settings.out, labels), (settings.mask, mask)):
         if path is not None and image is not None:
             with writing(path):
                 save_nifti(staged.path(path), image, labels=True, **placed)

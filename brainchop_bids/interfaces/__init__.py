@@ -3,6 +3,7 @@
 from .derivatives import DrawLabels, DrawScan, WriteDerivatives
 from .image import (
     Conform,
+    DeriveLabels,
     KeepComponents,
     LabelVolumes,
     RecodeLabels,
@@ -17,6 +18,7 @@ from .segment import Segment
 __all__ = [
     'AssessQuality',
     'Conform',
+    'DeriveLabels',
     'DrawLabels',
     'DrawScan',
     'FindModel',

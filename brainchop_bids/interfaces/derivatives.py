@@ -5,7 +5,7 @@ from typing import Any
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, TraitedSpec, isdefined, traits
 
-from ..bids.derivatives import FIGURES, ScanOutputs, fingerprint, write_scan
+from ..bids.derivatives import FIGURES, DerivedFiles, ScanOutputs, fingerprint, write_scan
 from ..bids.names import ScanName
 from .base import StepInterface, StepOutputSpec
 
@@ -111,6 +111,7 @@ class WriteDerivativesInputSpec(BaseInterfaceInputSpec):
     smoothing = traits.Dict(desc='how labels were smoothed')
     mask_rule = traits.Dict(desc='how the brain mask was made')
     abbreviations = traits.List(traits.Str, desc='of the labels, for probability maps')
+    derived = traits.Dict(traits.Str, traits.Str, desc='derived segmentations, their tables')
     preproc = File(exists=True, mandatory=True)
     dseg_conform = File(exists=True, mandatory=True)
     dseg = File(exists=True, mandatory=True)
@@ -120,12 +121,16 @@ class WriteDerivativesInputSpec(BaseInterfaceInputSpec):
     scan_figures = traits.Dict(traits.Str, traits.Str, mandatory=True)
     label_figures = traits.Dict(traits.Str, traits.Str, mandatory=True)
     probabilities = traits.List(File(exists=True))
+    derived_dsegs = traits.List(File(exists=True), desc='of each in `derived`')
+    derived_dsegs_conform = traits.List(File(exists=True))
+    derived_volumes = traits.List(File(exists=True))
     warnings = traits.List(traits.Str)
     engine = traits.Str()
     normalization = traits.Str()
     removed_components = traits.Int()
     removed_voxels = traits.Int()
     brain_volume = traits.Float()
+    intracranial_volume = traits.Float()
     conform_cost = COST
     segment_cost = COST
     components_cost = COST
@@ -173,15 +178,32 @@ class WriteDerivatives(StepInterface):
             volumes=Path(inputs.volumes),
             figures={name: Path(path) for name, path in figures.items()},
             probsegs=probsegs,
+            derived=self._derived(),
             record=self._record(),
         )
         self._results['out_file'] = str(outputs.dseg)
         return runtime
 
+    def _derived(self) -> list[DerivedFiles]:
+        inputs = self.inputs
+        if not isdefined(inputs.derived_dsegs):
+            return []
+        files = zip(
+            inputs.derived_dsegs, inputs.derived_dsegs_conform, inputs.derived_volumes, strict=True
+        )
+        return [
+            DerivedFiles(name, table, *map(Path, paths))
+            for (name, table), paths in zip(inputs.derived.items(), files, strict=True)
+        ]
+
     def _record(self) -> dict[str, Any]:
         inputs = self.inputs
         costs = {step: getattr(inputs, f'{step}_cost') for step in STEPS}
         known = {step: cost for step, cost in costs.items() if isdefined(cost)}
+        volumes = {
+            'BrainVolume': inputs.brain_volume,
+            'IntracranialVolume': inputs.intracranial_volume,
+        }
         rules = {'Smoothing': inputs.smoothing, 'Mask': inputs.mask_rule}
         return {
             'Model': {**inputs.model, 'Normalization': inputs.normalization},
@@ -195,7 +217,7 @@ class WriteDerivatives(StepInterface):
             'Warnings': list(inputs.warnings),
             'Flags': list(inputs.flags) if isdefined(inputs.flags) else [],
             'Measures': dict(inputs.measures) if isdefined(inputs.measures) else {},
-            **({'BrainVolume': volume} if isdefined(volume := inputs.brain_volume) else {}),
+            **{key: volume for key, volume in volumes.items() if isdefined(volume)},
             'Seconds': {step: seconds for step, (seconds, _) in known.items()},
             'PeakMemoryMB': {step: peak for step, (_, peak) in known.items()},
             'Brainchop': fingerprint(

@@ -70,6 +70,7 @@ class KeepComponentsInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc='labels')
     rule = traits.Str('largest', usedefault=True, desc='what stays, see Cleanup')
     mask_rule = traits.Dict(desc='how the mask is made, as MaskRule.to_dict gives it')
+    intracranial = traits.Bool(desc='whether to measure the brain with the fluid around it')
     out_file = File('kept.nii', usedefault=True, desc='name of the labels')
     out_mask = File('mask.nii', usedefault=True, desc='name of the brain mask')
 
@@ -81,6 +82,7 @@ class KeepComponentsOutputSpec(StepOutputSpec):
     out_mask = File(exists=True, desc='brain mask, holes filled')
     removed_components = traits.Int(desc='how many components were removed')
     removed_voxels = traits.Int(desc='how many voxels they had')
+    intracranial_volume = traits.Float(desc='of all labels, closed, holes filled, mm^3')
 
 
 class KeepComponents(StepInterface):
@@ -100,13 +102,19 @@ class KeepComponents(StepInterface):
         from ..image.cleanup import MaskRule
         from ..image.components import clean_labels
         from ..image.io import load_labels, save_nifti
+        from ..image.volumes import intracranial_volume
 
         labels, geometry = load_labels(self.inputs.in_file)
         inputs = self.inputs
         mask_rule = MaskRule.from_dict(inputs.mask_rule if isdefined(inputs.mask_rule) else {})
         kept, mask, removed = clean_labels(labels, inputs.rule, mask_rule, zooms=geometry.zooms)
         like = Path(inputs.in_file)
+        measured = {}
+        if isdefined(inputs.intracranial) and inputs.intracranial:
+            volume = intracranial_volume(kept, geometry.zooms, mask_rule)
+            measured['intracranial_volume'] = round(volume, 3)
         return {
+            **measured,
             'out_file': str(save_nifti(cwd / inputs.out_file, kept, like=like, labels=True)),
             'out_mask': str(save_nifti(cwd / inputs.out_mask, mask, like=like, labels=True)),
             'removed_components': int(removed.components),
@@ -230,6 +238,65 @@ class RecodeLabels(StepInterface):
         recoded = recode(labels, self.inputs.values)
         like, out_file = Path(self.inputs.in_file), cwd / self.inputs.out_file
         return {'out_file': str(save_nifti(out_file, recoded, like=like, labels=True))}
+
+
+class DeriveLabelsInputSpec(BaseInterfaceInputSpec):
+    """Inputs of `DeriveLabels`."""
+
+    dseg = File(exists=True, mandatory=True, desc="labels in the scan's own grid")
+    dseg_conform = File(exists=True, mandatory=True, desc='labels in the conformed grid')
+    names = traits.List(traits.Str, mandatory=True, desc='names of the derived segmentations')
+    values = traits.List(
+        traits.List(traits.Int), mandatory=True, desc='what each label, from 0, becomes in them'
+    )
+    labels = traits.List(
+        traits.Dict(traits.Int, traits.Str), mandatory=True, desc='names of their labels'
+    )
+
+
+class DeriveLabelsOutputSpec(StepOutputSpec):
+    """Outputs of `DeriveLabels`, each in the order of `names`."""
+
+    dsegs = traits.List(File(exists=True), desc="in the scan's own grid")
+    dsegs_conform = traits.List(File(exists=True), desc='in the conformed grid')
+    volumes = traits.List(File(exists=True), desc='TSV: index, name, voxels, volume in mm^3')
+
+
+class DeriveLabels(StepInterface):
+    """Make segmentations that follow from labels by a table, such as tissues from structures.
+
+    Examples
+    --------
+    >>> derive = DeriveLabels(
+    ...     dseg='dseg.nii', dseg_conform='dseg_conform.nii', names=['tissue'],
+    ...     values=[[0, 2, 1]], labels=[{0: 'Background', 1: 'Gray Matter', 2: 'White Matter'}],
+    ... )  # doctest: +SKIP
+    """
+
+    input_spec = DeriveLabelsInputSpec
+    output_spec = DeriveLabelsOutputSpec
+
+    def _work(self, cwd: Path) -> dict[str, Any]:
+        from ..image.io import load_labels, save_nifti
+        from ..image.lookup import recode
+        from ..image.volumes import label_volumes, volumes_table
+
+        inputs = self.inputs
+        own, conform = Path(inputs.dseg), Path(inputs.dseg_conform)
+        (labels, geometry), (labels_conform, _) = load_labels(own), load_labels(conform)
+        made: dict[str, list[str]] = {'dsegs': [], 'dsegs_conform': [], 'volumes': []}
+        for name, values, names in zip(inputs.names, inputs.values, inputs.labels, strict=True):
+            derived, out_file = recode(labels, values), cwd / f'dseg_{name}.nii'
+            made['dsegs'].append(str(save_nifti(out_file, derived, like=own, labels=True)))
+            table = cwd / f'volumes_{name}.tsv'
+            volumes = label_volumes(derived, geometry.voxel_volume)
+            table.write_text(volumes_table(volumes, names), encoding='utf-8')
+            made['volumes'].append(str(table))
+            derived, out_file = recode(labels_conform, values), cwd / f'dseg_conform_{name}.nii'
+            made['dsegs_conform'].append(
+                str(save_nifti(out_file, derived, like=conform, labels=True))
+            )
+        return made
 
 
 class StripSkullInputSpec(BaseInterfaceInputSpec):

@@ -88,6 +88,7 @@ def describe_model(spec: ModelSpec) -> dict[str, Any]:
         'components': spec.cleanup,
         **({'smooth': spec.smoothing.to_dict()} if spec.smoothing.voxels else {}),
         'mask': spec.mask_rule.to_dict() if spec.covers_brain else None,
+        **({'derived': {one.name: one.table for one in spec.derived}} if spec.derived else {}),
     }
     for key in ('status', 'license', 'citation', 'task'):
         if getattr(spec, key):

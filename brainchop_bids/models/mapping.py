@@ -152,7 +152,7 @@ def read_mapping(name_or_path: str | Path) -> LabelMapping:
     except OSError as error:
         raise ModelError(
             f'{path}: label table cannot be read ({error.strerror}); give a TSV file with the '
-            f'columns code and index, or one of {", ".join(_packaged())}'
+            f'columns code and index, or one of {", ".join(packaged_tables())}'
         ) from error
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
@@ -164,6 +164,7 @@ def read_mapping(name_or_path: str | Path) -> LabelMapping:
     return LabelMapping(str(name_or_path), indices, labels)
 
 
-def _packaged() -> list[str]:
+def packaged_tables() -> list[str]:
+    """Return the names of the packaged tables."""
     folder = resources.files('brainchop_bids.data').joinpath('mappings')
     return sorted(entry.name.removesuffix('.tsv') for entry in folder.iterdir())

@@ -17,6 +17,8 @@ the file formats have no place for. Every key may be left out::
                                                    Smoothing; by default as the network has them
       "mask": {"exclude": [3], "open_mm": 4, "closing_mm": 8},  brain mask, see MaskRule; null
                                                    where the labels cover no whole brain
+      "derived": {"tissue": "aseg_to_tissue"},     segmentations with the labels of a packaged
+                                                   model, by a table of FreeSurfer's codes
       "status": "experimental",                    how far to trust it, in reports and records
       "license": "MIT",
       "citation": "..."
@@ -38,6 +40,7 @@ from ..errors import BrainchopError, ModelError
 from ..image.cleanup import Cleanup, MaskRule
 from ..image.normalise import Normalization
 from ..image.smooth import Smoothing
+from .derived import Derived, read_derived
 from .formats import read_network
 from .formats.files import read_json
 from .labelfiles import OVERRIDES, folder_labels, override_labels
@@ -49,9 +52,10 @@ from .registry import known_facts
 MODEL_NAME = re.compile(r'[A-Za-z0-9][\w.-]*')
 # Networks for smaller inputs than a conformed volume have learnt from cubes.
 _WHOLE = 256
+_FLUID = 24
 _OVERRIDE_KEYS = {
     'name', 'task', 'normalization', 'inputs', 'labels', 'components', 'smooth', 'mask',
-    'status', 'license', 'citation',
+    'derived', 'status', 'license', 'citation',
 }  # fmt: skip
 _Rule = TypeVar('_Rule', Smoothing, MaskRule)
 
@@ -108,6 +112,8 @@ class ModelSpec:
         Whether a brain mask can be made of the labels.
     mask_rule : MaskRule
         How it is made.
+    derived : tuple of Derived
+        Segmentations that follow from its labels by a table.
     task : str or None
         What it is for: tissue, structures, parcellation, skull-strip.
     status : str or None
@@ -143,6 +149,7 @@ class ModelSpec:
     smoothing: Smoothing = field(default_factory=Smoothing)
     covers_brain: bool = True
     mask_rule: MaskRule = field(default_factory=MaskRule)
+    derived: tuple[Derived, ...] = ()
     task: str | None = None
     status: str | None = None
     license: str | None = None
@@ -159,6 +166,11 @@ class ModelSpec:
     def strips_skulls(self) -> bool:
         """Whether the brain mask is what the model is for."""
         return self.task == 'skull-strip' and self.covers_brain
+
+    @property
+    def intracranial(self) -> bool:
+        """Whether its labels have the fluid around a whole brain: FreeSurfer's code 24."""
+        return self.covers_brain and any(label.freesurfer == _FLUID for label in self.labels)
 
     def label_values(self, codes: str) -> tuple[int, ...]:
         """Return the value of each label in images, see `LabelTable.values`.
@@ -265,6 +277,7 @@ def load_spec(folder: str | Path) -> ModelSpec:
         smoothing=_rule(folder, Smoothing, facts.get('smooth', {})),
         covers_brain=mask is not None,
         mask_rule=_mask_rule(folder, {} if mask is None else mask, len(table)),
+        derived=read_derived(facts.get('derived', {}), table, folder / OVERRIDES),
         task=facts.get('task'),
         status=facts.get('status') or None,
         license=facts.get('license'),

@@ -202,7 +202,8 @@ def collect_scans(
     Returns
     -------
     list of ScanRecord
-        One for each scan and model, by name; empty where there is none.
+        One for each scan and model, by name; empty where there is none. What was derived from a
+        model's labels by a table is left out.
     """
     root = Path(output_dir)
     subject = participant.removeprefix('sub-')
@@ -223,7 +224,9 @@ def collect_scans(
             continue
         source = ScanName(entities, 'T1w', '.nii.gz')
         found[source.stem, slug] = ScanOutputs(root, source, slug)
-    return [_read_scan(outputs) for _, outputs in sorted(found.items())]
+    records = (_read_scan(outputs) for _, outputs in sorted(found.items()))
+    # Pages show the labels that others follow from.
+    return [record for record in records if 'DerivedBy' not in record.facts]
 
 
 def newest_changes(output_dir: Path, participant: str) -> frozenset[tuple[Path, int]]:

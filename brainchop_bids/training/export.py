@@ -196,7 +196,6 @@ def _facts(config: TrainConfig, classes: int) -> dict[str, Any]:
     facts['labels'] = list(card.labels) or named
     if len(config.data.channels) > 1:
         facts['inputs'] = list(config.data.channels)
-    for key in ('task', 'components', 'smooth', 'mask', 'status', 'license', 'citation'):
-        if getattr(card, key):
-            facts[key] = getattr(card, key)
+    keys = ('task', 'components', 'smooth', 'mask', 'derived', 'status', 'license', 'citation')
+    facts.update({key: getattr(card, key) for key in keys if getattr(card, key)})
     return facts

@@ -272,7 +272,7 @@ class Card:
         As ``labels`` in ``brainchop.json``.
     task, components : str
         As there.
-    smooth, mask : dict
+    smooth, mask, derived : dict
         As there.
     license, citation : str
         As there.
@@ -291,6 +291,7 @@ class Card:
     components: str = ''
     smooth: dict[str, Any] = field(default_factory=dict)
     mask: dict[str, Any] = field(default_factory=dict)
+    derived: dict[str, Any] = field(default_factory=dict)
     license: str = ''
     citation: str = ''
     status: str = ''

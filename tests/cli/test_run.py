@@ -12,6 +12,9 @@ import pytest
 
 from brainchop_bids import __version__
 from brainchop_bids.cli.run import main, parse_settings
+from brainchop_bids.models.labels import LabelTable
+from brainchop_bids.models.spec import load_spec
+from brainchop_bids.models.zoo import find_model
 from tests.builders import head, write_dataset, write_model, write_scan
 
 SCANS = ['sub-01/anat/sub-01_T1w.nii.gz', 'sub-02/ses-A/anat/sub-02_ses-A_run-01_T1w.nii.gz']
@@ -308,6 +311,57 @@ def test_several_models_share_the_conform_step(model: Path, tmp_path: Path) -> N
     changed = {name for name, when in modified(out).items() if when != before[name]}
     assert changed
     assert not [name for name in changed if 'tinymodel' in name or 'mask' in name]
+
+
+def test_tissues_follow_from_structures(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path / 'bids', SCANS[:1])
+    model, codes = write_model(tmp_path / 'structures'), (0, 24, 42)
+    labels = [{'index': index, 'freesurfer': code} for index, code in enumerate(codes)]
+    facts = {'labels': labels, 'derived': {'tissue': 'aseg_to_tissue'}, 'mask': {'exclude': [1]}}
+    (model / 'brainchop.json').write_text(json.dumps(facts))
+    out, rest = tmp_path / 'out', ('-w', tmp_path / 'work', '--skip-bids-validation')
+    options = ('--model', model, '--label-codes', 'freesurfer', *rest)
+    done = run(dataset, out, 'participant', *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    anat = out / 'sub-01' / 'anat'
+    for stem in ('sub-01', 'sub-01_space-conform'):
+        found = nib.load(anat / f'{stem}_seg-structures_dseg.nii.gz')
+        tissue = nib.load(anat / f'{stem}_seg-tissue_dseg.nii.gz')
+        assert tissue.get_data_dtype() == np.uint8
+        assert tissue.affine.tobytes() == found.affine.tobytes()
+        expected = np.select([np.asarray(found.dataobj) == code for code in codes], [0, 3, 1])
+        np.testing.assert_array_equal(tissue.dataobj, expected)
+        told = json.loads((anat / f'{stem}_seg-tissue_dseg.json').read_text())
+        assert told['DerivedBy'] == 'aseg_to_tissue'
+        assert told['Sources'] == [f'bids::sub-01/anat/{stem}_seg-structures_dseg.nii.gz']
+    rows = (anat / 'sub-01_seg-tissue_dseg.tsv').read_text().splitlines()
+    tissue = nib.load(anat / 'sub-01_seg-tissue_dseg.nii.gz')
+    counts = np.bincount(np.asarray(tissue.dataobj).ravel())
+    assert [row.split('\t')[1:3] for row in rows[1:]] == [
+        ['Background', str(counts[0])], ['Gray Matter', str(counts[1])],
+        ['White Matter', '0'], ['Cerebrospinal Fluid', str(counts[3])],
+    ]  # fmt: skip
+    packaged = load_spec(find_model('tissue')).labels
+    assert LabelTable.from_tsv(out / 'seg-tissue_dseg.tsv') == packaged
+    record = json.loads((anat / 'sub-01_seg-structures_dseg.json').read_text())
+    assert record['IntracranialVolume'] > 1.02 * record['BrainVolume']
+    check_valid(out)
+    # The page shows the structures; the group level has tables of both.
+    page = (out / 'sub-01.html').read_text()
+    assert 'seg-structures' in page
+    assert 'seg-tissue' not in page
+    group = run(dataset, out, 'group', *rest, cwd=tmp_path)
+    assert group.returncode == 0, group.stdout + group.stderr
+    assert group.stderr.count('\n') == 1
+    assert 'participants.tsv is missing' in group.stderr
+    assert 'Gray-Matter' in (out / 'group_seg-tissue_dseg.tsv').read_text()
+
+    (anat / 'sub-01_seg-tissue_dseg.tsv').unlink()
+    why = run(dataset, out, 'participant', *options, '--dry-run', cwd=tmp_path)
+    assert 'sub-01_seg-tissue_dseg.tsv is missing' in why.stdout
+    both = ('--model', model, write_model(tmp_path / 'tissue'), *rest, '--dry-run')
+    other = run(dataset, out, 'participant', *both, cwd=tmp_path)
+    assert 'seg-tissue is that of tissue; the one that follows from' in other.stdout
 
 
 def test_a_model_that_takes_two_scans(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import time
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from brainchop_bids import __version__
 from brainchop_bids.cli.segment import main
@@ -140,6 +141,35 @@ def test_freesurfers_codes(tmp_path, scan, capsys, space):
     np.testing.assert_array_equal(coded, np.choose(own, [0, 41, 3]))
     assert [row[0] for row in coded_rows] == ['0', '3', '41']
     assert sorted(row[1:] for row in rows) == sorted(row[1:] for row in coded_rows)
+
+
+@pytest.mark.parametrize('space', ['native', 'conform'])
+def test_tissues_and_intracranial_volume_of_structures(tmp_path, scan, capsys, space):
+    names = ['Unknown', 'CSF', 'Left-Cerebral-White-Matter']
+    model = name_structures(write_model(tmp_path / 'named'), names)
+    facts = json.loads((model / 'brainchop.json').read_text())
+    facts |= {'derived': {'tissue': 'aseg_to_tissue'}, 'mask': {'exclude': [1]}}
+    (model / 'brainchop.json').write_text(json.dumps(facts))
+    out, tissue, stats = (tmp_path / name for name in ('out.nii', 'tissue.nii.gz', 's.json'))
+    options = ['--model', model, '--space', space, '--label-codes', 'freesurfer']
+    options += ['--derived', f'tissue={tissue}', '--stats', stats]
+    assert run(capsys, scan, out, *options)[0] == 0
+    codes, found = nib.load(out), nib.load(tissue)
+    labels = np.asarray(codes.dataobj)
+    assert set(np.unique(labels)) == {0, 2, 24}
+    assert found.get_data_dtype() == np.uint8
+    np.testing.assert_array_equal(found.dataobj, np.choose(labels // 2, [0, 2] + [3] * 11))
+    np.testing.assert_array_equal(found.affine, codes.affine)
+    if space == 'conform':
+        # One component already; voxels of 1 mm.
+        filled = np.count_nonzero(ndimage.binary_fill_holes(labels))
+        assert json.loads(stats.read_text())['intracranial_mm3'] == filled
+        assert filled > 1.02 * np.count_nonzero(labels == 2)
+
+    code, error = run(capsys, scan, out, '--model', model, '--derived', f'lobes={tissue}')
+    assert code == 2
+    assert "no 'lobes' follows from its labels; --derived can be: tissue" in error
+    assert error.count('\n') == 1
 
 
 def test_labels_without_a_code(tmp_path, scan, capsys):

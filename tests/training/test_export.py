@@ -59,6 +59,16 @@ def test_weights_in_half_the_space(tmp_path: Path) -> None:
     assert specs[1].weights_sha256 == rounded.weights_sha256()
 
 
+def test_what_follows_from_the_labels_is_told(tmp_path: Path) -> None:
+    labels = tuple({'name': name} for name in ('Unknown', 'CSF', 'Left-Cerebral-Cortex'))
+    card = Card(labels=labels, derived={'tissue': 'aseg_to_tissue'})
+    config = TrainConfig(data=MAPS, model=LIGHT, stages=(Stage(),), card=card)
+    model = randomised(build_network(LIGHT, norm='none', classes=3))
+    write_model(config, trained_network(LIGHT, Stage(), model), tmp_path / 'net')
+    [tissue] = load_spec(tmp_path / 'net').derived
+    assert tissue.values == (0, 3, 1)
+
+
 def test_other_weights_are_refused_before_the_training() -> None:
     with pytest.raises(SettingsError, match=r'card\.weights .* float16, not .int8.'):
         Card(weights='int8')

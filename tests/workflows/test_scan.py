@@ -64,23 +64,32 @@ def test_chained_between_other_nodes(tmp_path: Path) -> None:
 def test_outputs_have_names_of_their_own(tmp_path: Path, codes: str) -> None:
     # A DataSink puts them into one folder, where the last of a name would win.
     model = write_model(tmp_path / 'model')
-    labels = [{'index': index, 'freesurfer': code} for index, code in enumerate((0, 2, 3))]
-    (model / 'brainchop.json').write_text(json.dumps({'labels': labels}))
+    listed = [{'index': index, 'freesurfer': code} for index, code in enumerate((0, 2, 3))]
+    facts = {'labels': listed, 'derived': {'tissue': 'aseg_to_tissue'}}
+    (model / 'brainchop.json').write_text(json.dumps(facts))
     single = init_single_scan_wf(model=model, label_codes=codes, probseg=True)
     single.inputs.inputnode.t1w = str(write_scan(tmp_path / 'T1w.nii.gz'))
     sink = Node(DataSink(base_directory=str(tmp_path / 'out')), name='sink')
     outer = Workflow('outer', base_dir=str(tmp_path / 'work'))
     images = ['t1w_conform', 'dseg_conform', 'brain_mask_conform', 'dseg', 'brain_mask']
-    for field in (*images, 'volumes', 'probseg'):
+    derived = ['derived_dsegs', 'derived_dsegs_conform', 'derived_volumes']
+    for field in (*images, *derived, 'volumes', 'probseg'):
         outer.connect(single, f'outputnode.{field}', sink, f'@{field}')
     outer.config['execution'] = {'crashdump_dir': str(tmp_path)}
     outer.run()
     found = {path.name: path for path in (tmp_path / 'out').iterdir()}
     assert {f'{field}.nii' for field in images[1:]} < set(found)
-    assert len(found) == len(images) + 1 + 3
+    assert len(found) == len(images) + 1 + 3 + len(derived)
     values = [0, 1, 2] if codes == 'model' else [0, 2, 3]
     for name in ('dseg.nii', 'dseg_conform.nii'):
-        assert np.unique(np.asarray(nib.load(found[name]).dataobj)).tolist() == values
+        labels = np.asarray(nib.load(found[name]).dataobj)
+        assert np.unique(labels).tolist() == values
+        # White matter and cortex, as the table has them.
+        tissue = nib.load(found[name.replace('.nii', '_tissue.nii')])
+        assert tissue.get_data_dtype() == np.uint8
+        expected = np.select([labels == value for value in values], [0, 2, 1])
+        np.testing.assert_array_equal(tissue.dataobj, expected)
+        np.testing.assert_array_equal(tissue.affine, nib.load(found[name]).affine)
 
 
 def test_the_methods_text_names_model_and_rules(tmp_path: Path) -> None:
@@ -97,7 +106,7 @@ def test_the_methods_text_names_model_and_rules(tmp_path: Path) -> None:
 
 def test_the_methods_text_tells_of_smoothing_and_mask() -> None:
     text = ' '.join(init_single_scan_wf(model='tissue', mem_gb=4).visit_desc().split())
-    assert 'Gaussian weights (standard deviation 0.6 voxels)' in text
+    assert 'Gaussian weights (standard deviation 0.9 voxels)' in text
     assert 'all labels but Cerebrospinal Fluid, without what hangs on it by less than' in text
     assert 'closed by a ball of 8 mm radius, with holes filled' in text
     assert 'others farther than 5 mm from it' in text
