@@ -73,9 +73,7 @@ def test_good_scans_have_measures_and_no_untrue_flags(real_derivatives: Path) ->
     found = records(real_derivatives)
     flags = {name: [flag['Name'] for flag in record['Flags']] for name, record in found.items()}
     assert flags == {
-        **{name: [] for name in (*GOOD, 'sub-pumi', 'sub-fnndsc')},
-        # Its neck is labelled, too.
-        'sub-studyforrest': ['brain-extent'],
+        **{name: [] for name in (*GOOD, 'sub-pumi', 'sub-fnndsc', 'sub-studyforrest')},
         # Its labels are there, its skull is not.
         'sub-voxelmorph': ['skull-stripped'],
     }

@@ -320,14 +320,22 @@ def test_names_are_given_once() -> None:
         register('unet')(lambda *args, **settings: None)
     with pytest.raises(SettingsError, match='cannot be registered'):
         register('a:b')(lambda *args, **settings: None)
-    assert list(ARCHITECTURES) == ['meshnet', 'unet', 'nobrainer_unet', 'vnet']
+    assert list(ARCHITECTURES) == ['meshnet', 'light_unet', 'unet', 'nobrainer_unet', 'vnet']
 
 
 @pytest.mark.parametrize(
     ('network', 'stage', 'said'),
     [
-        (UNET, Stage(cube=18), 'stages.cube is 18;.* multiple of 2..2 = 4, such as 16 or 20'),
-        (replace(VNET, levels=5), Stage(cube=8), 'multiple of 2..4 = 16, such as 16 or 32'),
+        (
+            UNET,
+            Stage(cube=18),
+            'stages.cube is 18;.* levels = 3 needs a multiple of 4, such as 16 or 20',
+        ),
+        (
+            replace(VNET, levels=5),
+            Stage(cube=8),
+            'levels = 5 needs a multiple of 16, such as 16 or 32',
+        ),
         (UNET, Stage(cube=16, stride=2), 'stride 2 are for meshnet alone'),
         (replace(UNET, levels=0), Stage(), 'model.levels is 0'),
         (replace(VNET, channels=0), Stage(), 'model.channels is 0'),
