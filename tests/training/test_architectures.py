@@ -329,7 +329,7 @@ def test_names_are_given_once() -> None:
         (
             UNET,
             Stage(cube=18),
-            'stages.cube is 18;.* levels = 3 needs a multiple of 4, such as 16 or 20',
+            'stages.cube is 18;.*levels = 3 needs a multiple of 4, such as 16 or 20',
         ),
         (
             replace(VNET, levels=5),
