@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from ..errors import SettingsError
+from ..models.derived import read_derived
 from ..models.formats import read_network
 from ..models.mapping import read_mapping
 from ..models.network import Network
@@ -75,9 +76,12 @@ def train(
     mapping = read_mapping(config.data.mapping)
     classes = mapping.classes
     networks = stage_builder(config, classes)
+    labels = label_table(config, classes)
+    # What the model's folder says must not turn out to be wrong after hours.
+    read_derived(config.card.derived, labels, Path('card in the training config'))
     # Label maps are mirrored by their codes, before they have classes.
     flips = config.augmentation.flip > 0 and not config.data.label_maps
-    swap = side_pairs(label_table(config, classes)) if flips else ()
+    swap = side_pairs(labels) if flips else ()
     sources = find_sources(config, tuple(swap))
     workers = config.workers or max(1, int(available_cpus().amount) - 1)
     with CubeSource(config, workers, sources) as cubes, Record(config, out, classes) as record:

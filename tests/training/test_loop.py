@@ -152,6 +152,8 @@ def test_a_folder_of_another_run_is_refused(config: Path, finished: Path) -> Non
         (('--set', 'model.dilations=[1, 2, 1, 2]'), 2, 'need even dilations'),
         (('--set', 'loss.class_weights=[1.0]'), 2, 'class_weights'),
         (('--set', 'card.name=checkpoints'), 2, 'choose another'),
+        (('--set', 'card.derived={tissue = "no"}'), 1, 'one of the tables'),
+        (('--set', 'card.derived={tissue = "aseg_to_tissue"}'), 1, 'has no place for GM'),
         (('--set', 'stages.0.learning_rate=1e30'), 1, 'lower the learning rate'),
     ],
 )
