@@ -142,6 +142,7 @@ class TrainConfig:
                 'a list of whole numbers of 1 or more',
             ),
         ]
+        kinds = [term.kind for term in self.loss.terms] or [self.loss.kind]
         for i, stage in enumerate(self.stages):
             self.options(stage)
             numbers = (stage.steps, stage.cube, stage.batch, stage.cubes_per_volume)
@@ -156,6 +157,11 @@ class TrainConfig:
                     0 <= stage.subvoxels < self.model.space_to_depth**3,
                     f'stages[{i}].subvoxels',
                     '0, or less than the voxels of a place (model.space_to_depth)',
+                ),
+                (
+                    not stage.subvoxels or 'boundary_cross_entropy' not in kinds,
+                    f'stages[{i}].subvoxels',
+                    '0 with boundary_cross_entropy, which looks at neighbouring voxels',
                 ),
                 (0 <= stage.centred <= 1, f'stages[{i}].centred', '0 to 1'),
                 (0 <= stage.labelled <= 1, f'stages[{i}].labelled', '0 to 1'),

@@ -32,7 +32,7 @@ from .sources import (
     load_atlas,
 )
 from .subvoxels import draw_places, labels_at
-from .synthesis import t1_prior
+from .tissues import t1_prior
 
 # Volumes whose cubes are dealt in turn: neighbours of one scan are too much alike.
 _DEALT = 4

@@ -135,6 +135,7 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path: Path, backend: str) -
     ('change', 'said'),
     [
         ('stages.0.subvoxels=8', 'stages[0].subvoxels'),
+        ('loss.kind=boundary_cross_entropy', 'stages[0].subvoxels'),
         ('model.space_to_depth=3', 'model.space_to_depth'),
         ('model.architecture=unet', 'model.space_to_depth'),
         ('model.widths=[]', 'model.widths'),
