@@ -27,14 +27,14 @@ from brainchop_bids.image.head import head_box
 from brainchop_bids.image.io import load_labels, read_volume
 from brainchop_bids.image.resample import labels_to_grid
 from brainchop_bids.image.smooth import Smoothing, smooth_labels
-from brainchop_bids.inference.choose import make_engine, make_plan
 from brainchop_bids.inference.options import InferenceOptions
+from brainchop_bids.inference.plan import make_engine, make_plan
 from brainchop_bids.inference.run import run_network
 from brainchop_bids.models.mapping import read_mapping
 from brainchop_bids.models.spec import ModelSpec, load_spec
 from brainchop_bids.models.zoo import find_model
-from brainchop_bids.reports.mosaic import compose_mosaic
-from brainchop_bids.resources import available_memory
+from brainchop_bids.reports.figures.mosaic import compose_mosaic
+from brainchop_bids.system.resources import available_memory
 
 _MARGIN = 18
 

@@ -17,7 +17,7 @@ from ours import NORMALIZATION
 from theirs import peer_model, run_peer
 
 from brainchop_bids.image.normalise import Normalization
-from brainchop_bids.inference.engine import KerasEngine
+from brainchop_bids.inference.keras_engine import KerasEngine
 from brainchop_bids.models.spec import load_spec
 
 SIDES = {'model5_gw_ae': 256, 'model21_104class': 96, 'model30chan18cls': 96}

@@ -20,10 +20,10 @@ from segment_one import existing, machine
 
 from brainchop_bids.image.normalise import Normalization, normalise
 from brainchop_bids.models.mapping import read_mapping
-from brainchop_bids.training.patches import draw_patch, prepare
-from brainchop_bids.training.sampling import draw_box
-from brainchop_bids.training.sources import load_label_map
-from brainchop_bids.training.synthesis import SynthesisOptions, synthesise, t1_prior
+from brainchop_bids.training.augment.synthesis import SynthesisOptions, synthesise, t1_prior
+from brainchop_bids.training.data.patches import draw_patch, prepare
+from brainchop_bids.training.data.sampling import draw_box
+from brainchop_bids.training.data.sources import load_label_map
 
 MAPPING = 'aseg_to_subcortical'
 RULE = Normalization('quantile')

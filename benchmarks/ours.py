@@ -34,10 +34,10 @@ def network(
     with stages('import'):
         from brainchop_bids.image.head import head_box
         from brainchop_bids.image.normalise import Normalization
-        from brainchop_bids.inference.choose import make_engine, make_plan
         from brainchop_bids.inference.options import InferenceOptions
+        from brainchop_bids.inference.plan import make_engine, make_plan
         from brainchop_bids.models.spec import load_spec
-        from brainchop_bids.resources import available_memory
+        from brainchop_bids.system.resources import available_memory
     data = np.load(folder / 'conformed.npy')
     options = InferenceOptions(
         engine='tensorflow' if way == 'tensorflow' else 'openvino',
@@ -81,7 +81,7 @@ def resample(folder: Path, stages: Stages, scan: str) -> None:
 def figures(folder: Path, stages: Stages) -> None:
     """Draw what a page shows."""
     from brainchop_bids.image.io import save_nifti
-    from brainchop_bids.reports.figures import draw_labels, draw_scan
+    from brainchop_bids.reports.figures.draw import draw_labels, draw_scan
 
     files = [folder / 'conformed.nii', folder / 'kept.nii']
     for file in files:

@@ -29,7 +29,7 @@ from brainchop_bids.models.labels import lateral_pairs
 from brainchop_bids.models.mapping import read_mapping
 from brainchop_bids.models.spec import load_spec
 from brainchop_bids.models.zoo import find_model
-from brainchop_bids.training.synthesis import SynthesisOptions, synthesise, t1_prior
+from brainchop_bids.training.augment.synthesis import SynthesisOptions, synthesise, t1_prior
 
 # The table for FreeSurfer's codes that a model's labels are compared by.
 MAPPINGS = {

@@ -90,7 +90,7 @@ def measure(way: str, label_maps: Path, steps: int) -> dict[str, Any]:
         the dtype ``policy`` and ``peak_mb``.
     """
     from brainchop_bids.models.mapping import read_mapping
-    from brainchop_bids.resources import peak_mb
+    from brainchop_bids.system.resources import peak_mb
     from brainchop_bids.training.config import read_config
     from brainchop_bids.training.devices import prepare
     from brainchop_bids.training.loop import stage_builder

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from .errors import SettingsError
 from .inference.options import InferenceOptions
-from .resources import Granted, available_cpus, available_memory, parse_memory
+from .system.errors import SettingsError
+from .system.resources import Granted, available_cpus, available_memory, parse_memory
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nipype import DataSink, Function, Node, Workflow
 
-from brainchop_bids.workflows.scan import init_single_scan_wf
+from brainchop_bids.workflows.segment import init_single_scan_wf
 
 
 def correct_bias(in_file: str, shrink: int) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from nipype import DataGrabber, DataSink, IdentityInterface, Node, Workflow
 
-from brainchop_bids.workflows.scan import init_single_scan_wf
+from brainchop_bids.workflows.segment import init_single_scan_wf
 
 
 def find_participants(dataset: Path, pattern: str) -> list[str]:

@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 from brainchop_bids.models.mapping import read_mapping
+from brainchop_bids.training.callbacks import CHECKPOINTS
 from brainchop_bids.training.checkpoints import list_states, load_state
 from brainchop_bids.training.config import read_config
 from brainchop_bids.training.export import write_model
-from brainchop_bids.training.keeper import CHECKPOINTS
 from brainchop_bids.training.loop import CONFIG, stage_builder
 from brainchop_bids.training.network import trained_network
 from brainchop_bids.training.optimizers import take_average

@@ -16,7 +16,7 @@ from typing import Any
 
 from nipype.pipeline.plugins.slurm import SLURMPlugin
 
-from .plugins import Steadfast
+from .multiproc import Steadfast
 
 # Python and Nipype in the job, beside what the node itself takes.
 _JOB_GB = 0.3
@@ -144,7 +144,7 @@ def _what_ended(job: int, state: str) -> str:
 
 
 def _failure(line: str) -> dict[str, Any]:
-    return {'result': None, 'traceback': [f'brainchop_bids.errors.BrainchopError: {line}']}
+    return {'result': None, 'traceback': [f'brainchop_bids.system.errors.BrainchopError: {line}']}
 
 
 def _ask(command: Sequence[str]) -> 'subprocess.CompletedProcess[str]':

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..errors import DatasetError, SettingsError
-from ..publish import write_text, writing
+from ..system.atomic import write_text, writing
+from ..system.errors import DatasetError, SettingsError
 
 CODE_URL = 'https://github.com/neuroneural/brainchop-bids'
 BIDS_VERSION = '1.10.0'

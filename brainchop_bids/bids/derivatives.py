@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..publish import Writer, copy_writer, publish, sha256, text_writer
+from ..system.atomic import Writer, copy_writer, publish, sha256, text_writer
 from .names import ScanName
 
 # Why a scan is processed that has no results.

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..errors import BrainchopError, DatasetError
 from ..image.headers import SUFFIXES
+from ..system.errors import BrainchopError, DatasetError
 from .names import ScanName
 
 # What tells scans apart; all other entities tell what was made of a scan, and by whom.

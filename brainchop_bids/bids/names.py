@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ..errors import DatasetError
+from ..system.errors import DatasetError
 
 # Order of the BIDS schema (rules/entities.yaml) from `space` on; source entities that are not
 # named here come before.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import DatasetError
+from ..system.errors import DatasetError
 from .names import ScanName
 
 _OTHER_DATATYPES = (

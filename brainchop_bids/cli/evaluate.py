@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..errors import BrainchopError, InputError, SettingsError
-from .outcome import DONE, FAILED, outcome, say
+from ..app.outcome import DONE, FAILED, outcome, say
+from ..system.errors import BrainchopError, InputError, SettingsError
 
 PROG = 'brainchop-evaluate'
 BRAIN = 'brain'
@@ -78,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace) -> int:
     from ..evaluation.pairs import find_pairs
     from ..models.mapping import read_mapping
-    from ..publish import write_text
+    from ..system.atomic import write_text
 
     given = (arguments.pred_mapping, arguments.mapping)
     mappings = [None if name is None else read_mapping(name) for name in given]

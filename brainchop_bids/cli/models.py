@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..errors import BrainchopError, ModelError, SettingsError
-from .outcome import DONE, FAILED, outcome, say
+from ..app.outcome import DONE, FAILED, outcome, say
+from ..system.errors import BrainchopError, ModelError, SettingsError
 
 if TYPE_CHECKING:
     from ..models.spec import ModelSpec
@@ -247,9 +247,9 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 def _verified(folder: Path) -> str:
     """Check one model; return what was found to be well."""
+    from ..inference.selftest import self_test
     from ..models.fetch import faults
     from ..models.registry import published_models
-    from ..models.selftest import self_test
     from ..models.spec import load_spec
 
     spec = load_spec(folder)
@@ -282,7 +282,7 @@ def _convert(arguments: argparse.Namespace) -> int:
     from ..models.formats import read_network
     from ..models.spec import load_spec
     from ..models.zoo import find_model
-    from ..publish import write_text
+    from ..system.atomic import write_text
 
     folder = find_model(arguments.model, arguments.models_dir)
     spec = load_spec(folder)

@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from ..errors import SettingsError
 from ..inference.options import DEVICES, ENGINES, MARGIN_MM, PRECISIONS
 from ..models import DEFAULT_MODEL
+from ..system.errors import SettingsError
 
 
 def positive(text: str) -> int:

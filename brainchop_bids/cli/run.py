@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BrainchopError, DatasetError, SettingsError
-from ..resources import check_address_space
-from .outcome import DONE, FAILED, outcome
+from ..app.outcome import DONE, FAILED, outcome
+from ..system.errors import BrainchopError, DatasetError, SettingsError
+from ..system.resources import check_address_space
 from .parser import LEVELS, build_parser
 
 if TYPE_CHECKING:
@@ -129,12 +129,12 @@ def _prepare_environment(settings: 'Settings') -> None:
 
 def _participant(settings: 'Settings') -> int:
     """Segment each scan that was asked for."""
+    from ..app.summary import announce, summarise
     from ..bids.dataset import check_distinct, check_folders, check_writable
     from ..bids.query import check_dataset, find_scans
     from ..models.derived import leave_out_twins
     from ..models.spec import load_spec, mask_owner
     from ..models.zoo import find_model
-    from .announce import announce, summarise
 
     begun = time.monotonic()
     description = check_dataset(settings.bids_dir)
@@ -171,7 +171,7 @@ def _participant(settings: 'Settings') -> int:
     present = [(scan, list(needs)) for scan, needs in plan.todo if not absent[scan.label]]
     if present:
         check_writable(settings.work_dir)
-        from .process import process
+        from ..app.execution import process
 
         failures.update(process(settings, present, mask_owner(specs)))
     failures.update(_missing_pages(settings, plan.current))
@@ -211,7 +211,7 @@ def _check_options(settings: 'Settings', specs: 'Sequence[ModelSpec]') -> None:
             )
     _ = settings.filters
     if settings.use_plugin is not None:
-        from .process import read_plugin
+        from ..app.execution import read_plugin
 
         read_plugin(settings.use_plugin)
 
@@ -274,7 +274,7 @@ def _why_redo(
 def _ways(settings: 'Settings', specs: 'Sequence[ModelSpec]') -> list[str]:
     """Say how each network will be run on a whole volume."""
     from ..image.conform import CONFORMED_SHAPE
-    from ..inference.choose import make_plan
+    from ..inference.plan import make_plan
 
     memory, options = settings.segment_memory, settings.inference
     return [
@@ -291,7 +291,7 @@ def _write_root(
 ) -> None:
     """Write what belongs to the dataset and to the run."""
     from ..bids.dataset import describe, write_root
-    from ..publish import write_text
+    from ..system.atomic import write_text
 
     described = describe(description, settings.bids_dir, settings.output_dir)
     tables = {derived.name: derived.labels.to_tsv() for spec in specs for derived in spec.derived}
@@ -301,7 +301,7 @@ def _write_root(
     stamp = f'{time.strftime("%Y%m%d-%H%M%S")}_{uuid.uuid4()}'
     write_text(logs / f'run-{stamp}.toml', settings.to_toml())
     if anew or settings.boilerplate or not (logs / 'CITATION.md').exists():
-        from brainchop_bids.workflows.describe import REFERENCES, describe_methods
+        from brainchop_bids.workflows.boilerplate import REFERENCES, describe_methods
 
         text = describe_methods(specs, settings.components, settings.resample, settings.inference)
         write_text(logs / 'CITATION.md', text + REFERENCES)
@@ -316,7 +316,7 @@ def _missing_pages(settings: 'Settings', scans: 'Sequence[Scan]') -> dict[str, s
         session = scan.name.session if settings.session_label else None
         if not page_path(settings.output_dir, scan.name.subject, session).exists():
             # Only where a page is missing: a run with nothing to do loads neither.
-            from .process import write_page
+            from ..app.execution import write_page
 
             try:
                 write_page(settings, scan)
@@ -327,8 +327,8 @@ def _missing_pages(settings: 'Settings', scans: 'Sequence[Scan]') -> dict[str, s
 
 def _reports_only(settings: 'Settings', selection: 'Selection') -> int:
     """Rebuild pages from the derivatives, and figures that are missing."""
-    from ..reports.page import write_participant_page
-    from ..reports.records import collect_scans
+    from ..reports.participant.page import write_participant_page
+    from ..reports.participant.records import collect_scans
 
     sessions = {(scan.name.subject, scan.name.session) for scan in selection.scans}
     if not settings.session_label:
@@ -338,7 +338,7 @@ def _reports_only(settings: 'Settings', selection: 'Selection') -> int:
         for record in collect_scans(settings.output_dir, subject, session):
             if record.finished and record.lacks_figures:
                 # Only then: drawing loads much that pages alone do not need.
-                from ..reports.figures import draw_missing
+                from ..reports.figures.draw import draw_missing
 
                 why = draw_missing(settings.output_dir, settings.bids_dir, record)
                 if why is not None:
@@ -353,7 +353,7 @@ def _reports_only(settings: 'Settings', selection: 'Selection') -> int:
 
 def _group(settings: 'Settings') -> int:
     """Gather the results of all scans into a table and a page for each model."""
-    from ..reports.group import write_group
+    from ..reports.group.write import write_group
 
     written = write_group(
         settings.bids_dir,

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import __version__
-from ..errors import ModelError, SettingsError
-from ..lifetime import die_with_parent
+from ..app.outcome import DONE, outcome, say
+from ..system.errors import ModelError, SettingsError
+from ..system.processes import die_with_parent
 from .options import (
     add_frame_option,
     add_inference_options,
@@ -17,12 +18,11 @@ from .options import (
     add_model_options,
     positive,
 )
-from .outcome import DONE, outcome, say
 
 if TYPE_CHECKING:
     from ..inference.options import InferenceOptions
     from ..inference.scan import ScanSettings
-    from ..resources import Granted
+    from ..system.resources import Granted
 
 PROG = 'brainchop-segment'
 
@@ -196,7 +196,7 @@ def _settings(arguments: argparse.Namespace) -> 'ScanSettings':
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from ..resources import check_address_space
+    from ..system.resources import check_address_space
 
     check_address_space()
     settings = _settings(arguments)
@@ -230,10 +230,10 @@ def prepare(arguments: argparse.Namespace) -> None:
     """
     from ..image.conform import CONFORMED_SHAPE
     from ..image.normalise import Normalization
-    from ..inference.choose import make_engine, make_plan
+    from ..inference.plan import make_engine, make_plan
     from ..models.spec import load_spec
     from ..models.zoo import find_model
-    from ..resources import available_memory
+    from ..system.resources import available_memory
 
     spec = load_spec(find_model(arguments.model, arguments.models_dir))
     plan = make_plan(
@@ -253,13 +253,13 @@ def _inference(arguments: argparse.Namespace) -> 'InferenceOptions':
 
 
 def _memory(arguments: argparse.Namespace) -> 'Granted | None':
-    from ..resources import Granted, parse_memory
+    from ..system.resources import Granted, parse_memory
 
     return None if arguments.mem is None else Granted(parse_memory(arguments.mem), '--mem')
 
 
 def _threads(arguments: argparse.Namespace) -> int:
-    from ..resources import available_cpus
+    from ..system.resources import available_cpus
 
     granted = int(available_cpus().amount)
     return min(arguments.omp_nthreads or granted, granted)

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..errors import SettingsError
+from ..app.outcome import DONE, outcome, say
+from ..system.errors import SettingsError
 from .options import positive
-from .outcome import DONE, outcome, say
 
 PROG = 'brainchop-train'
 # EX_TEMPFAIL of sysexits.h: try again.
@@ -112,17 +112,17 @@ def _run(arguments: argparse.Namespace) -> int:
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
     # Generators cannot be shuffled, which Keras finds worth a warning.
     warnings.filterwarnings('ignore', message='.*shuffle=True.*')
-    from ..inference.runtime import quiet
+    from ..system.tensorflow_runtime import quiet
 
     out = arguments.out or Path(arguments.config.stem)
     with quiet():
         from ..training.config import read_config
 
         config = read_config(arguments.config, [*arguments.changes, *_transfer(arguments)])
+        from ..training.callbacks import Clock
         from ..training.export import export
-        from ..training.keeper import Clock
         from ..training.loop import train
-        from ..training.page import write_page
+        from ..training.report.page import write_page
 
     clock = Clock(time.monotonic() + 60 * arguments.minutes if arguments.minutes else None)
 

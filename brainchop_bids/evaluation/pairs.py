@@ -8,12 +8,12 @@ import numpy as np
 
 from ..bids.label_maps import find_label_maps, scan_entities
 from ..bids.names import ScanName
-from ..errors import DatasetError, InputError
 from ..image.geometry import Geometry
 from ..image.headers import stem
 from ..image.io import load_labels
 from ..image.resample import labels_to_grid
 from ..models.mapping import LabelMapping
+from ..system.errors import DatasetError, InputError
 
 # Headers carry their numbers with about this precision, in mm.
 _SAME = 1e-3

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..errors import InputError
+from ..system.errors import InputError
 from .conform import Conformed, ConformOptions, conform
 from .io import Volume
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import SettingsError
+from ..system.errors import SettingsError
 
 RULES = ('largest', 'per-label', 'none')
 # What a rule looks like on a command line and in brainchop.json.

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from ..errors import InputError, SettingsError
+from ..system.errors import InputError, SettingsError
 from .geometry import Geometry
 from .io import Volume
 from .lookup import flat, histogram, lookup

@@ -10,7 +10,7 @@ import numpy as np
 from nibabel.freesurfer.mghformat import MGHHeader
 from nibabel.spatialimages import HeaderDataError
 
-from ..errors import InputError
+from ..system.errors import InputError
 from .geometry import Geometry
 
 # No name ends in two of them. The last one's voxels are in a file beside it.

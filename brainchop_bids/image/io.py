@@ -9,7 +9,7 @@ from typing import BinaryIO
 import nibabel as nib
 import numpy as np
 
-from ..errors import InputError, OutputError
+from ..system.errors import InputError, OutputError
 from .geometry import Geometry
 from .headers import GZIP, Header, bad, read_header, zlib_reason
 

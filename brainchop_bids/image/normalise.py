@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import SettingsError
+from ..system.errors import SettingsError
 from .lookup import flat, histogram, lookup
 
 KINDS = ('minmax', 'quantile', 'zscore', 'zscore-whole', 'none')

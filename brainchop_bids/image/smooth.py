@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from ..errors import SettingsError
+from ..system.errors import SettingsError
 from .boxes import bounding_box
 
 # Standard deviations after which the Gaussian is cut off.

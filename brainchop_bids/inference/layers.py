@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from .plan import Head, Step
+from .steps import Head, Step
 
 ALIGNMENT = 64
 Moments = tuple[np.ndarray, np.ndarray]

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import BrainchopError
 from ..image.normalise import Normalization
 from ..models.formats.openvino_files import load_openvino
 from ..models.spec import ModelSpec
-from .base import Engine
+from ..system.errors import BrainchopError
+from .engine import Engine
 from .openvino_graph import GraphBuilder, compiled
 from .openvino_layers import OpenvinoLayers
 

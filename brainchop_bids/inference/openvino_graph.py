@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ModelError
 from ..models.formats.openvino_files import openvino_core
 from ..models.network import Network, Op
-from .plan import Head, Step
+from ..system.errors import ModelError
+from .steps import Head, Step
 
 
 class GraphBuilder:

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import BrainchopError
+from ..system.errors import BrainchopError
 from .layers import Layers, Moments, by_place
 from .openvino_graph import GraphBuilder, compiled, step_weights
-from .plan import Head, Step
+from .steps import Head, Step
 
 # OpenVINO's name of what a type of array stands for; NumPy has no bfloat16.
 _TYPES: dict[np.dtype[Any], str] = {

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..errors import SettingsError
+from ..system.errors import SettingsError
 
 ENGINES = ('auto', 'openvino', 'tensorflow')
 DEVICES = ('auto', 'cpu', 'gpu')

@@ -1,248 +1,238 @@
-"""A network taken apart into the steps by which a volume passes through it."""
+"""Which engine runs a model on this machine, and in which parts, so that it fits."""
 
 from collections.abc import Sequence
+from ctypes.util import find_library
 from dataclasses import dataclass, replace
-from typing import Any
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
+from ..image.normalise import Normalization
+from ..models.spec import ModelSpec
+from ..system.errors import MemoryLimitError, SettingsError
+from ..system.resources import Granted
+from .memory import estimate_peak_gb
+from .options import InferenceOptions
+from .subvolumes import Subvolumes
+from .tiles import Box, Tile, exact_tiles, fitting_tiles, whole
 
-from ..models.network import Network, Op, fold_batchnorm, without
+if TYPE_CHECKING:
+    from .engine import Engine
 
-Activation = tuple[str, float]
-
-
-@dataclass(frozen=True, eq=False)
-class Head:
-    """The last layer: features to logits, place by place.
-
-    Parameters
-    ----------
-    kernel : (U, U, U, C, classes) float32 array
-        A place of C features becomes so many voxels; one of a 1x1x1 convolution.
-    bias : (classes,) float32 array
-        The same for each voxel.
-    """
-
-    kernel: np.ndarray
-    bias: np.ndarray
-
-    @property
-    def classes(self) -> int:
-        """Number of classes."""
-        return int(self.bias.size)
-
-    @property
-    def up(self) -> int:
-        """Voxels of a place along each axis."""
-        return int(self.kernel.shape[0])
-
-    @property
-    def matrix(self) -> np.ndarray:
-        """Kernel of all voxels of a place, (U^3 classes, C): the classes of each together."""
-        rows = self.kernel.swapaxes(3, 4)
-        return np.ascontiguousarray(rows.reshape(-1, rows.shape[-1]), np.float32)
-
-    @property
-    def biases(self) -> np.ndarray:
-        """Bias of each row of the matrix, (U^3 classes,)."""
-        return np.tile(self.bias, self.up**3).astype(np.float32)
+_kept: 'dict[tuple[object, ...], Engine] | None' = None
 
 
-@dataclass(frozen=True, eq=False)
-class Step:
-    """A convolution, then perhaps a normalisation of each channel, then activations.
+@dataclass(frozen=True)
+class Plan:
+    """How a volume is computed.
 
     Parameters
     ----------
-    kernel : (D, H, W, Cin, Cout) float32 array
-        Its weights.
-    bias : (Cout,) float32 array
-        Zeros where it has none.
-    dilation : tuple of int
-        Along each axis.
-    epsilon : float or None
-        Of the normalisation; None without one.
-    activations : tuple of (str, float)
-        Functions of each value on its own, and their alpha, see `Op`.
-    stride : int
-        Of a convolution that makes the grid coarser; without dilation.
-    ahead : int
-        Zeros before the first voxel of one with a stride.
-    up : int
-        Voxels that each one becomes, along each axis: a transposed convolution whose kernel is
-        as wide as its stride.
+    engine : {'openvino', 'tensorflow'}
+        What computes.
+    device : {'cpu', 'gpu'}
+        Where.
+    precision : {'f32', 'bf16'}
+        Of features.
+    tiles : tuple of Tile or None
+        In which parts; None for a model's own cubes.
+    need_gb : float
+        Estimated peak memory of the process, GB.
+    told : str
+        What was chosen and why, for a log.
+    subvolumes : Subvolumes or None
+        Cubes in place of tiles.
+    tta : bool
+        Whether the flipped volume is computed too.
     """
 
-    kernel: np.ndarray
-    bias: np.ndarray
-    dilation: tuple[int, int, int]
-    epsilon: float | None = None
-    activations: tuple[Activation, ...] = ()
-    stride: int = 1
-    ahead: int = 0
-    up: int = 1
-
-    @property
-    def keeps_grid(self) -> bool:
-        """Whether there is a result for each voxel."""
-        return self.stride == self.up == 1
-
-    def made(self, shape: Sequence[int]) -> tuple[int, int, int]:
-        """Return the shape that it makes of another."""
-        x, y, z = (n // self.stride * self.up for n in shape)
-        return x, y, z
-
-    @property
-    def margins(self) -> tuple[tuple[int, int], ...]:
-        """Voxels before and after a place that its value depends on, for each axis.
-
-        As ``padding='same'`` has it: the odd one of an even kernel lies behind.
-        """
-        if self.up > 1:
-            return ((0, 0),) * 3
-        spans = [(n - 1) * d for n, d in zip(self.kernel.shape[:3], self.dilation, strict=True)]
-        if self.stride > 1:
-            return tuple((self.ahead, span - self.ahead) for span in spans)
-        return tuple((span // 2, span - span // 2) for span in spans)
+    engine: str
+    device: str
+    precision: str
+    tiles: tuple[Tile, ...] | None
+    need_gb: float
+    told: str
+    subvolumes: Subvolumes | None = None
+    tta: bool = False
 
 
-def turned(network: Network) -> Network:
-    """Return a network for volumes whose axes are in the opposite order.
+def make_plan(
+    spec: ModelSpec,
+    shape: Sequence[int],
+    memory: Granted,
+    options: InferenceOptions,
+    *,
+    box: Box | None = None,
+) -> Plan:
+    """Choose how a model is run on a volume.
 
-    NIfTI's arrays have x as the fastest axis in memory: nothing needs to be turned around on the
-    way in or out, and a slab of probabilities is one piece of its file for each class.
-    """
-    ops = []
-    for op in network.ops:
-        settings = {
-            key: value[::-1] if isinstance(value, tuple) else value
-            for key, value in op.settings.items()
-        }
-        weights = {
-            key: np.ascontiguousarray(values.transpose(2, 1, 0, 3, 4))
-            if key == 'kernel'
-            else values
-            for key, values in op.weights.items()
-        }
-        ops.append(replace(op, settings=settings, weights=weights))
-    return replace(network, ops=tuple(ops), input_shape=network.input_shape[::-1])
-
-
-def split_head(network: Network) -> tuple[Network, Head]:
-    """Cut a network before its last layer, where that looks at one place only.
-
-    It is a 1x1x1 convolution, or a transposed one whose kernel is as wide as its stride: its
-    features then stay on their coarser grid, and logits need never be of the whole volume.
+    On a GPU TensorFlow computes everything at once. On a CPU it is OpenVINO, or TensorFlow where
+    that is not installed or asked for. There the memory decides: the head's box (or everything),
+    or else tiles of it, wide enough to give the same labels and as few as fit.
 
     Parameters
     ----------
-    network : Network
-        The network; its batch normalisation is folded.
+    spec : ModelSpec
+        The model.
+    shape : sequence of 3 int
+        The conformed volume's, voxels.
+    memory : Granted
+        What may be used, GB.
+    options : InferenceOptions
+        What the user asked for.
+    box : tuple of 3 slice, optional
+        Where the head is; by default everywhere.
 
     Returns
     -------
-    body : Network
-        From the input to the features; without a softmax, or a single channel's sigmoid, that
-        the file may end with.
-    head : Head
-        The rest. Where the network ends otherwise, the identity. One logit x becomes two, 0 and
-        x: their softmax is the sigmoid of x.
+    Plan
+
+    Raises
+    ------
+    MemoryLimitError
+        Where nothing fits.
+    SettingsError
+        Where there is no GPU though one was asked for.
     """
-    network = fold_batchnorm(network)
-    single = network.classes == 1
-    while network.ops[-1].is_activation('sigmoid' if single else 'softmax', 'linear'):
-        # The last one's only input is the last but one: nothing else would be needed.
-        network = replace(network, ops=network.ops[:-1])
-    last = network.ops[-1]
-    if (last.is_plain and last.kernel_size == (1, 1, 1)) or (
-        last.by_cubes and last.kind == 'conv_transpose'
-    ):
-        kernel, bias = _weights(last)
-        source = network[last.inputs[0]]
-        ops = network.ops[: network.ops.index(source) + 1]
-        network = replace(network, ops=ops)
-        if last.kind == 'conv_transpose':
-            kernel = kernel.swapaxes(3, 4)
+    found = _make_plan(spec, shape, memory, options, box)
+    if options.tta:
+        # Before the scan is computed twice.
+        spec.labels.mirrored()
+        found = replace(found, tta=True, told=f'{found.told}, and flipped')
+    return found
+
+
+def _make_plan(
+    spec: ModelSpec,
+    shape: Sequence[int],
+    memory: Granted,
+    options: InferenceOptions,
+    box: Box | None,
+) -> Plan:
+    engine, device, why = _engine(options)
+    precision = options.precision
+    size = 'x'.join(map(str, shape))
+    rule = None if options.subvolumes is None else Subvolumes.parse(options.subvolumes)
+    if device == 'gpu':
+        told = f'{engine} on the GPU, whole volume of {size} ({why})'
+        tiles = None if spec.block is not None else tuple(whole(shape))
+        return Plan(engine, device, precision, tiles, 0.0, told, rule)
+
+    def need(tile: Sequence[int] | None) -> float:
+        return estimate_peak_gb(
+            spec, shape, engine, tile=tile, precision=precision, subvolumes=rule
+        )
+
+    def plan(tiles: Sequence[Tile] | None, what: str) -> Plan:
+        amount = need(None if tiles is None else _largest(tiles))
+        told = f'{engine} on the CPU, {what} ({why}; {amount:.1f} GB of {memory.amount:.1f} GB)'
+        found = None if tiles is None else tuple(tiles)
+        return Plan(engine, device, precision, found, amount, told, rule)
+
+    if rule is not None:
+        chosen = plan(None, f'subvolumes {rule}')
+    elif spec.block is not None:
+        chosen = plan(None, f'cubes of {"x".join(map(str, spec.block))}')
+    elif spec.reach is None or box is None:
+        chosen = plan(whole(shape), f'whole volume of {size}')
     else:
-        kernel = np.eye(network.classes, dtype=np.float32)[None, None, None]
-        bias = np.zeros(network.classes, np.float32)
-    if single:
-        kernel, bias = np.pad(kernel, [(0, 0)] * 4 + [(1, 0)]), np.pad(bias, (1, 0))
-    return network, Head(kernel, bias)
+        lengths = 'x'.join(str(side.stop - side.start) for side in box)
+        chosen = plan(exact_tiles(shape, *spec.reach, box=box), f'head box of {lengths}')
+    if chosen.need_gb <= memory.amount or chosen.tiles is None or spec.reach is None:
+        least = chosen.need_gb
+    else:
+        parts = fitting_tiles(
+            shape, *spec.reach, lambda tile: need(tile) <= memory.amount, box=box
+        )
+        if parts is not None:
+            largest = 'x'.join(map(str, _largest(parts)))
+            return plan(parts, f'{len(parts)} exact tiles of at most {largest}')
+        smallest = exact_tiles(shape, *spec.reach, box=box, numbers=(8, 8, 8))
+        least = min(chosen.need_gb, need(_largest(smallest)))
+    if least > memory.amount:
+        raise MemoryLimitError(
+            f'{spec.name}: needs {least:.1f} GB of memory for a volume of {size} voxels, granted '
+            f'are {memory.amount:.1f} GB ({memory.source}); grant more, or use a smaller model'
+        )
+    return chosen
 
 
-def split_gather(network: Network) -> tuple[Network, int]:
-    """Take off a first layer that only moves the voxels of a place into channels.
-
-    Parameters
-    ----------
-    network : Network
-        What `split_head` gave.
-
-    Returns
-    -------
-    body : Network
-        The rest, whose input has these channels: the last axis of a place fastest, and within
-        a voxel the channels of the input.
-    factor : int
-        Voxels of a place along each axis; 1 where there is no such layer.
-    """
-    first = network.ops[1] if len(network.ops) > 1 else network.ops[0]
-    if first.kind != 'conv' or not first.by_cubes or len(network.takers(network.ops[0].name)) > 1:
-        return network, 1
-    kernel, bias = _weights(first)
-    square = kernel.reshape(-1, first.channels)
-    if bias.any() or not np.array_equal(square, np.eye(first.channels)):
-        return network, 1
-    network = without(network, lambda op: op is first)
-    given = replace(network.ops[0], channels=first.channels)
-    return replace(network, ops=(given, *network.ops[1:])), first.kernel_size[0]
-
-
-def streamable_steps(body: Network) -> tuple[Step, ...] | None:
-    """Return the steps of a chain of convolutions, None for any other network.
+def make_engine(
+    plan: Plan, spec: ModelSpec, threads: int | None, normalization: Normalization | None
+) -> 'Engine':
+    """Load a model into the engine of a plan.
 
     Parameters
     ----------
-    body : Network
-        What `split_head` gave.
+    plan : Plan
+        Of `make_plan`.
+    spec : ModelSpec
+        The model.
+    threads : int, optional
+        Threads.
+    normalization : Normalization, optional
+        Replaces the model's own.
 
     Returns
     -------
-    tuple of Step or None
-        None where an operation is not what `Network.streams` allows.
+    Engine
     """
-    if not body.streams:
-        return None
-    steps: list[dict[str, Any]] = []
-    ahead = 0
-    for op in without(body, lambda op: op.is_activation('linear')).ops[1:]:
-        if op.kind == 'zero_pad':
-            ahead = op.settings['padding'][0][0]
-        elif op.kind in ('conv', 'conv_transpose'):
-            kernel, bias = _weights(op)
-            step = {'kernel': kernel, 'bias': bias, 'dilation': op.settings['dilation']}
-            (stride,) = set(op.settings['strides'])
-            if op.kind == 'conv_transpose':
-                step.update(kernel=kernel.transpose(0, 1, 2, 4, 3), up=stride)
-            elif stride > 1:
-                step.update(stride=stride, ahead=ahead)
-            steps.append(step)
-        elif op.kind == 'group_norm' and _may_normalise(op, steps):
-            steps[-1]['epsilon'] = op.settings['epsilon']
-        elif steps and op.is_activation() and not op.is_activation('softmax'):
-            given: Activation = (op.settings['function'], op.settings['alpha'])
-            steps[-1]['activations'] = (*steps[-1].get('activations', ()), given)
-        else:
-            return None
-    return tuple(Step(**step) for step in steps)
+    key = (plan.engine, plan.device, plan.precision, spec.sha256, threads, normalization)
+    if _kept is not None and key in _kept:
+        return _kept[key]
+    engine = _load(plan, spec, threads, normalization)
+    if _kept is not None:
+        # One at a time: each holds memory.
+        _kept.clear()
+        _kept[key] = engine
+        engine.keep_memory()
+    return engine
 
 
-def _weights(op: Op) -> tuple[np.ndarray, np.ndarray]:
-    return op.weights['kernel'], op.weights.get('bias', np.zeros(op.channels, np.float32))
+def keep_engines() -> None:
+    """Let `make_engine` return the engine that it made last, where it would make it again."""
+    global _kept
+    _kept = {}
 
 
-def _may_normalise(op: Op, steps: list[dict[str, Any]]) -> bool:
-    """Tell whether each channel is normalised alone, straight behind a convolution."""
-    alone = op.settings['groups'] in (-1, op.channels)
-    return alone and bool(steps) and not set(steps[-1]) & {'epsilon', 'activations'}
+def _load(
+    plan: Plan, spec: ModelSpec, threads: int | None, normalization: Normalization | None
+) -> 'Engine':
+    if plan.engine == 'openvino':
+        from .openvino_engine import OpenvinoEngine
+
+        return OpenvinoEngine(
+            spec, threads=threads, normalization=normalization, precision=plan.precision
+        )
+    from .keras_engine import KerasEngine
+
+    return KerasEngine(spec, threads=threads, normalization=normalization, device=plan.device)
+
+
+def _largest(tiles: Sequence[Tile]) -> tuple[int, int, int]:
+    x, y, z = (max(tile.shape[axis] for tile in tiles) for axis in range(3))
+    return x, y, z
+
+
+def _engine(options: InferenceOptions) -> tuple[str, str, str]:
+    """Return engine, device and why."""
+    wanted, device = options.engine, options.device
+    for_cpu = wanted == 'openvino' or options.precision == 'bf16' or device == 'cpu'
+    gpu = not for_cpu and _has_gpu()
+    if device == 'gpu' and not gpu:
+        raise SettingsError('--device gpu: no NVIDIA GPU with its libraries was found')
+    if gpu:
+        return 'tensorflow', 'gpu', 'there is a GPU'
+    why = 'as asked for' if wanted != 'auto' or device == 'cpu' else 'no GPU'
+    if wanted == 'auto' and options.precision == 'f32' and find_spec('openvino') is None:
+        return 'tensorflow', 'cpu', 'openvino is not installed'
+    return ('openvino' if wanted == 'auto' else wanted), 'cpu', why
+
+
+def _has_gpu() -> bool:
+    """Tell whether there is an NVIDIA card and what TensorFlow needs for it.
+
+    Asking TensorFlow would take the seconds that OpenVINO saves.
+    """
+    cards = any(Path('/dev').glob('nvidia[0-9]*'))
+    return cards and (find_library('cudnn') is not None or find_spec('nvidia') is not None)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import create_array
-from .base import Engine
-from .choose import Plan
+from .engine import Engine
+from .memmap import create_array
+from .plan import Plan
 from .tiles import Tile
 
 _SLAB = 8

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..errors import DeviceMemoryError, ModelError, SettingsError
 from ..image.channels import conform_channels
 from ..image.cleanup import Cleanup
 from ..image.components import Removed, clean_labels, keep_components
@@ -25,11 +24,12 @@ from ..image.resample import image_to_grid, labels_to_grid
 from ..image.smooth import smooth_labels
 from ..image.volumes import intracranial_volume, label_volumes, volumes_table
 from ..models.spec import ModelSpec
-from ..publish import Staged, writing
-from ..resources import Granted, available_memory, peak_mb
-from .arrays import create_array
-from .choose import Plan, make_engine, make_plan
+from ..system.atomic import Staged, writing
+from ..system.errors import DeviceMemoryError, ModelError, SettingsError
+from ..system.resources import Granted, available_memory, peak_mb
+from .memmap import create_array
 from .options import InferenceOptions
+from .plan import Plan, make_engine, make_plan
 from .run import run_network
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from .layers import ALIGNMENT, Layers, slab_rows, slabs
-from .passes import Pass, lengths, passes_of
-from .plan import Step
+from .margins import Pass, lengths, passes_of
+from .steps import Step
 from .tiles import Box, full
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import SettingsError
+from ..system.errors import SettingsError
 from .tiles import Tile, cubes
 
 _WAYS = ('gaussian', 'mean', 'vote')

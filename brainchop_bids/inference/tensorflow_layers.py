@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from .layers import ALIGNMENT, Layers, Moments, by_place
-from .plan import Head, Step
+from .steps import Head, Step
 
 
 def share(tf: Any, array: np.ndarray) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 from nipype.interfaces.base import SimpleInterface, TraitedSpec, traits
 
-from ..resources import forget_peak, peak_mb
+from ..system.resources import forget_peak, peak_mb
 
 
 class StepOutputSpec(TraitedSpec):

@@ -37,7 +37,7 @@ class DrawScan(StepInterface):
 
     def _work(self, cwd: Path) -> dict[str, Any]:
         from ..image.io import read_volume
-        from ..reports.figures import draw_scan
+        from ..reports.figures.draw import draw_scan
 
         frame = self.inputs.frame if isdefined(self.inputs.frame) else None
         scan = read_volume(self.inputs.scan, frame=frame)
@@ -72,7 +72,7 @@ class DrawLabels(StepInterface):
     output_spec = FiguresOutputSpec
 
     def _work(self, cwd: Path) -> dict[str, Any]:
-        from ..reports.figures import draw_labels
+        from ..reports.figures.draw import draw_labels
 
         inputs = self.inputs
         drawn = draw_labels(

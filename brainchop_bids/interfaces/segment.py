@@ -21,10 +21,10 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from ..errors import BrainchopError
 from ..inference.options import DEVICES, ENGINES, PRECISIONS
+from ..inference.pool import ask
+from ..system.errors import BrainchopError
 from .base import StepOutputSpec, measured
-from .staying import ask
 
 
 class SegmentInputSpec(CommandLineInputSpec):

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from ..errors import ModelError
+from ..system.errors import ModelError
 from .keras_model import activation_layer
 from .network import ACTIVATIONS, LEAKY_SLOPE
 

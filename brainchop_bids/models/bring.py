@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import OutputError, SettingsError
-from ..publish import Staged, text_writer
+from ..system.atomic import Staged, text_writer
+from ..system.errors import OutputError, SettingsError
 from .convert import write_network
 from .formats import read_network
 from .labelfiles import OVERRIDES

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import ModelError, SettingsError
-from ..publish import publish
+from ..system.atomic import publish
+from ..system.errors import ModelError, SettingsError
 from .formats.onnx_files import save_onnx
 from .formats.openvino_files import save_openvino
 from .formats.tfjs import save_tfjs
@@ -46,7 +46,7 @@ def write_network(network: Network, form: str, folder: Path) -> None:
 
 def _keras(suffix: str) -> Callable[[Network, Path], object]:
     def write(network: Network, folder: Path) -> None:
-        from ..inference.runtime import load_tensorflow
+        from ..system.tensorflow_runtime import load_tensorflow
 
         load_tensorflow()
         from .keras_model import build_model

@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ModelError
+from ..system.errors import ModelError
 from .formats.files import read_json
 from .labelfiles import OVERRIDES, override_labels
 from .labels import LabelTable

@@ -12,8 +12,8 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from ..errors import ModelError
-from ..publish import writing
+from ..system.atomic import writing
+from ..system.errors import ModelError
 from .registry import Published
 
 _PIECE = 1 << 16

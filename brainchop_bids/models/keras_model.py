@@ -7,8 +7,8 @@ from typing import Any
 
 import keras
 
-from ..errors import ModelError
-from .formats.layers import network_from_layers, topology
+from ..system.errors import ModelError
+from .formats.layer_reader import network_from_layers, topology
 from .network import Network, Op
 
 

@@ -12,7 +12,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import ModelError
+from ..system.errors import ModelError
 from .formats.files import read_json
 from .freesurfer import freesurfer_code
 from .labels import Color, Label, LabelTable, camel_case, clean, parse_color

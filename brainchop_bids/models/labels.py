@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import ModelError
+from ..system.errors import ModelError
 from .freesurfer import freesurfer_code
 
 COLUMNS = ('index', 'name', 'abbreviation', 'color', 'mapping', 'freesurfer')

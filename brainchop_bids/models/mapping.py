@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import ModelError
 from ..image.lookup import histogram
+from ..system.errors import ModelError
 
 # Codes of FreeSurfer's cortical parcellations reach 14175; larger ones are no label map.
 LARGEST_CODE = 65535

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ModelError
+from ..system.errors import ModelError
 
 # Function of each value alone, but for softmax, which is over the channels.
 ACTIVATIONS = (

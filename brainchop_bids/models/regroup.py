@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from ..errors import ModelError
+from ..system.errors import ModelError
 
 GATHER = 'space_to_depth'
 HEAD = 'output'

@@ -36,10 +36,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..errors import BrainchopError, ModelError
 from ..image.cleanup import Cleanup, MaskRule
 from ..image.normalise import Normalization
 from ..image.smooth import Smoothing
+from ..system.errors import BrainchopError, ModelError
 from .derived import Derived, read_derived
 from .formats import read_network
 from .formats.files import read_json

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from ..errors import ModelError
+from ..system.errors import ModelError
 from .formats import holds_model
 from .registry import published_models, published_name
 

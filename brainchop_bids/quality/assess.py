@@ -14,8 +14,8 @@ from ..image.geometry import Geometry
 from ..image.io import Volume
 from ..image.lookup import histogram, lookup
 from ..models.labels import lateral_pairs
-from .distribution import Distribution
 from .flags import Flag, Quantities, find_flags
+from .histogram import Distribution
 from .limits import LIMITS
 from .measures import efc, fber, sharpness, tissue_measures, wm2max
 from .regions import Blocks, air_blocks, box_of, head_blocks, void_mask

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from .distribution import Distribution
+from .histogram import Distribution
 
 TISSUES = ('csf', 'gm', 'wm')
 # MRIQC's harmonised intensity of white matter.

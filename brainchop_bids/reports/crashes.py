@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..bids.derivatives import ScanOutputs
 from ..bids.names import ScanName, scan_node_name
-from ..errors import BrainchopError
+from ..system.errors import BrainchopError
 
 _NODE = re.compile(r'^Node: (?P<node>\S+)$', re.MULTILINE)
 _SCAN = re.compile(r'sub-[^\s/]*?_T1w(?=\.nii)')

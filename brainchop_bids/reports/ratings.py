@@ -40,7 +40,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from .group_scans import GroupScan
+from .group.scans import GroupScan
 from .text import log_line, one_line
 
 RATINGS = ('pass', 'fail', 'unsure')

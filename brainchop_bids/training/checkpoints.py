@@ -8,8 +8,8 @@ from zipfile import BadZipFile
 import keras
 import numpy as np
 
-from ..errors import OutputError
-from ..publish import publish
+from ..system.atomic import publish
+from ..system.errors import OutputError
 
 KEPT = 2
 _NAME = re.compile(r'stage-(\d+)_step-(\d+)\.npz')

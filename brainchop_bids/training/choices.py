@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
-from ..errors import SettingsError
+from ..system.errors import SettingsError
 
 
 def require_known(key: str, value: str, known: Iterable[str]) -> None:

@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import SettingsError
 from ..image.cleanup import Cleanup, MaskRule
 from ..image.normalise import Normalization
 from ..image.smooth import Smoothing
 from ..models.spec import MODEL_NAME
-from .augment import Augmentation
+from ..system.errors import SettingsError
+from .augment.transforms import Augmentation
 from .choices import require_known, suggestion
 from .options import (
     Card,
@@ -83,7 +83,7 @@ class TrainConfig:
         SettingsError
             Naming the key.
         """
-        from .losses import LOSSES
+        from .losses.registry import LOSSES
 
         if not self.loss.terms:
             require_known('loss.kind', self.loss.kind, LOSSES)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras
 
-from ..errors import SettingsError
+from ..system.errors import SettingsError
 
 # Keras 3.15 has no such thing for PyTorch, and a prototype marked as not to be used for
 # TensorFlow (keras/src/backend/*/distribution_lib.py).

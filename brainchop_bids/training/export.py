@@ -10,11 +10,11 @@ from ..models.formats.tfjs import save_tfjs
 from ..models.labelfiles import OVERRIDES
 from ..models.levels import slab_values
 from ..models.network import Network
-from ..publish import publish, text_writer
+from ..system.atomic import publish, text_writer
 from .config import TrainConfig
-from .record import LOG, label_table
-from .scores import VALIDATION, best_step, mean_dice, read_scores
-from .sources import Sources, item_name
+from .data.sources import Sources, item_name
+from .report.log import LOG, label_table
+from .report.scores import VALIDATION, best_step, mean_dice, read_scores
 
 CARD = 'README.md'
 RECIPE = 'training.toml'

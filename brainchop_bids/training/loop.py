@@ -7,30 +7,30 @@ from typing import Any
 
 import keras
 
-from ..errors import SettingsError
 from ..models.derived import read_derived
 from ..models.formats import read_network
 from ..models.mapping import read_mapping
 from ..models.network import Network
-from ..publish import write_text
-from ..resources import available_cpus
+from ..system.atomic import write_text
+from ..system.errors import SettingsError
+from ..system.resources import available_cpus
+from .callbacks import BEST, CHECKPOINTS, Clock, Keeper, Progress
 from .checkpoints import list_states, load_state
 from .config import TrainConfig, read_config
+from .data.cache import side_pairs
+from .data.loader import CubeSource
+from .data.sources import Sources, find_sources
 from .devices import distribute, prepare
-from .generate import CubeSource
-from .keeper import BEST, CHECKPOINTS, Clock, Keeper, Progress
-from .losses import build_loss
+from .losses.registry import build_loss
+from .losses.subvoxels import whole_network, with_subvoxels
 from .metrics import ClassDice
 from .network import build_stage, take_over, trained_network
 from .optimizers import build_optimizer, take_average
-from .page import REPORT
-from .record import EVENTS, LOG, Record, label_table
-from .scores import PICTURES, VALIDATION
-from .sources import Sources, find_sources
-from .subvoxels import whole_network, with_subvoxels
+from .report.log import EVENTS, LOG, Record, label_table
+from .report.page import REPORT
+from .report.scores import PICTURES, VALIDATION
 from .transfer import begin_from, differences, freeze, transfer_table
 from .validate import ValidationScan, Validator
-from .volumes import side_pairs
 
 CONFIG = 'config.toml'
 

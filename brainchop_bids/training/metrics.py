@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from .tensors import flat_labels, sum_by_class
+from .losses.tensors import flat_labels, sum_by_class
 
 
 @keras.saving.register_keras_serializable('brainchop')

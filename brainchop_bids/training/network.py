@@ -16,14 +16,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from ..errors import SettingsError
 from ..models.keras_model import network_of
 from ..models.meshnet import NearIdentity, build_meshnet, identity_kernel
 from ..models.network import Network as Exported
 from ..models.network import fold_batchnorm
+from ..system.errors import SettingsError
 from .architectures import build_network
+from .losses.subvoxels import whole_network
 from .options import Network, Stage
-from .subvoxels import whole_network
 
 
 def strided_dilations(dilations: Sequence[int]) -> tuple[int, ...]:

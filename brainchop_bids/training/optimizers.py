@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from ..errors import SettingsError
+from ..system.errors import SettingsError
 from .choices import require_known
 from .options import Optimizer
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import SettingsError
+from ..system.errors import SettingsError
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Data:
     segmentation : str
         The ``seg`` entity of these, where there are several.
     folder, layout : str
-        A folder in another project's form, a key of `brainchop_bids.training.layouts.LAYOUTS`.
+        A folder in another project's form, a key of
+        `brainchop_bids.training.data.layouts.LAYOUTS`.
     channels : tuple of str
         Suffixes of the images that make the channels of the input, in order; the first decides
         the grid.
@@ -174,7 +175,7 @@ class Term:
     Parameters
     ----------
     kind : str
-        A key of `brainchop_bids.training.losses.LOSSES`.
+        A key of `brainchop_bids.training.losses.registry.LOSSES`.
     weight : float
         Its factor in the sum.
     options : dict
@@ -193,7 +194,8 @@ class Loss:
     Parameters
     ----------
     kind : str
-        A key of `brainchop_bids.training.losses.LOSSES`; not looked at where there are terms.
+        A key of `brainchop_bids.training.losses.registry.LOSSES`; not looked at where there are
+        terms.
     class_weights : tuple of float
         One for each class, or none.
     options : dict

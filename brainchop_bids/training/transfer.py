@@ -7,14 +7,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from ..errors import SettingsError
 from ..image.normalise import Normalization
 from ..models.formats import read_network
 from ..models.keras_model import network_of
 from ..models.network import Network, fold_batchnorm
 from ..models.spec import load_spec
 from ..models.zoo import find_model
-from .matching import CONVOLUTIONS, Unit, align, reuse, units_of
+from ..system.errors import SettingsError
+from .layer_matching import CONVOLUTIONS, Unit, align, reuse, units_of
 from .options import Data, Init
 
 

@@ -15,15 +15,15 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError, ModelError, SettingsError
 from ..image.head import head_box
-from ..inference.choose import make_engine, make_plan
 from ..inference.options import InferenceOptions
+from ..inference.plan import make_engine, make_plan
 from ..models.spec import ModelSpec, load_spec
 from ..reports.text import one_line
-from ..resources import available_cpus, available_memory
-from .scores import WORST, Scores
-from .views import draw_views
+from ..system.errors import InputError, ModelError, SettingsError
+from ..system.resources import available_cpus, available_memory
+from .report.overlays import draw_views
+from .report.scores import WORST, Scores
 
 # The card, where there is one, is full of what trains; labels are the same everywhere.
 _OPTIONS = InferenceOptions(device='cpu')

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from brainchop_bids.bids.dataset import check_distinct
-from brainchop_bids.errors import DatasetError
+from brainchop_bids.system.errors import DatasetError
 from tests.builders import write_dataset, write_model
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brainchop_bids.bids.names import ScanName
-from brainchop_bids.errors import DatasetError
+from brainchop_bids.system.errors import DatasetError
 
 value = st.text('abcXYZ0189', min_size=1, max_size=6)
 ORDER = ('sub', 'ses', 'acq', 'ce', 'rec', 'run', 'echo', 'inv', 'part', 'chunk')

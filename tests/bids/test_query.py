@@ -8,7 +8,7 @@ import pytest
 
 from brainchop_bids.bids import query
 from brainchop_bids.bids.query import check_dataset, find_scans
-from brainchop_bids.errors import DatasetError
+from brainchop_bids.system.errors import DatasetError
 from tests.builders import write_dataset
 
 NAMES = [

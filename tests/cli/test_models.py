@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 
 from brainchop_bids.cli.models import main
-from brainchop_bids.errors import ModelError, OutputError
 from brainchop_bids.models import fetch
 from brainchop_bids.models.fetch import faults, fetch_model
 from brainchop_bids.models.formats import read_network
 from brainchop_bids.models.registry import Published, published_models
+from brainchop_bids.system.errors import ModelError, OutputError
 from tests.tfjs_folder import two_layers, write_colormap
 
 

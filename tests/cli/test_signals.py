@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from traits.api import HasTraits, TraitType
 
-from brainchop_bids import signals
-from brainchop_bids.cli.progress import Display, Watcher
-from brainchop_bids.errors import Interrupted
-from brainchop_bids.signals import end_processes, interruptible, stopped_by
+from brainchop_bids.app.progress import Display, Watcher
+from brainchop_bids.system import signals
+from brainchop_bids.system.errors import Interrupted
+from brainchop_bids.system.signals import end_processes, interruptible, stopped_by
 from tests.builders import write_dataset, write_model, write_scan
 from tests.processes import members, wait_for
 
@@ -124,7 +124,7 @@ def test_what_is_done_is_told_and_the_rest_is_done_later(
 
 @pytest.mark.parametrize(
     ('victim', 'fails'),
-    [('brainchop_bids.cli.serve', True), ('multiprocessing.forkserver', False)],
+    [('brainchop_bids.inference.worker', True), ('multiprocessing.forkserver', False)],
 )
 def test_a_process_of_the_app_is_killed(
     started: Callable[..., 'subprocess.Popen[str]'], tmp_path: Path, victim: str, fails: bool

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from brainchop_bids.errors import SettingsError
 from brainchop_bids.image.cleanup import Cleanup, MaskRule
 from brainchop_bids.image.components import (
     Removed,
@@ -16,6 +15,7 @@ from brainchop_bids.image.components import (
     fill_holes,
     keep_components,
 )
+from brainchop_bids.system.errors import SettingsError
 
 FULL = np.ones((3, 3, 3), dtype=bool)
 sparse = hnp.arrays(

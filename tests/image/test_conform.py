@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from brainchop_bids.errors import InputError, SettingsError
 from brainchop_bids.image import conform as module
 from brainchop_bids.image.conform import ConformOptions, conform
 from brainchop_bids.image.geometry import Geometry
 from brainchop_bids.image.io import Volume, read_volume
+from brainchop_bids.system.errors import InputError, SettingsError
 
 SCANS = {
     'ds000011_sub-01': 'data/ds000011/sub-01/anat/sub-01_T1w.nii.gz',

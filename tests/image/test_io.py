@@ -9,7 +9,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from brainchop_bids.errors import InputError, OutputError
 from brainchop_bids.image import headers
 from brainchop_bids.image import io as image_io
 from brainchop_bids.image.io import (
@@ -20,6 +19,7 @@ from brainchop_bids.image.io import (
     require_contrast,
     save_nifti,
 )
+from brainchop_bids.system.errors import InputError, OutputError
 
 SHAPE = (5, 6, 7)
 AFFINE = np.array([[0.0, 0, 1.5, -3], [-1.25, 0, 0, 4], [0, 2, 0, 5], [0, 0, 0, 1]])

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from brainchop_bids.errors import SettingsError
 from brainchop_bids.image.normalise import Normalization, normalise, normalise_channels
+from brainchop_bids.system.errors import SettingsError
 
 RULES = [
     'minmax',

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from brainchop_bids.errors import SettingsError
 from brainchop_bids.image.smooth import Smoothing, smooth_labels
+from brainchop_bids.system.errors import SettingsError
 
 sparse = hnp.arrays(
     np.uint8,

@@ -6,8 +6,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from brainchop_bids.errors import InputError
 from brainchop_bids.image.io import read_volume, save_nifti
+from brainchop_bids.system.errors import InputError
 
 
 @pytest.mark.parametrize('kind', [nib.AnalyzeImage, nib.Spm2AnalyzeImage, nib.Nifti1Pair])

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brainchop_bids.errors import ModelError
-from brainchop_bids.inference.engine import KerasEngine
+from brainchop_bids.inference.keras_engine import KerasEngine
 from brainchop_bids.inference.openvino_engine import OpenvinoEngine
 from brainchop_bids.inference.openvino_graph import GraphBuilder, compiled
+from brainchop_bids.inference.selftest import compute
 from brainchop_bids.models.formats.openvino_files import load_openvino
 from brainchop_bids.models.network import Network
-from brainchop_bids.models.selftest import compute
 from brainchop_bids.models.spec import load_spec
+from brainchop_bids.system.errors import ModelError
 from tests.models.networks import channel_normed, everything, folded_meshnet, unet
 from tests.tfjs_folder import conv, random_weights, two_layers, write_tfjs
 

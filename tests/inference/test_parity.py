@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from brainchop_bids.image.normalise import Normalization, normalise
-from brainchop_bids.inference.engine import KerasEngine
+from brainchop_bids.inference.keras_engine import KerasEngine
 from brainchop_bids.models.spec import load_spec
 
 torch = pytest.importorskip(

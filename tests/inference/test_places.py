@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brainchop_bids.errors import ModelError
 from brainchop_bids.image.normalise import Normalization, normalise
-from brainchop_bids.inference.engine import KerasEngine
+from brainchop_bids.inference.keras_engine import KerasEngine
 from brainchop_bids.inference.openvino_engine import OpenvinoEngine
-from brainchop_bids.inference.runtime import load_tensorflow
+from brainchop_bids.inference.selftest import self_test
 from brainchop_bids.inference.tiles import Box, Tile, exact_tiles, full
 from brainchop_bids.models.formats.tfjs import read_tfjs, save_tfjs
 from brainchop_bids.models.levels import finest_level
 from brainchop_bids.models.network import fold_batchnorm
-from brainchop_bids.models.selftest import self_test
 from brainchop_bids.models.spec import ModelSpec, load_spec
+from brainchop_bids.system.errors import ModelError
+from brainchop_bids.system.tensorflow_runtime import load_tensorflow
 from tests.models.networks import randomised
 
 load_tensorflow(2)

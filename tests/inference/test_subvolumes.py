@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brainchop_bids.errors import ModelError, SettingsError
-from brainchop_bids.inference.choose import make_plan
 from brainchop_bids.inference.openvino_engine import OpenvinoEngine
 from brainchop_bids.inference.options import InferenceOptions
+from brainchop_bids.inference.plan import make_plan
 from brainchop_bids.inference.run import run_network
 from brainchop_bids.inference.subvolumes import Subvolumes
 from brainchop_bids.models.labels import LabelTable
 from brainchop_bids.models.spec import load_spec
-from brainchop_bids.resources import Granted
+from brainchop_bids.system.errors import ModelError, SettingsError
+from brainchop_bids.system.resources import Granted
 from tests.tfjs_folder import two_layers
 
 SHAPE = (20, 17, 23)

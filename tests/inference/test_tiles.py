@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainchop_bids.image.normalise import Normalization
-from brainchop_bids.inference.engine import KerasEngine
+from brainchop_bids.inference.keras_engine import KerasEngine
 from brainchop_bids.inference.memory import estimate_peak_gb
 from brainchop_bids.inference.openvino_engine import OpenvinoEngine
 from brainchop_bids.inference.tiles import Tile, cubes, exact_tiles, fitting_tiles

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from brainchop_bids.errors import BrainchopError
 from brainchop_bids.interfaces import Conform, Segment
 from brainchop_bids.interfaces.segment import _what_failed
+from brainchop_bids.system.errors import BrainchopError
 from tests.builders import write_model, write_scan
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from brainchop_bids.inference.runtime import load_tensorflow
 from brainchop_bids.models.convert import FORMATS, write_network
 from brainchop_bids.models.formats import read_network
 from brainchop_bids.models.formats.tfjs import read_tfjs, save_tfjs
 from brainchop_bids.models.network import Network, fold_batchnorm
+from brainchop_bids.system.tensorflow_runtime import load_tensorflow
 from tests.browser import NpmPackages
 
 from . import networks

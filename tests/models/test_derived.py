@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from brainchop_bids.errors import ModelError
 from brainchop_bids.models.bring import describe_model
 from brainchop_bids.models.derived import leave_out_twins
 from brainchop_bids.models.spec import ModelSpec, load_spec
 from brainchop_bids.models.zoo import find_model
+from brainchop_bids.system.errors import ModelError
 from tests.tfjs_folder import two_layers
 
 STRUCTURES = ('Unknown', 'CSF', 'Left-Cerebral-Cortex', 'Brain-Stem', 'Right-VentralDC')

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brainchop_bids.errors import ModelError
-from brainchop_bids.inference.runtime import load_tensorflow
+from brainchop_bids.system.errors import ModelError
+from brainchop_bids.system.tensorflow_runtime import load_tensorflow
 
 load_tensorflow()
 

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from brainchop_bids.errors import ModelError
-from brainchop_bids.inference.runtime import load_tensorflow
+from brainchop_bids.system.errors import ModelError
+from brainchop_bids.system.tensorflow_runtime import load_tensorflow
 
 load_tensorflow()
 
 import h5py  # noqa: E402
 import keras  # noqa: E402
 
-from brainchop_bids.inference.engine import KerasEngine  # noqa: E402
+from brainchop_bids.inference.keras_engine import KerasEngine  # noqa: E402
 from brainchop_bids.models.formats import read_network  # noqa: E402
 from brainchop_bids.models.keras_model import build_model, network_of  # noqa: E402
 from brainchop_bids.models.meshnet import build_meshnet  # noqa: E402

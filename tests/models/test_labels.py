@@ -3,7 +3,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainchop_bids.errors import ModelError
 from brainchop_bids.models.freesurfer import freesurfer_code
 from brainchop_bids.models.labels import (
     Label,
@@ -14,6 +13,7 @@ from brainchop_bids.models.labels import (
     unique_abbreviations,
     with_facts,
 )
+from brainchop_bids.system.errors import ModelError
 
 
 def test_values_in_images_are_indices_or_freesurfers_codes():

@@ -6,11 +6,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from brainchop_bids.errors import ModelError
 from brainchop_bids.models.freesurfer import freesurfer_code
 from brainchop_bids.models.labels import lateral_pairs
 from brainchop_bids.models.mapping import read_mapping
-from brainchop_bids.training.tissues import SIDES
+from brainchop_bids.system.errors import ModelError
+from brainchop_bids.training.augment.tissues import SIDES
 
 
 def test_the_packaged_table_follows_freesurfer() -> None:

@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from brainchop_bids.errors import ModelError
-from brainchop_bids.inference.runtime import load_tensorflow
+from brainchop_bids.system.errors import ModelError
+from brainchop_bids.system.tensorflow_runtime import load_tensorflow
 
 load_tensorflow()
 

@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from brainchop_bids.errors import ModelError
 from brainchop_bids.image.cleanup import MaskRule
 from brainchop_bids.image.smooth import Smoothing
 from brainchop_bids.models.spec import load_spec
+from brainchop_bids.system.errors import ModelError
 from tests.tfjs_folder import (
     activation,
     conv,

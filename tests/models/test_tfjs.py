@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy import ndimage, special
 
-from brainchop_bids.errors import ModelError
-from brainchop_bids.inference.runtime import load_tensorflow
+from brainchop_bids.system.errors import ModelError
+from brainchop_bids.system.tensorflow_runtime import load_tensorflow
 from tests.tfjs_folder import activation, conv, layer, random_weights, two_layers, write_tfjs
 
 load_tensorflow()

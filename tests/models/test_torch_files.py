@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from brainchop_bids.errors import ModelError
-from brainchop_bids.inference.runtime import load_tensorflow
 from brainchop_bids.models.formats import read_network
+from brainchop_bids.system.errors import ModelError
+from brainchop_bids.system.tensorflow_runtime import load_tensorflow
 
 load_tensorflow()
 

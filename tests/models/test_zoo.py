@@ -1,7 +1,7 @@
 import pytest
 
-from brainchop_bids.errors import ModelError
 from brainchop_bids.models.zoo import find_model, list_models, model_places
+from brainchop_bids.system.errors import ModelError
 from tests.tfjs_folder import two_layers
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from brainchop_bids.quality.distribution import Distribution
+from brainchop_bids.quality.histogram import Distribution
 from brainchop_bids.quality.measures import (
     cjv,
     cnr,

@@ -8,10 +8,10 @@ from nipype.pipeline import engine as pe
 from nipype.pipeline.plugins.tools import report_crash
 
 from brainchop_bids.bids.names import scan_node_name
-from brainchop_bids.errors import InputError
 from brainchop_bids.interfaces import Conform
 from brainchop_bids.reports.crashes import find_failures, read_crashes
-from brainchop_bids.reports.page import write_participant_page
+from brainchop_bids.reports.participant.page import write_participant_page
+from brainchop_bids.system.errors import InputError
 
 
 def crash(root: Path, stem: str, message: str, when: float = 0.0) -> Path:

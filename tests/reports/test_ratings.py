@@ -10,7 +10,7 @@ import pytest
 
 from brainchop_bids.bids.derivatives import ScanOutputs
 from brainchop_bids.bids.names import ScanName
-from brainchop_bids.reports.group_scans import GroupScan
+from brainchop_bids.reports.group.scans import GroupScan
 from brainchop_bids.reports.ratings import ENTRIES, Verdict, merge_ratings, read_ratings
 
 SCANS = {

@@ -9,17 +9,17 @@ import keras
 import numpy as np
 import pytest
 
-from brainchop_bids.errors import SettingsError
 from brainchop_bids.image.normalise import Normalization, normaliser
-from brainchop_bids.inference.engine import KerasEngine
+from brainchop_bids.inference.keras_engine import KerasEngine
 from brainchop_bids.inference.memory import estimate_peak_gb
 from brainchop_bids.inference.openvino_engine import OpenvinoEngine
 from brainchop_bids.inference.tiles import exact_tiles
 from brainchop_bids.models.formats.tfjs import save_tfjs
 from brainchop_bids.models.keras_model import network_of
 from brainchop_bids.models.spec import ModelSpec, load_spec
+from brainchop_bids.system.errors import SettingsError
 from brainchop_bids.training.architectures import ARCHITECTURES, build_network, register
-from brainchop_bids.training.losses import LabelLoss
+from brainchop_bids.training.losses.registry import LabelLoss
 from brainchop_bids.training.network import build_stage, take_over, trained_network
 from brainchop_bids.training.options import Network, Stage
 from tests.models.networks import randomised

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from brainchop_bids.errors import SettingsError
+from brainchop_bids.system.errors import SettingsError
 from brainchop_bids.training.config import TrainConfig, read_config
 
 RECIPE = Path(__file__).parents[2] / 'recipes' / 'tissue.toml'

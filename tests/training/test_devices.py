@@ -7,7 +7,7 @@ import sys
 import keras
 import pytest
 
-from brainchop_bids.errors import SettingsError
+from brainchop_bids.system.errors import SettingsError
 from brainchop_bids.training.devices import distribute
 
 # Trains the same network on one device and on two, which JAX simulates, and compares.

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brainchop_bids.errors import SettingsError
 from brainchop_bids.models.spec import load_spec
+from brainchop_bids.system.errors import SettingsError
 from brainchop_bids.training.architectures import build_network
 from brainchop_bids.training.config import TrainConfig
 from brainchop_bids.training.export import write_model

@@ -11,10 +11,10 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from brainchop_bids.cli.train import main
-from brainchop_bids.errors import BrainchopError, OutputError
 from brainchop_bids.models.formats.tfjs import read_tfjs
 from brainchop_bids.models.keras_model import build_model
 from brainchop_bids.models.spec import load_spec
+from brainchop_bids.system.errors import BrainchopError, OutputError
 from brainchop_bids.training.checkpoints import list_states
 from tests.processes import gone, wait_for
 from tests.training.maps import write_maps

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from brainchop_bids.training.metrics import ClassDice
-from tests.training.test_losses import LABELS, LOGITS, logits_of, volume
+from tests.training.losses.test_losses import LABELS, LOGITS, logits_of, volume
 
 
 def test_dice_of_each_class_over_batches() -> None:

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brainchop_bids.errors import SettingsError
 from brainchop_bids.models.meshnet import NearIdentity
-from brainchop_bids.training.generate import computed
+from brainchop_bids.system.errors import SettingsError
+from brainchop_bids.training.data.loader import computed
 from brainchop_bids.training.network import build_stage, strided_dilations, take_over
 from brainchop_bids.training.options import Network, Stage
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from brainchop_bids.errors import SettingsError
+from brainchop_bids.system.errors import SettingsError
 from brainchop_bids.training.checkpoints import load_state, save_state
 from brainchop_bids.training.optimizers import (
     OPTIMIZERS,

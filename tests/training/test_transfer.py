@@ -8,13 +8,13 @@ import keras
 import numpy as np
 import pytest
 
-from brainchop_bids.errors import ModelError, SettingsError
 from brainchop_bids.models.formats import read_network
 from brainchop_bids.models.formats.tfjs import save_tfjs
 from brainchop_bids.models.keras_model import build_model, network_of
 from brainchop_bids.models.zoo import find_model
+from brainchop_bids.system.errors import ModelError, SettingsError
 from brainchop_bids.training.architectures import build_network
-from brainchop_bids.training.losses import LabelLoss
+from brainchop_bids.training.losses.registry import LabelLoss
 from brainchop_bids.training.options import Data, Init, Network
 from brainchop_bids.training.transfer import (
     Row,

@@ -13,16 +13,17 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from brainchop_bids.errors import DatasetError, InputError, ModelError
 from brainchop_bids.evaluation.metrics import agreement
-from brainchop_bids.inference.choose import make_engine, make_plan
 from brainchop_bids.inference.options import InferenceOptions
+from brainchop_bids.inference.plan import make_engine, make_plan
 from brainchop_bids.models.formats.tfjs import save_tfjs
 from brainchop_bids.models.keras_model import network_of
 from brainchop_bids.models.meshnet import build_meshnet
 from brainchop_bids.models.spec import load_spec
-from brainchop_bids.resources import Granted
-from brainchop_bids.training.scores import (
+from brainchop_bids.system.errors import DatasetError, InputError, ModelError
+from brainchop_bids.system.resources import Granted
+from brainchop_bids.training.report.overlays import draw_views
+from brainchop_bids.training.report.scores import (
     Patience,
     Scores,
     ValidationLog,
@@ -36,7 +37,6 @@ from brainchop_bids.training.validate import (
     class_dice,
     undisturbed,
 )
-from brainchop_bids.training.views import draw_views
 
 NAMES = ('BG', 'GM', 'WM')
 COLORS = np.array([[0, 0, 0], [200, 0, 0], [0, 200, 0]], np.uint8)

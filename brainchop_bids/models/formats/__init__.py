@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from ...errors import ModelError
+from ...system.errors import ModelError
 from ..network import Network
 from ..registry import known_facts
 from .files import read_json

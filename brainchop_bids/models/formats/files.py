@@ -4,7 +4,7 @@ import json
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from ...errors import ModelError
+from ...system.errors import ModelError
 
 
 def read_json(path: Path) -> Any:

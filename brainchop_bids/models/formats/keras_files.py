@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ModelError
+from ...system.errors import ModelError
 from ..network import Network
-from .layers import network_from_layers, safe_name, topology
+from .layer_reader import network_from_layers, safe_name, topology
 
 # What a file may unfold to; the largest network of the field, a U-Net, takes 100 MB.
 MAX_BYTES = 1 << 30

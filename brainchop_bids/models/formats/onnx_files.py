@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ModelError, SettingsError
-from ...publish import publish
+from ...system.atomic import publish
+from ...system.errors import ModelError, SettingsError
 from ..network import Network, Op
-from .layers import network_from_layers
-from .words import layers_of, marked
+from .layer_reader import network_from_layers
+from .layer_writer import layers_of, marked
 
 _OPSET = 18
 _KEY = 'brainchop_network'

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import BrainchopError, ModelError
-from ...publish import copy_writer, publish
+from ...system.atomic import copy_writer, publish
+from ...system.errors import BrainchopError, ModelError
 from ..network import Network, fold_batchnorm
-from .layers import network_from_layers
+from .layer_reader import network_from_layers
+from .layer_writer import layers_of, marked
 from .onnx_files import onnx_model
-from .words import layers_of, marked
 
 _KEY = 'brainchop_network'
 

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ModelError
-from ...publish import publish, text_writer
+from ...system.atomic import publish, text_writer
+from ...system.errors import ModelError
 from ..network import Network, Op
 from .files import inside, read_bytes, read_json
-from .layers import network_from_layers, topology
-from .words import layers_of, marked
+from .layer_reader import network_from_layers, topology
+from .layer_writer import layers_of, marked
 
 TOPOLOGY = 'model.json'
 

@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ModelError
-from ...publish import Writer, publish, text_writer
+from ...system.atomic import Writer, publish, text_writer
+from ...system.errors import ModelError
 from ..network import Network, Op, fold_batchnorm
-from .layers import NORM_MARK, network_from_layers
+from .layer_reader import NORM_MARK, network_from_layers
+from .layer_writer import layers_of, marked
 from .torch_state import read_state
-from .words import layers_of, marked
 
 _KEY = 'brainchop_network'
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ModelError
+from ...system.errors import ModelError
 
 # Bytes of the pickle itself, in which tensors are only named.
 _MAX_PICKLE = 1 << 24

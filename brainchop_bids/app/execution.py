@@ -1,0 +1,308 @@
+"""Run the workflow over scans and tell what becomes of them."""
+
+import os
+import shutil
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..bids.names import scan_node_name
+from ..bids.query import Scan
+from ..bids.validate import BackgroundValidation
+from ..models.spec import ModelSpec
+from ..reports.crashes import last_words, read_crashes
+from ..settings import PROCESSES_GB, Settings
+from ..system.errors import Interrupted, SettingsError
+from ..system.processes import own_folder
+from ..system.signals import raise_if_stopped
+from .progress import Display, Watcher
+
+# Scans of one graph.
+_BATCH = 24
+# Of steps beside the networks.
+_OTHERS_GB = 1.0
+
+
+@dataclass(frozen=True)
+class Staying:
+    """Processes that run networks for all scans.
+
+    Parameters
+    ----------
+    folder : Path or None
+        Of `staying_processes`; None where there are none.
+    memory_gb : float
+        What they hold.
+    """
+
+    folder: Path | None = None
+    memory_gb: float = 0.0
+
+
+def configure_nipype(settings: Settings) -> None:
+    """Set what Nipype says and how it fails, here and in the workers."""
+    level = ('CRITICAL', 'CRITICAL', 'INFO', 'DEBUG')[min(settings.verbose, 3)]
+    folder = Path(os.environ['NIPYPE_CONFIG_DIR'])
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ('workflow', 'interface', 'utils')
+    lines = ['[logging]', *(f'{name}_level = {level}' for name in names)]
+    (folder / 'nipype.cfg').write_text('\n'.join(lines) + '\n')
+
+    from nipype import config, logging
+
+    for name in names:
+        config.set('logging', f'{name}_level', level)
+    logging.update_logging(config)
+
+
+def process(
+    settings: Settings, work: list[tuple[Scan, list[ModelSpec]]], owner: ModelSpec | None
+) -> dict[str, str]:
+    """Run the workflow over scans.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the run.
+    work : list of (Scan, list of ModelSpec)
+        What to process, and with which models.
+    owner : ModelSpec or None
+        The model whose brain mask is written.
+
+    Returns
+    -------
+    dict of str to str
+        Each scan that failed, and why in one line.
+
+    Raises
+    ------
+    Interrupted
+        After a polite kill; its ``state`` says which scans are done and which not.
+    """
+    # Before Nipype is imported: it reads its configuration then.
+    configure_nipype(settings)
+    with own_folder(settings.work_dir) as folder, _processes(settings, work) as staying:
+        return _process(replace(settings, work_dir=folder), work, owner, staying)
+
+
+def _process(
+    settings: Settings,
+    work: list[tuple[Scan, list[ModelSpec]]],
+    owner: ModelSpec | None,
+    staying: Staying,
+) -> dict[str, str]:
+    validation = None if settings.skip_bids_validation else BackgroundValidation(settings.bids_dir)
+    logs = settings.output_dir / 'logs'
+    by_node = {scan_node_name(scan.label): scan for scan, _ in work}
+
+    def finish(node: str) -> None:
+        write_page(settings, by_node[node])
+        if settings.clean_workdir:
+            for folder in settings.work_dir.glob(f'*/{node}'):
+                shutil.rmtree(folder, ignore_errors=True)
+
+    with Display(len(work), settings.verbose) as display:
+        watcher = Watcher(
+            display,
+            {scan_node_name(scan.label): (scan.label, len(specs)) for scan, specs in work},
+            finish,
+        )
+        started, stopped = time.time(), ''
+        try:
+            for batch in _batches(settings, work):
+                stopped = _run_batch(settings, batch, owner, staying, watcher) or stopped
+                if stopped and settings.stop_on_first_crash:
+                    break
+        except Interrupted as stop:
+            stop.state = watcher.state()
+            if validation is not None:
+                validation.stop()
+            raise
+        if validation is not None:
+            display.say(validation.close())
+    told = {} if watcher.sees_tracebacks else _crash_files(logs, started)
+    failures = {by_node[node].label: told.get(node, why) for node, why in watcher.failures.items()}
+    rest = 'not run: another scan failed first' if failures else stopped or 'not run'
+    for node, scan in by_node.items():
+        if node not in watcher.finished:
+            failures.setdefault(scan.label, rest)
+            if watcher.written[node] or node in watcher.failures:
+                # What other models made, and why this one failed, is to be seen.
+                write_page(settings, scan)
+    return failures
+
+
+def _batches(
+    settings: Settings, work: list[tuple[Scan, list[ModelSpec]]]
+) -> Iterator[list[tuple[Scan, list[ModelSpec]]]]:
+    """Divide a long run: Nipype looks at all nodes of a graph whenever one has ended.
+
+    A plugin of the user's gets all at once; it may have room for all.
+    """
+    size = len(work)
+    if settings.use_plugin is None:
+        size = max(_BATCH, 4 * settings.nprocs)
+    for start in range(0, len(work), size):
+        yield work[start : start + size]
+
+
+def _run_batch(
+    settings: Settings,
+    work: list[tuple[Scan, list[ModelSpec]]],
+    owner: ModelSpec | None,
+    staying: Staying,
+    watcher: Watcher,
+) -> str:
+    """Run some scans; return what stopped them, apart from failures of their own."""
+    from brainchop_bids.workflows.bids import init_brainchop_wf, write_graph
+
+    workflow = init_brainchop_wf(
+        settings=settings, work=work, owner=owner, processes=staying.folder
+    )
+    logs = settings.output_dir / 'logs'
+    workflow.config['execution'] = {
+        'crashdump_dir': str(logs),
+        'crashfile_format': 'txt',
+        'stop_on_first_crash': str(settings.stop_on_first_crash).lower(),
+        'poll_sleep_duration': '0.05',
+        'check_version': 'false',
+        'remove_unnecessary_outputs': 'false',
+    }
+    if settings.write_graph:
+        print(f'graph: {write_graph(workflow, logs)}')
+    return _run_workflow(settings, workflow, watcher, staying)
+
+
+@contextmanager
+def _processes(settings: Settings, work: list[tuple[Scan, list[ModelSpec]]]) -> Iterator[Staying]:
+    """Start the processes that run networks, if they may stay.
+
+    There are as many as can run at once. They hold their memory for the next scan, so there must
+    be some more for the other steps; and none stays on a GPU, whose memory others want, too.
+    """
+    from ..image.conform import CONFORMED_SHAPE
+    from ..inference.plan import make_plan
+    from ..inference.pool import staying_processes
+
+    memory = settings.segment_memory
+    specs = list(dict.fromkeys(spec for _, specs in work for spec in specs))
+    plans = [make_plan(spec, CONFORMED_SHAPE, memory, settings.inference) for spec in specs]
+    number = min(settings.nprocs // settings.omp_nthreads, len(work))
+    held = number * max(plan.need_gb for plan in plans)
+    on_gpu = any(plan.device == 'gpu' for plan in plans)
+    # A plugin of the user's may run each node elsewhere.
+    if settings.use_plugin is not None or on_gpu or held + _OTHERS_GB > memory.amount:
+        yield Staying()
+        return
+    example = ['T1w.nii', 'dseg.nii', '--model', str(specs[0].folder)]
+    example += ['--mem', f'{memory.amount:.3f}G']
+    example += ['--omp-nthreads', str(settings.omp_nthreads)]
+    for name, value in settings.inference.to_dict().items():
+        example += [f'--{name}'] if value is True else [f'--{name}', str(value)]
+    if settings.normalization is not None:
+        example += ['--normalization', settings.normalization]
+    threads = {'OMP_NUM_THREADS': str(settings.omp_nthreads)}
+    with staying_processes(number, example, threads) as folder:
+        yield Staying(folder, held)
+
+
+def _crash_files(logs: Path, since: float) -> dict[str, str]:
+    """Return what the crash files of this run say, by the name of the scan's workflow."""
+    return {
+        crash.workflow: last_words(crash.text) or f'see {crash.path}'
+        for crash in read_crashes(logs, since)
+    }
+
+
+def _run_workflow(settings: Settings, workflow: Any, watcher: Watcher, staying: Staying) -> str:
+    """Run the workflow; return what stopped it, apart from failures of scans."""
+    try:
+        if settings.use_plugin is None:
+            from brainchop_bids.workflows.multiproc import ResilientMultiProcPlugin
+
+            workflow.run(
+                ResilientMultiProcPlugin(
+                    n_procs=settings.nprocs,
+                    memory_gb=max(0.1, settings.mem_gb - PROCESSES_GB - staying.memory_gb),
+                    status_callback=watcher.status,
+                    failure_callback=watcher.failure,
+                )
+            )
+        else:
+            _run_with(read_plugin(settings.use_plugin), workflow, watcher)
+    except Exception as error:  # Nipype re-raises any failure of a node as RuntimeError
+        raise_if_stopped()
+        if settings.verbose > 1:
+            traceback.print_exc()
+        return last_words(f'{type(error).__name__}: {error}') or 'the run stopped early'
+    return ''
+
+
+def _run_with(plugin: dict[str, Any], workflow: Any, watcher: Watcher) -> None:
+    """Run the workflow with a plugin of the user's."""
+    arguments = plugin.get('plugin_args') or {}
+    if plugin['plugin'] == 'SLURM':
+        from brainchop_bids.workflows.slurm import SlurmPlugin
+
+        execution = workflow.config['execution']
+        execution['poll_sleep_duration'] = '2'
+        # Of a job that ended well: its file may be late where the folder is on another machine.
+        execution['job_finished_timeout'] = '60'
+        workflow.run(
+            SlurmPlugin(
+                arguments, status_callback=watcher.status, failure_callback=watcher.failure
+            )
+        )
+        return
+    watcher.sees_tracebacks = False
+    plugin_args = {**arguments, 'status_callback': watcher.status}
+    workflow.run(plugin=plugin['plugin'], plugin_args=plugin_args)
+
+
+def read_plugin(path: Path) -> dict[str, Any]:
+    """Read a plugin file as fMRIPrep's: YAML with ``plugin`` and ``plugin_args``.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    SettingsError
+        If it is no such file, or its plugin cannot tell when scans are done.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except OSError as error:
+        raise SettingsError(f'--use-plugin {path}: cannot be read ({error.strerror})') from None
+    except (ValueError, yaml.YAMLError) as error:
+        raise SettingsError(f'--use-plugin {path}: not a YAML file: {error}') from None
+    if not isinstance(content, dict) or not isinstance(content.get('plugin'), str):
+        raise SettingsError(f'--use-plugin {path}: expected the key "plugin" with a plugin name')
+    if not isinstance(content.get('plugin_args') or {}, dict):
+        raise SettingsError(f'--use-plugin {path}: plugin_args is no table of names and values')
+    if content['plugin'].endswith('Graph'):
+        raise SettingsError(
+            f'--use-plugin {path}: {content["plugin"]} submits its jobs and does not wait for '
+            f'them, so no result could be checked; use {content["plugin"].removesuffix("Graph")}'
+        )
+    return content
+
+
+def write_page(settings: Settings, scan: Scan) -> None:
+    """Write the page of a scan's participant, or of its session where sessions were asked."""
+    from ..reports.participant.page import write_participant_page
+
+    session = scan.name.session if settings.session_label else None
+    write_participant_page(settings.output_dir, scan.name.subject, session, viewer=settings.viewer)

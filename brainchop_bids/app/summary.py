@@ -1,0 +1,104 @@
+"""What the App says before and after its work."""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .. import __version__
+from ..bids.derivatives import NEW
+from .outcome import DONE, FAILED
+
+if TYPE_CHECKING:
+    from ..bids.query import Selection
+    from ..cli.run import Plan
+    from ..models.spec import ModelSpec
+    from ..settings import Settings
+
+
+def announce(
+    settings: 'Settings',
+    specs: 'Sequence[ModelSpec]',
+    selection: 'Selection',
+    plan: 'Plan',
+    ways: 'Sequence[str]',
+    left_out: 'Sequence[str]' = (),
+) -> None:
+    """Say what will be done.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the run.
+    specs : sequence of ModelSpec
+        The models.
+    selection : Selection
+        Scans that were asked for.
+    plan : Plan
+        What there is to do.
+    ways : sequence of str
+        How each network will be run.
+    left_out : sequence of str
+        What is not made, and why.
+    """
+    models = ', '.join(spec.name for spec in specs)
+    print(
+        f'brainchop {__version__}: {_count(len(selection.scans), "T1w scan")} in '
+        f'{settings.bids_dir}, model{"s" * (len(specs) > 1)} {models}: '
+        f'{len(plan.current)} already done, {len(plan.todo)} to do'
+    )
+    for note in left_out:
+        print(f'  {note}')
+    verbose = settings.verbose or settings.dry_run
+    if verbose:
+        for note in (*settings.notes, *ways):
+            print(f'  {note}')
+    for scan, needs in plan.todo:
+        for spec, why in needs.items():
+            # What is done again is always told; a thousand new scans are not listed.
+            if verbose or why != NEW:
+                print(f'  {scan.label}: to do{f" with {spec.name}" * (len(specs) > 1)} ({why})')
+    if verbose:
+        for scan in plan.current:
+            print(f'  {scan.label}: already done')
+    for label in selection.empty:
+        print(f'  {label}: no T1w scan')
+    for line in selection.missing:
+        print(f'  {line}', file=sys.stderr)
+    sys.stdout.flush()
+
+
+def summarise(settings: 'Settings', plan: 'Plan', failures: dict[str, str], seconds: float) -> int:
+    """Say what was done and what not.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the run.
+    plan : Plan
+        What there was to do.
+    failures : dict of str to str
+        Scans that failed, and why.
+    seconds : float
+        Wall time.
+
+    Returns
+    -------
+    int
+        The exit code.
+    """
+    done = len(plan.todo) - sum(scan.label in failures for scan, _ in plan.todo)
+    print(
+        f'{_count(done, "scan")} done, {len(plan.current)} already done, '
+        f'{len(failures)} failed, in {seconds:.1f} s'
+    )
+    if done or plan.current:
+        print(f'results: {settings.output_dir} (open the sub-*.html pages)')
+    for label, why in failures.items():
+        print(f'  failed: {label}{f": {why}" if why else ""}', file=sys.stderr)
+    if failures and plan.todo:
+        print(f'  crash files: {settings.output_dir / "logs"}', file=sys.stderr)
+    return FAILED if failures else DONE
+
+
+def _count(number: int, what: str) -> str:
+    return f'{number} {what}{"" if number == 1 else "s"}'

@@ -1,0 +1,218 @@
+"""Whether a model computes here what its weights say: by comparison with plain NumPy."""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.special import erf, expit
+
+from ..image.normalise import normalise
+from ..models.formats import read_network
+from ..models.network import Network, Op
+from ..models.spec import ModelSpec
+from ..system.errors import ModelError
+
+# Wider than most dilations, and computed in a second.
+_SIZE = 24
+_TOLERANCE = 1e-3
+
+
+def self_test(spec: ModelSpec) -> float:
+    """Compute a small random volume by each engine and, slowly, by NumPy in double precision.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The model.
+
+    Returns
+    -------
+    float
+        The largest difference of an engine's logits, relative to the largest logit.
+
+    Raises
+    ------
+    ModelError
+        Where they differ by more than rounding.
+    """
+    # Not at the top: the engines' room lies to the right of this one, and loads TensorFlow.
+    from .keras_engine import KerasEngine
+    from .openvino_engine import OpenvinoEngine
+
+    network = read_network(spec.folder)[0]
+    side = -(-_SIZE // network.stride) * network.stride
+    volume = np.random.default_rng(0).integers(0, 256, (side,) * 3).astype(np.uint8)
+    while network.ops[-1].is_activation('softmax'):
+        # Engines give logits.
+        network = Network(network.source, network.ops[:-1])
+    expected = compute(network, normalise(volume, spec.normalization)[..., None])
+    differences = []
+    for engine in (KerasEngine(spec), OpenvinoEngine(spec)):
+        off = np.abs(engine.logits(volume) - expected).max() / max(1.0, np.abs(expected).max())
+        if not off < _TOLERANCE:
+            raise ModelError(
+                f'{spec.folder}: {engine.versions} computes a test volume {off:.2g} off what its '
+                'weights say; is it installed as it should be?'
+            )
+        differences.append(float(off))
+    return max(differences)
+
+
+def compute(network: Network, volume: np.ndarray) -> np.ndarray:
+    """Compute a network operation by operation, in double precision: exact, and slow.
+
+    Parameters
+    ----------
+    network : Network
+        The network.
+    volume : (X, Y, Z, channels) array
+        Its input.
+
+    Returns
+    -------
+    (X', Y', Z', classes) float64
+    """
+    values = {network.ops[0].name: volume.astype(np.float64)}
+    for op in network.ops[1:]:
+        values[op.name] = _COMPUTE[op.kind](op, *(values[name] for name in op.inputs))
+    return values[network.ops[-1].name]
+
+
+def _padded(op: Op, x: np.ndarray, size: tuple[int, ...], value: float = 0) -> np.ndarray:
+    """Pad as TensorFlow does where padding is 'same': the odd one lies behind."""
+    if op.settings['padding'] == 'valid':
+        return x
+    dilation = op.settings.get('dilation', (1, 1, 1))
+    pairs = []
+    for n, d, stride, length in zip(size, dilation, op.settings['strides'], x.shape, strict=False):
+        reach = (n - 1) * d + 1
+        total = max((-(-length // stride) - 1) * stride + reach - length, 0)
+        pairs.append((total // 2, total - total // 2))
+    return np.pad(x, [*pairs, (0, 0)], constant_values=value)
+
+
+def _taps(
+    x: np.ndarray, size: tuple[int, ...], dilation: tuple[int, ...], strides: tuple[int, ...]
+) -> list[tuple[tuple[int, ...], np.ndarray]]:
+    """Return, for each element of a kernel, the voxels that it meets."""
+    counts = [
+        (length - (n - 1) * d - 1) // s + 1
+        for length, n, d, s in zip(x.shape, size, dilation, strides, strict=False)
+    ]
+    return [
+        (
+            place,
+            x[
+                tuple(
+                    slice(i * d, i * d + (count - 1) * s + 1, s)
+                    for i, d, count, s in zip(place, dilation, counts, strides, strict=True)
+                )
+            ],
+        )
+        for place in np.ndindex(*size)
+    ]
+
+
+def _conv(op: Op, x: np.ndarray) -> np.ndarray:
+    settings, kernel = op.settings, op.weights['kernel'].astype(np.float64)
+    parts = []
+    groups = settings['groups']
+    for piece, part in zip(np.split(x, groups, -1), np.split(kernel, groups, -1), strict=True):
+        taps = _taps(
+            _padded(op, piece, op.kernel_size),
+            op.kernel_size,
+            settings['dilation'],
+            settings['strides'],
+        )
+        parts.append(sum(voxels @ part[place] for place, voxels in taps))
+    result: np.ndarray = np.concatenate(parts, -1) + op.weights.get('bias', 0)
+    return result
+
+
+def _conv_transpose(op: Op, x: np.ndarray) -> np.ndarray:
+    settings, kernel = op.settings, op.weights['kernel'].astype(np.float64)
+    strides = settings['strides']
+    reach = [(n - 1) * d + 1 for n, d in zip(op.kernel_size, settings['dilation'], strict=True)]
+    shape = [(n - 1) * s + max(r, s) for n, s, r in zip(x.shape, strides, reach, strict=False)]
+    result = np.zeros((*shape, op.channels))
+    taps = _taps(result, op.kernel_size, settings['dilation'], strides)
+    for place, voxels in taps:
+        # Views of the result, as far as the input goes.
+        voxels[tuple(slice(n) for n in x.shape[:3])] += x @ kernel[place].T
+    if settings['padding'] == 'same':
+        cut = [max(r - s, 0) // 2 for r, s in zip(reach, strides, strict=True)]
+        result = result[
+            tuple(slice(c, c + n * s) for c, n, s in zip(cut, x.shape, strides, strict=False))
+        ]
+    return result + op.weights.get('bias', 0)
+
+
+def _batch_norm(op: Op, x: np.ndarray) -> np.ndarray:
+    weights = op.weights
+    scale = weights.get('gamma', 1) / np.sqrt(weights['moving_variance'] + op.settings['epsilon'])
+    result: np.ndarray = (x - weights['moving_mean']) * scale + weights.get('beta', 0)
+    return result
+
+
+def _group_norm(op: Op, x: np.ndarray) -> np.ndarray:
+    groups = op.channels if op.settings['groups'] == -1 else op.settings['groups']
+    pieces = np.split(x, groups, -1)
+    normed = [(p - p.mean()) / np.sqrt(p.var() + op.settings['epsilon']) for p in pieces]
+    return np.concatenate(normed, -1)
+
+
+def _softmax(x: np.ndarray) -> np.ndarray:
+    powers = np.exp(x - x.max(-1, keepdims=True))
+    result: np.ndarray = powers / powers.sum(-1, keepdims=True)
+    return result
+
+
+# The constants are those of Klambauer et al. (2017), https://arxiv.org/abs/1706.02515.
+_SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
+_FUNCTIONS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
+    'linear': lambda x, a: x,
+    'relu': lambda x, a: np.maximum(x, 0),
+    'relu6': lambda x, a: np.clip(x, 0, 6),
+    'leaky_relu': lambda x, a: np.where(x > 0, x, a * x),
+    'elu': lambda x, a: np.where(x > 0, x, a * np.expm1(np.minimum(x, 0))),
+    'selu': lambda x, a: (
+        _SELU_SCALE * np.where(x > 0, x, _SELU_ALPHA * np.expm1(np.minimum(x, 0)))
+    ),
+    'silu': lambda x, a: x * expit(x),
+    'sigmoid': lambda x, a: expit(x),
+    'softplus': lambda x, a: np.logaddexp(0, x),
+    'tanh': lambda x, a: np.tanh(x),
+    'gelu': lambda x, a: x * (1 + erf(x / np.sqrt(2))) / 2,
+    'gelu_tanh': lambda x, a: x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2,
+    'softmax': lambda x, a: _softmax(x),
+}
+
+
+def _activation(op: Op, x: np.ndarray) -> np.ndarray:
+    return _FUNCTIONS[op.settings['function']](x, op.settings['alpha'])
+
+
+def _max_pool(op: Op, x: np.ndarray) -> np.ndarray:
+    size = op.settings['size']
+    padded = _padded(op, x, size, -np.inf)
+    taps = _taps(padded, size, (1, 1, 1), op.settings['strides'])
+    return np.max([voxels for _, voxels in taps], axis=0)
+
+
+def _upsample(op: Op, x: np.ndarray) -> np.ndarray:
+    for axis, times in enumerate(op.settings['size']):
+        x = np.repeat(x, times, axis)
+    return x
+
+
+_COMPUTE: dict[str, Callable[..., np.ndarray]] = {
+    'conv': _conv,
+    'conv_transpose': _conv_transpose,
+    'batch_norm': _batch_norm,
+    'group_norm': _group_norm,
+    'activation': _activation,
+    'max_pool': _max_pool,
+    'upsample': _upsample,
+    'zero_pad': lambda op, x: np.pad(x, [*op.settings['padding'], (0, 0)]),
+    'add': lambda op, *xs: np.sum(xs, axis=0),
+    'concatenate': lambda op, *xs: np.concatenate(xs, -1),
+}

@@ -1,0 +1,248 @@
+"""A network taken apart into the steps by which a volume passes through it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..models.network import Network, Op, fold_batchnorm, without
+
+Activation = tuple[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """The last layer: features to logits, place by place.
+
+    Parameters
+    ----------
+    kernel : (U, U, U, C, classes) float32 array
+        A place of C features becomes so many voxels; one of a 1x1x1 convolution.
+    bias : (classes,) float32 array
+        The same for each voxel.
+    """
+
+    kernel: np.ndarray
+    bias: np.ndarray
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return int(self.bias.size)
+
+    @property
+    def up(self) -> int:
+        """Voxels of a place along each axis."""
+        return int(self.kernel.shape[0])
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """Kernel of all voxels of a place, (U^3 classes, C): the classes of each together."""
+        rows = self.kernel.swapaxes(3, 4)
+        return np.ascontiguousarray(rows.reshape(-1, rows.shape[-1]), np.float32)
+
+    @property
+    def biases(self) -> np.ndarray:
+        """Bias of each row of the matrix, (U^3 classes,)."""
+        return np.tile(self.bias, self.up**3).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A convolution, then perhaps a normalisation of each channel, then activations.
+
+    Parameters
+    ----------
+    kernel : (D, H, W, Cin, Cout) float32 array
+        Its weights.
+    bias : (Cout,) float32 array
+        Zeros where it has none.
+    dilation : tuple of int
+        Along each axis.
+    epsilon : float or None
+        Of the normalisation; None without one.
+    activations : tuple of (str, float)
+        Functions of each value on its own, and their alpha, see `Op`.
+    stride : int
+        Of a convolution that makes the grid coarser; without dilation.
+    ahead : int
+        Zeros before the first voxel of one with a stride.
+    up : int
+        Voxels that each one becomes, along each axis: a transposed convolution whose kernel is
+        as wide as its stride.
+    """
+
+    kernel: np.ndarray
+    bias: np.ndarray
+    dilation: tuple[int, int, int]
+    epsilon: float | None = None
+    activations: tuple[Activation, ...] = ()
+    stride: int = 1
+    ahead: int = 0
+    up: int = 1
+
+    @property
+    def keeps_grid(self) -> bool:
+        """Whether there is a result for each voxel."""
+        return self.stride == self.up == 1
+
+    def made(self, shape: Sequence[int]) -> tuple[int, int, int]:
+        """Return the shape that it makes of another."""
+        x, y, z = (n // self.stride * self.up for n in shape)
+        return x, y, z
+
+    @property
+    def margins(self) -> tuple[tuple[int, int], ...]:
+        """Voxels before and after a place that its value depends on, for each axis.
+
+        As ``padding='same'`` has it: the odd one of an even kernel lies behind.
+        """
+        if self.up > 1:
+            return ((0, 0),) * 3
+        spans = [(n - 1) * d for n, d in zip(self.kernel.shape[:3], self.dilation, strict=True)]
+        if self.stride > 1:
+            return tuple((self.ahead, span - self.ahead) for span in spans)
+        return tuple((span // 2, span - span // 2) for span in spans)
+
+
+def turned(network: Network) -> Network:
+    """Return a network for volumes whose axes are in the opposite order.
+
+    NIfTI's arrays have x as the fastest axis in memory: nothing needs to be turned around on the
+    way in or out, and a slab of probabilities is one piece of its file for each class.
+    """
+    ops = []
+    for op in network.ops:
+        settings = {
+            key: value[::-1] if isinstance(value, tuple) else value
+            for key, value in op.settings.items()
+        }
+        weights = {
+            key: np.ascontiguousarray(values.transpose(2, 1, 0, 3, 4))
+            if key == 'kernel'
+            else values
+            for key, values in op.weights.items()
+        }
+        ops.append(replace(op, settings=settings, weights=weights))
+    return replace(network, ops=tuple(ops), input_shape=network.input_shape[::-1])
+
+
+def split_head(network: Network) -> tuple[Network, Head]:
+    """Cut a network before its last layer, where that looks at one place only.
+
+    It is a 1x1x1 convolution, or a transposed one whose kernel is as wide as its stride: its
+    features then stay on their coarser grid, and logits need never be of the whole volume.
+
+    Parameters
+    ----------
+    network : Network
+        The network; its batch normalisation is folded.
+
+    Returns
+    -------
+    body : Network
+        From the input to the features; without a softmax, or a single channel's sigmoid, that
+        the file may end with.
+    head : Head
+        The rest. Where the network ends otherwise, the identity. One logit x becomes two, 0 and
+        x: their softmax is the sigmoid of x.
+    """
+    network = fold_batchnorm(network)
+    single = network.classes == 1
+    while network.ops[-1].is_activation('sigmoid' if single else 'softmax', 'linear'):
+        # The last one's only input is the last but one: nothing else would be needed.
+        network = replace(network, ops=network.ops[:-1])
+    last = network.ops[-1]
+    if (last.is_plain and last.kernel_size == (1, 1, 1)) or (
+        last.by_cubes and last.kind == 'conv_transpose'
+    ):
+        kernel, bias = _weights(last)
+        source = network[last.inputs[0]]
+        ops = network.ops[: network.ops.index(source) + 1]
+        network = replace(network, ops=ops)
+        if last.kind == 'conv_transpose':
+            kernel = kernel.swapaxes(3, 4)
+    else:
+        kernel = np.eye(network.classes, dtype=np.float32)[None, None, None]
+        bias = np.zeros(network.classes, np.float32)
+    if single:
+        kernel, bias = np.pad(kernel, [(0, 0)] * 4 + [(1, 0)]), np.pad(bias, (1, 0))
+    return network, Head(kernel, bias)
+
+
+def split_gather(network: Network) -> tuple[Network, int]:
+    """Take off a first layer that only moves the voxels of a place into channels.
+
+    Parameters
+    ----------
+    network : Network
+        What `split_head` gave.
+
+    Returns
+    -------
+    body : Network
+        The rest, whose input has these channels: the last axis of a place fastest, and within
+        a voxel the channels of the input.
+    factor : int
+        Voxels of a place along each axis; 1 where there is no such layer.
+    """
+    first = network.ops[1] if len(network.ops) > 1 else network.ops[0]
+    if first.kind != 'conv' or not first.by_cubes or len(network.takers(network.ops[0].name)) > 1:
+        return network, 1
+    kernel, bias = _weights(first)
+    square = kernel.reshape(-1, first.channels)
+    if bias.any() or not np.array_equal(square, np.eye(first.channels)):
+        return network, 1
+    network = without(network, lambda op: op is first)
+    given = replace(network.ops[0], channels=first.channels)
+    return replace(network, ops=(given, *network.ops[1:])), first.kernel_size[0]
+
+
+def streamable_steps(body: Network) -> tuple[Step, ...] | None:
+    """Return the steps of a chain of convolutions, None for any other network.
+
+    Parameters
+    ----------
+    body : Network
+        What `split_head` gave.
+
+    Returns
+    -------
+    tuple of Step or None
+        None where an operation is not what `Network.streams` allows.
+    """
+    if not body.streams:
+        return None
+    steps: list[dict[str, Any]] = []
+    ahead = 0
+    for op in without(body, lambda op: op.is_activation('linear')).ops[1:]:
+        if op.kind == 'zero_pad':
+            ahead = op.settings['padding'][0][0]
+        elif op.kind in ('conv', 'conv_transpose'):
+            kernel, bias = _weights(op)
+            step = {'kernel': kernel, 'bias': bias, 'dilation': op.settings['dilation']}
+            (stride,) = set(op.settings['strides'])
+            if op.kind == 'conv_transpose':
+                step.update(kernel=kernel.transpose(0, 1, 2, 4, 3), up=stride)
+            elif stride > 1:
+                step.update(stride=stride, ahead=ahead)
+            steps.append(step)
+        elif op.kind == 'group_norm' and _may_normalise(op, steps):
+            steps[-1]['epsilon'] = op.settings['epsilon']
+        elif steps and op.is_activation() and not op.is_activation('softmax'):
+            given: Activation = (op.settings['function'], op.settings['alpha'])
+            steps[-1]['activations'] = (*steps[-1].get('activations', ()), given)
+        else:
+            return None
+    return tuple(Step(**step) for step in steps)
+
+
+def _weights(op: Op) -> tuple[np.ndarray, np.ndarray]:
+    return op.weights['kernel'], op.weights.get('bias', np.zeros(op.channels, np.float32))
+
+
+def _may_normalise(op: Op, steps: list[dict[str, Any]]) -> bool:
+    """Tell whether each channel is normalised alone, straight behind a convolution."""
+    alone = op.settings['groups'] in (-1, op.channels)
+    return alone and bool(steps) and not set(steps[-1]) & {'epsilon', 'activations'}

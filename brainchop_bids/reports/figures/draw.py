@@ -1,0 +1,157 @@
+"""The figures of a page, drawn where a scan is processed, or again from its derivatives."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ...bids.derivatives import FIGURES, ScanOutputs
+from ...image.io import Volume, load_labels, read_geometry, read_volume
+from ...image.resample import labels_to_grid
+from ...system.atomic import bytes_writer, publish
+from ...system.errors import BrainchopError
+from ..participant.records import ScanRecord
+from ..sidecars import number
+from .conform_check import draw_conform_check
+from .mosaic import Colors, compose_mosaic
+from .slices import slice_labels, slice_scan
+
+
+def draw_scan(scan: Volume | None, conformed: Path) -> dict[str, bytes]:
+    """Draw the figures of a scan that belong to no model.
+
+    Parameters
+    ----------
+    scan : Volume or None
+        The scan as it came; without it there is no picture of what was conformed.
+    conformed : Path
+        The conformed scan.
+
+    Returns
+    -------
+    dict of str to bytes
+        Files by their names in `FIGURES`.
+
+    Raises
+    ------
+    InputError
+        If the conformed scan cannot be read.
+    """
+    image, grid = load_labels(conformed)
+    slices, picture = slice_scan(image, grid.affine)
+    drawn = {'grid': json.dumps(slices.to_dict()).encode(), 'slices': picture}
+    if scan is not None:
+        drawn['conform'] = _webp(draw_conform_check(scan.data, scan.geometry, grid), 60)
+    return drawn
+
+
+def draw_labels(
+    conformed: Path, labels: Path, mask: Path | np.ndarray | None, colors: Colors
+) -> dict[str, bytes]:
+    """Draw the figures of a model's labels.
+
+    Parameters
+    ----------
+    conformed, labels : Path
+        The conformed scan and labels in its grid.
+    mask : Path or ndarray of integer, shape (X, Y, Z), or None
+        The brain mask in that grid; labels above 0 by default.
+    colors : dict of int to (r, g, b)
+        Colour of each label.
+
+    Returns
+    -------
+    dict of str to bytes
+        Files by their names in `FIGURES`.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read.
+    """
+    image, grid = load_labels(conformed)
+    found = load_labels(labels)[0]
+    brain = load_labels(mask)[0] if isinstance(mask, Path) else mask
+    mosaic = compose_mosaic(image, found, colors, mask=brain, voxel_size=float(grid.zooms[0]))
+    return {
+        'cuts': _webp(mosaic.scan, 50),
+        'labels': _webp(mosaic.labels),
+        'outline': _webp(mosaic.outline),
+        'volume': slice_labels(image, found),
+    }
+
+
+def draw_missing(root: Path, bids_dir: Path, record: ScanRecord) -> str | None:
+    """Draw the figures of a result that are missing, from the derivatives alone.
+
+    Parameters
+    ----------
+    root : Path
+        The derivative dataset.
+    bids_dir : Path
+        The dataset of the scan; where it is not there, what shows it as it came is left out.
+    record : ScanRecord
+        The result.
+
+    Returns
+    -------
+    str or None
+        Why they could not be drawn, in one line.
+
+    Raises
+    ------
+    OutputError
+        If a figure cannot be written.
+    """
+    outputs = ScanOutputs(root, record.name, record.slug)
+    missing = outputs.figures.keys() - record.figures.keys()
+    drawn: dict[str, bytes] = {}
+    try:
+        if any(not FIGURES[name].of_model for name in missing):
+            drawn |= draw_scan(_source(bids_dir, record), outputs.preproc)
+        if any(FIGURES[name].of_model for name in missing):
+            colors = {
+                value: tuple(bytes.fromhex(style.color[1:]))
+                for value, style in record.styles.items()
+                if style.color
+            }
+            mask = _conformed_mask(outputs)
+            drawn |= draw_labels(outputs.preproc, outputs.dseg_conform, mask, colors)
+    except BrainchopError as error:
+        return f'{record.title}: figures cannot be drawn: {error}'
+    names = sorted(missing & drawn.keys())
+    publish([(outputs.figure(name), bytes_writer(drawn[name])) for name in names])
+    return None
+
+
+def _source(bids_dir: Path, record: ScanRecord) -> Volume | None:
+    """Read the scan that the sidecar names; None where it is not in the dataset."""
+    path = bids_dir / record.source
+    if not record.source or '..' in path.parts or not path.is_relative_to(bids_dir):
+        return None
+    frame = number(record.table('Brainchop', 'Settings').get('frame'))
+    try:
+        return read_volume(path, frame=None if frame is None else int(frame))
+    except BrainchopError:
+        return None
+
+
+def _conformed_mask(outputs: ScanOutputs) -> np.ndarray | None:
+    """Bring the brain mask, which is kept in the scan's own grid, to the conformed one."""
+    if not outputs.mask.exists():
+        return None
+    mask, own = load_labels(outputs.mask)
+    conformed, _ = read_geometry(outputs.preproc)
+    return labels_to_grid(mask, own, conformed, method='nearest')
+
+
+def _webp(picture: Image.Image, quality: int | None = None) -> bytes:
+    """Write a picture: exact where no quality is given."""
+    buffer = io.BytesIO()
+    if quality is None:
+        picture.save(buffer, format='WEBP', lossless=True, quality=20, method=1)
+    else:
+        picture.save(buffer, format='WEBP', quality=quality, method=2)
+    return buffer.getvalue()

@@ -1,0 +1,152 @@
+"""By what scans are compared, and which of them stand out.
+
+Structures are judged by their share of all labels' volume, not by their volume: heads differ in
+size, and by volume the largest and the smallest head would stand out in every structure. How much
+there is of the brain as a whole is judged by the brain volume itself.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ..text import one_line
+from .outliers import CUTOFF, robust_z
+from .scans import Group, GroupScan
+
+# Statistics of tissues, from which the other measures are made: numbers of voxels and the like
+# tell nothing of quality.
+_INGREDIENTS = 'summary_'
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What scans are compared by.
+
+    Parameters
+    ----------
+    name : str
+        The column that it comes from.
+    title : str
+        The name of the structure or measure.
+    kind : str
+        ``'brain'``, ``'structure'`` or ``'measure'``.
+    units : str
+        ``'%'`` (of all labels' volume), ``'mL'`` or empty.
+    values, scores : tuple of float or None
+        One of each for every scan: the quantity, and its robust z.
+    color : str or None
+        ``#rrggbb`` of a structure.
+    """
+
+    name: str
+    title: str
+    kind: str
+    units: str
+    values: tuple[float | None, ...]
+    color: str | None = None
+    scores: tuple[float | None, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Compare the values once."""
+        object.__setattr__(self, 'scores', tuple(robust_z(self.values)))
+
+    @property
+    def outliers(self) -> list[int]:
+        """Places of the scans that stand out, the farthest first."""
+        far = [
+            (abs(score), place)
+            for place, score in enumerate(self.scores)
+            if score is not None and abs(score) > CUTOFF
+        ]
+        return [place for _, place in sorted(far, key=lambda pair: (-pair[0], pair[1]))]
+
+
+def list_quantities(
+    group: Group, names: Mapping[int, str], measures: Mapping[str, str]
+) -> Iterator[Quantity]:
+    """List what scans are compared by.
+
+    Parameters
+    ----------
+    group : Group
+        The scans.
+    names : mapping of int to str
+        The columns of the labels.
+    measures : mapping of str to str
+        The columns of the measures, by their names in the sidecars.
+
+    Yields
+    ------
+    Quantity
+        Brain volume where any is known, each label, each measure but statistics of tissues.
+    """
+    scans = group.scans
+    volumes = [scan.brain_volume for scan in scans]
+    if any(volume is not None for volume in volumes):
+        yield Quantity('brain_volume', 'Brain volume', 'brain', 'mL', _in_ml(volumes))
+    totals = [total(scan, names) for scan in scans]
+    for index, name in names.items():
+        mine = [scan.volumes.get(index) for scan in scans]
+        style = group.styles.get(index)
+        shares = tuple(
+            100 * volume / whole if volume is not None and whole else None
+            for volume, whole in zip(mine, totals, strict=True)
+        )
+        # The share of the only label says nothing.
+        alone = len(names) == 1
+        yield Quantity(
+            name, one_line(style.name) if style and style.name else name, 'structure',
+            'mL' if alone else '%', _in_ml(mine) if alone else shares,
+            style.color if style else None,
+        )  # fmt: skip
+    for key, name in measures.items():
+        if key.startswith(_INGREDIENTS):
+            continue
+        yield Quantity(name, key, 'measure', '', tuple(scan.measures.get(key) for scan in scans))
+
+
+def total(scan: GroupScan, names: Iterable[int]) -> float | None:
+    """Return the volume of all labels in mm^3; None where that of one is not known.
+
+    Parameters
+    ----------
+    scan : GroupScan
+        The scan.
+    names : iterable of int
+        The labels of the model.
+
+    Returns
+    -------
+    float or None
+    """
+    volumes = [scan.volumes.get(index) for index in names]
+    known = [volume for volume in volumes if volume is not None]
+    return sum(known) if len(known) == len(volumes) else None
+
+
+def largest_scores(
+    quantities: Sequence[Quantity], count: int
+) -> list[tuple[float | None, str | None]]:
+    """Return for each scan the robust z farthest from 0, and of what it is.
+
+    Parameters
+    ----------
+    quantities : sequence of Quantity
+        What scans are compared by.
+    count : int
+        How many scans there are.
+
+    Returns
+    -------
+    list of (float or None, str or None)
+        Robust z and `Quantity.name`; None where nothing could be compared.
+    """
+    found: list[tuple[float | None, str | None]] = [(None, None)] * count
+    for quantity in quantities:
+        for place, score in enumerate(quantity.scores):
+            if score is not None and abs(score) > abs(found[place][0] or 0.0):
+                found[place] = (score, quantity.name)
+    return found
+
+
+def _in_ml(volumes: Iterable[float | None]) -> tuple[float | None, ...]:
+    return tuple(None if volume is None else volume / 1000 for volume in volumes)

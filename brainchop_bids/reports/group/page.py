@@ -1,0 +1,323 @@
+"""The page of a group: which scans to open first, how all lie beside each other, the table.
+
+One file: the table travels as data inside it and is laid out by the page's own script, a hundred
+rows at a time; the pictures of distributions are drawn when they come into view.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jinja2.utils import htmlsafe_json_dumps
+
+from ...bids.derivatives import page_path
+from ..figures.thumbnail import thumbnail
+from ..ratings import MIXED, RATINGS
+from ..render import dataset_name, render_template, webp_uri
+from ..sidecars import number
+from ..text import one_line
+from .comparison import Quantity, total
+from .outliers import CUTOFF, LEAST_SCANS, Spread, spread
+from .scans import GroupScan
+from .table import Column, GroupTable
+
+_THUMBNAILS = 12
+# Lists of links that are longer are folded.
+_UNFOLDED = 6
+# Participants' columns that are shown without being asked for.
+_COLUMNS_SHOWN = 6
+# How far from the median a plot reaches, in robust standard deviations: one value far off must
+# not press all others into a line.
+_REACH = 10
+_TITLES = {
+    'brain': 'Brain volume',
+    'structure': 'Structures',
+    'measure': 'Image quality measures',
+}
+
+
+def render_group_page(table: GroupTable) -> str:
+    """Return the page of all scans of one model as HTML.
+
+    Parameters
+    ----------
+    table : GroupTable
+        What it shows.
+
+    Returns
+    -------
+    str
+        A whole document; links lead to the participants' pages beside it.
+    """
+    group = table.group
+    links = [_link(scan) for scan in group.scans]
+    names = [scan.bids_name for scan in group.scans]
+    plots = [
+        _plot(place, quantity, names, links) for place, quantity in enumerate(table.quantities)
+    ]
+    return render_template(
+        'group.html',
+        heading=f'Group seg-{one_line(group.slug)}',
+        scripts=('group.js',),
+        styles=('style.css', 'group.css'),
+        dataset=one_line(dataset_name(group.root)),
+        slug=one_line(group.slug),
+        facts=_facts(table),
+        flags=_flag_counts(group.scans),
+        worst=[_worst(table, place, links[place]) for place in table.worst[:_THUMBNAILS]],
+        verdict=_verdict(table),
+        cutoff=CUTOFF,
+        least=LEAST_SCANS,
+        reach=_REACH,
+        unfolded=_UNFOLDED,
+        sections=[
+            (title, kind, [plot for plot in plots if plot['kind'] == kind])
+            for kind, title in _TITLES.items()
+        ],
+        columns=[(column, _page_units(column)) for column in table.columns],
+        data=htmlsafe_json_dumps(
+            _data(table, links), separators=(',', ':'), allow_nan=False, sort_keys=False
+        ),
+    )
+
+
+def _link(scan: GroupScan) -> str | None:
+    """Return the address of a scan on its participant's page, relative to this page.
+
+    None where there is no page. Of two the newer one has the scan's latest result.
+    """
+    outputs = scan.outputs
+    name = outputs.name
+    pages: list[tuple[float, Path]] = []
+    for session in dict.fromkeys((None, name.session)):
+        path = page_path(outputs.root, name.subject, session)
+        if os.path.isfile(path):
+            pages.append((path.stat().st_mtime, path))
+    if not pages:
+        return None
+    return f'{quote(os.fsencode(max(pages)[1].name))}#{quote(outputs.anchor)}'
+
+
+def _facts(table: GroupTable) -> list[tuple[str, str]]:
+    """List what stands at the top of the page."""
+    scans = table.group.scans
+    participants = {scan.participant_id for scan in scans}
+    facts = [('Scans', f'{len(scans):,}'), ('Participants', f'{len(participants):,}')]
+    if any(scan.flags is not None for scan in scans):
+        facts.append(('Flagged', f'{sum(bool(scan.flags) for scan in scans):,}'))
+    else:
+        facts.append(('Flagged', 'not known'))
+    far = {place for quantity in table.quantities for place in quantity.outliers}
+    compared = any(score is not None for quantity in table.quantities for score in quantity.scores)
+    facts.append(('With outliers', f'{len(far):,}' if compared else 'too few scans'))
+    counts = Counter(verdict.rating for verdict in table.verdicts if verdict)
+    rated = ', '.join(
+        f'{counts[rating]:,} {rating}' for rating in (*RATINGS, MIXED) if counts[rating]
+    )
+    facts.append(('Rated', rated or 'none'))
+    return facts
+
+
+def _flag_counts(scans: Sequence[GroupScan]) -> list[tuple[str, int]]:
+    """Count how many scans have each flag, the most frequent first."""
+    counts = Counter(name for scan in scans for name in {flag.name for flag in scan.flags or ()})
+    return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+
+
+def _verdict(table: GroupTable) -> str:
+    """Say in what order the scans to open first are."""
+    flagged = any(scan.flags for scan in table.group.scans)
+    far = any(quantity.outliers for quantity in table.quantities)
+    if flagged or far:
+        return 'Scans with most flags first, then those that lie farthest from the others.'
+    if any(scan.flags is not None for scan in table.group.scans):
+        known = 'No scan is flagged'
+    else:
+        known = 'The results tell nothing of flags'
+    compared = len(table.group.scans) >= LEAST_SCANS
+    return f'{known}, and {"none stands out" if compared else "there are too few to compare"}.'
+
+
+def _worst(table: GroupTable, place: int, link: str | None) -> dict[str, Any]:
+    """Arrange one of the scans to open first."""
+    scan = table.group.scans[place]
+    far = [
+        (score, quantity.title)
+        for quantity in table.quantities
+        if (score := quantity.scores[place]) is not None and abs(score) > CUTOFF
+    ]
+    far.sort(key=lambda pair: -abs(pair[0]))
+    verdict = table.verdicts[place]
+    content = thumbnail(scan.outputs)
+    return {
+        'name': scan.bids_name,
+        'link': link,
+        'picture': webp_uri(content) if content else None,
+        'flags': scan.flags or (),
+        'far': [(title, _score(score)) for score, title in far[:3]],
+        'further': max(len(far) - 3, 0),
+        'rating': verdict.rating if verdict else None,
+    }
+
+
+def _plot(
+    place: int, quantity: Quantity, names: Sequence[str], links: Sequence[str | None]
+) -> dict[str, Any]:
+    """Arrange the words beside one distribution."""
+    found = spread(quantity.values)
+    units = f' {quantity.units}' if quantity.units else ''
+    outliers = [
+        {
+            'name': names[scan],
+            'link': links[scan],
+            'value': f'{_short(quantity.values[scan])}{units}',
+            'score': _score(quantity.scores[scan]),
+        }
+        for scan in quantity.outliers
+    ]
+    if found is None:
+        told = 'no value is known'
+    else:
+        told = (
+            f'median {_short(found.median)}{units}, quartiles {_short(found.quarter)} and '
+            f'{_short(found.three_quarters)}{units}, {found.count:,} '
+            f'scan{"s" * (found.count != 1)}'
+        )
+    return {
+        'id': f'plot-{place}',
+        'title': quantity.title,
+        'kind': quantity.kind,
+        'color': quantity.color,
+        'known': found is not None,
+        'told': told,
+        'outliers': outliers,
+    }
+
+
+def _data(table: GroupTable, links: Sequence[str | None]) -> dict[str, Any]:
+    """Arrange what the page's script lays out."""
+    places = {column.name: place for place, column in enumerate(table.columns)}
+    shown = _shown(table)
+    labels = {index for scan in table.group.scans for index in scan.volumes}
+    labels |= {index for index in table.group.styles if index}
+    totals = [total(scan, labels) for scan in table.group.scans]
+    return {
+        'links': links,
+        'flagged': [bool(scan.flags) for scan in table.group.scans],
+        'outlying': sorted({place for item in table.quantities for place in item.outliers}),
+        'worst': table.worst,
+        'totals': [_digits(volume, 1000) for volume in totals],
+        'columns': [
+            {
+                'name': column.name,
+                'units': _page_units(column),
+                'numeric': _numeric(column),
+                'shown': column.name in shown,
+                'values': [
+                    _digits(value, 1000 if column.kind == 'volume' else 1)
+                    if isinstance(value, (int, float))
+                    else value
+                    for value in column.values
+                ],
+            }
+            for column in table.columns
+        ],
+        'plots': [_drawn(quantity, places[quantity.name]) for quantity in table.quantities],
+    }
+
+
+def _shown(table: GroupTable) -> set[str]:
+    """Choose the columns that are shown without being asked for: those that say something."""
+    people = [column.name for column in table.columns if column.kind == 'participants']
+    chosen = {
+        'bids_name',
+        'brain_volume',
+        'flags',
+        'outliers',
+        'largest_robust_z',
+        'largest_robust_z_of',
+        'rating',
+        'rater',
+        'rating_note',
+        *people[:_COLUMNS_SHOWN],
+    }
+    told = {
+        column.name
+        for column in table.columns
+        if any(value is not None for value in column.values)
+    }
+    # An empty column of flags says that there are none.
+    told |= {'flags'} if 'n_flags' in told else set()
+    return chosen & told
+
+
+def _drawn(quantity: Quantity, column: int) -> dict[str, Any]:
+    """Say what the script draws of a quantity."""
+    found = spread(quantity.values)
+    return {
+        'column': column,
+        'share': quantity.units == '%',
+        'units': quantity.units,
+        'outliers': quantity.outliers,
+        'compared': any(score is not None for score in quantity.scores),
+        'spread': None if found is None else _range(found),
+    }
+
+
+def _range(found: Spread) -> dict[str, float]:
+    """Return where a plot begins and ends, and what it marks."""
+    low, high = found.low, found.high
+    if found.scale:
+        low = max(low, found.median - _REACH * found.scale)
+        high = min(high, found.median + _REACH * found.scale)
+    return {
+        'low': low,
+        'quarter': found.quarter,
+        'median': found.median,
+        'threeQuarters': found.three_quarters,
+        'high': high,
+        'scale': found.scale,
+    }
+
+
+def _numeric(column: Column) -> bool:
+    """Say whether all that is known in a column are numbers, so that 9 sorts before 10."""
+    known = [value for value in column.values if value is not None]
+    return bool(known) and all(number(value) is not None for value in known)
+
+
+def _page_units(column: Column) -> str:
+    """Return the units of a column as the page shows it."""
+    return 'mL' if column.units == 'mm^3' else column.units
+
+
+def _digits(value: float | None, divisor: int = 1) -> float | None:
+    """Round to eight digits: values that differ still sort, and the page stays small."""
+    return None if value is None else float(f'{value / divisor:.8g}')
+
+
+def _score(value: float | None) -> str:
+    """Write a robust z.
+
+    Examples
+    --------
+    >>> _score(-3.84)
+    '−3.8'
+    """
+    return '–' if value is None else f'{value:+.1f}'.replace('-', '−')
+
+
+def _short(value: float | None) -> str:
+    """Write a number with four digits.
+
+    Examples
+    --------
+    >>> _short(1716.2), _short(45.123456), _short(0.00012345)
+    ('1,716', '45.12', '0.0001234')
+    """
+    if value is None:
+        return '–'
+    return f'{value:,.0f}' if 1000 <= abs(value) < 1e9 else f'{value:.4g}'

@@ -1,0 +1,310 @@
+"""The page of a participant: one file that opens anywhere, without network or neighbours."""
+
+import base64
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ...bids.derivatives import page_path
+from ...quality.descriptions import describe_measure
+from ...quality.norms import LabelRow, mark_labels
+from ...system.atomic import write_text
+from .. import LABEL_ALPHA, UNKNOWN_COLOR
+from ..crashes import Failure, find_failures
+from ..render import dataset_name, fixed, render_template, webp_uri
+from ..sidecars import LabelVolume, number, plain
+from .methods import Block, parse_methods
+from .records import ScanRecord, collect_scans, newest_changes
+
+# With more labels than this the colours stand in the table alone.
+_LEGEND_MOST = 24
+_TRIES = 5
+_PICTURES = ('cuts', 'labels', 'outline', 'conform')
+
+
+def write_participant_page(
+    output_dir: str | Path,
+    participant: str,
+    session: str | None = None,
+    *,
+    viewer: bool = True,
+) -> Path | None:
+    """Write the page of a participant from the derivatives.
+
+    Parameters
+    ----------
+    output_dir : str or Path
+        Root of the derivatives.
+    participant : str
+        Label, with or without ``sub-``.
+    session : str, optional
+        Label, with or without ``ses-``: a page of this session alone.
+    viewer : bool
+        Whether all slices go into the page.
+
+    Returns
+    -------
+    Path or None
+        ``sub-01.html`` or ``sub-01_ses-A.html`` in ``output_dir``; None, and no file, where
+        the participant has neither results nor failures.
+
+    Raises
+    ------
+    OutputError
+        If the page cannot be written; what was there stays.
+    """
+    root = Path(output_dir)
+    page = page_path(root, participant, session)
+    for _ in range(_TRIES):
+        before = newest_changes(root, participant)
+        scans = collect_scans(root, participant, session)
+        failures = find_failures(root, participant, session)
+        if not scans and not failures:
+            return None
+        write_text(page, render_page(root, page.stem, scans, failures, viewer=viewer))
+        # Another run may have replaced results while they were read.
+        if newest_changes(root, participant) == before:
+            break
+    return page
+
+
+def render_page(
+    root: Path,
+    heading: str,
+    scans: list[ScanRecord],
+    failures: Sequence[Failure] = (),
+    *,
+    viewer: bool = True,
+) -> str:
+    """Return the page as HTML.
+
+    Parameters
+    ----------
+    root : Path
+        Root of the derivatives, for the methods text and the dataset's name.
+    heading : str
+        Whose page it is, for instance ``'sub-01'``.
+    scans : list of ScanRecord
+        What it shows.
+    failures : sequence of Failure
+        Scans that failed.
+    viewer : bool
+        Whether all slices go into the page.
+
+    Returns
+    -------
+    str
+        A whole document without characters that UTF-8 or HTML cannot hold.
+    """
+    blocks: dict[Path, str] = {}
+    sections = [_section(scan, blocks, viewer=viewer) for scan in scans]
+    return render_template(
+        'participant.html',
+        heading=heading,
+        scripts=('layers.js', 'tables.js', 'viewer.js', 'ratings.js', 'copy.js'),
+        dataset=dataset_name(root),
+        models=list(dict.fromkeys(scan.model for scan in scans)),
+        brain=_brain_range(scans),
+        opacity=round(100 * LABEL_ALPHA),
+        scans=[
+            _scan_context(scan, section) for scan, section in zip(scans, sections, strict=True)
+        ],
+        failures=failures,
+        methods=_methods(root),
+        data={'heading': heading, 'sections': sections},
+        blocks=[{'id': name, 'base64': _base64(path)} for path, name in blocks.items()],
+    )
+
+
+def _section(scan: ScanRecord, blocks: dict[Path, str], *, viewer: bool) -> dict[str, Any]:
+    """Gather what the scripts need to know of a result; add the files that they unpack.
+
+    Models of one scan share its slices.
+    """
+    files = {name: scan.figures.get(name) for name in ('slices', 'volume')}
+    grid = _grid(scan.figures.get('grid')) if viewer else None
+    return {
+        'anchor': scan.anchor,
+        'grid': grid,
+        **{
+            name: blocks.setdefault(path, f'block-{len(blocks) + 1}') if path and grid else None
+            for name, path in files.items()
+        },
+        'labels': [
+            {'value': value, 'name': style.name, 'color': _rgb(style.color)}
+            for value, style in scan.styles.items()
+        ],
+        'rated': {
+            'participant_id': f'sub-{scan.name.subject}',
+            'bids_name': scan.title,
+            'model': scan.slug,
+            'source_sha256': scan.text('Brainchop', 'SourceSHA256'),
+            'model_sha256': scan.text('Model', 'SHA256'),
+        },
+    }
+
+
+def _grid(path: Path | None) -> dict[str, Any] | None:
+    """Read where the slices of the viewer lie; None where that cannot be made out."""
+    try:
+        grid: Any = json.loads(path.read_text('utf-8')) if path else None
+        shape, columns, affine = grid['shape'], grid['columns'], grid['affine']
+        whole = [*shape, columns]
+        if not all(isinstance(size, int) and 0 < size < 5000 for size in whole):
+            return None
+        lengths = (len(shape), *(len(row) for row in affine))
+        numbers = all(number(value) is not None for row in affine for value in row)
+        return grid if lengths == (3, 4, 4, 4) and numbers else None
+    except (OSError, ValueError, RecursionError, TypeError, KeyError):
+        return None
+
+
+def _rgb(color: str | None) -> list[int]:
+    """Return the parts of ``#rrggbb``."""
+    return list(bytes.fromhex(color[1:])) if color else list(UNKNOWN_COLOR)
+
+
+def _base64(path: Path) -> str:
+    try:
+        return base64.b64encode(path.read_bytes()).decode()
+    except OSError:
+        return ''
+
+
+def _scan_context(scan: ScanRecord, section: dict[str, Any]) -> dict[str, Any]:
+    """Arrange a record for the template."""
+    total = scan.labelled_volume
+    pictures = {name: _data_uri(scan.figures.get(name)) for name in _PICTURES}
+    return {
+        'title': scan.title,
+        'anchor': scan.anchor,
+        'model': scan.model,
+        'source': scan.source,
+        'finished': scan.finished,
+        'brain_volume': scan.brain_volume,
+        'flags': scan.flags or (),
+        'checked': scan.flags is not None,
+        'warnings': scan.notes_and_warnings,
+        'cuts': pictures['cuts'],
+        'labels_layer': pictures['labels'],
+        'outline_layer': pictures['outline'],
+        'conform': pictures['conform'],
+        'viewer': section['slices'] is not None,
+        'alt': _alternative(scan),
+        'legend': scan.volumes if len(scan.volumes) <= _LEGEND_MOST else (),
+        'rows': _rows(scan),
+        'measures': [
+            (name, value, describe_measure(name)) for name, value in scan.measures.items()
+        ],
+        'total': total,
+        'grids': scan.grids,
+        'settings': _settings(scan),
+        'steps': _steps(scan),
+    }
+
+
+def _rows(scan: ScanRecord) -> list[dict[str, Any]]:
+    """Arrange the table of labels."""
+    total = scan.labelled_volume
+    known = [
+        LabelRow(row.index, row.name, row.volume, style.freesurfer, style.mapping)
+        for row in scan.volumes
+        if (style := scan.styles.get(row.index)) is not None
+    ]
+    marks = mark_labels(known, scan.brain_volume)
+    return [
+        {'label': row, 'share': _share(row, total), 'mark': marks.get(row.index, ('', ''))}
+        for row in scan.volumes
+    ]
+
+
+def _share(row: LabelVolume, total: float) -> float | None:
+    """Per cent of the labelled volume."""
+    return None if row.volume is None or total <= 0 else 100 * row.volume / total
+
+
+def _alternative(scan: ScanRecord) -> str:
+    """Describe the picture to those who cannot see it."""
+    names = [row.name for row in scan.volumes]
+    what = ', '.join(names) or 'no labels'
+    if len(names) > _LEGEND_MOST:
+        what = f'{len(names)} labels'
+    return (
+        f'Axial, coronal and sagittal cuts through {scan.title} with labels filled in: {what}. '
+        'The volumes are in the table of labels.'
+    )
+
+
+def _brain_range(scans: list[ScanRecord]) -> str:
+    """Write the brain volume of one scan, or the range of several, in litres."""
+    known = [scan.brain_volume for scan in scans if scan.brain_volume is not None]
+    ends = (
+        dict.fromkeys(f'{volume / 1e6:.2f}' for volume in (min(known), max(known)))
+        if known
+        else ()
+    )
+    return f'{"–".join(ends)} L' if ends else 'unknown'
+
+
+def _settings(scan: ScanRecord) -> list[tuple[str, str]]:
+    """List what the result was made with; what is not known is left out."""
+    removed = scan.table('Components')
+    counts = [
+        f'{fixed(count)} {what}'
+        for key, what in (('RemovedComponents', 'components'), ('RemovedVoxels', 'voxels'))
+        if (count := number(removed.get(key))) is not None
+    ]
+    listed = [
+        ('Program', ' '.join(filter(None, ['brainchop-bids', scan.text('Brainchop', 'Version')]))),
+        ('Model', scan.model),
+        ('Status of the model', scan.text('Model', 'Status')),
+        ('Model checksum (SHA-256)', scan.text('Model', 'SHA256')),
+        ('Classes', scan.text('Model', 'Classes')),
+        ('Normalisation', scan.text('Model', 'Normalization')),
+        ('Engine', scan.text('Engine')),
+        ('Components kept', scan.text('Components', 'Rule')),
+        ('Removed', ', '.join(counts)),
+        ('Scan', scan.source),
+        ('Scan checksum (SHA-256)', scan.text('Brainchop', 'SourceSHA256')),
+    ]
+    listed += [
+        (f'Setting {key}', value) for key, value in _flatten(scan.table('Brainchop', 'Settings'))
+    ]
+    return [(term, value) for term, value in listed if value]
+
+
+def _flatten(table: dict[str, Any], prefix: str = '') -> list[tuple[str, str]]:
+    """Turn settings into lines of dotted keys; deeper than three levels is left out."""
+    lines = []
+    for key, value in table.items():
+        if isinstance(value, dict) and prefix.count('.') < 2:
+            lines += _flatten(value, f'{prefix}{key}.')
+        else:
+            lines.append((f'{prefix}{key}', plain(value)))
+    return lines
+
+
+def _steps(scan: ScanRecord) -> list[tuple[str, float | None, float | None]]:
+    """List seconds and peak megabytes of each step."""
+    seconds, memory = scan.table('Seconds'), scan.table('PeakMemoryMB')
+    return [
+        (step, number(seconds.get(step)), number(memory.get(step)))
+        for step in dict.fromkeys([*seconds, *memory])
+    ]
+
+
+def _data_uri(picture: Path | None) -> str | None:
+    """Return a WebP file as a data URI, or None where there is no such file."""
+    try:
+        return webp_uri(picture.read_bytes()) if picture else None
+    except OSError:
+        return None
+
+
+def _methods(root: Path) -> tuple[Block, ...]:
+    """Read the methods text; empty where there is none."""
+    try:
+        return parse_methods((root / 'logs' / 'CITATION.md').read_text('utf-8', 'replace'))
+    except OSError:
+        return ()

@@ -1,0 +1,1 @@
+"""Processes, signals, resources and files of the operating system."""

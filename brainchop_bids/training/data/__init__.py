@@ -1,0 +1,1 @@
+"""Label maps, scans and patches that networks are trained on."""

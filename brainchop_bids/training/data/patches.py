@@ -1,0 +1,106 @@
+"""Training cubes made one by one: each is the part that is needed of an image of its own."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ...image.lookup import lookup
+from ...image.normalise import Normalization
+from ...system.errors import SettingsError
+from ..augment.pose import Start
+from ..augment.scene import Prior, Scene
+from ..options import SynthesisOptions
+from .label_maps import STEP, Atlas, prepare
+
+__all__ = ['Atlas', 'draw_patch', 'prepare']
+
+# Cubes drawn at most where the ones before hold too few labelled voxels.
+_TRIES = 20
+
+
+def draw_patch(
+    atlas: Atlas,
+    rng: np.random.Generator,
+    options: SynthesisOptions,
+    side: int,
+    *,
+    centred: float,
+    rule: Normalization,
+    prior: Prior | None = None,
+    groups: Mapping[int, int] | None = None,
+    labelled: float = 0.0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Make a cube of an image and its labels.
+
+    Parameters
+    ----------
+    atlas : Atlas
+        The head, as `prepare` gives it.
+    rng : numpy.random.Generator
+        Decides everything.
+    options : SynthesisOptions
+        How far the image may stray.
+    side : int
+        Side of the cube, voxels of 1 mm.
+    centred : float
+        Probability of a cube around a voxel of the brain proper, which then lies within a
+        quarter side of its middle wherever the field of view does not end.
+    rule : Normalization
+        How the whole volume would be scaled.
+    prior : mapping of int to tuple, optional
+        What `brainchop_bids.training.augment.tissues.t1_prior` returns; without it no contrast is
+        T1-like.
+    groups : mapping of int to int, optional
+        Codes that share their intensity with another; by default right with left.
+    labelled : float
+        Least share of labelled voxels in the cube. Others are drawn again; after 20 draws it is
+        the one with most.
+
+    Returns
+    -------
+    image : (side, side, side) float32
+        Normalised.
+    labels : (side, side, side) uint8
+        Classes; 0 where nothing is left of the image.
+
+    Raises
+    ------
+    SettingsError
+        Where the map is smaller than the cube.
+    """
+    if atlas.side < side:
+        raise SettingsError(f'cubes of {side} voxels do not fit a volume of {(atlas.side,) * 3}')
+    scene = Scene.draw(atlas, rng, options, prior, groups)
+    start = draw_start(scene, side, rng, centred, labelled)
+    look = scene.look(rng)
+    image, labels = scene.cube(start, side, look, rng)
+    return lookup(look.table(rule, rng, options), image), lookup(atlas.classes, labels)
+
+
+def draw_start(
+    scene: Scene, side: int, rng: np.random.Generator, centred: float, labelled: float = 0.0
+) -> Start:
+    """Draw the first voxel of a cube within the field of view; see `draw_patch`."""
+    if labelled <= 0:
+        return _start(scene, side, rng, centred)
+    seen = lookup(scene.pose.atlas.classes > 0, scene.overview)
+    starts: list[Start] = []
+    shares: list[float] = []
+    while len(starts) < _TRIES and max(shares, default=-1.0) < labelled:
+        starts.append(_start(scene, side, rng, centred))
+        x, y, z = (slice(-(-low // STEP), (low + side - 1) // STEP + 1) for low in starts[-1])
+        shares.append(float(seen[x, y, z].mean()))
+    return starts[int(np.argmax(shares))]
+
+
+def _start(scene: Scene, side: int, rng: np.random.Generator, centred: float) -> Start:
+    atlas, points = scene.pose.atlas, scene.pose.points
+    if len(atlas.inside) and rng.random() < centred:
+        voxel = atlas.inside[rng.integers(len(atlas.inside))].astype(np.float32)
+        distance = ((points - voxel[:, None, None, None]) ** 2).sum(0)
+        nearest = np.array(np.unravel_index(int(distance.argmin()), distance.shape))
+        middle = nearest * STEP + rng.integers(-(side // 4), side // 4 + 1, 3)
+    else:
+        middle = rng.integers(0, atlas.side, 3)
+    x, y, z = np.clip(middle - side // 2, 0, atlas.side - side).tolist()
+    return x, y, z

@@ -1,0 +1,210 @@
+"""Which scans a network learns from, and which are kept to test it: never two of one subject."""
+
+import difflib
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ...system.errors import DatasetError, SettingsError
+from ..options import Data
+from .datasets import TEST, TRAINING, VALIDATION, Example, bare, from_bids, from_table
+from .layouts import LAYOUTS
+
+__all__ = ['Example', 'find_examples', 'fold_of', 'split']
+
+
+def find_examples(data: Data, warnings: list[str] | None = None) -> list[Example]:
+    """Find the scans and their labels.
+
+    Parameters
+    ----------
+    data : Data
+        Names a ``table``, a dataset ``bids`` with its ``derivatives``, or a ``folder`` with its
+        ``layout``.
+    warnings : list of str, optional
+        Gets a line for each scan of a dataset that is left out.
+
+    Returns
+    -------
+    list of Example
+        With names of their own.
+
+    Raises
+    ------
+    SettingsError
+        Where none or several of the three are given, or a layout is not known.
+    DatasetError
+        Where there are no examples, a file is missing, or two subjects have one file.
+    """
+    given = [key for key in ('table', 'bids', 'folder') if getattr(data, key)]
+    if len(given) != 1:
+        raise SettingsError(
+            f'data has {" and ".join(given) or "no source of scans"}; expected one of table, '
+            'bids and folder'
+        )
+    if not data.channels:
+        raise SettingsError('data.channels is empty; expected suffixes, as in ["T1w"]')
+    if data.table:
+        examples = from_table(data)
+    elif data.bids:
+        examples = from_bids(data, [] if warnings is None else warnings)
+    else:
+        examples = _from_folder(data)
+    _check_files(examples)
+    return _named_apart(examples)
+
+
+def split(examples: Sequence[Example], data: Data) -> tuple[list[Example], list[Example]]:
+    """Divide examples into those to train on and those held out, by subject.
+
+    Parameters
+    ----------
+    examples : sequence of Example
+        As `find_examples` gives them.
+    data : Data
+        Names the subjects to ``hold_out``, or the ``fold`` of so many ``folds``; neither leaves
+        it to the dataset's own split.
+
+    Returns
+    -------
+    training, held_out : list of Example
+        Without the examples that a dataset marks as ``test``.
+
+    Raises
+    ------
+    SettingsError
+        For subjects that are not there, folds that cannot be, or two ways of splitting at once.
+    DatasetError
+        Where a dataset's split has one subject on both sides, or nothing is left to train on.
+    """
+    held = {bare(subject) for subject in data.hold_out}
+    marked = any(example.split for example in examples)
+    ways = [(held, 'data.hold_out'), (data.folds, 'data.folds'), (marked, 'a column split')]
+    given = [name for value, name in ways if value]
+    if len(given) > 1:
+        raise SettingsError(f'{" and ".join(given)} both say what is held out; keep one')
+    if marked:
+        training, validation = _as_marked(examples)
+    else:
+        if data.folds:
+            held = _fold(examples, data)
+        _check_known(held, examples)
+        training = [example for example in examples if example.subject not in held]
+        validation = [example for example in examples if example.subject in held]
+    if not training:
+        raise DatasetError('nothing is left to train on; hold out fewer subjects')
+    return training, validation
+
+
+def fold_of(subjects: Sequence[str], folds: int) -> dict[str, int]:
+    """Deal subjects into folds whose sizes differ by one at most.
+
+    They are dealt in the order of their labels' SHA-256, which is the same at every run and has
+    nothing to do with how a study numbers its groups.
+
+    Parameters
+    ----------
+    subjects : sequence of str
+        Labels; one that is there twice counts once.
+    folds : int
+        How many.
+
+    Returns
+    -------
+    dict of str to int
+        The fold of each, from 0.
+
+    Examples
+    --------
+    >>> sorted(fold_of(['01', '02', '03', '02'], 3).values())
+    [0, 1, 2]
+    """
+    dealt = sorted(set(subjects), key=lambda label: hashlib.sha256(label.encode()).digest())
+    return {subject: number % folds for number, subject in enumerate(dealt)}
+
+
+def _fold(examples: Sequence[Example], data: Data) -> set[str]:
+    subjects = {example.subject for example in examples}
+    if data.folds < 2:
+        raise SettingsError(f'data.folds is {data.folds}; expected 2 or more, or 0 for none')
+    if not 0 <= data.fold < data.folds:
+        raise SettingsError(f'data.fold is {data.fold}; expected 0 to {data.folds - 1}')
+    if len(subjects) < data.folds:
+        raise SettingsError(
+            f'data.folds is {data.folds}, but there are {len(subjects)} subjects; expected no '
+            'more folds than subjects'
+        )
+    places = fold_of(sorted(subjects), data.folds)
+    return {subject for subject, place in places.items() if place == data.fold}
+
+
+def _check_known(held: set[str], examples: Sequence[Example]) -> None:
+    subjects = sorted({example.subject for example in examples})
+    unknown = sorted(held - set(subjects))
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], subjects, 1)
+        some = ', '.join(subjects[:12]) + (', ...' if len(subjects) > 12 else '')
+        hint = f'did you mean {near[0]}?' if near else f'there are {some}'
+        raise SettingsError(f'data.hold_out: no subject {", ".join(unknown)}; {hint}')
+
+
+def _as_marked(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
+    places: dict[str, str] = {}
+    for example in examples:
+        if not example.split:
+            raise DatasetError(
+                f'{example.name}: has no split, others have; expected {TRAINING}, {VALIDATION} or '
+                f'{TEST}'
+            )
+        if places.setdefault(example.subject, example.split) != example.split:
+            raise DatasetError(
+                f'subject in two splits: sub-{example.subject} is in {places[example.subject]} '
+                f'and in {example.split}; all scans of a subject belong on one side'
+            )
+    training = [example for example in examples if example.split == TRAINING]
+    return training, [example for example in examples if example.split == VALIDATION]
+
+
+def _from_folder(data: Data) -> list[Example]:
+    folder = Path(data.folder).expanduser()
+    if data.layout not in LAYOUTS:
+        raise SettingsError(
+            f'data.layout is {data.layout!r}; expected one of {", ".join(sorted(LAYOUTS))}'
+        )
+    if not folder.is_dir():
+        raise DatasetError(f'{folder}: no such folder; see data.folder')
+    return LAYOUTS[data.layout](folder, data.channels)
+
+
+def _check_files(examples: Sequence[Example]) -> None:
+    """Refuse a file that two subjects have: one of them could be held out; and a row twice."""
+    owners: dict[Path, str] = {}
+    seen: set[tuple[Path, ...]] = set()
+    for example in examples:
+        files = (*example.images, example.labels)
+        for path in files:
+            owner = owners.setdefault(path.resolve(), example.subject)
+            if owner != example.subject:
+                raise DatasetError(
+                    f'{path}: belongs to sub-{owner} and to sub-{example.subject}; a scan has one '
+                    'subject'
+                )
+        if files in seen:
+            raise DatasetError(
+                f'{example.labels}: is there twice with the same images (sub-{example.subject}); '
+                'take one out'
+            )
+        seen.add(files)
+
+
+def _named_apart(examples: Sequence[Example]) -> list[Example]:
+    """Number the second and later examples of one name."""
+    named: dict[str, Example] = {}
+    for example in examples:
+        name, number = example.name, 1
+        while name in named:
+            number += 1
+            name = f'{example.name}_{number}'
+        named[name] = replace(example, name=name)
+    return list(named.values())

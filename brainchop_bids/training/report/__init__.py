@@ -1,0 +1,1 @@
+"""Logs, charts and the report of a training run."""

@@ -1,0 +1,217 @@
+"""What a person watches while a network trains: a bar with the time left, CSV, TensorBoard."""
+
+import csv
+import io
+import sys
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from ...models.labelfiles import override_labels
+from ...models.labels import LabelTable
+from ...models.mapping import read_mapping
+from ...system.atomic import write_text
+from ..config import TrainConfig
+from ..data.loader import Pair, computed
+from .scores import Scores, ValidationLog, add_scalars
+
+LOG = 'log.csv'
+EVENTS = 'tensorboard'
+# Steps over which the time for one is measured.
+_RECENT = 50
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is written down between two checkpoints.
+
+    Parameters
+    ----------
+    stage, step : int
+        Number of the stage; steps done over all stages.
+    learning_rate, loss : float
+        The last learning rate, the mean loss.
+    dice, validation_dice : list of float
+        Of each class, over the batches trained on and over the validation's cubes.
+    """
+
+    stage: int
+    step: int
+    learning_rate: float
+    loss: float
+    dice: list[float]
+    validation_dice: list[float]
+
+
+class Record:
+    """Writes a run down; a context manager.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        The run.
+    out : Path
+        Its folder.
+    classes : int
+        Number of classes.
+    """
+
+    def __init__(self, config: TrainConfig, out: Path, classes: int) -> None:
+        from tensorboardX import SummaryWriter
+
+        self.total, self.path = config.steps, out / LOG
+        labels = label_table(config, classes)
+        self.names = [label.abbreviation for label in labels]
+        self.colors = labels.colors
+        self._events_folder = str(out / EVENTS)
+        self._writer_type = SummaryWriter
+        self._writer: Any = None
+        self.validations = ValidationLog(out)
+        self._rows: list[dict[str, Any]] = []
+        self._times: list[float] = []
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._bar: Progress | None = None
+        self._loss = float('nan')
+
+    def __enter__(self) -> 'Record':
+        """Start the bar."""
+        if sys.stdout.isatty():
+            columns = (TextColumn('{task.description}'), BarColumn(30))
+            self._bar = Progress(
+                *columns, TextColumn('{task.fields[left]}'), console=self._console
+            )
+            self._task = self._bar.add_task('training', total=self.total, left='')
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the bar and the event file."""
+        if self._bar:
+            self._bar.stop()
+        if self._writer is not None:
+            self._writer.close()
+
+    def resume(self, step: int) -> None:
+        """Forget what was written beyond a step that is taken up again."""
+        if self.path.exists():
+            rows = csv.DictReader(io.StringIO(self.path.read_text(encoding='utf-8')))
+            self._rows = [row for row in rows if int(row['step']) <= step]
+        self.validations.resume(step)
+        self._writer = self._writer_type(
+            self._events_folder, purge_step=step + 1 if step else None
+        )
+        if step:
+            self.say(f'going on at step {step} of {self.total}')
+
+    def tick(self, step: int, loss: float) -> None:
+        """Note that a step is done."""
+        self._times = [*self._times[-_RECENT:], time.monotonic()]
+        self._loss = loss
+        if self._bar:
+            self._bar.update(self._task, completed=step, left=self._line(step))
+
+    def add(self, row: Row) -> None:
+        """Write a row to the log and to TensorBoard's file.
+
+        Raises
+        ------
+        OutputError
+            Where the log cannot be written.
+        """
+        cells: dict[str, Any] = {
+            'stage': row.stage,
+            'step': row.step,
+            'learning_rate': f'{row.learning_rate:.3g}',
+            'loss': f'{row.loss:.4f}',
+        }
+        scalars = {'loss': row.loss, 'learning_rate': row.learning_rate}
+        for kind, values in (('dice', row.dice), ('validation_dice', row.validation_dice)):
+            for name, value in zip(self.names, values, strict=True):
+                cells[f'{kind}_{name}'] = f'{value:.4f}'
+                scalars[f'{kind}/{name}'] = value
+        self._rows.append(cells)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(self._rows[-1]), lineterminator='\n')
+        writer.writeheader()
+        writer.writerows(self._rows)
+        write_text(self.path, text.getvalue())
+        add_scalars(self._writer, scalars, row.step)
+        self._writer.flush()
+        if not self._bar:
+            scores = ' '.join(f'{value:.2f}' for value in row.validation_dice)
+            self.say(f'{self._line(row.step)}, validation Dice {scores}')
+
+    def say(self, text: str) -> None:
+        """Print something beside the bar."""
+        self._console.print(text, markup=False)
+
+    def validated(self, step: int, scores: Scores) -> None:
+        """Write down how whole volumes were labelled.
+
+        Raises
+        ------
+        OutputError
+            Where a file cannot be written.
+        """
+        self.validations.add(step, scores, self._writer)
+        self._writer.flush()
+        worst = f'worst {scores.worst} {scores.per_scan[scores.worst]:.3f}'
+        self.say(f'{step}/{self.total}, whole scans: mean Dice {scores.mean:.3f}, {worst}')
+
+    def pictures(self, step: int, pairs: list[Pair], found: list[np.ndarray], stride: int) -> None:
+        """Write the middle slice of each validation cube: image, truth and prediction."""
+        for i, ((image, truth), labels) in enumerate(zip(pairs, found, strict=True)):
+            middle = truth.shape[1] // 2
+            grey = computed(image[0, ..., 0], stride)[middle]
+            grey = np.uint8(255 * np.clip(grey / max(float(np.quantile(grey, 0.99)), 1e-6), 0, 1))
+            cuts = [
+                np.repeat(grey[..., None], 3, 2),
+                self.colors[truth[0, middle]],
+                self.colors[labels[0, middle]],
+            ]
+            self._writer.add_image(
+                f'validation/{i}', np.concatenate(cuts, 1), step, dataformats='HWC'
+            )
+        self._writer.flush()
+
+    def _line(self, step: int) -> str:
+        pace = (self._times[-1] - self._times[0]) / max(1, len(self._times) - 1)
+        left = timedelta(seconds=round(pace * (self.total - step)))
+        return f'{step}/{self.total}, loss {self._loss:.3f}, {pace:.2f} s a step, {left} left'
+
+
+def label_table(config: TrainConfig, classes: int) -> LabelTable:
+    """Return the labels of the model's card; what it does not say, the table of codes may.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        The run.
+    classes : int
+        Number of classes.
+
+    Returns
+    -------
+    LabelTable
+        With numbers for names where neither gives any.
+
+    Raises
+    ------
+    ModelError
+        Where the card's labels are not understood.
+    """
+    known = read_mapping(config.data.mapping).labels
+    plain = LabelTable.from_names([known.get(i, str(i)) for i in range(classes)])
+    return override_labels(plain, list(config.card.labels), Path('card.labels'))

@@ -1,0 +1,112 @@
+"""`init_single_scan_wf` inside another pipeline."""
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from nipype import DataSink, Function, Node, Workflow
+
+from brainchop_bids.workflows.segment import init_single_scan_wf
+from tests.builders import write_model, write_scan
+
+
+def halve(in_file: str) -> str:
+    """Stand for a step before: halve all intensities."""
+    from pathlib import Path
+
+    import nibabel as nib
+
+    image = nib.load(in_file)
+    out_file = Path('halved.nii').absolute()
+    nib.Nifti1Image(image.dataobj[:] // 2, image.affine).to_filename(out_file)
+    return str(out_file)
+
+
+def count(dseg: str, volumes: str) -> int:
+    """Stand for a step behind: use labels and volumes."""
+    from pathlib import Path
+
+    import nibabel as nib
+    import numpy as np
+
+    rows = [line.split('\t') for line in Path(volumes).read_text().splitlines()[1:]]
+    voxels = int((np.asarray(nib.load(dseg).dataobj) > 0).sum())
+    assert voxels == sum(int(row[2]) for row in rows if row[0] != '0')
+    return voxels
+
+
+def test_chained_between_other_nodes(tmp_path: Path) -> None:
+    scan = write_scan(tmp_path / 'T1w.nii.gz')
+    outer = Workflow('outer', base_dir=str(tmp_path / 'work'))
+    before = Node(Function(['in_file'], ['out_file'], halve), name='before')
+    before.inputs.in_file = str(scan)
+    single = init_single_scan_wf(model=write_model(tmp_path / 'model'), omp_nthreads=2)
+    behind = Node(Function(['dseg', 'volumes'], ['voxels'], count), name='behind')
+    outer.connect(
+        [
+            (before, single, [('out_file', 'inputnode.t1w')]),
+            (single, behind, [('outputnode.dseg', 'dseg'), ('outputnode.volumes', 'volumes')]),
+        ]
+    )
+    outer.config['execution'] = {'poll_sleep_duration': '0.05', 'crashdump_dir': str(tmp_path)}
+    graph = outer.run()
+    results = {node.name: node.result.outputs for node in graph.nodes()}
+    brain = np.asarray(nib.load(scan).dataobj) > 300
+    assert results['behind'].voxels == pytest.approx(brain.sum(), rel=0.02)
+    labels = nib.load(results['resample_dseg'].out_file)
+    assert labels.shape == brain.shape
+    assert (np.asarray(labels.dataobj)[brain] > 0).mean() > 0.98
+
+
+@pytest.mark.parametrize('codes', ['model', 'freesurfer'])
+def test_outputs_have_names_of_their_own(tmp_path: Path, codes: str) -> None:
+    # A DataSink puts them into one folder, where the last of a name would win.
+    model = write_model(tmp_path / 'model')
+    listed = [{'index': index, 'freesurfer': code} for index, code in enumerate((0, 2, 3))]
+    facts = {'labels': listed, 'derived': {'tissue': 'aseg_to_tissue'}}
+    (model / 'brainchop.json').write_text(json.dumps(facts))
+    single = init_single_scan_wf(model=model, label_codes=codes, probseg=True)
+    single.inputs.inputnode.t1w = str(write_scan(tmp_path / 'T1w.nii.gz'))
+    sink = Node(DataSink(base_directory=str(tmp_path / 'out')), name='sink')
+    outer = Workflow('outer', base_dir=str(tmp_path / 'work'))
+    images = ['t1w_conform', 'dseg_conform', 'brain_mask_conform', 'dseg', 'brain_mask']
+    derived = ['derived_dsegs', 'derived_dsegs_conform', 'derived_volumes']
+    for field in (*images, *derived, 'volumes', 'probseg'):
+        outer.connect(single, f'outputnode.{field}', sink, f'@{field}')
+    outer.config['execution'] = {'crashdump_dir': str(tmp_path)}
+    outer.run()
+    found = {path.name: path for path in (tmp_path / 'out').iterdir()}
+    assert {f'{field}.nii' for field in images[1:]} < set(found)
+    assert len(found) == len(images) + 1 + 3 + len(derived)
+    values = [0, 1, 2] if codes == 'model' else [0, 2, 3]
+    for name in ('dseg.nii', 'dseg_conform.nii'):
+        labels = np.asarray(nib.load(found[name]).dataobj)
+        assert np.unique(labels).tolist() == values
+        # White matter and cortex, as the table has them.
+        tissue = nib.load(found[name.replace('.nii', '_tissue.nii')])
+        assert tissue.get_data_dtype() == np.uint8
+        expected = np.select([labels == value for value in values], [0, 2, 1])
+        np.testing.assert_array_equal(tissue.dataobj, expected)
+        np.testing.assert_array_equal(tissue.affine, nib.load(found[name]).affine)
+
+
+def test_the_methods_text_names_model_and_rules(tmp_path: Path) -> None:
+    model = write_model(tmp_path / 'model')
+    text = init_single_scan_wf(
+        model=model, components='per-label', resample='nearest'
+    ).visit_desc()
+    assert 'of each label was kept' in text
+    assert 'nearest-neighbour' in text
+    assert 'component of all labels, with holes filled' in ' '.join(text.split())
+    assert 'Gaussian' not in text
+    assert '### References' in text
+
+
+def test_the_methods_text_tells_of_smoothing_and_mask() -> None:
+    text = ' '.join(init_single_scan_wf(model='tissue', mem_gb=4).visit_desc().split())
+    assert 'Gaussian weights (standard deviation 0.9 voxels)' in text
+    assert 'all labels but Cerebrospinal Fluid, without what hangs on it by less than' in text
+    assert 'closed by a ball of 8 mm radius, with holes filled' in text
+    assert 'others farther than 5 mm from it' in text
