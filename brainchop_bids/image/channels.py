@@ -1,11 +1,13 @@
-"""Several scans of one head, conformed on one grid."""
+"""Several scans of one head, conformed onto one grid."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from ..system.errors import InputError
 from .conform import Conformed, ConformOptions, conform
+from .geometry import Geometry
 from .io import Volume
 
 
@@ -17,7 +19,7 @@ def conform_channels(
     Parameters
     ----------
     volumes : sequence of Volume
-        The first decides the grid.
+        The first determines the grid.
     options : ConformOptions, optional
         As for `brainchop_bids.image.conform.conform`.
     threads : int
@@ -28,23 +30,59 @@ def conform_channels(
     conformed : Conformed
         The first scan.
     data : uint8 array
-        (W, W, W) of a lone scan, (W, W, W, C) of several.
+        (W, W, W) of a single scan, (W, W, W, C) of several.
 
     Raises
     ------
     InputError
-        Where another scan has nothing where the first lies, or as `conform` does.
+        As `conform` and `conform_to_grid` do.
     """
     first, *others = volumes
     options = options or ConformOptions()
     conformed = conform(first, options, threads=threads)
     channels = [conformed.data]
     for other in others:
-        moved = conform(other, options, grid=conformed.geometry, threads=threads).data
-        if not moved.any():
-            raise InputError(
-                f'{other.path}: has nothing where {first.path} lies; the headers must place both '
-                'in the same space'
-            )
-        channels.append(moved)
+        moved = conform_to_grid(other, conformed.geometry, first.path, options, threads=threads)
+        channels.append(moved.data)
     return conformed, np.stack(channels, -1) if others else conformed.data
+
+
+def conform_to_grid(
+    volume: Volume,
+    grid: Geometry,
+    reference: Path | str | None,
+    options: ConformOptions,
+    *,
+    threads: int = 1,
+) -> Conformed:
+    """Conform a scan onto the grid of another scan of the head, by the headers of both.
+
+    Parameters
+    ----------
+    volume : Volume
+        The scan.
+    grid : Geometry
+        The grid.
+    reference : Path or str or None
+        File of the scan that has this grid, for messages.
+    options : ConformOptions
+        Interpolation and scaling.
+    threads : int
+        Planes resliced at once.
+
+    Returns
+    -------
+    Conformed
+
+    Raises
+    ------
+    InputError
+        Where the scan has nothing where the other one lies.
+    """
+    moved = conform(volume, options, grid=grid, threads=threads)
+    if not moved.data.any():
+        raise InputError(
+            f'{volume.path}: has nothing where {reference} lies; the headers must place both '
+            'in the same space'
+        )
+    return moved

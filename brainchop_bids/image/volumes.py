@@ -1,7 +1,7 @@
 """How much of each label there is."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -68,7 +68,7 @@ def intracranial_volume(
     return int(np.count_nonzero(mask)) * math.prod(map(float, zooms))
 
 
-def volumes_table(volumes: dict[int, tuple[int, float]], names: dict[int, str]) -> str:
+def volumes_table(volumes: dict[int, tuple[int, float]], names: Mapping[int, str]) -> str:
     """Write volumes as a table.
 
     Parameters

@@ -13,24 +13,29 @@ import numpy as np
 
 from .. import __version__
 from ..image.channels import conform_channels
-from ..image.cleanup import Cleanup
-from ..image.components import Removed, clean_labels, keep_components
 from ..image.conform import Conformed, ConformOptions
 from ..image.head import head_box
-from ..image.io import Volume, read_volume, require_contrast, save_nifti
+from ..image.io import Volume, save_nifti
 from ..image.lookup import recode
 from ..image.normalise import Normalization
-from ..image.resample import image_to_grid, labels_to_grid
+from ..image.resample import labels_to_grid
 from ..image.smooth import smooth_labels
-from ..image.volumes import intracranial_volume, label_volumes, volumes_table
 from ..models.spec import ModelSpec
 from ..system.atomic import Staged, writing
 from ..system.errors import DeviceMemoryError, ModelError, SettingsError
 from ..system.resources import Granted, available_memory, peak_mb
 from .memmap import create_array
 from .options import InferenceOptions
-from .plan import Plan, make_engine, make_plan
+from .plan import make_engine, make_plan
 from .run import run_network
+from .stages import (
+    Cleaned,
+    clean_up,
+    probabilities_to_grid,
+    read_scan,
+    strip_skull,
+    tabulate_volumes,
+)
 
 
 @dataclass(frozen=True)
@@ -179,41 +184,28 @@ def segment_scan(
     # Told before anything is read.
     _check(settings, spec)
     with clock.stage('read'):
-        volume = read_volume(settings.t1w, frame=settings.frame)
-        require_contrast(volume)
-        others = [read_volume(path) for path in settings.channels]
-        for other in others:
-            require_contrast(other)
+        volume = read_scan(settings.t1w, settings.frame)
+        others = [read_scan(path) for path in settings.channels]
     with clock.stage('conform'):
         conformed, data = conform_channels(
             [volume, *others], settings.conform, threads=settings.threads
         )
-    with clock.stage('load'):
-        plan = _plan(settings, spec, conformed)
-        clock.tell(plan.told)
-        engine = make_engine(plan, spec, settings.threads, settings.normalization)
     with Staged() as staged:
-        concerns = []
+        network = _Network(settings, spec, conformed, clock)
         with clock.stage('segment'):
-            try:
-                labels = _network(settings, engine, plan, data, conformed, volume, staged)
-            except DeviceMemoryError as error:
-                concerns.append(f'{error}; computed on the CPU instead')
-                clock.tell(concerns[-1])
-                plan = _plan(settings, spec, conformed, device='cpu')
-                clock.tell(plan.told)
-                engine = make_engine(plan, spec, settings.threads, settings.normalization)
-                labels = _network(settings, engine, plan, data, conformed, volume, staged)
+            labels = network.label(data, volume, staged)
         with clock.stage('components'):
             labels = smooth_labels(labels, spec.smoothing, threads=settings.threads)
-            labels, mask, removed = _cleaned(settings, spec, labels, conformed)
+            cleaned = _clean_up(settings, spec, labels, conformed)
         with clock.stage('write'):
-            _write(settings, spec, labels, mask, conformed, volume, staged)
+            _write(settings, spec, cleaned, conformed, volume, staged)
         stats = {
-            **_facts(settings, engine, removed),
-            **_intracranial(settings, spec, labels, conformed),
-            'plan': plan.told,
-            'warnings': [*concerns, *_concerns(settings, spec, conformed, labels)],
+            **_facts(settings, network.engine, cleaned),
+            'plan': network.plan.told,
+            'warnings': [
+                *network.warnings,
+                *_warnings(settings, spec, conformed, cleaned.labels),
+            ],
             'seconds': clock.total(),
             'peak_mb': round(peak_mb(), 1),
         }
@@ -246,18 +238,8 @@ def _check(settings: ScanSettings, spec: ModelSpec) -> None:
             )
 
 
-def _intracranial(
-    settings: ScanSettings, spec: ModelSpec, labels: np.ndarray, conformed: Conformed
-) -> dict[str, float]:
-    # Whoever keeps all components, as our own workflow, cleans up later and measures then.
-    if not spec.intracranial or settings.components == 'none':
-        return {}
-    volume = intracranial_volume(labels, conformed.geometry.zooms, spec.mask_rule)
-    return {'intracranial_mm3': round(volume, 3)}
-
-
-def _facts(settings: ScanSettings, engine: Any, removed: Removed) -> dict[str, Any]:
-    return {
+def _facts(settings: ScanSettings, engine: Any, cleaned: Cleaned) -> dict[str, Any]:
+    facts = {
         'version': __version__,
         'engine': engine.versions,
         'device': engine.device,
@@ -265,15 +247,18 @@ def _facts(settings: ScanSettings, engine: Any, removed: Removed) -> dict[str, A
         'model': {'name': engine.spec.name, 'sha256': engine.spec.sha256},
         'components': {
             'rule': settings.components or engine.spec.cleanup,
-            'removed_components': removed.components,
-            'removed_voxels': removed.voxels,
+            'removed_components': cleaned.removed.components,
+            'removed_voxels': cleaned.removed.voxels,
         },
         'smoothing': engine.spec.smoothing.to_dict(),
         'mask': engine.spec.mask_rule.to_dict(),
     }
+    if cleaned.intracranial_mm3 is not None:
+        facts['intracranial_mm3'] = cleaned.intracranial_mm3
+    return facts
 
 
-def _concerns(
+def _warnings(
     settings: ScanSettings, spec: ModelSpec, conformed: Conformed, labels: np.ndarray
 ) -> list[str]:
     """Return all warnings, less those of the model that an option has settled."""
@@ -285,52 +270,59 @@ def _concerns(
     return warnings
 
 
-def _plan(
-    settings: ScanSettings, spec: ModelSpec, conformed: Conformed, device: str | None = None
-) -> Plan:
-    """Choose how the network is run on this scan."""
-    options, box = settings.inference, None
-    if device is not None:
-        options = replace(options, device=device, engine='auto')
-    if options.margin_mm is not None and options.subvolumes is None:
-        margins = [math.ceil(options.margin_mm / zoom) for zoom in conformed.geometry.zooms]
-        box = head_box(conformed.data, (margins[0], margins[1], margins[2]))
-    memory = settings.memory or available_memory()
-    return make_plan(spec, conformed.data.shape, memory, options, box=box)
+class _Network:
+    """The network of a scan: its plan and its engine, and the CPU in place of a full GPU."""
 
+    def __init__(
+        self, settings: ScanSettings, spec: ModelSpec, conformed: Conformed, clock: Stopwatch
+    ) -> None:
+        self._settings, self._spec, self._conformed, self._clock = settings, spec, conformed, clock
+        self.warnings: list[str] = []
+        with clock.stage('load'):
+            self._load(settings.inference)
 
-def _network(
-    settings: ScanSettings,
-    engine: Any,
-    plan: Plan,
-    data: np.ndarray,
-    conformed: Conformed,
-    volume: Volume,
-    staged: Staged,
-) -> np.ndarray:
-    path, classes = settings.probseg, engine.spec.classes
+    def _load(self, options: InferenceOptions) -> None:
+        settings, conformed, box = self._settings, self._conformed, None
+        if options.margin_mm is not None and options.subvolumes is None:
+            margins = [math.ceil(options.margin_mm / zoom) for zoom in conformed.geometry.zooms]
+            box = head_box(conformed.data, (margins[0], margins[1], margins[2]))
+        memory = settings.memory or available_memory()
+        self.plan = make_plan(self._spec, conformed.data.shape, memory, options, box=box)
+        self._clock.tell(self.plan.told)
+        self.engine = make_engine(self.plan, self._spec, settings.threads, settings.normalization)
 
-    def scratch() -> Path:
-        return staged.scratch(settings.out)
+    def label(self, data: np.ndarray, volume: Volume, staged: Staged) -> np.ndarray:
+        """Return the labels in the conformed grid; write probabilities where they are wanted."""
+        try:
+            return self._label(data, volume, staged)
+        except DeviceMemoryError as error:
+            self.warnings.append(f'{error}; computed on the CPU instead')
+            self._clock.tell(self.warnings[-1])
+            self._load(replace(self._settings.inference, device='cpu', engine='auto'))
+            return self._label(data, volume, staged)
 
-    if path is None:
-        with writing(settings.out):
-            return run_network(engine, plan, data, scratch)
-    with writing(path):
-        native = settings.space == 'native'
-        final = _create_probseg(staged.path(path), settings, conformed, volume, classes)
-        found = final
-        if native:
-            found = create_array(staged.scratch(path), (*conformed.data.shape, classes))
-        labels = run_network(engine, plan, data, scratch, probabilities=found)
-        if native:
-            for index in range(classes):
-                # Outside the conformed field of view all is background.
-                outside = np.float32(index == 0)
-                share = np.asarray(found[..., index]) - outside
-                resampled = image_to_grid(share, conformed.geometry, volume.geometry)
-                final[..., index] = resampled + outside
-    return labels
+    def _label(self, data: np.ndarray, volume: Volume, staged: Staged) -> np.ndarray:
+        settings, conformed, classes = self._settings, self._conformed, self._spec.classes
+        path = settings.probseg
+
+        def scratch() -> Path:
+            return staged.scratch(settings.out)
+
+        if path is None:
+            with writing(settings.out):
+                return run_network(self.engine, self.plan, data, scratch)
+        with writing(path):
+            native = settings.space == 'native'
+            final = _create_probseg(staged.path(path), settings, conformed, volume, classes)
+            computed = final
+            if native:
+                computed = create_array(staged.scratch(path), (*conformed.data.shape, classes))
+            labels = run_network(self.engine, self.plan, data, scratch, probabilities=computed)
+            if native:
+                resampled = probabilities_to_grid(computed, conformed.geometry, volume.geometry)
+                for index, probability in enumerate(resampled):
+                    final[..., index] = probability
+        return labels
 
 
 def _create_probseg(
@@ -359,27 +351,30 @@ def _placed(settings: ScanSettings, conformed: Conformed) -> dict[str, Any]:
     return {'affine': conformed.affine}
 
 
-def _cleaned(
+def _clean_up(
     settings: ScanSettings, spec: ModelSpec, labels: np.ndarray, conformed: Conformed
-) -> tuple[np.ndarray, np.ndarray | None, Removed]:
-    """Return what stays of the labels, the mask where it is wanted, and what is gone."""
-    cleanup = Cleanup.parse(settings.components or spec.cleanup)
-    zooms = conformed.geometry.zooms
-    if cleanup.within_mm or settings.mask is not None or settings.brain is not None:
-        return clean_labels(labels, cleanup, spec.mask_rule, zooms=zooms)
-    labels, removed = keep_components(labels, cleanup, zooms=zooms)
-    return labels, None, removed
+) -> Cleaned:
+    rule = settings.components or spec.cleanup
+    return clean_up(
+        labels,
+        conformed.geometry.zooms,
+        rule,
+        spec.mask_rule,
+        mask=settings.mask is not None or settings.brain is not None,
+        # A workflow keeps all components here, and cleans up and measures later.
+        intracranial=spec.intracranial and settings.components != 'none',
+    )
 
 
 def _write(
     settings: ScanSettings,
     spec: ModelSpec,
-    labels: np.ndarray,
-    mask: np.ndarray | None,
+    cleaned: Cleaned,
     conformed: Conformed,
     volume: Volume,
     staged: Staged,
 ) -> None:
+    labels, mask = cleaned.labels, cleaned.mask
     geometry, placed = conformed.geometry, _placed(settings, conformed)
     if settings.space == 'native':
         source, geometry = geometry, volume.geometry
@@ -398,10 +393,9 @@ def _write(
     if settings.brain is not None and mask is not None:
         whole = volume.data if settings.space == 'native' else conformed.data
         with writing(settings.brain):
-            save_nifti(staged.path(settings.brain), whole * (mask != 0), **placed)
+            save_nifti(staged.path(settings.brain), strip_skull(whole, mask), **placed)
     if settings.volumes is not None:
         with writing(settings.volumes):
-            volumes = label_volumes(labels, geometry.voxel_volume)
             names = {value: label.name for value, label in zip(values, spec.labels, strict=True)}
-            table = volumes_table(volumes, names)
+            table, _ = tabulate_volumes(labels, geometry, names)
             staged.path(settings.volumes).write_text(table, 'utf-8')

@@ -43,13 +43,12 @@ class Conform(StepInterface):
     output_spec = ConformOutputSpec
 
     def _work(self, cwd: Path) -> dict[str, Any]:
-        from ..image.conform import ConformOptions, conform
-        from ..image.io import read_geometry, read_volume, require_contrast, save_nifti
+        from ..image.conform import ConformOptions
+        from ..image.io import save_nifti
+        from ..inference.stages import conform_scan, read_scan
 
         inputs = self.inputs
-        frame = inputs.frame if isdefined(inputs.frame) else None
-        volume = read_volume(inputs.in_file, frame=frame)
-        require_contrast(volume)
+        volume = read_scan(inputs.in_file, inputs.frame if isdefined(inputs.frame) else None)
         options = ConformOptions(
             voxel_size=inputs.voxel_size,
             smallest=inputs.smallest,
@@ -57,8 +56,8 @@ class Conform(StepInterface):
             interpolation=inputs.interpolation,
             scale=inputs.scale,
         )
-        grid = read_geometry(inputs.reference)[0] if isdefined(inputs.reference) else None
-        result = conform(volume, options, grid=grid, threads=inputs.num_threads)
+        reference = inputs.reference if isdefined(inputs.reference) else None
+        result = conform_scan(volume, options, reference=reference, threads=inputs.num_threads)
         out_file = save_nifti(cwd / 'conformed.nii', result.data, affine=result.affine)
         warnings = dict.fromkeys([*volume.warnings, *result.warnings])
         return {'out_file': str(out_file), 'warnings': list(warnings)}
@@ -70,7 +69,9 @@ class KeepComponentsInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc='labels')
     rule = traits.Str('largest', usedefault=True, desc='what stays, see Cleanup')
     mask_rule = traits.Dict(desc='how the mask is made, as MaskRule.to_dict gives it')
-    intracranial = traits.Bool(desc='whether to measure the brain with the fluid around it')
+    intracranial = traits.Bool(
+        False, usedefault=True, desc='measure the intracranial volume (brain and fluid around it)'
+    )
     out_file = File('kept.nii', usedefault=True, desc='name of the labels')
     out_mask = File('mask.nii', usedefault=True, desc='name of the brain mask')
 
@@ -100,26 +101,27 @@ class KeepComponents(StepInterface):
 
     def _work(self, cwd: Path) -> dict[str, Any]:
         from ..image.cleanup import MaskRule
-        from ..image.components import clean_labels
         from ..image.io import load_labels, save_nifti
-        from ..image.volumes import intracranial_volume
+        from ..inference.stages import clean_up
 
-        labels, geometry = load_labels(self.inputs.in_file)
         inputs = self.inputs
+        labels, geometry = load_labels(inputs.in_file)
         mask_rule = MaskRule.from_dict(inputs.mask_rule if isdefined(inputs.mask_rule) else {})
-        kept, mask, removed = clean_labels(labels, inputs.rule, mask_rule, zooms=geometry.zooms)
-        like = Path(inputs.in_file)
-        measured = {}
-        if isdefined(inputs.intracranial) and inputs.intracranial:
-            volume = intracranial_volume(kept, geometry.zooms, mask_rule)
-            measured['intracranial_volume'] = round(volume, 3)
-        return {
-            **measured,
-            'out_file': str(save_nifti(cwd / inputs.out_file, kept, like=like, labels=True)),
-            'out_mask': str(save_nifti(cwd / inputs.out_mask, mask, like=like, labels=True)),
-            'removed_components': int(removed.components),
-            'removed_voxels': int(removed.voxels),
+        cleaned = clean_up(
+            labels, geometry.zooms, inputs.rule, mask_rule, intracranial=inputs.intracranial
+        )
+        outputs: dict[str, Any] = {
+            'removed_components': int(cleaned.removed.components),
+            'removed_voxels': int(cleaned.removed.voxels),
         }
+        if cleaned.intracranial_mm3 is not None:
+            outputs['intracranial_volume'] = cleaned.intracranial_mm3
+        like = Path(inputs.in_file)
+        for name, image in (('out_file', cleaned.labels), ('out_mask', cleaned.mask)):
+            if image is not None:
+                path = cwd / getattr(inputs, name)
+                outputs[name] = str(save_nifti(path, image, like=like, labels=True))
+        return outputs
 
 
 class ResampleLabelsInputSpec(BaseInterfaceInputSpec):
@@ -189,17 +191,15 @@ class ResampleProbabilities(StepInterface):
 
     def _work(self, cwd: Path) -> dict[str, Any]:
         import nibabel as nib
-        import numpy as np
 
         from ..image.io import read_geometry, save_nifti
-        from ..image.resample import image_to_grid
+        from ..inference.stages import probabilities_to_grid
 
         volumes: Any = nib.Nifti1Image.from_filename(self.inputs.in_file).dataobj
         source, _ = read_geometry(self.inputs.in_file)
         target, _ = read_geometry(self.inputs.reference)
         out_files = []
-        for index in range(volumes.shape[3]):
-            resampled = image_to_grid(np.asarray(volumes[..., index]), source, target)
+        for index, resampled in enumerate(probabilities_to_grid(volumes, source, target)):
             path = cwd / f'probability_{index:03d}.nii'
             out_files.append(str(save_nifti(path, resampled, like=Path(self.inputs.reference))))
         return {'out_files': out_files}
@@ -279,24 +279,23 @@ class DeriveLabels(StepInterface):
     def _work(self, cwd: Path) -> dict[str, Any]:
         from ..image.io import load_labels, save_nifti
         from ..image.lookup import recode
-        from ..image.volumes import label_volumes, volumes_table
+        from ..inference.stages import tabulate_volumes
 
         inputs = self.inputs
-        own, conform = Path(inputs.dseg), Path(inputs.dseg_conform)
-        (labels, geometry), (labels_conform, _) = load_labels(own), load_labels(conform)
-        made: dict[str, list[str]] = {'dsegs': [], 'dsegs_conform': [], 'volumes': []}
+        grids = {name: Path(getattr(inputs, name)) for name in ('dseg', 'dseg_conform')}
+        labels = {name: load_labels(path) for name, path in grids.items()}
+        outputs: dict[str, list[str]] = {'dsegs': [], 'dsegs_conform': [], 'volumes': []}
         for name, values, names in zip(inputs.names, inputs.values, inputs.labels, strict=True):
-            derived, out_file = recode(labels, values), cwd / f'dseg_{name}.nii'
-            made['dsegs'].append(str(save_nifti(out_file, derived, like=own, labels=True)))
+            derived = {grid: recode(image, values) for grid, (image, _) in labels.items()}
+            for output, grid in (('dsegs', 'dseg'), ('dsegs_conform', 'dseg_conform')):
+                path = cwd / f'{grid}_{name}.nii'
+                save_nifti(path, derived[grid], like=grids[grid], labels=True)
+                outputs[output].append(str(path))
             table = cwd / f'volumes_{name}.tsv'
-            volumes = label_volumes(derived, geometry.voxel_volume)
-            table.write_text(volumes_table(volumes, names), encoding='utf-8')
-            made['volumes'].append(str(table))
-            derived, out_file = recode(labels_conform, values), cwd / f'dseg_conform_{name}.nii'
-            made['dsegs_conform'].append(
-                str(save_nifti(out_file, derived, like=conform, labels=True))
-            )
-        return made
+            _, geometry = labels['dseg']
+            table.write_text(tabulate_volumes(derived['dseg'], geometry, names)[0], 'utf-8')
+            outputs['volumes'].append(str(table))
+        return outputs
 
 
 class StripSkullInputSpec(BaseInterfaceInputSpec):
@@ -326,11 +325,12 @@ class StripSkull(StepInterface):
 
     def _work(self, cwd: Path) -> dict[str, Any]:
         from ..image.io import load_labels, read_volume, save_nifti
+        from ..inference.stages import strip_skull
 
         frame = self.inputs.frame if isdefined(self.inputs.frame) else None
         volume = read_volume(self.inputs.in_file, frame=frame)
         mask, _ = load_labels(self.inputs.mask)
-        brain = volume.data * (mask != 0)
+        brain = strip_skull(volume.data, mask)
         like = Path(self.inputs.in_file)
         return {'out_file': str(save_nifti(cwd / 'brain.nii', brain, like=like))}
 
@@ -363,12 +363,13 @@ class LabelVolumes(StepInterface):
 
     def _work(self, cwd: Path) -> dict[str, Any]:
         from ..image.io import load_labels
-        from ..image.volumes import label_volumes, volumes_table
+        from ..image.volumes import label_volumes
+        from ..inference.stages import tabulate_volumes
 
         labels, geometry = load_labels(self.inputs.in_file)
-        volumes = label_volumes(labels, geometry.voxel_volume)
         out_file = cwd / 'volumes.tsv'
-        out_file.write_text(volumes_table(volumes, self.inputs.labels), encoding='utf-8')
+        table, _ = tabulate_volumes(labels, geometry, self.inputs.labels)
+        out_file.write_text(table, encoding='utf-8')
         results: dict[str, Any] = {'out_file': str(out_file)}
         if isdefined(self.inputs.mask):
             mask, geometry = load_labels(self.inputs.mask)
