@@ -17,6 +17,8 @@ else:
 
 # The App itself and the server that forks its workers, and one worker; measured, GB.
 PROCESSES_GB, WORKER_GB = 0.26, 0.1
+# Fields that are no options.
+_INTERNAL = ('notes', 'memory')
 _PER_RUN = ('config_file', 'dry_run', 'boilerplate', 'reports_only', 'write_graph')
 
 
@@ -40,8 +42,8 @@ class Settings:
         Frame of files with several.
     model : tuple of str
         Names or folders of the models.
-    engine, device, precision, crop, tta, subvolumes
-        How networks are run, see `InferenceOptions`.
+    inference : InferenceOptions
+        How networks are run.
     normalization : str, optional
         Replaces the model's own.
     components : str, optional
@@ -53,7 +55,9 @@ class Settings:
     nprocs, omp_nthreads : int
         Threads over all processes and of one.
     mem : str, optional
-        Memory as asked for; ``mem_gb`` is what it means.
+        Memory over all processes as asked for.
+    memory : Granted
+        Memory over all processes, and its origin.
     work_dir : Path
         Absolute folder of intermediate files.
     dry_run, write_graph, reports_only, viewer, boilerplate : bool
@@ -73,12 +77,7 @@ class Settings:
     skip_bids_validation: bool = False
     frame: int | None = None
     models_dir: Path | None = None
-    engine: str = 'auto'
-    device: str = 'auto'
-    precision: str = 'f32'
-    crop: str = 'auto'
-    tta: bool = False
-    subvolumes: str | None = None
+    inference: InferenceOptions = field(default_factory=InferenceOptions)
     normalization: str | None = None
     components: str | None = None
     label_codes: str = 'model'
@@ -87,7 +86,7 @@ class Settings:
     nprocs: int = 1
     omp_nthreads: int = 1
     mem: str | None = None
-    mem_gb: float = field(default=8.0, compare=False)
+    memory: Granted = field(default_factory=available_memory, compare=False)
     use_plugin: Path | None = None
     work_dir: Path = Path('work')
     clean_workdir: bool = False
@@ -123,11 +122,11 @@ class Settings:
         return filters
 
     @property
-    def segment_memory(self) -> Granted:
-        """Memory that one network may use: less than all, for other processes run, too."""
-        others = PROCESSES_GB + WORKER_GB
-        source = f'{others:.1f} GB less than the {self.mem_gb:.1f} GB of all processes'
-        return Granted(max(0.1, self.mem_gb - others), source)
+    def network_memory(self) -> Granted:
+        """Memory that one network may use: less than all, since other processes run beside it."""
+        others, total = PROCESSES_GB + WORKER_GB, self.memory.amount
+        source = f'{others:.1f} GB less than the {total:.1f} GB of all processes'
+        return Granted(max(0.1, total - others), source)
 
     def recipe(self) -> dict[str, Any]:
         """Return the settings that change results, apart from model and scan.
@@ -146,18 +145,6 @@ class Settings:
                 given[name] = changed[name]
         return given
 
-    @property
-    def inference(self) -> InferenceOptions:
-        """How networks are run.
-
-        Raises
-        ------
-        SettingsError
-            For values that do not go together.
-        """
-        names = InferenceOptions.__dataclass_fields__
-        return InferenceOptions(**{name: getattr(self, name) for name in names})
-
     def to_toml(self) -> str:
         """Write the settings as a config file that repeats the run.
 
@@ -167,9 +154,12 @@ class Settings:
         """
         import tomli_w
 
+        options = asdict(self)
+        # A config file has all options in one table, as the command line has.
+        options |= options.pop('inference')
         table = {}
-        for name, value in asdict(self).items():
-            if value is None or name in ('notes', 'mem_gb') or name in _PER_RUN:
+        for name, value in options.items():
+            if value is None or name in _INTERNAL or name in _PER_RUN:
                 continue
             if isinstance(value, tuple):
                 value = list(value)
@@ -203,7 +193,8 @@ def read_config(path: Path) -> dict[str, Any]:
         raise SettingsError(f'{path}: not a TOML config file: {error}') from None
     if not isinstance(table, dict):
         raise SettingsError(f'{path}: expected a table [brainchop] with options in it')
-    known = {item.name for item in fields(Settings)} - {'notes', 'mem_gb'}
+    known = {item.name for item in (*fields(Settings), *fields(InferenceOptions))}
+    known -= {'inference', *_INTERNAL}
     for name in table:
         if name not in known:
             near = get_close_matches(name, known, n=1)
@@ -229,7 +220,12 @@ def make_settings(options: dict[str, Any]) -> Settings:
     SettingsError
         If an option has an impossible value.
     """
-    options = {name: value for name, value in options.items() if name != 'config_file'}
+    names = {item.name for item in fields(InferenceOptions)}
+    inference = InferenceOptions(
+        **{name: value for name, value in options.items() if name in names}
+    )
+    names.add('config_file')
+    options = {name: value for name, value in options.items() if name not in names}
     for item in fields(Settings):
         value = options.get(item.name)
         if value is not None and 'Path' in str(item.type):
@@ -252,12 +248,12 @@ def make_settings(options: dict[str, Any]) -> Settings:
     if options.get('mem'):
         memory = Granted(parse_memory(str(options['mem'])), '--mem')
     threads = _threads(options.get('omp_nthreads'), options.get('nprocs'), cpus, elsewhere)
-    options.update(nprocs=int(cpus.amount), omp_nthreads=threads, mem_gb=memory.amount)
+    options.update(nprocs=int(cpus.amount), omp_nthreads=threads)
     notes = (
         f'{int(cpus.amount)} threads ({cpus.source}), {threads} for each process',
         f'{memory.amount:.1f} GB of memory ({memory.source})',
     )
-    return Settings(**options, notes=notes)
+    return Settings(**options, inference=inference, memory=memory, notes=notes)
 
 
 def _asked_cpus(asked: int, granted: Granted, elsewhere: bool) -> Granted:

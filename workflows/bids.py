@@ -164,7 +164,7 @@ def init_model_wf(
     segmentation = init_segmentation_wf(
         spec=spec,
         inference=settings.inference,
-        mem_gb=settings.segment_memory.amount,
+        memory=settings.network_memory,
         normalization=settings.normalization,
         components=settings.components,
         resample=settings.resample,

@@ -1,5 +1,6 @@
 """The graph of one T1w scan."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,7 @@ def init_single_scan_wf(
     segmentation = init_segmentation_wf(
         spec=spec,
         inference=inference,
-        mem_gb=mem_gb,
+        memory=None if mem_gb is None else Granted(mem_gb, 'mem_gb'),
         normalization=normalization,
         components=components,
         resample=resample,
@@ -204,7 +205,7 @@ def init_segmentation_wf(
     *,
     spec: ModelSpec,
     inference: InferenceOptions | None = None,
-    mem_gb: float | None = None,
+    memory: Granted | None = None,
     normalization: str | None = None,
     components: str | None = None,
     resample: str = 'linear',
@@ -220,7 +221,9 @@ def init_segmentation_wf(
     ----------
     spec : ModelSpec
         The model.
-    inference, mem_gb, normalization, components, resample, label_codes, probseg, omp_nthreads
+    memory : Granted, optional
+        Memory that the network may use; by default what the machine grants.
+    inference, normalization, components, resample, label_codes, probseg, omp_nthreads
         As for `init_single_scan_wf`.
     processes : Path, optional
         Of `staying_processes`, which then run the network.
@@ -245,26 +248,120 @@ def init_segmentation_wf(
     outputnode = pe.Node(
         niu.IdentityInterface(fields=model_outputs(spec, probseg=probseg)), name='outputnode'
     )
-    options = inference or InferenceOptions()
-    granted = available_memory() if mem_gb is None else Granted(mem_gb, '--mem')
-    plan = make_plan(spec, CONFORMED_SHAPE, granted, options)
-    segment = pe.Node(
+    segment = init_segment_node(
+        spec,
+        inference or InferenceOptions(),
+        memory or available_memory(),
+        normalization=normalization,
+        processes=processes,
+        omp_nthreads=omp_nthreads,
+    )
+    keep_components = _init_components_node(spec, components)
+    resample_dseg = _init_resample_node('dseg', resample)
+    resample_mask = _init_resample_node('brain_mask', resample)
+    names = {value: label.name for value, label in zip(values, spec.labels, strict=True)}
+    volumes = pe.Node(LabelVolumes(labels=names), name='volumes', mem_gb=_LABELS_GB)
+    dseg, dseg_conform = resample_dseg, keep_components
+    if label_codes != 'model':
+        # Only now: interpolation breaks ties by the labels' order.
+        dseg = _recode(workflow, resample_dseg, 'dseg', values)
+        dseg_conform = _recode(workflow, keep_components, 'dseg_conform', values)
+    # fmt: off
+    workflow.connect([
+        (inputnode, segment, [('t1w_conform', 'in_file')]),
+        (inputnode, resample_dseg, [('t1w', 'reference')]),
+        (inputnode, resample_mask, [('t1w', 'reference')]),
+        (segment, keep_components, [('out_file', 'in_file')]),
+        (keep_components, resample_dseg, [('out_file', 'in_file')]),
+        (keep_components, resample_mask, [('out_mask', 'in_file')]),
+        (dseg, volumes, [('out_file', 'in_file')]),
+        (segment, outputnode, [('engine', 'engine'),
+                               ('normalization', 'normalization'),
+                               ('cost', 'segment_cost')]),
+        (keep_components, outputnode, [('out_mask', 'brain_mask_conform'),
+                                       ('removed_components', 'removed_components'),
+                                       ('removed_voxels', 'removed_voxels'),
+                                       ('cost', 'components_cost')]),
+        (dseg_conform, outputnode, [('out_file', 'dseg_conform')]),
+        (dseg, outputnode, [('out_file', 'dseg')]),
+        (resample_dseg, outputnode, [('cost', 'resample_cost')]),
+        (resample_mask, outputnode, [('out_file', 'brain_mask')]),
+        (volumes, outputnode, [('out_file', 'volumes'), ('brain_volume', 'brain_volume')]),
+    ])
+    # fmt: on
+    if spec.covers_brain:
+        workflow.connect(resample_mask, 'out_file', volumes, 'mask')
+    if spec.intracranial:
+        workflow.connect(keep_components, 'intracranial_volume', outputnode, 'intracranial_volume')
+    if spec.in_channels > 1:
+        _add_channels(workflow, spec, omp_nthreads)
+    if spec.derived:
+        _add_derived(workflow, spec)
+    if probseg:
+        _add_probabilities(workflow)
+    return workflow
+
+
+def init_segment_node(
+    spec: ModelSpec,
+    inference: InferenceOptions,
+    memory: Granted,
+    *,
+    normalization: str | None = None,
+    processes: Path | None = None,
+    omp_nthreads: int = 1,
+    name: str = 'segment',
+) -> pe.Node:
+    """Build the node that runs the network on a conformed scan.
+
+    Parameters
+    ----------
+    spec, inference, memory, normalization, processes, omp_nthreads
+        As for `init_segmentation_wf`.
+    name : str
+        Name of the node.
+
+    Returns
+    -------
+    Node
+        Of `Segment`. Its ``mem_gb`` is what the network is planned to need on a whole volume.
+
+    Raises
+    ------
+    MemoryLimitError
+        Where the model does not fit.
+    """
+    plan = make_plan(spec, CONFORMED_SHAPE, memory, inference)
+    node = pe.Node(
         Segment(
-            computed_by=options.engine,
-            device=options.device,
-            precision=options.precision,
-            crop=options.crop,
-            memory_gb=granted.amount,
+            computed_by=inference.engine,
+            device=inference.device,
+            precision=inference.precision,
+            crop=inference.crop,
+            memory_gb=memory.amount,
             model=str(spec.folder),
             model_sha256=spec.sha256,
             num_threads=omp_nthreads,
             environ={'OMP_NUM_THREADS': str(omp_nthreads)},
         ),
-        name='segment',
+        name=name,
         mem_gb=WORKER_GB + (plan.need_gb if processes is None else 0),
         n_procs=omp_nthreads,
     )
-    keep = pe.Node(
+    if inference.tta:
+        node.inputs.tta = True
+    # Undefined where they are not given: they then do not count in Nipype's hash.
+    given = {
+        'subvolumes': inference.subvolumes,
+        'normalization': normalization,
+        'processes': None if processes is None else str(processes),
+    }
+    node.inputs.trait_set(**{name: value for name, value in given.items() if value is not None})
+    return node
+
+
+def _init_components_node(spec: ModelSpec, components: str | None) -> pe.Node:
+    return pe.Node(
         KeepComponents(
             rule=components or spec.cleanup,
             mask_rule=spec.mask_rule.to_dict(),
@@ -272,90 +369,62 @@ def init_segmentation_wf(
             out_file='dseg_conform.nii',
             out_mask='brain_mask_conform.nii',
         ),
-        name='components',
+        name='keep_components',
         mem_gb=_LABELS_GB,
     )
+
+
+def _init_resample_node(field: str, method: str) -> pe.Node:
     # Files are called as the outputs: whoever copies several into one folder loses none.
-    dseg, mask = (
-        pe.Node(
-            ResampleLabels(method=resample, out_file=f'{field}.nii'),
-            name=f'resample_{field.removeprefix("brain_")}',
-            mem_gb=_LABELS_GB,
-        )
-        for field in ('dseg', 'brain_mask')
+    return pe.Node(
+        ResampleLabels(method=method, out_file=f'{field}.nii'),
+        name=f'resample_{field.removeprefix("brain_")}',
+        mem_gb=_LABELS_GB,
     )
-    names = {value: label.name for value, label in zip(values, spec.labels, strict=True)}
-    volumes = pe.Node(LabelVolumes(labels=names), name='volumes', mem_gb=_LABELS_GB)
-    if normalization is not None:
-        segment.inputs.normalization = normalization
-    if processes is not None:
-        segment.inputs.processes = str(processes)
-    if options.tta:
-        segment.inputs.tta = True
-    if options.subvolumes is not None:
-        segment.inputs.subvolumes = options.subvolumes
-    labels, labels_conform = dseg, keep
-    if label_codes != 'model':
-        # Only now: interpolation breaks ties by the labels' order.
-        labels, labels_conform = (
-            pe.Node(
-                RecodeLabels(values=list(values), out_file=f'{field}.nii'),
-                name=f'recode_{field.removeprefix("dseg_")}',
-                mem_gb=_LABELS_GB,
-            )
-            for field in ('dseg', 'dseg_conform')
-        )
-        workflow.connect(dseg, 'out_file', labels, 'in_file')
-        workflow.connect(keep, 'out_file', labels_conform, 'in_file')
-    # fmt: off
-    workflow.connect([
-        (inputnode, dseg, [('t1w', 'reference')]),
-        (inputnode, mask, [('t1w', 'reference')]),
-        (inputnode, segment, [('t1w_conform', 'in_file')]),
-        (segment, keep, [('out_file', 'in_file')]),
-        (keep, dseg, [('out_file', 'in_file')]),
-        (keep, mask, [('out_mask', 'in_file')]),
-        (labels, volumes, [('out_file', 'in_file')]),
-        (segment, outputnode, [('engine', 'engine'),
-                               ('normalization', 'normalization'),
-                               ('cost', 'segment_cost')]),
-        (keep, outputnode, [('out_mask', 'brain_mask_conform'),
-                            ('removed_components', 'removed_components'),
-                            ('removed_voxels', 'removed_voxels'),
-                            ('cost', 'components_cost')]),
-        (labels_conform, outputnode, [('out_file', 'dseg_conform')]),
-        (labels, outputnode, [('out_file', 'dseg')]),
-        (dseg, outputnode, [('cost', 'resample_cost')]),
-        (mask, outputnode, [('out_file', 'brain_mask')]),
-        (volumes, outputnode, [('out_file', 'volumes'), ('brain_volume', 'brain_volume')]),
-    ])
-    # fmt: on
-    if spec.in_channels > 1:
-        together = pe.Node(niu.Merge(spec.in_channels - 1), name='channels', mem_gb=0.1)
-        for place, suffix in enumerate(spec.inputs[1:]):
-            other = init_conform_node(omp_nthreads=omp_nthreads, name=f'conform_{suffix}')
-            workflow.connect(inputnode, ('channels', _nth, place), other, 'in_file')
-            workflow.connect(inputnode, 't1w_conform', other, 'reference')
-            workflow.connect(other, 'out_file', together, f'in{place + 1}')
-        workflow.connect(together, 'out', segment, 'channels')
-    if spec.covers_brain:
-        workflow.connect(mask, 'out_file', volumes, 'mask')
-    if spec.intracranial:
-        workflow.connect(keep, 'intracranial_volume', outputnode, 'intracranial_volume')
-    if spec.derived:
-        # Of labels that are not recoded yet.
-        derive = _derive_node(spec)
-        workflow.connect(dseg, 'out_file', derive, 'dseg')
-        workflow.connect(keep, 'out_file', derive, 'dseg_conform')
-        for field in _DERIVED:
-            workflow.connect(derive, field, outputnode, f'derived_{field}')
-    if probseg:
-        segment.inputs.probabilities = True
-        maps = pe.Node(ResampleProbabilities(), name='resample_probseg', mem_gb=_LABELS_GB)
-        workflow.connect(segment, 'out_probabilities', maps, 'in_file')
-        workflow.connect(inputnode, 't1w', maps, 'reference')
-        workflow.connect(maps, 'out_files', outputnode, 'probseg')
-    return workflow
+
+
+def _recode(
+    workflow: LiterateWorkflow, source: pe.Node, field: str, values: Sequence[int]
+) -> pe.Node:
+    """Add the node that gives labels other values, and return it."""
+    node = pe.Node(
+        RecodeLabels(values=list(values), out_file=f'{field}.nii'),
+        name=f'recode_{field}',
+        mem_gb=_LABELS_GB,
+    )
+    workflow.connect(source, 'out_file', node, 'in_file')
+    return node
+
+
+def _add_channels(workflow: LiterateWorkflow, spec: ModelSpec, omp_nthreads: int) -> None:
+    """Conform the other scans of models that take several."""
+    inputnode, segment = (workflow.get_node(name) for name in ('inputnode', 'segment'))
+    channels = pe.Node(niu.Merge(spec.in_channels - 1), name='channels', mem_gb=0.1)
+    for place, suffix in enumerate(spec.inputs[1:]):
+        conform = init_conform_node(omp_nthreads=omp_nthreads, name=f'conform_{suffix}')
+        workflow.connect(inputnode, ('channels', _nth, place), conform, 'in_file')
+        workflow.connect(inputnode, 't1w_conform', conform, 'reference')
+        workflow.connect(conform, 'out_file', channels, f'in{place + 1}')
+    workflow.connect(channels, 'out', segment, 'channels')
+
+
+def _add_derived(workflow: LiterateWorkflow, spec: ModelSpec) -> None:
+    """Derive segmentations from labels, which are not recoded yet."""
+    derive = _derive_node(spec)
+    workflow.connect(workflow.get_node('resample_dseg'), 'out_file', derive, 'dseg')
+    workflow.connect(workflow.get_node('keep_components'), 'out_file', derive, 'dseg_conform')
+    for field in _DERIVED:
+        workflow.connect(derive, field, workflow.get_node('outputnode'), f'derived_{field}')
+
+
+def _add_probabilities(workflow: LiterateWorkflow) -> None:
+    """Write a probability map of each label in the scan's own grid."""
+    inputnode, segment = (workflow.get_node(name) for name in ('inputnode', 'segment'))
+    segment.inputs.probabilities = True
+    resample_probseg = pe.Node(ResampleProbabilities(), name='resample_probseg', mem_gb=_LABELS_GB)
+    workflow.connect(segment, 'out_probabilities', resample_probseg, 'in_file')
+    workflow.connect(inputnode, 't1w', resample_probseg, 'reference')
+    workflow.connect(resample_probseg, 'out_files', workflow.get_node('outputnode'), 'probseg')
 
 
 def _derive_node(spec: ModelSpec) -> pe.Node:

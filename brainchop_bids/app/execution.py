@@ -188,7 +188,7 @@ def _processes(settings: Settings, work: list[tuple[Scan, list[ModelSpec]]]) -> 
     from ..inference.plan import make_plan
     from ..inference.pool import staying_processes
 
-    memory = settings.segment_memory
+    memory = settings.network_memory
     specs = list(dict.fromkeys(spec for _, specs in work for spec in specs))
     plans = [make_plan(spec, CONFORMED_SHAPE, memory, settings.inference) for spec in specs]
     number = min(settings.nprocs // settings.omp_nthreads, len(work))
@@ -227,7 +227,7 @@ def _run_workflow(settings: Settings, workflow: Any, watcher: Watcher, staying: 
             workflow.run(
                 ResilientMultiProcPlugin(
                     n_procs=settings.nprocs,
-                    memory_gb=max(0.1, settings.mem_gb - PROCESSES_GB - staying.memory_gb),
+                    memory_gb=max(0.1, settings.memory.amount - PROCESSES_GB - staying.memory_gb),
                     status_callback=watcher.status,
                     failure_callback=watcher.failure,
                 )

@@ -19,7 +19,7 @@ _NAMED = 5
 STEPS = {
     'conform': 'conforming',
     'segment': 'segmenting',
-    'components': 'cleaning up',
+    'keep_components': 'cleaning up',
     'resample_dseg': 'back to its grid',
     'resample_mask': 'back to its grid',
     'resample_probseg': 'back to its grid',

@@ -1,4 +1,4 @@
-"""What the App says before and after its work."""
+"""Messages of a run before and after its work."""
 
 import sys
 from collections.abc import Sequence
@@ -10,17 +10,17 @@ from .outcome import DONE, FAILED
 
 if TYPE_CHECKING:
     from ..bids.query import Selection
-    from ..cli.run import Plan
     from ..models.spec import ModelSpec
     from ..settings import Settings
+    from .workload import Workload
 
 
 def announce(
     settings: 'Settings',
     specs: 'Sequence[ModelSpec]',
     selection: 'Selection',
-    plan: 'Plan',
-    ways: 'Sequence[str]',
+    workload: 'Workload',
+    plans: 'Sequence[str]',
     left_out: 'Sequence[str]' = (),
 ) -> None:
     """Say what will be done.
@@ -33,9 +33,9 @@ def announce(
         The models.
     selection : Selection
         Scans that were asked for.
-    plan : Plan
-        What there is to do.
-    ways : sequence of str
+    workload : Workload
+        Scans to do, and scans that are done already.
+    plans : sequence of str
         How each network will be run.
     left_out : sequence of str
         What is not made, and why.
@@ -44,21 +44,21 @@ def announce(
     print(
         f'brainchop {__version__}: {_count(len(selection.scans), "T1w scan")} in '
         f'{settings.bids_dir}, model{"s" * (len(specs) > 1)} {models}: '
-        f'{len(plan.current)} already done, {len(plan.todo)} to do'
+        f'{len(workload.current)} already done, {len(workload.todo)} to do'
     )
     for note in left_out:
         print(f'  {note}')
     verbose = settings.verbose or settings.dry_run
     if verbose:
-        for note in (*settings.notes, *ways):
+        for note in (*settings.notes, *plans):
             print(f'  {note}')
-    for scan, needs in plan.todo:
+    for scan, needs in workload.todo:
         for spec, why in needs.items():
             # What is done again is always told; a thousand new scans are not listed.
             if verbose or why != NEW:
                 print(f'  {scan.label}: to do{f" with {spec.name}" * (len(specs) > 1)} ({why})')
     if verbose:
-        for scan in plan.current:
+        for scan in workload.current:
             print(f'  {scan.label}: already done')
     for label in selection.empty:
         print(f'  {label}: no T1w scan')
@@ -67,15 +67,17 @@ def announce(
     sys.stdout.flush()
 
 
-def summarise(settings: 'Settings', plan: 'Plan', failures: dict[str, str], seconds: float) -> int:
+def summarise(
+    settings: 'Settings', workload: 'Workload', failures: dict[str, str], seconds: float
+) -> int:
     """Say what was done and what not.
 
     Parameters
     ----------
     settings : Settings
         Settings of the run.
-    plan : Plan
-        What there was to do.
+    workload : Workload
+        Scans that were to do, and scans that were done already.
     failures : dict of str to str
         Scans that failed, and why.
     seconds : float
@@ -86,16 +88,16 @@ def summarise(settings: 'Settings', plan: 'Plan', failures: dict[str, str], seco
     int
         The exit code.
     """
-    done = len(plan.todo) - sum(scan.label in failures for scan, _ in plan.todo)
+    done = len(workload.todo) - sum(scan.label in failures for scan, _ in workload.todo)
     print(
-        f'{_count(done, "scan")} done, {len(plan.current)} already done, '
+        f'{_count(done, "scan")} done, {len(workload.current)} already done, '
         f'{len(failures)} failed, in {seconds:.1f} s'
     )
-    if done or plan.current:
+    if done or workload.current:
         print(f'results: {settings.output_dir} (open the sub-*.html pages)')
     for label, why in failures.items():
         print(f'  failed: {label}{f": {why}" if why else ""}', file=sys.stderr)
-    if failures and plan.todo:
+    if failures and workload.todo:
         print(f'  crash files: {settings.output_dir / "logs"}', file=sys.stderr)
     return FAILED if failures else DONE
 

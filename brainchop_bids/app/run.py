@@ -1,0 +1,251 @@
+"""One run of the BIDS App on a dataset."""
+
+import os
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..system.errors import BrainchopError, SettingsError
+from ..system.resources import check_address_space
+from .outcome import DONE, FAILED
+
+if TYPE_CHECKING:
+    from ..bids.query import Scan, Selection
+    from ..models.spec import ModelSpec
+    from ..settings import Settings
+    from .workload import Workload
+
+
+def run(settings: 'Settings') -> int:
+    """Do what the settings ask for.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the run.
+
+    Returns
+    -------
+    int
+        0 all done, 1 some scan failed.
+
+    Raises
+    ------
+    BrainchopError
+        Where the run cannot be done as asked for; nothing is written then.
+    """
+    check_address_space()
+    _prepare_environment(settings)
+    if settings.analysis_level == 'group':
+        return _group(settings)
+    return _participant(settings)
+
+
+def _prepare_environment(settings: 'Settings') -> None:
+    """Keep libraries from the network, from the home folder and from talking.
+
+    Set before Nipype is imported, and inherited by the workers.
+    """
+    private = settings.work_dir / '.home'
+    os.environ.update(
+        NIPYPE_NO_ET='1',
+        NO_ET='1',
+        TEMPLATEFLOW_AUTOUPDATE='false',
+        NIPYPE_CONFIG_DIR=str(private / 'nipype'),
+        MPLCONFIGDIR=str(private / 'matplotlib'),
+        KERAS_HOME=str(private / 'keras'),
+        # The BIDS validator's.
+        DENO_DIR=str(private / 'deno'),
+        DENO_NO_UPDATE_CHECK='1',
+        TF_CPP_MIN_LOG_LEVEL='3',
+    )
+
+
+def _participant(settings: 'Settings') -> int:
+    """Segment each scan that was asked for."""
+    from ..bids.dataset import check_distinct, check_folders, check_writable
+    from ..bids.query import check_dataset, find_scans
+    from ..models.derived import leave_out_twins
+    from ..models.spec import load_spec
+    from ..models.zoo import find_model
+    from .summary import announce, summarise
+    from .workload import find_workload
+
+    begun = time.monotonic()
+    description = check_dataset(settings.bids_dir)
+    check_folders(settings.bids_dir, settings.output_dir, settings.work_dir)
+    if not settings.dry_run:
+        check_writable(settings.output_dir)
+    selection = find_scans(
+        settings.bids_dir,
+        participants=settings.participant_label,
+        sessions=settings.session_label,
+        filters=settings.filters,
+        database_dir=settings.bids_database_dir,
+    )
+    if not settings.dry_run:
+        check_distinct(settings.output_dir, (scan.name.subject for scan in selection.scans))
+    if settings.reports_only:
+        return _reports_only(settings, selection)
+    specs = [load_spec(find_model(model, settings.models_dir)) for model in settings.model]
+    _check_options(settings, specs)
+    specs, left_out = leave_out_twins(specs)
+    workload = find_workload(settings, specs, selection)
+    # What does not fit is reported before anything is written.
+    plans = _describe_plans(settings, specs) if workload.todo else []
+    announce(settings, specs, selection, workload, plans, left_out)
+    if settings.dry_run:
+        return FAILED if selection.missing else DONE
+    _write_root(settings, specs, description, anew=bool(workload.todo))
+    if settings.boilerplate:
+        print(f'methods text: {settings.output_dir / "logs" / "CITATION.md"}')
+        return DONE
+    failures = dict.fromkeys(selection.missing, '')
+    failures |= _process(settings, specs, workload)
+    failures |= _missing_pages(settings, workload.current)
+    return summarise(settings, workload, failures, time.monotonic() - begun)
+
+
+def _process(
+    settings: 'Settings', specs: 'Sequence[ModelSpec]', workload: 'Workload'
+) -> dict[str, str]:
+    """Process the scans whose files are there; return those that failed, and why."""
+    from ..bids.dataset import check_writable
+    from ..models.spec import mask_owner
+    from .workload import absent_file
+
+    absent = {scan.label: absent_file(scan, needs) for scan, needs in workload.todo}
+    failures = {label: reason for label, reason in absent.items() if reason}
+    present = [(scan, list(needs)) for scan, needs in workload.todo if not absent[scan.label]]
+    if present:
+        check_writable(settings.work_dir)
+        from .execution import process
+
+        failures |= process(settings, present, mask_owner(specs))
+    return failures
+
+
+def _check_options(settings: 'Settings', specs: 'Sequence[ModelSpec]') -> None:
+    """Find impossible values before the first scan is read."""
+    from ..image.normalise import Normalization
+
+    if not specs:
+        raise SettingsError('--model names no model')
+    by_slug: dict[str, ModelSpec] = {}
+    for spec in specs:
+        spec.label_values(settings.label_codes)
+        if by_slug.setdefault(spec.slug, spec) is not spec:
+            raise SettingsError(
+                f'{by_slug[spec.slug].folder} and {spec.folder} would both be written as '
+                f'seg-{spec.slug}; rename one of the folders'
+            )
+    if settings.normalization is not None:
+        Normalization.parse(settings.normalization)
+        if len(specs) > 1:
+            raise SettingsError(
+                '--normalization is for one model; with several write it into their brainchop.json'
+            )
+    _ = settings.filters
+    if settings.use_plugin is not None:
+        from .execution import read_plugin
+
+        read_plugin(settings.use_plugin)
+
+
+def _describe_plans(settings: 'Settings', specs: 'Sequence[ModelSpec]') -> list[str]:
+    """Say how each network will be run on a whole volume."""
+    from ..image.conform import CONFORMED_SHAPE
+    from ..inference.plan import make_plan
+
+    memory, options = settings.network_memory, settings.inference
+    return [
+        f'{spec.name}: {make_plan(spec, CONFORMED_SHAPE, memory, options).told}' for spec in specs
+    ]
+
+
+def _write_root(
+    settings: 'Settings',
+    specs: 'Sequence[ModelSpec]',
+    description: dict[str, Any],
+    *,
+    anew: bool,
+) -> None:
+    """Write what belongs to the dataset and to the run."""
+    from ..bids.dataset import describe, write_root
+    from ..system.atomic import write_text
+
+    described = describe(description, settings.bids_dir, settings.output_dir)
+    tables = {derived.name: derived.labels.to_tsv() for spec in specs for derived in spec.derived}
+    tables |= {spec.slug: spec.labels.to_tsv(settings.label_codes) for spec in specs}
+    write_root(settings.output_dir, described, tables)
+    logs = settings.output_dir / 'logs'
+    stamp = f'{time.strftime("%Y%m%d-%H%M%S")}_{uuid.uuid4()}'
+    write_text(logs / f'run-{stamp}.toml', settings.to_toml())
+    if anew or settings.boilerplate or not (logs / 'CITATION.md').exists():
+        from brainchop_bids.workflows.boilerplate import REFERENCES, describe_methods
+
+        text = describe_methods(specs, settings.components, settings.resample, settings.inference)
+        write_text(logs / 'CITATION.md', text + REFERENCES)
+
+
+def _missing_pages(settings: 'Settings', scans: 'Sequence[Scan]') -> dict[str, str]:
+    """Write pages that an interrupted run did not come to."""
+    from ..bids.derivatives import page_path
+
+    failures = {}
+    for scan in scans:
+        session = scan.name.session if settings.session_label else None
+        if not page_path(settings.output_dir, scan.name.subject, session).exists():
+            # Only where a page is missing: a run with nothing to do loads neither.
+            from .execution import write_page
+
+            try:
+                write_page(settings, scan)
+            except BrainchopError as error:
+                failures[scan.label] = str(error)
+    return failures
+
+
+def _reports_only(settings: 'Settings', selection: 'Selection') -> int:
+    """Rebuild pages from the derivatives, and figures that are missing."""
+    from ..reports.participant.page import write_participant_page
+    from ..reports.participant.records import collect_scans
+
+    sessions = {(scan.name.subject, scan.name.session) for scan in selection.scans}
+    if not settings.session_label:
+        sessions = {(subject, None) for subject, _ in sessions}
+    failed = bool(selection.missing)
+    for subject, session in sorted(sessions, key=str):
+        for record in collect_scans(settings.output_dir, subject, session):
+            if record.finished and record.lacks_figures:
+                # Only then: drawing loads much that pages alone do not need.
+                from ..reports.figures.draw import draw_missing
+
+                why = draw_missing(settings.output_dir, settings.bids_dir, record)
+                if why is not None:
+                    print(why, file=sys.stderr)
+        page = write_participant_page(
+            settings.output_dir, subject, session, viewer=settings.viewer
+        )
+        print(page or f'sub-{subject}: no finished scan in {settings.output_dir}, no page')
+        failed = failed or page is None
+    return FAILED if failed else DONE
+
+
+def _group(settings: 'Settings') -> int:
+    """Gather the results of all scans into a table and a page for each model."""
+    from ..reports.group.write import write_group
+
+    written = write_group(
+        settings.bids_dir,
+        settings.output_dir,
+        settings.participant_label,
+        settings.session_label,
+    )
+    for path in written.paths:
+        print(path)
+    for line in (*written.notes, *written.missing):
+        print(f'  {line}', file=sys.stderr)
+    return FAILED if written.missing else DONE

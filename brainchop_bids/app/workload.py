@@ -1,0 +1,100 @@
+"""The scans of a run that are to be processed, and those whose results are current."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ..bids.derivatives import ScanOutputs, why_redo
+from ..bids.query import Scan, Selection, find_siblings, why_absent
+from ..models.spec import ModelSpec, mask_owner
+from ..settings import Settings
+from ..system.errors import DatasetError
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The scans of a run.
+
+    Parameters
+    ----------
+    todo : list of (Scan, dict of ModelSpec to str)
+        Scans to process, the models to process them with, and the reason for each.
+    current : list of Scan
+        Scans whose results are complete and current.
+    """
+
+    todo: list[tuple[Scan, dict[ModelSpec, str]]]
+    current: list[Scan]
+
+
+def find_workload(
+    settings: Settings, specs: Sequence[ModelSpec], selection: Selection
+) -> Workload:
+    """Find the scans that must be processed, and with which models.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the run.
+    specs : sequence of ModelSpec
+        The models.
+    selection : Selection
+        Scans that were asked for.
+
+    Returns
+    -------
+    Workload
+    """
+    owner = mask_owner(specs)
+    todo, current = [], []
+    for scan in selection.scans:
+        reasons = {
+            spec: _why_redo(settings, scan, spec, owns_mask=spec is owner) for spec in specs
+        }
+        needs = {spec: why for spec, why in reasons.items() if why is not None}
+        if needs:
+            todo.append((scan, needs))
+        else:
+            current.append(scan)
+    return Workload(todo, current)
+
+
+def _why_redo(settings: Settings, scan: Scan, spec: ModelSpec, *, owns_mask: bool) -> str | None:
+    try:
+        return why_redo(
+            ScanOutputs(settings.output_dir, scan.name, spec.slug),
+            scan.path,
+            spec.sha256,
+            settings.recipe(),
+            [label.abbreviation for label in spec.labels][1:] if settings.probseg else [],
+            mask=owns_mask,
+            brain=owns_mask and spec.strips_skulls,
+            derived=[derived.name for derived in spec.derived],
+            others=find_siblings(scan, spec.inputs[1:]),
+        )
+    except DatasetError:
+        return 'another scan of the head is missing'
+    except OSError:
+        # The conform step says what is wrong with the scan.
+        return 'the scan cannot be compared'
+
+
+def absent_file(scan: Scan, specs: Iterable[ModelSpec]) -> str | None:
+    """Find a file of a scan that cannot be opened.
+
+    Parameters
+    ----------
+    scan : Scan
+        The scan.
+    specs : iterable of ModelSpec
+        The models, which may take other scans of the head, too.
+
+    Returns
+    -------
+    str or None
+        The file and the reason; None where all can be opened.
+    """
+    try:
+        others = [path for spec in specs for path in find_siblings(scan, spec.inputs[1:])]
+    except DatasetError as error:
+        return str(error)
+    return next(filter(None, map(why_absent, [scan.path, *others])), None)
