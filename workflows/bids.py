@@ -161,7 +161,8 @@ def init_model_wf(
         niu.IdentityInterface(fields=['t1w_conform', 'warnings', 'conform_cost', 'figures']),
         name='inputnode',
     )
-    segmentation = init_segmentation_wf(
+    others = find_siblings(scan, spec.inputs[1:])
+    segmentation_wf = init_segmentation_wf(
         spec=spec,
         inference=settings.inference,
         memory=settings.network_memory,
@@ -173,15 +174,97 @@ def init_model_wf(
         processes=processes,
         omp_nthreads=settings.omp_nthreads,
     )
-    segmentation.inputs.inputnode.t1w = str(scan.path)
-    others = find_siblings(scan, spec.inputs[1:])
+    segmentation_wf.inputs.inputnode.t1w = str(scan.path)
     if others:
-        segmentation.inputs.inputnode.channels = [str(path) for path in others]
+        segmentation_wf.inputs.inputnode.channels = [str(path) for path in others]
     values = spec.label_values(settings.label_codes)
     colors = {value: label.color for value, label in zip(values, spec.labels, strict=True)}
     draw_labels = pe.Node(DrawLabels(colors=colors), name='draw_labels', mem_gb=_DRAW_GB)
     quality = init_quality_node(settings=settings, spec=spec, scan=scan)
-    write = pe.Node(
+    write = init_write_node(settings=settings, spec=spec, scan=scan, others=others)
+    written = _written(spec, probseg=settings.probseg, mask=owns_mask)
+    drawn = [('dseg_conform', 'labels'), ('brain_mask_conform', 'mask')]
+    assessed = [('dseg', 'labels'), ('removed_voxels', 'removed_voxels')]
+    assessed += [('brain_mask', 'mask')] * spec.covers_brain
+    # fmt: off
+    workflow.connect([
+        (inputnode, segmentation_wf, [('t1w_conform', 'inputnode.t1w_conform')]),
+        (inputnode, draw_labels, [('t1w_conform', 'in_file')]),
+        (inputnode, quality, [('t1w_conform', 'conformed')]),
+        (inputnode, write, [('t1w_conform', 'preproc'),
+                            ('warnings', 'warnings'),
+                            ('figures', 'scan_figures'),
+                            ('conform_cost', 'conform_cost')]),
+        connect_all(segmentation_wf, draw_labels, drawn),
+        connect_all(segmentation_wf, quality, assessed),
+        connect_all(segmentation_wf, write, written),
+        (draw_labels, write, [('figures', 'label_figures'), ('cost', 'figures_cost')]),
+        (quality, write, [('measures', 'measures'),
+                          ('flags', 'flags'),
+                          ('cost', 'quality_cost')]),
+    ])
+    # fmt: on
+    if owns_mask and spec.strips_skulls:
+        strip_skull = init_strip_node(settings, scan)
+        workflow.connect([connect_all(segmentation_wf, strip_skull, [('brain_mask', 'mask')])])
+        workflow.connect(strip_skull, 'out_file', write, 'brain')
+    return workflow
+
+
+def _written(spec: ModelSpec, *, probseg: bool, mask: bool) -> list[tuple[str, str]]:
+    """Return the outputs of `init_segmentation_wf` that are written, and the inputs they go to."""
+    outputs = [field for field in model_outputs(spec) if not field.startswith('brain_mask')]
+    pairs = [(field, field) for field in outputs]
+    pairs += [('probseg', 'probabilities')] * probseg
+    return pairs + [('brain_mask', 'mask')] * mask
+
+
+def init_strip_node(settings: Settings, scan: Scan) -> pe.Node:
+    """Build the node that sets a scan to 0 outside its brain mask.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the run.
+    scan : Scan
+        The scan.
+
+    Returns
+    -------
+    Node
+        Of `StripSkull`, its mask not yet given.
+    """
+    node = pe.Node(StripSkull(in_file=str(scan.path)), name='strip_skull', mem_gb=0.8)
+    if settings.frame is not None:
+        node.inputs.frame = settings.frame
+    return node
+
+
+def init_write_node(
+    *, settings: Settings, spec: ModelSpec, scan: Scan, others: Sequence[Path] = ()
+) -> pe.Node:
+    """Build the node that writes the derivatives of a scan and a model.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the run.
+    spec : ModelSpec
+        The model.
+    scan : Scan
+        The scan.
+    others : sequence of Path
+        Other scans of the head that the model takes.
+
+    Returns
+    -------
+    Node
+        Of `WriteDerivatives`, its images not yet given.
+    """
+    model = {'Name': spec.name, 'SHA256': spec.sha256, 'Classes': len(spec.labels)}
+    if spec.status:
+        model['Status'] = spec.status
+    return pe.Node(
         WriteDerivatives(
             output_dir=str(settings.output_dir),
             source=scan.relative,
@@ -189,12 +272,7 @@ def init_model_wf(
             source_file=str(scan.path),
             other_files=[str(path) for path in others],
             recipe=settings.recipe(),
-            model={
-                'Name': spec.name,
-                'SHA256': spec.sha256,
-                'Classes': len(spec.labels),
-                **({'Status': spec.status} if spec.status else {}),
-            },
+            model=model,
             rule=settings.components or spec.cleanup,
             smoothing=spec.smoothing.to_dict(),
             mask_rule=spec.mask_rule.to_dict() if spec.covers_brain else {},
@@ -204,46 +282,6 @@ def init_model_wf(
         name='write',
         mem_gb=0.3,
     )
-    same = [field for field in model_outputs(spec) if not field.startswith('brain_mask')]
-    pairs = [(field, field) for field in same]
-    picture = [('dseg_conform', 'labels'), ('brain_mask_conform', 'mask')]
-    assessed = [('dseg', 'labels'), ('removed_voxels', 'removed_voxels')]
-    if spec.covers_brain:
-        assessed.append(('brain_mask', 'mask'))
-    judged = [('measures', 'measures'), ('flags', 'flags'), ('cost', 'quality_cost')]
-    if settings.probseg:
-        pairs.append(('probseg', 'probabilities'))
-    if owns_mask:
-        pairs.append(('brain_mask', 'mask'))
-    shared = [
-        ('t1w_conform', 'preproc'),
-        ('warnings', 'warnings'),
-        ('figures', 'scan_figures'),
-    ]
-    # fmt: off
-    workflow.connect([
-        (inputnode, segmentation, [('t1w_conform', 'inputnode.t1w_conform')]),
-        (inputnode, draw_labels, [('t1w_conform', 'in_file')]),
-        (inputnode, write, [*shared, ('conform_cost', 'conform_cost')]),
-        (inputnode, quality, [('t1w_conform', 'conformed')]),
-        connect_all(segmentation, draw_labels, picture),
-        connect_all(segmentation, quality, assessed),
-        connect_all(segmentation, write, pairs),
-        (draw_labels, write, [('figures', 'label_figures'), ('cost', 'figures_cost')]),
-        (quality, write, judged),
-    ])
-    # fmt: on
-    if owns_mask and spec.strips_skulls:
-        strip = pe.Node(StripSkull(in_file=str(scan.path)), name='strip', mem_gb=0.8)
-        if settings.frame is not None:
-            strip.inputs.frame = settings.frame
-        workflow.connect(
-            [
-                connect_all(segmentation, strip, [('brain_mask', 'mask')]),
-                (strip, write, [('out_file', 'brain')]),
-            ]
-        )
-    return workflow
 
 
 def init_quality_node(*, settings: Settings, spec: ModelSpec, scan: Scan) -> pe.Node:

@@ -275,6 +275,29 @@ def init_segmentation_wf(
         (keep_components, resample_dseg, [('out_file', 'in_file')]),
         (keep_components, resample_mask, [('out_mask', 'in_file')]),
         (dseg, volumes, [('out_file', 'in_file')]),
+        (dseg, outputnode, [('out_file', 'dseg')]),
+        (dseg_conform, outputnode, [('out_file', 'dseg_conform')]),
+    ])
+    # fmt: on
+    _connect_outputs(workflow, spec)
+    if spec.in_channels > 1:
+        _add_channels(workflow, spec, omp_nthreads)
+    if spec.derived:
+        _add_derived(workflow, spec)
+    if probseg:
+        _add_probabilities(workflow)
+    return workflow
+
+
+def _connect_outputs(workflow: LiterateWorkflow, spec: ModelSpec) -> None:
+    """Connect all nodes but those of the final labels with the outputnode."""
+    names = ('segment', 'keep_components', 'resample_dseg', 'resample_mask', 'volumes')
+    segment, keep_components, resample_dseg, resample_mask, volumes = (
+        workflow.get_node(name) for name in names
+    )
+    outputnode = workflow.get_node('outputnode')
+    # fmt: off
+    workflow.connect([
         (segment, outputnode, [('engine', 'engine'),
                                ('normalization', 'normalization'),
                                ('cost', 'segment_cost')]),
@@ -282,8 +305,6 @@ def init_segmentation_wf(
                                        ('removed_components', 'removed_components'),
                                        ('removed_voxels', 'removed_voxels'),
                                        ('cost', 'components_cost')]),
-        (dseg_conform, outputnode, [('out_file', 'dseg_conform')]),
-        (dseg, outputnode, [('out_file', 'dseg')]),
         (resample_dseg, outputnode, [('cost', 'resample_cost')]),
         (resample_mask, outputnode, [('out_file', 'brain_mask')]),
         (volumes, outputnode, [('out_file', 'volumes'), ('brain_volume', 'brain_volume')]),
@@ -293,13 +314,6 @@ def init_segmentation_wf(
         workflow.connect(resample_mask, 'out_file', volumes, 'mask')
     if spec.intracranial:
         workflow.connect(keep_components, 'intracranial_volume', outputnode, 'intracranial_volume')
-    if spec.in_channels > 1:
-        _add_channels(workflow, spec, omp_nthreads)
-    if spec.derived:
-        _add_derived(workflow, spec)
-    if probseg:
-        _add_probabilities(workflow)
-    return workflow
 
 
 def init_segment_node(

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -319,9 +319,35 @@ def write_scan(
     OutputError
         If something cannot be written; then nothing has changed.
     """
+    facts = _sidecars(outputs, source, probsegs, record)
+    contents = {
+        outputs.preproc: images['preproc'],
+        outputs.dseg_conform: images['dseg_conform'],
+        **{getattr(outputs, key): images[key] for key in ('mask', 'brain') if key in images},
+        **{outputs.probseg(label): path for label, path in probsegs.items()},
+        **{outputs.figure(name): path for name, path in figures.items()},
+    }
+    for one in derived:
+        more_facts, more_contents = _derived(outputs, one, record)
+        facts |= more_facts
+        contents |= more_contents
+    contents |= {outputs.volumes: volumes, outputs.dseg: images['dseg']}
+    files: list[tuple[Path, Writer]] = []
+    for path, content in contents.items():
+        if path in facts:
+            text = json.dumps(facts[path], indent=2, ensure_ascii=False) + '\n'
+            files.append((sidecar(path), text_writer(text)))
+        files.append((path, copy_writer(content)))
+    publish(files, replaces=outputs.dseg)
+
+
+def _sidecars(
+    outputs: ScanOutputs, source: str, probsegs: Iterable[str], record: dict[str, Any]
+) -> dict[Path, dict[str, Any]]:
+    """Return the content of the sidecar of each image."""
     raw = f'bids:raw:{source}'
     space = f'bids::{outputs.preproc.relative_to(outputs.root).as_posix()}'
-    facts: dict[Path, dict[str, Any]] = {
+    return {
         outputs.preproc: {
             'Description': "Scan conformed as FreeSurfer's mri_convert -c does",
             'Sources': [raw],
@@ -351,25 +377,6 @@ def write_scan(
             **COLUMNS,
         },
     }
-    contents = {
-        outputs.preproc: images['preproc'],
-        outputs.dseg_conform: images['dseg_conform'],
-        **{getattr(outputs, key): images[key] for key in ('mask', 'brain') if key in images},
-        **{outputs.probseg(label): path for label, path in probsegs.items()},
-        **{outputs.figure(name): path for name, path in figures.items()},
-    }
-    for one in derived:
-        more_facts, more_contents = _derived(outputs, one, record)
-        facts |= more_facts
-        contents |= more_contents
-    contents |= {outputs.volumes: volumes, outputs.dseg: images['dseg']}
-    files: list[tuple[Path, Writer]] = []
-    for path, content in contents.items():
-        if path in facts:
-            text = json.dumps(facts[path], indent=2, ensure_ascii=False) + '\n'
-            files.append((sidecar(path), text_writer(text)))
-        files.append((path, copy_writer(content)))
-    publish(files, replaces=outputs.dseg)
 
 
 def _derived(

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -251,17 +251,8 @@ def find_scans(
         raise DatasetError(
             f'the filters {filters} are not understood by pybids: {error}'
         ) from None
-    by_stem: dict[str, Scan] = {}
-    for path in map(Path, sorted(files)):
-        try:
-            scan = Scan(path, path.relative_to(bids_dir).as_posix(), ScanName.parse(path))
-        except DatasetError as error:
-            missing.append(f'{path}: left out: {error}')
-            continue
-        # Both would be written to the same names.
-        if by_stem.setdefault(scan.label, scan) is not scan:
-            missing.append(f'{scan.path}: {scan.label} is there twice; keep .nii or .nii.gz')
-    scans = tuple(by_stem.values())
+    scans, left_out = _name_scans(bids_dir, files)
+    missing += left_out
     without = [label for label in chosen if label not in {scan.name.subject for scan in scans}]
     what = f'T1w scan{f" in session {_shorten(list(sessions))}" if sessions else ""}'
     if not scans:
@@ -270,6 +261,22 @@ def find_scans(
         missing += [f'sub-{label}: no {what} that matches in {bids_dir}' for label in without]
         without = []
     return Selection(scans, tuple(missing), tuple(f'sub-{label}' for label in without))
+
+
+def _name_scans(bids_dir: Path, files: Iterable[str]) -> tuple[tuple[Scan, ...], list[str]]:
+    """Return scans by their names, and a line for each file that is left out."""
+    by_label: dict[str, Scan] = {}
+    left_out = []
+    for path in map(Path, sorted(files)):
+        try:
+            scan = Scan(path, path.relative_to(bids_dir).as_posix(), ScanName.parse(path))
+        except DatasetError as error:
+            left_out.append(f'{path}: left out: {error}')
+            continue
+        # Both would be written to the same names.
+        if by_label.setdefault(scan.label, scan) is not scan:
+            left_out.append(f'{scan.path}: {scan.label} is there twice; keep .nii or .nii.gz')
+    return tuple(by_label.values()), left_out
 
 
 def _index(bids_dir: Path, chosen: list[str], database_dir: Path | None) -> Any:
