@@ -112,6 +112,56 @@ def read_header(path: Path) -> Header:
     return header
 
 
+def array_header(
+    path: Path,
+    raw: nib.Nifti1Header | MGHHeader | None,
+    stored: np.ndarray,
+    slope: float,
+    inter: float,
+    affine: np.ndarray | None,
+) -> Header:
+    """Check the header of an image in memory by the rules for files.
+
+    Parameters
+    ----------
+    path : Path
+        Name of the image, for messages.
+    raw : nibabel header or None
+        NIfTI or MGH header; None for images whose affine alone says where they lie.
+    stored : (X, Y, Z, ...) array
+        Values as they are stored.
+    slope, inter : float
+        Scale factors.
+    affine : (4, 4) array or None
+        Voxel index to RAS+ mm, where there is no header.
+
+    Returns
+    -------
+    Header
+
+    Raises
+    ------
+    InputError
+        Where it is no scalar volume that can be placed.
+    """
+    _check_dtype(path, stored.dtype, f'data type {stored.dtype}')
+    shape, frames = _checked_dims(path, [*stored.shape, *(1,) * (7 - stored.ndim)])
+    warnings: list[str] = []
+    if isinstance(raw, nib.Nifti1Header):
+        geometry, warnings = _nifti_geometry(path, raw, shape)
+    else:
+        if raw is None and affine is None:
+            raise bad(path, 'has no affine', 'give it one')
+        try:
+            if raw is not None:
+                geometry = _mgh_geometry(raw, shape)
+            else:
+                geometry = Geometry.from_affine(np.asarray(affine), shape)
+        except ValueError as error:
+            raise bad(path, f'its affine {error}', 'give it another') from None
+    return Header(raw, False, stored.dtype, 0, frames, slope, inter, geometry, tuple(warnings))
+
+
 def _pair(path: Path, block: bytes, compressed: bool) -> Header:
     sign = next((s for s in '<>' if block[:4] == np.array(348, f'{s}i4').tobytes()), '')
     if not sign or compressed or len(block) < 348:

@@ -71,7 +71,39 @@ def read_volume(path: Path | str, *, frame: int | None = None) -> Volume:
     path = Path(path)
     header = read_header(path)
     chosen = _chosen_frame(path, header.frames, frame)
-    values = _as_read(_stored(header.voxels or path, header, chosen), header)
+    return _volume(path, header, _stored(header.voxels or path, header, chosen))
+
+
+def volume_of(path: Path, header: Header, stored: np.ndarray, frame: int | None) -> Volume:
+    """Take one volume of values in memory, by the rules of `read_volume`.
+
+    Parameters
+    ----------
+    path : Path
+        Its file, or a name for messages.
+    header : Header
+        Its header.
+    stored : (X, Y, Z, ...) array
+        Values as they are stored.
+    frame : int, optional
+        Frame of an image with several, counted from 0.
+
+    Returns
+    -------
+    Volume
+
+    Raises
+    ------
+    InputError
+        Where there are several frames and none was chosen.
+    """
+    chosen = _chosen_frame(path, header.frames, frame)
+    frames = stored.reshape((*header.geometry.shape, header.frames), order='F')
+    return _volume(path, header, frames[..., chosen])
+
+
+def _volume(path: Path, header: Header, stored: np.ndarray) -> Volume:
+    values = _as_read(stored, header)
     warnings = list(header.warnings)
     if values.dtype.kind == 'f':
         values, count = _finite(values)
@@ -207,7 +239,7 @@ def save_nifti(
         data = data.astype(
             np.min_scalar_type(int(data.max()) if data.size else 0), order='K', copy=False
         )
-    header = _header_like(Path(like), data) if like is not None else _header_of(affine, data)
+    header = _header_like(Path(like), data) if like is not None else nifti_header(affine, data)
     header.set_data_dtype(data.dtype)
     header['scl_slope'], header['scl_inter'] = 1, 0
     header['descrip'] = description.encode()[:79]
@@ -304,8 +336,23 @@ def _finite(values: np.ndarray) -> tuple[np.ndarray, int]:
     return (np.where(finite, values, np.float32(0)), count) if count else (values, 0)
 
 
-def _header_of(affine: np.ndarray | None, data: np.ndarray) -> nib.Nifti1Header:
+def nifti_header(affine: np.ndarray | None, data: np.ndarray) -> nib.Nifti1Header:
+    """Make the header of an image.
+
+    Parameters
+    ----------
+    affine : (4, 4) array
+        Voxel index to RAS+ mm: becomes sform and qform with code 1.
+    data : array
+        The image.
+
+    Returns
+    -------
+    nibabel.Nifti1Header
+        In mm.
+    """
     header = nib.Nifti1Header()
+    header.set_data_dtype(data.dtype)
     header.set_data_shape(data.shape)
     header.set_sform(affine, 1)
     header.set_qform(affine, 1)
@@ -320,7 +367,7 @@ def _header_like(like: Path, data: np.ndarray) -> nib.Nifti1Header:
             f'data has shape {data.shape[:3]}, expected {source.geometry.shape} as in {like}'
         )
     if not isinstance(source.raw, nib.Nifti1Header):
-        return _header_of(source.geometry.affine, data)
+        return nifti_header(source.geometry.affine, data)
     # NIfTI-2 stays NIfTI-2: its sform has 64 bits.
     wide = isinstance(source.raw, nib.Nifti2Header)
     header = nib.Nifti2Header() if wide else nib.Nifti1Header()

@@ -12,6 +12,7 @@ from brainchop_bids.image import conform as module
 from brainchop_bids.image.conform import ConformOptions, conform
 from brainchop_bids.image.geometry import Geometry
 from brainchop_bids.image.io import Volume, read_volume
+from brainchop_bids.image.spatial_images import conform_image
 from brainchop_bids.system.errors import InputError, SettingsError
 
 SCANS = {
@@ -39,6 +40,39 @@ def test_reference(shared, name):
     np.testing.assert_allclose(got.geometry.affine, reference.affine, atol=1e-3)
     assert got.geometry.orientation == 'LIA'
     assert not got.unchanged
+
+
+@pytest.mark.parametrize('name', [*SCANS, *INPUTS])
+def test_an_image_in_memory_is_conformed_as_its_file(shared, name):
+    path = shared / SCANS.get(name, f'reference/conform/inputs/{name}.nii.gz')
+    of_file = conform(read_volume(path), threads=2)
+    img = nib.load(path)
+    conformed = conform_image(img, threads=2)
+    assert conformed.get_data_dtype() == np.uint8
+    np.testing.assert_array_equal(np.asarray(conformed.dataobj), of_file.data)
+    np.testing.assert_array_equal(conformed.affine, of_file.affine.astype(np.float32))
+    # The same values without a file, in an image of another kind.
+    if name in INPUTS[2:]:
+        values = np.asarray(img.dataobj).astype(np.float32)
+        copies = [nib.Nifti2Image(values, img.affine), nib.MGHImage(values, img.affine)]
+        for copy in copies:
+            again = np.asarray(conform_image(copy).dataobj).astype(int)
+            assert np.abs(again - of_file.data).max() <= 1
+            assert np.mean(again != of_file.data) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ('image', 'said'),
+    [
+        (nib.Nifti1Image(np.zeros((4, 4, 4, 2), np.uint8), np.eye(4)), 'has 2 frames'),
+        (nib.Nifti1Image(np.zeros((4, 4, 1), np.uint8), np.eye(4)), '2-D slice'),
+        (nib.Nifti1Image(np.zeros((4, 4, 4), np.complex64), np.eye(4)), 'complex'),
+        (nib.spatialimages.SpatialImage(np.zeros((4, 4, 4)), None), 'affine'),
+    ],
+)
+def test_images_that_cannot_be_conformed(image, said):
+    with pytest.raises(InputError, match=said):
+        conform_image(image)
 
 
 def test_a_conformed_scan_comes_back(shared):
