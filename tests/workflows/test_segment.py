@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from nipype import DataSink, Function, Node, Workflow
 
+from brainchop_bids.inference.scan import ScanSettings, segment_scan
+from brainchop_bids.models.spec import load_spec
 from brainchop_bids.workflows.segment import init_single_scan_wf
-from tests.builders import write_model, write_scan
+from tests.builders import head, write_model, write_scan
 
 
 def halve(in_file: str) -> str:
@@ -90,6 +92,40 @@ def test_outputs_have_names_of_their_own(tmp_path: Path, codes: str) -> None:
         expected = np.select([labels == value for value in values], [0, 2, 1])
         np.testing.assert_array_equal(tissue.dataobj, expected)
         np.testing.assert_array_equal(tissue.affine, nib.load(found[name]).affine)
+
+
+def test_the_command_and_the_workflow_give_the_same(tmp_path: Path) -> None:
+    # A field of view whose corners lie outside the conformed one.
+    data = np.pad(head(), [(10, 10), (6, 6), (10, 10)])
+    path, turned = tmp_path / 'T1w.nii.gz', np.radians(35)
+    affine = np.eye(4)
+    affine[:2, :2] = [[np.cos(turned), -np.sin(turned)], [np.sin(turned), np.cos(turned)]]
+    affine[:3, :3] *= 4
+    affine[:3, 3] = -affine[:3, :3] @ np.array(data.shape) / 2
+    nib.Nifti1Image(data, affine).to_filename(path)
+    model = write_model(tmp_path / 'model')
+    single = init_single_scan_wf(model=model, probseg=True)
+    single.base_dir = str(tmp_path / 'work')
+    single.config['execution'] = {'crashdump_dir': str(tmp_path)}
+    single.inputs.inputnode.t1w = str(path)
+    results = {node.name: node.result.outputs for node in single.run().nodes()}
+    out = {
+        name: tmp_path / name for name in ('dseg.nii', 'mask.nii', 'probseg.nii', 'volumes.tsv')
+    }
+    settings = ScanSettings(path, out['dseg.nii'], mask=out['mask.nii'],
+                            probseg=out['probseg.nii'], volumes=out['volumes.tsv'])  # fmt: skip
+    segment_scan(settings, load_spec(model))
+    workflow = results['resample_probseg'].out_files
+    maps = np.stack([np.asarray(nib.load(file).dataobj) for file in workflow], -1)
+    # The network's products are summed in another order where it has more threads.
+    np.testing.assert_allclose(maps, nib.load(out['probseg.nii']).dataobj, atol=1e-5)
+    np.testing.assert_allclose(maps.sum(-1), 1, atol=1e-5)
+    assert (maps[..., 0] == 1).all(axis=(1, 2)).any(), 'nothing lies outside the conformed field'
+    for node, name in (('resample_dseg', 'dseg.nii'), ('resample_mask', 'mask.nii')):
+        expected = np.asarray(nib.load(out[name]).dataobj)
+        assert expected.any()
+        np.testing.assert_array_equal(nib.load(results[node].out_file).dataobj, expected)
+    assert Path(results['volumes'].out_file).read_text() == out['volumes.tsv'].read_text()
 
 
 def test_the_methods_text_names_model_and_rules(tmp_path: Path) -> None:
