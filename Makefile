@@ -47,9 +47,9 @@ docs: $(BIN)/.installed
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build
 	@echo "Look at docs/_build/index.html"
 
-# brainchop.json for Boutiques and the version file, from the parser.
+# boutiques.json and the version file, from the parser.
 descriptor: $(BIN)/.installed
-	$(BIN)/python recipes/describe_app.py
+	$(BIN)/python tools/describe_app.py
 
 # What the image is made of, see container/README.md.
 lock: $(BIN)/.installed

@@ -13,15 +13,15 @@ import pytest
 from brainchop_bids.cli.parser import build_parser
 
 ROOT = Path(__file__).parents[2]
-DESCRIPTOR = ROOT / 'brainchop.json'
+DESCRIPTOR = ROOT / 'boutiques.json'
 # What the parser does not take just any word for.
 PARTICULAR = {'components': 'per-label+min:20+fill', 'subvolumes': '64+overlap:32+vote'}
 
 
 def test_the_files_are_what_the_parser_says(tmp_path: Path) -> None:
-    script = [sys.executable, str(ROOT / 'recipes' / 'describe_app.py'), str(tmp_path)]
+    script = [sys.executable, str(ROOT / 'tools' / 'describe_app.py'), str(tmp_path)]
     subprocess.run(script, check=True)
-    for name in ('brainchop.json', 'version'):
+    for name in ('boutiques.json', 'version'):
         made, committed = (folder / name for folder in (tmp_path, ROOT))
         assert made.read_text() == committed.read_text(), f'{name} is old: run make descriptor'
 

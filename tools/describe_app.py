@@ -1,6 +1,6 @@
-"""Write ``brainchop.json`` (a Boutiques descriptor) and ``version``, as platforms read them.
+"""Write ``boutiques.json`` (a Boutiques descriptor) and ``version``, as platforms read them.
 
-    python recipes/describe_app.py [FOLDER]
+    python tools/describe_app.py [FOLDER]
 
 Both are made from the parser of ``brainchop``, so that they say what it takes and nothing else.
 `make descriptor` runs this; a test compares what is committed. The descriptor follows schema 0.5
@@ -133,7 +133,7 @@ def _actions(group: argparse._ArgumentGroup) -> list[argparse.Action]:
 def write(folder: Path) -> None:
     """Write both files into a folder."""
     text = json.dumps(describe(build_parser()), indent=2, ensure_ascii=False)
-    (folder / 'brainchop.json').write_text(text + '\n', 'utf-8')
+    (folder / 'boutiques.json').write_text(text + '\n', 'utf-8')
     (folder / 'version').write_text(f'{__version__}\n', 'utf-8')
 
 
