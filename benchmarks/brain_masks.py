@@ -23,20 +23,17 @@ from brainchop_bids.evaluation.metrics import agreement
 from brainchop_bids.image.cleanup import MaskRule
 from brainchop_bids.image.components import Removed, brain_mask, clean_labels
 from brainchop_bids.image.conform import Conformed, ConformOptions, conform
-from brainchop_bids.image.head import head_box
 from brainchop_bids.image.io import load_labels, read_volume
 from brainchop_bids.image.resample import labels_to_grid
 from brainchop_bids.image.smooth import Smoothing, smooth_labels
 from brainchop_bids.inference.options import InferenceOptions
-from brainchop_bids.inference.plan import make_engine, make_plan
+from brainchop_bids.inference.plan import make_engine, plan_scan
 from brainchop_bids.inference.run import run_network
 from brainchop_bids.models.mapping import read_mapping
 from brainchop_bids.models.spec import ModelSpec, load_spec
 from brainchop_bids.models.zoo import find_model
 from brainchop_bids.reports.figures.mosaic import compose_mosaic
 from brainchop_bids.system.resources import available_memory
-
-_MARGIN = 18
 
 
 @dataclass(frozen=True)
@@ -93,9 +90,8 @@ def _all_cases(shared: Path, out: Path) -> Iterator[Case]:
 
 
 def _network(spec: ModelSpec, conformed: Conformed, threads: int) -> np.ndarray:
-    options = InferenceOptions()
-    box = head_box(conformed.data, (_MARGIN,) * 3)
-    plan = make_plan(spec, conformed.data.shape, available_memory(), options, box=box)
+    zooms = conformed.geometry.zooms
+    plan = plan_scan(spec, conformed.data, zooms, available_memory(), InferenceOptions())
     engine = make_engine(plan, spec, threads, None)
     # Nothing is flipped, so nothing is written.
     return run_network(engine, plan, conformed.data, Path)

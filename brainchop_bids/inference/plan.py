@@ -1,5 +1,6 @@
 """Which engine runs a model on this machine, and in which parts, so that it fits."""
 
+import math
 from collections.abc import Sequence
 from ctypes.util import find_library
 from dataclasses import dataclass, replace
@@ -7,6 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from ..image.head import head_box
 from ..image.normalise import Normalization
 from ..models.spec import ModelSpec
 from ..system.errors import MemoryLimitError, SettingsError
@@ -100,6 +104,42 @@ def make_plan(
         spec.labels.mirrored()
         found = replace(found, tta=True, told=f'{found.told}, and flipped')
     return found
+
+
+def plan_scan(
+    spec: ModelSpec,
+    data: np.ndarray,
+    zooms: Sequence[float] | np.ndarray,
+    memory: Granted,
+    options: InferenceOptions,
+) -> Plan:
+    """Choose how a model is run on a scan: on its head alone, where the options allow it.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The model.
+    data : (X, Y, Z) uint8 array
+        The conformed scan.
+    zooms : sequence of 3 float
+        Its voxel sizes in mm.
+    memory, options
+        As for `make_plan`.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    MemoryLimitError, SettingsError
+        As for `make_plan`.
+    """
+    box = None
+    if options.margin_mm is not None and options.subvolumes is None:
+        x, y, z = (math.ceil(options.margin_mm / zoom) for zoom in zooms)
+        box = head_box(data, (x, y, z))
+    return make_plan(spec, data.shape, memory, options, box=box)
 
 
 def _make_plan(

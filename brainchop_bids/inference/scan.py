@@ -1,7 +1,6 @@
 """One scan from file to labels: conform, network, components, the scan's own grid."""
 
 import json
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +13,6 @@ import numpy as np
 from .. import __version__
 from ..image.channels import conform_channels
 from ..image.conform import Conformed, ConformOptions
-from ..image.head import head_box
 from ..image.io import Volume, save_nifti
 from ..image.lookup import recode
 from ..image.normalise import Normalization
@@ -26,7 +24,7 @@ from ..system.errors import DeviceMemoryError, ModelError, SettingsError
 from ..system.resources import Granted, available_memory, peak_mb
 from .memmap import create_array
 from .options import InferenceOptions
-from .plan import make_engine, make_plan
+from .plan import make_engine, plan_scan
 from .run import run_network
 from .stages import (
     Cleaned,
@@ -282,12 +280,9 @@ class _Network:
             self._load(settings.inference)
 
     def _load(self, options: InferenceOptions) -> None:
-        settings, conformed, box = self._settings, self._conformed, None
-        if options.margin_mm is not None and options.subvolumes is None:
-            margins = [math.ceil(options.margin_mm / zoom) for zoom in conformed.geometry.zooms]
-            box = head_box(conformed.data, (margins[0], margins[1], margins[2]))
-        memory = settings.memory or available_memory()
-        self.plan = make_plan(self._spec, conformed.data.shape, memory, options, box=box)
+        settings, conformed = self._settings, self._conformed
+        memory, zooms = settings.memory or available_memory(), conformed.geometry.zooms
+        self.plan = plan_scan(self._spec, conformed.data, zooms, memory, options)
         self._clock.tell(self.plan.told)
         self.engine = make_engine(self.plan, self._spec, settings.threads, settings.normalization)
 

@@ -1,7 +1,6 @@
 """Whole volumes scored as a user's would be: by the product's own inference, not by Keras."""
 
 import gc
-import math
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,9 +14,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from ..image.head import head_box
 from ..inference.options import InferenceOptions
-from ..inference.plan import make_engine, make_plan
+from ..inference.plan import make_engine, plan_scan
 from ..models.spec import ModelSpec, load_spec
 from ..reports.text import one_line
 from ..system.errors import InputError, ModelError, SettingsError
@@ -125,14 +123,7 @@ class Validator:
         dice, pictures = [], []
         for scan in self.scans:
             first = scan.image[..., 0] if scan.image.ndim == 4 else scan.image
-            margin = math.ceil(_OPTIONS.margin_mm or 0)
-            plan = make_plan(
-                spec,
-                first.shape,
-                available_memory(),
-                _OPTIONS,
-                box=head_box(first, (margin, margin, margin)),
-            )
+            plan = plan_scan(spec, first, (1, 1, 1), available_memory(), _OPTIONS)
             if engine is None:
                 engine = make_engine(plan, spec, threads, None)
             found = engine.segment(scan.image, tiles=plan.tiles)
