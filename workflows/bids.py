@@ -38,7 +38,7 @@ def init_brainchop_wf(
     settings: Settings,
     work: Sequence[tuple[Scan, Sequence[ModelSpec]]],
     owner: ModelSpec | None,
-    processes: Path | None = None,
+    pool: Path | None = None,
     name: str | None = None,
 ) -> LiterateWorkflow:
     """Build the workflow that segments scans and writes their derivatives.
@@ -51,7 +51,7 @@ def init_brainchop_wf(
         Scans to do, and with which models.
     owner : ModelSpec or None
         The model whose brain mask is written, see `mask_owner`.
-    processes : Path, optional
+    pool : Path, optional
         As for `init_segmentation_wf`.
     name : str, optional
         By default it carries the version, because Nipype's cache does not see changed code.
@@ -64,9 +64,7 @@ def init_brainchop_wf(
     name = name or f'brainchop_{__version__.replace(".", "_")}_wf'
     workflow = LiterateWorkflow(name=name, base_dir=str(settings.work_dir))
     for scan, specs in work:
-        made = init_scan_wf(
-            settings=settings, specs=specs, owner=owner, scan=scan, processes=processes
-        )
+        made = init_scan_wf(settings=settings, specs=specs, owner=owner, scan=scan, pool=pool)
         workflow.add_nodes([made])
     return workflow
 
@@ -77,7 +75,7 @@ def init_scan_wf(
     specs: Sequence[ModelSpec],
     owner: ModelSpec | None,
     scan: Scan,
-    processes: Path | None = None,
+    pool: Path | None = None,
 ) -> LiterateWorkflow:
     """Build the workflow of one scan of a dataset: one conform, then each model.
 
@@ -91,7 +89,7 @@ def init_scan_wf(
         The model whose brain mask is written.
     scan : Scan
         The scan.
-    processes : Path, optional
+    pool : Path, optional
         As for `init_segmentation_wf`.
 
     Returns
@@ -116,7 +114,7 @@ def init_scan_wf(
             spec=spec,
             scan=scan,
             owns_mask=spec is owner,
-            processes=processes,
+            pool=pool,
         )
         pairs = [(out, f'inputnode.{into}') for out, into in shared]
         # fmt: off
@@ -134,7 +132,7 @@ def init_model_wf(
     spec: ModelSpec,
     scan: Scan,
     owns_mask: bool,
-    processes: Path | None = None,
+    pool: Path | None = None,
 ) -> LiterateWorkflow:
     """Build the workflow of one model on one scan, with its figure and its derivatives.
 
@@ -148,7 +146,7 @@ def init_model_wf(
         The scan.
     owns_mask : bool
         Whether it writes the brain mask.
-    processes : Path, optional
+    pool : Path, optional
         As for `init_segmentation_wf`.
 
     Returns
@@ -171,7 +169,7 @@ def init_model_wf(
         resample=settings.resample,
         label_codes=settings.label_codes,
         probseg=settings.probseg,
-        processes=processes,
+        pool=pool,
         omp_nthreads=settings.omp_nthreads,
     )
     segmentation_wf.inputs.inputnode.t1w = str(scan.path)

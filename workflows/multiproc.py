@@ -15,7 +15,7 @@ from typing import Any
 
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, run_node
 
-from brainchop_bids.system.processes import begin_worker
+from brainchop_bids.system.processes import begin_worker, start_fork_server
 from brainchop_bids.system.signals import (
     end_processes,
     leave_or_go_on,
@@ -32,11 +32,12 @@ _SIGNAL_SECONDS = 1.0
 _ENDED = ('stopped by SIG', 'process was killed')
 
 
-class Steadfast:
-    """Part of a plugin: it tells failures with their tracebacks; a kill ends a run, no full disk.
+class FailFastMixin:
+    """Part of a plugin that reports failures at once and ends a run only where it must.
 
-    The exception of a polite kill may be raised in the midst of Traits, which drops it as it
-    copies a node.
+    Failures are passed on with their tracebacks. A signal ends the run even where the exception
+    was raised inside Traits, which drops it while it copies a node. A full disk does not: other
+    scans may be written elsewhere.
     """
 
     _failure_callback: Callable[[Any, list[str]], None]
@@ -56,7 +57,7 @@ class Steadfast:
             return None
 
 
-class ResilientMultiProcPlugin(Steadfast, MultiProcPlugin):
+class ResilientMultiProcPlugin(FailFastMixin, MultiProcPlugin):
     """Run nodes in worker processes, and survive the death of a worker.
 
     Parameters
@@ -83,6 +84,7 @@ class ResilientMultiProcPlugin(Steadfast, MultiProcPlugin):
         self.pool: ProcessPoolExecutor
         self._context = multiprocessing.get_context('forkserver')
         self._context.set_forkserver_preload(['brainchop_bids.interfaces'])
+        start_fork_server()
         self._tries: dict[int, int] = {}
         self._groups: dict[str, int] = {}
         self._nodes: dict[int, tuple[Any, bool]] = {}

@@ -211,7 +211,7 @@ def init_segmentation_wf(
     resample: str = 'linear',
     label_codes: str = 'model',
     probseg: bool = False,
-    processes: Path | None = None,
+    pool: Path | None = None,
     omp_nthreads: int = 1,
     name: str = 'segmentation_wf',
 ) -> LiterateWorkflow:
@@ -225,8 +225,8 @@ def init_segmentation_wf(
         Memory that the network may use; by default what the machine grants.
     inference, normalization, components, resample, label_codes, probseg, omp_nthreads
         As for `init_single_scan_wf`.
-    processes : Path, optional
-        Of `staying_processes`, which then run the network.
+    pool : Path, optional
+        Of `worker_pool`, whose processes then run the network.
     name : str
         Name of the workflow.
 
@@ -253,7 +253,7 @@ def init_segmentation_wf(
         inference or InferenceOptions(),
         memory or available_memory(),
         normalization=normalization,
-        processes=processes,
+        pool=pool,
         omp_nthreads=omp_nthreads,
     )
     keep_components = _init_components_node(spec, components)
@@ -322,7 +322,7 @@ def init_segment_node(
     memory: Granted,
     *,
     normalization: str | None = None,
-    processes: Path | None = None,
+    pool: Path | None = None,
     omp_nthreads: int = 1,
     name: str = 'segment',
 ) -> pe.Node:
@@ -330,7 +330,7 @@ def init_segment_node(
 
     Parameters
     ----------
-    spec, inference, memory, normalization, processes, omp_nthreads
+    spec, inference, memory, normalization, pool, omp_nthreads
         As for `init_segmentation_wf`.
     name : str
         Name of the node.
@@ -352,23 +352,22 @@ def init_segment_node(
             device=inference.device,
             precision=inference.precision,
             crop=inference.crop,
+            tta=inference.tta,
             memory_gb=memory.amount,
+            memory_source=memory.source,
             model=str(spec.folder),
             model_sha256=spec.sha256,
             num_threads=omp_nthreads,
-            environ={'OMP_NUM_THREADS': str(omp_nthreads)},
         ),
         name=name,
-        mem_gb=WORKER_GB + (plan.need_gb if processes is None else 0),
+        mem_gb=WORKER_GB + (plan.need_gb if pool is None else 0),
         n_procs=omp_nthreads,
     )
-    if inference.tta:
-        node.inputs.tta = True
     # Undefined where they are not given: they then do not count in Nipype's hash.
     given = {
         'subvolumes': inference.subvolumes,
         'normalization': normalization,
-        'processes': None if processes is None else str(processes),
+        'pool': None if pool is None else str(pool),
     }
     node.inputs.trait_set(**{name: value for name, value in given.items() if value is not None})
     return node

@@ -16,7 +16,7 @@ from typing import Any
 
 from nipype.pipeline.plugins.slurm import SLURMPlugin
 
-from .multiproc import Steadfast
+from .multiproc import FailFastMixin
 
 # Python and Nipype in the job, beside what the node itself takes.
 _JOB_GB = 0.3
@@ -26,7 +26,7 @@ _QUEUE_SECONDS = 1.5
 _COMMAND_SECONDS = 60
 
 
-class SlurmPlugin(Steadfast, SLURMPlugin):
+class SlurmPlugin(FailFastMixin, SLURMPlugin):
     """Submit each node as a job, with the memory and the processors that it needs.
 
     Parameters

@@ -28,15 +28,15 @@ _OTHERS_GB = 1.0
 
 
 @dataclass(frozen=True)
-class Staying:
-    """Processes that run networks for all scans.
+class Pool:
+    """Worker processes that run networks for all scans.
 
     Parameters
     ----------
     folder : Path or None
-        Of `staying_processes`; None where there are none.
+        Of `worker_pool`; None where there are none.
     memory_gb : float
-        What they hold.
+        Memory that they hold.
     """
 
     folder: Path | None = None
@@ -85,15 +85,15 @@ def process(
     """
     # Before Nipype is imported: it reads its configuration then.
     configure_nipype(settings)
-    with own_folder(settings.work_dir) as folder, _processes(settings, work) as staying:
-        return _process(replace(settings, work_dir=folder), work, owner, staying)
+    with own_folder(settings.work_dir) as folder, _worker_pool(settings, work) as pool:
+        return _process(replace(settings, work_dir=folder), work, owner, pool)
 
 
 def _process(
     settings: Settings,
     work: list[tuple[Scan, list[ModelSpec]]],
     owner: ModelSpec | None,
-    staying: Staying,
+    pool: Pool,
 ) -> dict[str, str]:
     validation = None if settings.skip_bids_validation else BackgroundValidation(settings.bids_dir)
     logs = settings.output_dir / 'logs'
@@ -114,7 +114,7 @@ def _process(
         started, stopped = time.time(), ''
         try:
             for batch in _batches(settings, work):
-                stopped = _run_batch(settings, batch, owner, staying, watcher) or stopped
+                stopped = _run_batch(settings, batch, owner, pool, watcher) or stopped
                 if stopped and settings.stop_on_first_crash:
                     break
         except Interrupted as stop:
@@ -154,15 +154,13 @@ def _run_batch(
     settings: Settings,
     work: list[tuple[Scan, list[ModelSpec]]],
     owner: ModelSpec | None,
-    staying: Staying,
+    pool: Pool,
     watcher: Watcher,
 ) -> str:
     """Run some scans; return what stopped them, apart from failures of their own."""
     from brainchop_bids.workflows.bids import init_brainchop_wf, write_graph
 
-    workflow = init_brainchop_wf(
-        settings=settings, work=work, owner=owner, processes=staying.folder
-    )
+    workflow = init_brainchop_wf(settings=settings, work=work, owner=owner, pool=pool.folder)
     logs = settings.output_dir / 'logs'
     workflow.config['execution'] = {
         'crashdump_dir': str(logs),
@@ -174,19 +172,21 @@ def _run_batch(
     }
     if settings.write_graph:
         print(f'graph: {write_graph(workflow, logs)}')
-    return _run_workflow(settings, workflow, watcher, staying)
+    return _run_workflow(settings, workflow, watcher, pool)
 
 
 @contextmanager
-def _processes(settings: Settings, work: list[tuple[Scan, list[ModelSpec]]]) -> Iterator[Staying]:
+def _worker_pool(settings: Settings, work: list[tuple[Scan, list[ModelSpec]]]) -> Iterator[Pool]:
     """Start the processes that run networks, if they may stay.
 
     There are as many as can run at once. They hold their memory for the next scan, so there must
     be some more for the other steps; and none stays on a GPU, whose memory others want, too.
     """
     from ..image.conform import CONFORMED_SHAPE
+    from ..image.normalise import Normalization
     from ..inference.plan import make_plan
-    from ..inference.pool import staying_processes
+    from ..inference.pool import Request, worker_pool
+    from ..inference.scan_settings import ScanSettings
 
     memory = settings.network_memory
     specs = list(dict.fromkeys(spec for _, specs in work for spec in specs))
@@ -196,18 +196,20 @@ def _processes(settings: Settings, work: list[tuple[Scan, list[ModelSpec]]]) -> 
     on_gpu = any(plan.device == 'gpu' for plan in plans)
     # A plugin of the user's may run each node elsewhere.
     if settings.use_plugin is not None or on_gpu or held + _OTHERS_GB > memory.amount:
-        yield Staying()
+        yield Pool()
         return
-    example = ['T1w.nii', 'dseg.nii', '--model', str(specs[0].folder)]
-    example += ['--mem', f'{memory.amount:.3f}G']
-    example += ['--omp-nthreads', str(settings.omp_nthreads)]
-    for name, value in settings.inference.to_dict().items():
-        example += [f'--{name}'] if value is True else [f'--{name}', str(value)]
-    if settings.normalization is not None:
-        example += ['--normalization', settings.normalization]
-    threads = {'OMP_NUM_THREADS': str(settings.omp_nthreads)}
-    with staying_processes(number, example, threads) as folder:
-        yield Staying(folder, held)
+    threads = settings.omp_nthreads
+    rule = settings.normalization
+    scan = ScanSettings(
+        Path('T1w.nii'),
+        Path('dseg.nii'),
+        inference=settings.inference,
+        memory=memory,
+        normalization=None if rule is None else Normalization.parse(rule),
+        threads=threads,
+    )
+    with worker_pool(number, Request(scan, specs[0].folder, Path.cwd()), threads) as folder:
+        yield Pool(folder, held)
 
 
 def _crash_files(logs: Path, since: float) -> dict[str, str]:
@@ -218,7 +220,7 @@ def _crash_files(logs: Path, since: float) -> dict[str, str]:
     }
 
 
-def _run_workflow(settings: Settings, workflow: Any, watcher: Watcher, staying: Staying) -> str:
+def _run_workflow(settings: Settings, workflow: Any, watcher: Watcher, pool: Pool) -> str:
     """Run the workflow; return what stopped it, apart from failures of scans."""
     try:
         if settings.use_plugin is None:
@@ -227,7 +229,7 @@ def _run_workflow(settings: Settings, workflow: Any, watcher: Watcher, staying: 
             workflow.run(
                 ResilientMultiProcPlugin(
                     n_procs=settings.nprocs,
-                    memory_gb=max(0.1, settings.memory.amount - PROCESSES_GB - staying.memory_gb),
+                    memory_gb=max(0.1, settings.memory.amount - PROCESSES_GB - pool.memory_gb),
                     status_callback=watcher.status,
                     failure_callback=watcher.failure,
                 )

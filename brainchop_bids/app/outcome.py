@@ -7,13 +7,12 @@ import sys
 from collections.abc import Callable
 
 from ..system.errors import BrainchopError, Interrupted, MemoryLimitError, SettingsError
+from ..system.processes import name_a_home, protect_children
 from ..system.signals import interruptible
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 # What a shell shows of a program that ended because nobody read on, as `head` does.
 UNREAD = 128 + signal.SIGPIPE
-# Debian's word for the home of those who have none: it is nowhere, and nobody can make it.
-NO_HOME = '/nonexistent'
 
 
 def outcome(
@@ -44,6 +43,7 @@ def outcome(
         `UNREAD`.
     """
     name_a_home()
+    protect_children()
     with interruptible():
         return _outcome(prog, work, usage, memory, interrupted)
 
@@ -91,15 +91,6 @@ def _unread() -> bool:
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
-
-
-def name_a_home() -> None:
-    """Set ``HOME`` where nothing tells it: the user of a container need not have an account.
-
-    Libraries ask for it as they are imported, and fail where there is no answer.
-    """
-    if os.path.expanduser('~') == '~':
-        os.environ['HOME'] = NO_HOME
 
 
 def say(prog: str, line: str) -> None:

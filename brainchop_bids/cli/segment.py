@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from .. import __version__
 from ..app.outcome import DONE, outcome, say
 from ..system.errors import ModelError, SettingsError
-from ..system.processes import die_with_parent
 from .options import (
     add_frame_option,
     add_inference_options,
@@ -21,7 +20,7 @@ from .options import (
 
 if TYPE_CHECKING:
     from ..inference.options import InferenceOptions
-    from ..inference.scan import ScanSettings
+    from ..inference.scan_settings import ScanSettings
     from ..system.resources import Granted
 
 PROG = 'brainchop-segment'
@@ -41,7 +40,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 done, 1 the scan could not be segmented, 2 the command cannot run as given (a model
         that is missing or damaged included).
     """
-    die_with_parent()
     arguments = build_parser().parse_args(argv)
     return outcome(
         PROG,
@@ -163,7 +161,7 @@ def _add_conform(parser: argparse.ArgumentParser) -> None:
 def _settings(arguments: argparse.Namespace) -> 'ScanSettings':
     from ..image.conform import ConformOptions
     from ..image.normalise import Normalization
-    from ..inference.scan import ScanSettings
+    from ..inference.scan_settings import ScanSettings
 
     given = arguments.normalization
     return ScanSettings(
@@ -213,36 +211,6 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.verbose:
         say(PROG, f'{settings.out}: done, {stats["peak_mb"]:.0f} MB at most')
     return DONE
-
-
-def prepare(arguments: argparse.Namespace) -> None:
-    """Load the model, and get the memory for a scan to come.
-
-    Parameters
-    ----------
-    arguments : argparse.Namespace
-        Of `build_parser`, for a scan that need not be there yet.
-
-    Raises
-    ------
-    BrainchopError
-        Where the model is at fault or does not fit.
-    """
-    from ..image.conform import CONFORMED_SHAPE
-    from ..image.normalise import Normalization
-    from ..inference.plan import make_engine, make_plan
-    from ..models.spec import load_spec
-    from ..models.zoo import find_model
-    from ..system.resources import available_memory
-
-    spec = load_spec(find_model(arguments.model, arguments.models_dir))
-    plan = make_plan(
-        spec, CONFORMED_SHAPE, _memory(arguments) or available_memory(), _inference(arguments)
-    )
-    if plan.device == 'cpu' and plan.tiles is not None:
-        given = arguments.normalization
-        rule = None if given is None else Normalization.parse(given)
-        make_engine(plan, spec, _threads(arguments), rule).reserve(plan.tiles[0].shape)
 
 
 def _inference(arguments: argparse.Namespace) -> 'InferenceOptions':

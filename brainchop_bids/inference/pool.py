@@ -1,52 +1,99 @@
-"""Processes that run networks, for all scans of a run."""
+"""A pool of worker processes that run networks, for all scans of a run.
+
+Starting Python, loading a model and getting memory from the system take as long as the network
+itself, so workers stay and take one scan after the other.
+"""
 
 import contextlib
 import fcntl
 import json
 import os
+import signal
 import socket
 import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ..system.processes import for_children
+from ..system.errors import BrainchopError
+from ..system.processes import for_children, module_command
+from .scan_settings import ScanSettings
 
-# For a process that is not idle: the run is stopped, and what it makes is not wanted.
+WORKER = 'brainchop_bids.inference.worker'
+# For a process that is not idle: the run is stopped, and its result is not wanted.
 _GRACE_SECONDS = 2
+_KILLED = (
+    'the segmentation process was killed: most likely the memory ran out; '
+    'grant more with --mem, run fewer scans at once, or use a smaller model'
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """A scan for a worker process.
+
+    Parameters
+    ----------
+    settings : ScanSettings
+        Settings of the scan.
+    model : Path
+        Folder of the model.
+    folder : Path
+        Folder that relative paths start from.
+    """
+
+    settings: ScanSettings
+    model: Path
+    folder: Path
+
+    def to_json(self) -> str:
+        """Write the request as one line of JSON."""
+        return json.dumps(
+            {
+                'settings': self.settings.to_dict(),
+                'model': str(self.model),
+                'folder': str(self.folder),
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> 'Request':
+        """Read what `to_json` returns."""
+        content = json.loads(text)
+        settings = ScanSettings.from_dict(content['settings'])
+        return cls(settings, Path(content['model']), Path(content['folder']))
 
 
 @contextlib.contextmanager
-def staying_processes(
-    number: int, arguments: Sequence[str], environment: Mapping[str, str]
-) -> Iterator[Path]:
-    """Start processes that wait for scans; see `brainchop_bids.inference.worker`.
+def worker_pool(number: int, example: Request, threads: int) -> Iterator[Path]:
+    """Start processes that wait for scans.
 
     Parameters
     ----------
     number : int
-        How many.
-    arguments : sequence of str
-        Command line of a scan to come, which they prepare for meanwhile.
-    environment : mapping of str
-        Environment variables besides those of this process.
+        Number of processes.
+    example : Request
+        A scan to come, which need not exist yet; workers load its model meanwhile.
+    threads : int
+        Threads of each process.
 
     Yields
     ------
     Path
-        The folder by which `ask` finds them. They end with the context, or with this process.
+        Folder by which `segment_in_pool` finds them. They end with the context, or with this
+        process.
     """
     # Not in the work folder: names of sockets must be short.
     with tempfile.TemporaryDirectory(prefix='brainchop-') as folder:
-        command = [sys.executable, '-m', 'brainchop_bids.inference.worker']
         processes = [
             subprocess.Popen(  # noqa: S603, our own command
-                [*command, str(Path(folder) / f'{place}.socket'), *arguments],
+                module_command(WORKER, str(Path(folder) / f'{place}.socket'), example.to_json()),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env={**os.environ, **environment, **for_children()},
+                env=_environment(threads),
             )
             for place in range(number)
         ]
@@ -66,39 +113,102 @@ def staying_processes(
                     process.wait()
 
 
-def ask(folder: Path, arguments: Sequence[str]) -> tuple[int, str] | None:
-    """Let one of the processes do a command line, in this process's folder.
+def segment_in_pool(pool: Path, request: Request) -> dict[str, Any] | None:
+    """Let a process of a pool segment a scan.
 
     Parameters
     ----------
-    folder : Path
-        Of `staying_processes`.
-    arguments : sequence of str
-        Of ``brainchop-segment``.
+    pool : Path
+        Of `worker_pool`.
+    request : Request
+        The scan.
 
     Returns
     -------
-    tuple of (int, str) or None
-        The exit code and what was said; -9 where the process was killed meanwhile. None where
-        none is free or left.
+    dict or None
+        As `brainchop_bids.inference.scan.segment_scan` returns it; None where no process is free
+        or left.
+
+    Raises
+    ------
+    BrainchopError
+        Where the scan cannot be segmented, or the process was killed meanwhile.
     """
-    for lock in sorted(folder.glob('*.lock')):
+    for lock in sorted(pool.glob('*.lock')):
         with contextlib.suppress(OSError), lock.open() as held:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.connect(str(lock.with_suffix('.socket')))
-                return _ask(connection, arguments)
+                answer = _ask(connection, request)
+            if not answer:
+                raise BrainchopError(_KILLED)
+            return _stats(answer)
     return None
 
 
-def _ask(connection: socket.socket, arguments: Sequence[str]) -> tuple[int, str]:
-    request = {'arguments': list(arguments), 'folder': str(Path.cwd())}
-    answer = ''
+def segment_in_process(request: Request) -> dict[str, Any]:
+    """Segment a scan in a process of its own.
+
+    TensorFlow is never loaded here, a kill is a failure of this scan alone, and the memory of a
+    GPU is free again when the process ends.
+
+    Parameters
+    ----------
+    request : Request
+        The scan.
+
+    Returns
+    -------
+    dict
+        As `brainchop_bids.inference.scan.segment_scan` returns it.
+
+    Raises
+    ------
+    BrainchopError
+        Where the scan cannot be segmented, or the process was killed or ended early.
+    """
+    with tempfile.TemporaryDirectory(prefix='brainchop-') as folder:
+        answer = Path(folder) / 'answer.json'
+        done = subprocess.run(  # noqa: S603, our own command
+            module_command(WORKER, '--once', str(answer)),
+            input=request.to_json(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors='replace',
+            check=False,
+            env=_environment(request.settings.threads),
+        )
+        if answer.exists():
+            return _stats(answer.read_text(encoding='utf-8'))
+    raise BrainchopError(_ended_early(done.returncode, done.stderr))
+
+
+def _environment(threads: int) -> dict[str, str]:
+    return {**os.environ, 'OMP_NUM_THREADS': str(threads), **for_children()}
+
+
+def _ask(connection: socket.socket, request: Request) -> str:
+    """Return the answer of a worker, nothing where it ended meanwhile."""
     with contextlib.suppress(OSError), connection.makefile('rw') as stream:
-        stream.write(json.dumps(request) + '\n')
+        stream.write(request.to_json() + '\n')
         stream.flush()
-        answer = stream.readline()
-    if not answer:
-        return -9, ''
-    found = json.loads(answer)
-    return int(found['code']), str(found['said'])
+        return stream.readline()
+    return ''
+
+
+def _stats(answer: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(answer)
+    if 'error' in content:
+        raise BrainchopError(content['error'])
+    return content
+
+
+def _ended_early(returncode: int, stderr: str) -> str:
+    """Describe the end of a process that gave no answer in one line."""
+    number = -returncode if returncode < 0 else returncode - 128
+    if number == signal.SIGKILL:
+        return _KILLED
+    lines = [line for line in stderr.splitlines() if line.strip()]
+    last = lines[-1] if lines else 'it wrote nothing to standard error'
+    return f'the segmentation process failed with exit code {returncode}: {last}'

@@ -1,39 +1,36 @@
-"""``brainchop-segment`` again and again in one process, for the scans of a run.
+"""A worker process: segments the scans that it is asked for, see `brainchop_bids.inference.pool`.
 
-Starting Python, loading a model and getting memory from the system take as long as the network
-itself. The process listens on a socket and ends with its standard input, and so never outlives
-who started it.
+    python -P -m brainchop_bids.inference.worker SOCKET EXAMPLE   scan after scan
+    python -P -m brainchop_bids.inference.worker --once ANSWER    the scan of standard input
+
+In the first form it ends with its standard input, and so never outlives the process that started
+it.
 """
 
 import contextlib
-import io
 import json
 import os
 import select
 import socket
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-from ..app.outcome import FAILED
-from ..cli.segment import build_parser, prepare
-from ..cli.segment import main as segment
-from ..system.errors import BrainchopError
-from ..system.processes import die_with_parent
-from ..system.resources import forget_peak
-from ..system.signals import stopped_by
+from ..system.errors import BrainchopError, Interrupted
+from ..system.processes import die_with_parent, name_a_home
+from ..system.resources import available_memory, check_address_space, forget_peak
+from ..system.signals import interruptible, stopped_by
+from .pool import Request
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Answer requests until standard input ends.
-
-    A request is a line of JSON, ``{"arguments": [...], "folder": "..."}``: a command line of
-    ``brainchop-segment`` and the folder to be in. The answer is ``{"code": ..., "said": "..."}``:
-    its exit code and standard error.
+    """Answer requests.
 
     Parameters
     ----------
     argv : sequence of str, optional
-        Path of the socket, then the command line of a scan to come, to be prepared for.
+        Path of a socket and a request to prepare for, or ``--once`` and the file for the answer.
 
     Returns
     -------
@@ -41,47 +38,110 @@ def main(argv: Sequence[str] | None = None) -> int:
         0.
     """
     die_with_parent()
-    path, *example = sys.argv[1:] if argv is None else argv
+    name_a_home()
+    first, second = sys.argv[1:] if argv is None else argv
+    if first == '--once':
+        content = answer(sys.stdin.read())
+        # The asking process takes a file that is there for complete.
+        hidden = Path(f'{second}.part')
+        hidden.write_text(content, encoding='utf-8')
+        hidden.rename(second)
+        return 0
+    _serve(first, second)
+    return 0
+
+
+def _serve(path: str, example: str) -> None:
+    """Answer requests at a socket until standard input ends."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen()
     from .plan import keep_engines
 
     keep_engines()
-    # What is wrong with the command line is told with the first scan.
-    with contextlib.suppress(BrainchopError, SystemExit, MemoryError):
-        prepare(build_parser().parse_args(example))
+    # Whatever is wrong with the model or the options is reported with the first scan.
+    with contextlib.suppress(BrainchopError, MemoryError):
+        prepare(Request.from_json(example))
     with contextlib.suppress(KeyboardInterrupt):
         while True:
             ready, _, _ = select.select([listener, sys.stdin], [], [])
             if sys.stdin in ready:
                 break
-            _answer(listener)
-    return 0
+            _accept(listener)
 
 
-def _answer(listener: socket.socket) -> None:
+def _accept(listener: socket.socket) -> None:
     connection, _ = listener.accept()
-    # Whoever asked may have been killed meanwhile; the next one has nothing to do with that.
+    # The asking process may have been killed meanwhile; the next one is not concerned.
     with contextlib.suppress(ConnectionError), connection, connection.makefile('rw') as stream:
         line = stream.readline()
         if not line:
             return
-        request = json.loads(line)
-        said = io.StringIO()
-        os.chdir(request['folder'])
         forget_peak()
-        with contextlib.redirect_stderr(said):
-            try:
-                code = segment(request['arguments'])
-            except SystemExit as error:
-                code = error.code if isinstance(error.code, int) else FAILED
-            except Exception as error:
-                said.write(f'{type(error).__name__}: {error}\n')
-                code = FAILED
-        stream.write(json.dumps({'code': code, 'said': said.getvalue()}) + '\n')
+        stream.write(answer(line) + '\n')
     if stopped_by() is not None:
         raise KeyboardInterrupt
+
+
+def answer(text: str) -> str:
+    """Segment the scan of a request.
+
+    Parameters
+    ----------
+    text : str
+        Of `Request.to_json`.
+
+    Returns
+    -------
+    str
+        One line of JSON: what `segment_scan` returns, or ``error``, a line of text.
+    """
+    try:
+        with interruptible():
+            return json.dumps(_segment(Request.from_json(text)))
+    except Interrupted as stop:
+        return json.dumps({'error': f'{stop}: nothing was written'})
+    except BrainchopError as error:
+        return json.dumps({'error': str(error)})
+    except MemoryError:
+        scan = json.loads(text)['settings']['t1w']
+        return json.dumps({'error': f'{scan}: memory ran out; grant more'})
+    except Exception as error:
+        return json.dumps({'error': f'{type(error).__name__}: {error}'})
+
+
+def _segment(request: Request) -> dict[str, Any]:
+    from ..models.spec import load_spec
+    from .scan import segment_scan
+
+    check_address_space()
+    os.chdir(request.folder)
+    return segment_scan(request.settings, load_spec(request.model))
+
+
+def prepare(request: Request) -> None:
+    """Load the model, and get the memory for a scan to come.
+
+    Parameters
+    ----------
+    request : Request
+        A scan that need not exist yet.
+
+    Raises
+    ------
+    BrainchopError
+        Where the model cannot be read or does not fit.
+    """
+    from ..image.conform import CONFORMED_SHAPE
+    from ..models.spec import load_spec
+    from .plan import make_engine, make_plan
+
+    settings, spec = request.settings, load_spec(request.model)
+    memory = settings.memory or available_memory()
+    plan = make_plan(spec, CONFORMED_SHAPE, memory, settings.inference)
+    if plan.device == 'cpu' and plan.tiles is not None:
+        engine = make_engine(plan, spec, settings.threads, settings.normalization)
+        engine.reserve(plan.tiles[0].shape)
 
 
 if __name__ == '__main__':

@@ -31,8 +31,10 @@ class StepInterface(SimpleInterface):
     def _run_interface(self, runtime: Any) -> Any:
         forget_peak()
         start = perf_counter()
-        self._results.update(self._work(Path(runtime.cwd)))
-        self._results |= measured(round(perf_counter() - start, 3), round(peak_mb(), 1))
+        outputs = self._work(Path(runtime.cwd))
+        # A step in another process brings its own.
+        measures = measured(round(perf_counter() - start, 3), round(peak_mb(), 1))
+        self._results.update({**measures, **outputs})
         return runtime
 
 

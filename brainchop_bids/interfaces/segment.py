@@ -1,19 +1,10 @@
-"""Interface to ``brainchop-segment``, a process of its own.
+"""Interface to the network, in a process of its own."""
 
-TensorFlow never loads in the parent, a kill is an ordinary failure of one scan, and the memory
-of a GPU comes back when the process exits.
-"""
-
-import json
-import shlex
-import signal
-import sys
 from pathlib import Path
 from typing import Any
 
 from nipype.interfaces.base import (
-    CommandLine,
-    CommandLineInputSpec,
+    BaseInterfaceInputSpec,
     Directory,
     File,
     InputMultiPath,
@@ -22,36 +13,35 @@ from nipype.interfaces.base import (
 )
 
 from ..inference.options import DEVICES, ENGINES, PRECISIONS
-from ..inference.pool import ask
-from ..system.errors import BrainchopError
-from .base import StepOutputSpec, measured
+from .base import StepInterface, StepOutputSpec, measured
 
 
-class SegmentInputSpec(CommandLineInputSpec):
+class SegmentInputSpec(BaseInterfaceInputSpec):
     """Inputs of `Segment`."""
 
-    in_file = File(exists=True, mandatory=True, argstr='%s', position=-2, desc='conformed scan')
-    out_file = File('dseg.nii', usedefault=True, argstr='%s', position=-1, desc='labels')
-    channels = InputMultiPath(
-        File(exists=True), argstr='--channel %s...', desc='other scans of the head, conformed'
-    )
-    model = Directory(exists=True, mandatory=True, argstr='--model %s', desc='model folder')
+    in_file = File(exists=True, mandatory=True, desc='conformed scan')
+    out_file = File('dseg.nii', usedefault=True, desc='name of the labels')
+    channels = InputMultiPath(File(exists=True), desc='other scans of the head, conformed')
+    model = Directory(exists=True, mandatory=True, desc='model folder')
     model_sha256 = traits.Str(desc='checksum of the model: a changed model is run again')
-    computed_by = traits.Enum(*ENGINES, argstr='--engine %s', usedefault=True, desc='engine')
-    device = traits.Enum(*DEVICES, argstr='--device %s', usedefault=True, desc='where')
-    precision = traits.Enum(*PRECISIONS, argstr='--precision %s', usedefault=True, desc='products')
-    crop = traits.Str(argstr='--crop %s', desc='auto, none or mm around the head')
-    tta = traits.Bool(argstr='--tta', desc='average with the flipped scan')
-    subvolumes = traits.Str(argstr='--subvolumes %s', desc='cubes instead of the whole')
-    memory_gb = traits.Float(nohash=True, argstr='--mem %.3fG', desc='what may be used, GB')
-    normalization = traits.Str(argstr='--normalization %s', desc="instead of the model's own")
+    computed_by = traits.Enum(*ENGINES, usedefault=True, desc='engine that runs the network')
+    device = traits.Enum(*DEVICES, usedefault=True, desc='processor that runs the network')
+    precision = traits.Enum(*PRECISIONS, usedefault=True, desc='precision of the products')
+    crop = traits.Str(
+        'auto', usedefault=True, desc='part that is computed: auto, none or mm around the head'
+    )
+    tta = traits.Bool(False, usedefault=True, desc='average with the flipped scan')
+    subvolumes = traits.Str(desc='cubes in place of the whole volume, see Subvolumes')
+    memory_gb = traits.Float(nohash=True, desc='memory that may be used, GB')
+    memory_source = traits.Str(
+        'memory_gb', usedefault=True, nohash=True, desc='origin of memory_gb, for messages'
+    )
+    normalization = traits.Str(desc="normalization of intensities in place of the model's own")
     probabilities = traits.Bool(
-        argstr='--probseg probabilities.nii', desc='write class probabilities, 4-D'
+        False, usedefault=True, desc='write class probabilities, 4-D float32'
     )
-    processes = traits.Str(nohash=True, desc='folder of processes that wait for scans')
-    num_threads = traits.Int(
-        1, usedefault=True, nohash=True, argstr='--omp-nthreads %d', desc='threads'
-    )
+    pool = traits.Str(nohash=True, desc='folder of a worker pool, see worker_pool')
+    num_threads = traits.Int(1, usedefault=True, nohash=True, desc='threads')
 
 
 class SegmentOutputSpec(StepOutputSpec):
@@ -59,14 +49,14 @@ class SegmentOutputSpec(StepOutputSpec):
 
     out_file = File(exists=True, desc='labels in the conformed grid')
     out_probabilities = File(exists=True, desc='class probabilities, 4-D')
-    engine = traits.Str(desc='what ran the network')
-    normalization = traits.Str(desc='how intensities were normalised')
+    engine = traits.Str(desc='library that ran the network, and its version')
+    normalization = traits.Str(desc='normalization of intensities')
 
 
-class Segment(CommandLine):
+class Segment(StepInterface):
     """Label a conformed scan with a model, in a process of its own.
 
-    All components stay, see `KeepComponents`. `FindModel` tells the folder and the checksum of a
+    All components stay, see `KeepComponents`. `FindModel` gives the folder and the checksum of a
     model that is known by its name.
 
     Examples
@@ -76,59 +66,58 @@ class Segment(CommandLine):
     '.../dseg.nii'
     """
 
-    # Not `brainchop-segment`: the folder of this very Python may not be on the PATH.
-    _cmd = (
-        f'{shlex.quote(sys.executable)} -m brainchop_bids.cli.segment '
-        '--space conform --components none --stats stats.json'
-    )
-    # The words of the command itself.
-    _words = 3
     input_spec = SegmentInputSpec
     output_spec = SegmentOutputSpec
-    _terminal_output = 'file_split'
 
-    @property
-    def arguments(self) -> list[str]:
-        """The command line's arguments."""
-        return shlex.split(self.cmdline)[self._words :]
+    def _work(self, cwd: Path) -> dict[str, Any]:
+        from ..inference.pool import Request, segment_in_pool, segment_in_process
 
-    def _run_interface(self, runtime: Any, correct_return_codes: tuple[int, ...] = (0,)) -> Any:
-        if isdefined(self.inputs.processes):
-            answer = ask(Path(self.inputs.processes), self.arguments)
-            if answer is not None:
-                runtime.returncode, runtime.stderr = answer
-                if runtime.returncode:
-                    raise BrainchopError(_what_failed(*answer))
-                return runtime
-        every_code = tuple(range(-128, 256))
-        runtime = super()._run_interface(runtime, correct_return_codes=every_code)
-        if runtime.returncode not in correct_return_codes:
-            raise BrainchopError(_what_failed(runtime.returncode, runtime.stderr or ''))
-        return runtime
+        inputs = self.inputs
+        settings = self._settings(cwd)
+        request = Request(settings, Path(inputs.model), cwd)
+        stats = None
+        if isdefined(inputs.pool):
+            stats = segment_in_pool(Path(inputs.pool), request)
+        if stats is None:
+            stats = segment_in_process(request)
+        outputs = {
+            'out_file': str(settings.out),
+            'engine': stats['engine'],
+            'normalization': stats['normalization'],
+            **measured(stats['seconds']['total'], stats['peak_mb']),
+        }
+        if settings.probseg is not None:
+            outputs['out_probabilities'] = str(settings.probseg)
+        return outputs
 
-    def _list_outputs(self) -> dict[str, Any]:
-        outputs = self.output_spec().get()
-        folder = Path.cwd()
-        outputs['out_file'] = str((folder / self.inputs.out_file).absolute())
-        if isdefined(self.inputs.probabilities) and self.inputs.probabilities:
-            outputs['out_probabilities'] = str(folder / 'probabilities.nii')
-        stats = json.loads((folder / 'stats.json').read_text(encoding='utf-8'))
-        outputs['engine'] = stats['engine']
-        outputs['normalization'] = stats['normalization']
-        return {**outputs, **measured(stats['seconds']['total'], stats['peak_mb'])}
+    def _settings(self, cwd: Path) -> Any:
+        from ..image.normalise import Normalization
+        from ..inference.options import InferenceOptions
+        from ..inference.scan_settings import ScanSettings
+        from ..system.resources import Granted, available_cpus
 
-
-def _what_failed(returncode: int, stderr: str) -> str:
-    """Turn the end of the process into one line."""
-    number = -returncode if returncode < 0 else returncode - 128
-    if number == signal.SIGKILL:
-        return (
-            'the segmentation process was killed: most likely the memory ran out; '
-            'grant more with --mem, run fewer scans at once, or use a smaller model'
+        inputs = self.inputs
+        memory = normalization = None
+        if isdefined(inputs.memory_gb):
+            memory = Granted(inputs.memory_gb, inputs.memory_source)
+        if isdefined(inputs.normalization):
+            normalization = Normalization.parse(inputs.normalization)
+        return ScanSettings(
+            t1w=Path(inputs.in_file),
+            out=(cwd / inputs.out_file).absolute(),
+            inference=InferenceOptions(
+                engine=inputs.computed_by,
+                device=inputs.device,
+                precision=inputs.precision,
+                crop=inputs.crop,
+                tta=inputs.tta,
+                subvolumes=inputs.subvolumes if isdefined(inputs.subvolumes) else None,
+            ),
+            memory=memory,
+            channels=tuple(map(Path, inputs.channels)) if isdefined(inputs.channels) else (),
+            space='conform',
+            components='none',
+            probseg=cwd / 'probabilities.nii' if inputs.probabilities else None,
+            normalization=normalization,
+            threads=min(inputs.num_threads, int(available_cpus().amount)),
         )
-    lines = [line for line in stderr.splitlines() if line.strip()]
-    told = [line.partition(': error: ')[2] for line in lines if ': error: ' in line]
-    if told:
-        return told[-1]
-    last = lines[-1] if lines else 'it said nothing'
-    return f'the segmentation process failed with exit code {returncode}: {last}'

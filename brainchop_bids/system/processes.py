@@ -1,4 +1,4 @@
-"""No process of a run outlives it, however it ends.
+"""Processes of a run: they import nothing from the current folder, and none outlives the run.
 
 After ``kill -9`` of a run its workers would wait for work for ever, and what they were doing would
 be written into folders that the next run uses.
@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import select
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -20,6 +21,92 @@ from .atomic import writing
 
 _PARENT = 'BRAINCHOP_PARENT'
 _POLL_SECONDS = 0.5
+# Python 3.10 knows no -P, and puts '' first for -c; of what comes before this line it imports
+# nothing but built-in modules.
+_RUN_MODULE = (
+    'import sys; sys.path[:] = [path for path in sys.path if path]; import runpy; '
+    "del sys.argv[0]; runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
+)
+# Debian's word for the home of those who have none: it is nowhere, and nobody can make it.
+NO_HOME = '/nonexistent'
+_HAS_SAFE_PATH = sys.version_info >= (3, 11)
+
+
+def module_command(module: str, *arguments: str, safe_path: bool = _HAS_SAFE_PATH) -> list[str]:
+    """Make the command that runs a module, and imports nothing from the current folder.
+
+    A dataset may hold files such as ``numpy.py``.
+
+    Parameters
+    ----------
+    module : str
+        Name of the module.
+    *arguments : str
+        Its command line.
+    safe_path : bool
+        Whether Python knows ``-P`` (3.11 and later do).
+
+    Returns
+    -------
+    list of str
+    """
+    if safe_path:
+        return [sys.executable, '-P', '-m', module, *arguments]
+    return [sys.executable, '-c', _RUN_MODULE, module, *arguments]
+
+
+def protect_children() -> None:
+    """Keep all Python processes started from here on from importing from the current folder.
+
+    Python 3.11 and later read the variable, and so do the children of the children. For 3.10 see
+    `starting_children`.
+    """
+    os.environ['PYTHONSAFEPATH'] = '1'
+
+
+@contextmanager
+def starting_children(*, safe_path: bool = _HAS_SAFE_PATH) -> Iterator[None]:
+    """Start processes of `multiprocessing` that import nothing from the current folder.
+
+    Parameters
+    ----------
+    safe_path : bool
+        Whether Python knows ``PYTHONSAFEPATH``. Where it does not, processes are started in the
+        folder of Python's own library, from where they move on to the current one.
+    """
+    if safe_path:
+        yield
+        return
+    here = os.getcwd()
+    os.chdir(os.path.dirname(os.__file__))
+    try:
+        yield
+    finally:
+        os.chdir(here)
+
+
+def start_fork_server(*, safe_path: bool = _HAS_SAFE_PATH) -> None:
+    """Start the process that forks workers, and the one that cleans up behind them.
+
+    Parameters
+    ----------
+    safe_path : bool
+        As for `starting_children`.
+    """
+    from multiprocessing import forkserver, resource_tracker
+
+    with starting_children(safe_path=safe_path):
+        resource_tracker.ensure_running()
+        forkserver.ensure_running()
+
+
+def name_a_home() -> None:
+    """Set ``HOME`` where nothing tells it: the user of a container need not have an account.
+
+    Libraries ask for it as they are imported, and fail where there is no answer.
+    """
+    if os.path.expanduser('~') == '~':
+        os.environ['HOME'] = NO_HOME
 
 
 def for_children() -> dict[str, str]:

@@ -12,10 +12,20 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from brainchop_bids.cli.segment import main
-from brainchop_bids.inference.pool import ask, staying_processes
+from brainchop_bids.image.conform import ConformOptions
+from brainchop_bids.image.normalise import Normalization
+from brainchop_bids.inference.options import InferenceOptions
+from brainchop_bids.inference.pool import (
+    Request,
+    _ended_early,
+    segment_in_pool,
+    segment_in_process,
+    worker_pool,
+)
+from brainchop_bids.inference.scan_settings import ScanSettings
 from brainchop_bids.interfaces import Segment
 from brainchop_bids.system.errors import BrainchopError
+from brainchop_bids.system.resources import Granted
 from tests.builders import write_model, write_scan
 
 
@@ -27,8 +37,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def folder(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
-    example = ['T1w.nii', 'dseg.nii', '--model', str(model), '--omp-nthreads', '1']
-    with staying_processes(1, example, {'OMP_NUM_THREADS': '1'}) as place:
+    example = ScanSettings(Path('T1w.nii'), Path('dseg.nii'))
+    with worker_pool(1, Request(example, model, tmp_path), threads=1) as place:
         for _ in range(600):
             if (place / '0.socket').exists():
                 break
@@ -51,30 +61,67 @@ def test_one_process_labels_scans_as_a_process_each_would(
             tmp_path / f'{number}.nii.gz',
             np.random.default_rng(number).integers(1, 255, (size, 40, 52)).astype(np.uint8),
         )
-        options = ['--model', str(model), '--omp-nthreads', '1', '--space', 'conform']
         # Relative: it works in the folder of whoever asks.
-        code, said = ask(folder, [str(scan), 'here.nii', *options]) or (1, '')
-        assert code == 0
-        assert 'error' not in said
-        assert main([str(scan), str(tmp_path / 'alone.nii'), *options]) == 0
-        here, alone = (
-            np.asarray(nib.load(tmp_path / name).dataobj) for name in ('here.nii', 'alone.nii')
-        )
-        np.testing.assert_array_equal(here, alone)
-    code, said = ask(folder, ['none.nii', 'out.nii', *options]) or (0, '')
-    assert code == 1
-    assert said.count('\n') == 1
-    assert 'none.nii' in said
-    assert (ask(folder, ['--nonsense']) or (0, ''))[0] == 2
+        settings = ScanSettings(scan, Path('here.nii'), space='conform')
+        pooled = segment_in_pool(folder, Request(settings, model, tmp_path))
+        settings = ScanSettings(scan, tmp_path / 'alone.nii', space='conform')
+        alone = segment_in_process(Request(settings, model, tmp_path))
+        assert pooled is not None
+        assert {key: pooled[key] for key in ('engine', 'normalization', 'model')} == {
+            key: alone[key] for key in ('engine', 'normalization', 'model')
+        }
+        images = [np.asarray(nib.load(tmp_path / name).dataobj) for name in
+                  ('here.nii', 'alone.nii')]  # fmt: skip
+        np.testing.assert_array_equal(*images)
+    missing = Request(ScanSettings(Path('none.nii'), Path('out.nii')), model, tmp_path)
+    for segment in (lambda request: segment_in_pool(folder, request), segment_in_process):
+        with pytest.raises(BrainchopError, match=r'none\.nii: no such file'):
+            segment(missing)
     # And goes on.
-    assert (ask(folder, [str(scan), 'here.nii', *options]) or (1, ''))[0] == 0
+    settings = ScanSettings(scan, Path('here.nii'))
+    assert segment_in_pool(folder, Request(settings, model, tmp_path)) is not None
+
+
+def test_a_request_survives_its_form_as_data(tmp_path: Path) -> None:
+    settings = ScanSettings(
+        tmp_path / 'T1w.nii',
+        tmp_path / 'dseg.nii',
+        inference=InferenceOptions(engine='openvino', crop='7.5', tta=True, subvolumes='64'),
+        memory=Granted(1.25, 'SLURM'),
+        channels=(tmp_path / 'T2w.nii',),
+        components='largest+open:3',
+        derived=(('tissue', tmp_path / 'tissue.nii'),),
+        probseg=tmp_path / 'probseg.nii',
+        normalization=Normalization.parse('quantile:0.02:0.98:clip'),
+        frame=2,
+        conform=ConformOptions(voxel_size=0.8, interpolation='cubic'),
+        threads=3,
+    )
+    request = Request(settings, tmp_path / 'model', tmp_path)
+    assert Request.from_json(request.to_json()) == request
+
+
+@pytest.mark.parametrize('code', [-signal.SIGKILL, 128 + signal.SIGKILL])
+def test_a_kill_is_taken_for_want_of_memory(code: int) -> None:
+    assert 'memory' in _ended_early(code, '')
+
+
+def test_the_last_words_of_a_process_are_passed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A process that cannot start for another reason than memory.
+    monkeypatch.setenv('PYTHONHOME', str(tmp_path))
+    request = Request(ScanSettings(tmp_path / 'a.nii', tmp_path / 'b.nii'), tmp_path, tmp_path)
+    with pytest.raises(BrainchopError, match='failed with exit code 1: ') as caught:
+        segment_in_process(request)
+    assert 'memory' not in str(caught.value)
 
 
 def test_a_killed_process_fails_one_scan_and_the_next_has_its_own(
     folder: Path, model: Path, tmp_path: Path
 ) -> None:
     scan = write_scan(tmp_path / 'T1w.nii')
-    segment = Segment(in_file=str(scan), model=str(model), processes=str(folder))
+    segment = Segment(in_file=str(scan), model=str(model), pool=str(folder))
     segment.run()
     (tmp_path / 'dseg.nii').unlink()
     (number,) = waiting()
@@ -90,7 +137,8 @@ def test_a_killed_process_fails_one_scan_and_the_next_has_its_own(
 
 def test_none_outlives_the_run(model: Path, tmp_path: Path) -> None:
     before = waiting()
-    with staying_processes(2, ['a.nii', 'b.nii', '--model', str(tmp_path / 'none')], {}) as place:
+    scan = ScanSettings(Path('a.nii'), Path('b.nii'))
+    with worker_pool(2, Request(scan, tmp_path / 'none', tmp_path), threads=1) as place:
         assert len(waiting()) == len(before) + 2
     assert waiting() == before
     assert not place.exists()

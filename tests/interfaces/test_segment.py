@@ -1,12 +1,10 @@
 """The process that runs the network: how its end is told."""
 
-import signal
 from pathlib import Path
 
 import pytest
 
 from brainchop_bids.interfaces import Conform, Segment
-from brainchop_bids.interfaces.segment import _what_failed
 from brainchop_bids.system.errors import BrainchopError
 from tests.builders import write_model, write_scan
 
@@ -24,15 +22,14 @@ def test_an_error_is_one_line_and_the_folder_has_no_labels(
     assert not (tmp_path / 'dseg.nii').exists()
 
 
-@pytest.mark.parametrize('code', [-signal.SIGKILL, 128 + signal.SIGKILL])
-def test_a_kill_is_taken_for_want_of_memory(code: int) -> None:
-    assert 'memory' in _what_failed(code, '')
-
-
-def test_what_the_process_said_last_is_told() -> None:
-    text = 'brainchop-segment: warning: x\nbrainchop-segment: error: y.nii: empty\n'
-    assert _what_failed(1, text) == 'y.nii: empty'
-    assert _what_failed(3, 'Traceback\nValueError: odd\n').endswith('exit code 3: ValueError: odd')
+def test_too_little_memory_names_its_origin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = write_scan(tmp_path / 'T1w.nii')
+    monkeypatch.chdir(tmp_path)
+    model = str(write_model(tmp_path / 'model'))
+    with pytest.raises(BrainchopError, match=r'granted are 0\.1 GB \(memory_gb\)'):
+        Segment(in_file=str(scan), model=model, memory_gb=0.1).run()
 
 
 def test_a_changed_model_changes_the_hash(tmp_path: Path) -> None:

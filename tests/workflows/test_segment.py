@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from nipype import DataSink, Function, Node, Workflow
 
-from brainchop_bids.inference.scan import ScanSettings, segment_scan
+from brainchop_bids.inference.scan import segment_scan
+from brainchop_bids.inference.scan_settings import ScanSettings
 from brainchop_bids.models.spec import load_spec
 from brainchop_bids.workflows.segment import init_single_scan_wf
 from tests.builders import head, write_model, write_scan

@@ -16,7 +16,7 @@ import numpy as np
 
 from ...image.normalise import Normalization, normalise_channels
 from ...system.errors import SettingsError
-from ...system.processes import end_with_run
+from ...system.processes import end_with_run, start_fork_server
 from ..augment.tissues import t1_prior
 from ..config import TrainConfig
 from ..losses.subvoxels import draw_places, labels_at
@@ -79,8 +79,10 @@ class CubeSource:
 
     def __init__(self, config: TrainConfig, workers: int, sources: Sources) -> None:
         self.config, self.sources = config, sources
-        # Forking a process that runs a deep learning library's threads can deadlock.
-        context = multiprocessing.get_context('spawn')
+        # Forking a process that runs a deep learning library's threads can deadlock; the fork
+        # server runs none.
+        context = multiprocessing.get_context('forkserver')
+        start_fork_server()
         self._pool = ProcessPoolExecutor(workers, context, initializer=_prepare_worker)
         self._workers = workers
         try:
