@@ -67,11 +67,10 @@ def _participant(settings: 'Settings') -> int:
     """Segment each scan that was asked for."""
     from ..bids.dataset import check_distinct, check_folders, check_writable
     from ..bids.query import check_dataset, find_scans
-    from ..models.derived import leave_out_twins
     from ..models.spec import load_spec
     from ..models.zoo import find_model
     from .summary import announce, summarise
-    from .workload import find_workload
+    from .workload import drop_duplicates, find_workload
 
     begun = time.monotonic()
     description = check_dataset(settings.bids_dir)
@@ -91,7 +90,7 @@ def _participant(settings: 'Settings') -> int:
         return _reports_only(settings, selection)
     specs = [load_spec(find_model(model, settings.models_dir)) for model in settings.model]
     _check_options(settings, specs)
-    specs, left_out = leave_out_twins(specs)
+    specs, left_out = drop_duplicates(specs)
     workload = find_workload(settings, specs, selection)
     # What does not fit is reported before anything is written.
     plans = _describe_plans(settings, specs) if workload.todo else []

@@ -1,7 +1,7 @@
 """The scans of a run that are to be processed, and those whose results are current."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..bids.derivatives import ScanOutputs, why_redo
 from ..bids.query import Scan, Selection, find_siblings, why_absent
@@ -98,3 +98,36 @@ def absent_file(scan: Scan, specs: Iterable[ModelSpec]) -> str | None:
     except DatasetError as error:
         return str(error)
     return next(filter(None, map(why_absent, [scan.path, *others])), None)
+
+
+def drop_duplicates(specs: Sequence[ModelSpec]) -> tuple[list[ModelSpec], list[str]]:
+    """Drop derived segmentations where another segmentation of the run has the same name.
+
+    Parameters
+    ----------
+    specs : sequence of ModelSpec
+        The models of the run.
+
+    Returns
+    -------
+    specs : list of ModelSpec
+        The models; of segmentations of the same name that are derived, the first one stays.
+    notes : list of str
+        What was left out and why, each one line.
+    """
+    taken = {spec.slug.lower(): spec.name for spec in specs}
+    kept, notes = [], []
+    for spec in specs:
+        stay = []
+        for derived in spec.derived:
+            other = taken.get(derived.name.lower())
+            if other is None:
+                taken[derived.name.lower()] = spec.name
+                stay.append(derived)
+            else:
+                notes.append(
+                    f'seg-{derived.name} is that of {other}; the one that follows from the labels '
+                    f'of {spec.name} is left out, run {spec.name} into another folder to have it'
+                )
+        kept.append(replace(spec, derived=tuple(stay)))
+    return kept, notes

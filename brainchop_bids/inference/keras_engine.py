@@ -9,7 +9,7 @@ import numpy as np
 from ..image.normalise import Normalization
 from ..models.spec import ModelSpec
 from ..system.errors import BrainchopError, DeviceMemoryError, MemoryLimitError, SettingsError
-from ..system.tensorflow_runtime import avoid_false_fusion, engine_versions, load_tensorflow
+from ..system.tensorflow_runtime import engine_versions, load_tensorflow
 from .engine import Engine
 from .memory import estimate_peak_gb
 from .tensorflow_layers import TensorflowLayers
@@ -74,7 +74,7 @@ class KerasEngine(Engine):
             self._plan_streams()
         if self._stream is None:
             # It imports Keras, which must find its backend chosen.
-            from ..models.keras_model import build_model
+            from ..models.keras_model import avoid_false_fusion, build_model
 
             avoid_false_fusion(self._network)
             self._body = build_model(self._network)

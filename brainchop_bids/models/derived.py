@@ -1,19 +1,15 @@
 """Segmentations that follow from a model's labels by a table, such as tissues from structures."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..system.errors import ModelError
 from .formats.files import read_json
 from .labelfiles import OVERRIDES, override_labels
 from .labels import LabelTable
 from .mapping import packaged_tables, read_mapping
-
-if TYPE_CHECKING:
-    from .spec import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -76,39 +72,6 @@ def read_derived(content: Any, labels: LabelTable, path: Path) -> tuple[Derived,
         except ModelError as error:
             raise ModelError(f'{path}: "derived" {name}: {error}') from error
     return tuple(found)
-
-
-def leave_out_twins(specs: Sequence['ModelSpec']) -> tuple[list['ModelSpec'], list[str]]:
-    """Leave out what is derived where another segmentation of the run has the same name.
-
-    Parameters
-    ----------
-    specs : sequence of ModelSpec
-        The models of the run.
-
-    Returns
-    -------
-    specs : list of ModelSpec
-        The models; of segmentations of the same name that are derived, the first one stays.
-    notes : list of str
-        What was left out and why, each one line.
-    """
-    taken = {spec.slug.lower(): spec.name for spec in specs}
-    kept, notes = [], []
-    for spec in specs:
-        stay = []
-        for derived in spec.derived:
-            other = taken.get(derived.name.lower())
-            if other is None:
-                taken[derived.name.lower()] = spec.name
-                stay.append(derived)
-            else:
-                notes.append(
-                    f'seg-{derived.name} is that of {other}; the one that follows from the labels '
-                    f'of {spec.name} is left out, run {spec.name} into another folder to have it'
-                )
-        kept.append(replace(spec, derived=tuple(stay)))
-    return kept, notes
 
 
 def _values(labels: LabelTable, table: str, classes: int) -> tuple[int, ...]:

@@ -9,13 +9,37 @@ import keras
 
 from ..system.errors import ModelError
 from .formats.layer_reader import network_from_layers, topology
-from .network import Network, Op
+from .network import LEAKY_SLOPE, Network, Op
 
 
 @keras.saving.register_keras_serializable('brainchop')
 def gelu_tanh(x: Any) -> Any:
     """Return GELU in its tanh form, x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2."""
     return keras.ops.gelu(x, approximate=True)
+
+
+def avoid_false_fusion(network: Network) -> None:
+    """Keep TensorFlow from fusing layers of a network that it would compute falsely.
+
+    On a CPU its graphs fuse convolution, bias, sum and leaky ReLU, and then take Keras' slope
+    whatever the layer's own is (seen in 2.21, with oneDNN).
+
+    Parameters
+    ----------
+    network : Network
+        What is to be computed in this process, by a graph that is not made yet.
+    """
+    if keras.backend.backend() != 'tensorflow':
+        return
+    for op in network.ops:
+        if (
+            op.is_activation('leaky_relu')
+            and op.settings['alpha'] != LEAKY_SLOPE
+            and network[op.inputs[0]].kind == 'add'
+        ):
+            import tensorflow as tf
+
+            tf.config.optimizer.set_experimental_options({'remapping': False})
 
 
 def build_model(network: Network, input_shape: tuple[int | None, ...] = (None, None, None)) -> Any:

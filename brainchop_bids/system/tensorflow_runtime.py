@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..models.network import LEAKY_SLOPE, Network
 from .errors import BrainchopError
 
 
@@ -65,32 +64,6 @@ def load_tensorflow(threads: int | None = None) -> Any:
     # Otherwise recent cards round every factor to 10 bits, and labels differ from a CPU's.
     tf.config.experimental.enable_tensor_float_32_execution(False)
     return tf
-
-
-def avoid_false_fusion(network: Network) -> None:
-    """Keep TensorFlow from fusing layers of a network that it would compute falsely.
-
-    On a CPU its graphs fuse convolution, bias, sum and leaky ReLU, and then take Keras' slope
-    whatever the layer's own is (seen in 2.21, with oneDNN).
-
-    Parameters
-    ----------
-    network : Network
-        What is to be computed in this process, by a graph that is not made yet.
-    """
-    import keras
-
-    if keras.backend.backend() != 'tensorflow':
-        return
-    for op in network.ops:
-        if (
-            op.is_activation('leaky_relu')
-            and op.settings['alpha'] != LEAKY_SLOPE
-            and network[op.inputs[0]].kind == 'add'
-        ):
-            import tensorflow as tf
-
-            tf.config.optimizer.set_experimental_options({'remapping': False})
 
 
 def engine_versions() -> str:

@@ -11,13 +11,12 @@ from typing import Any, Protocol
 import keras
 
 from ..models.blocks import NORMS
-from ..models.keras_model import network_of
+from ..models.keras_model import avoid_false_fusion, network_of
 from ..models.meshnet import NearIdentity, build_meshnet
 from ..models.network import ACTIVATIONS, fold_batchnorm
 from ..models.unet import build_light_unet, build_unet
 from ..models.vnet import build_vnet
 from ..system.errors import BrainchopError, Interrupted, ModelError, SettingsError
-from ..system.tensorflow_runtime import avoid_false_fusion
 from .options import Network
 
 Shape = tuple[int | None, int | None, int | None]
