@@ -1,5 +1,6 @@
 """The methods text of a run, for the papers of its users."""
 
+import re
 from collections.abc import Sequence
 from textwrap import fill
 
@@ -10,15 +11,15 @@ from brainchop_bids.inference.options import InferenceOptions
 from brainchop_bids.inference.subvolumes import Subvolumes
 from brainchop_bids.models.spec import ModelSpec
 
-_BACK = {
-    'linear': "by linear interpolation of each label's indicator function and choice of the "
-    'label with the largest value',
-    'nearest': 'by nearest-neighbour interpolation',
+_RESAMPLED = {
+    'linear': 'linear interpolation of the indicator function of each label, each voxel taking '
+    'the label with the largest value',
+    'nearest': 'nearest-neighbour interpolation',
 }
 
 _COMBINED = {
-    'gaussian': 'averaging probabilities with Gaussian weights',
-    'mean': 'averaging probabilities',
+    'gaussian': 'averaging class probabilities with Gaussian weights',
+    'mean': 'averaging class probabilities',
     'vote': 'majority vote',
 }
 
@@ -53,93 +54,87 @@ def describe_methods(
     )
     text = f"""
         Each T1-weighted scan was segmented with *brainchop-bids* {__version__}, a BIDS App
-        [@bidsapps] based on *Nipype* [@nipype]. The scan was conformed to 1 mm isotropic voxels
-        with intensities scaled to 0-255, reproducing *FreeSurfer*'s `mri_convert -c`
-        [@freesurfer]. {labelled} The labels were brought back to the grid of the scan
-        {_BACK[resample]}. Connected components were found with *connected-components-3d*, and
-        files were read and written with *NiBabel* [@nibabel]."""
+        [@bidsapps] based on *Nipype* [@nipype]. Scans were conformed to 1 mm isotropic voxels
+        with intensities scaled to 0-255, reproducing `mri_convert -c` of *FreeSurfer*
+        [@freesurfer]. {labelled} Labels and masks were resampled to the native grid of the scan
+        by {_RESAMPLED[resample]}. Connected components were computed with
+        *connected-components-3d*, and images were read and written with *NiBabel* [@nibabel]."""
     return fill(' '.join(text.split()), 99, break_long_words=False, break_on_hyphens=False) + '\n'
 
 
+def list_references(text: str) -> str:
+    """List the references that a methods text cites.
+
+    Parameters
+    ----------
+    text : str
+        Of `describe_methods`.
+
+    Returns
+    -------
+    str
+        Markdown, with a heading.
+    """
+    entries = re.split(r'\n(?=- \[@)', _REFERENCES.strip())
+    cited = [entry for entry in entries if entry[2 : entry.index(']') + 1] in text]
+    return '\n### References\n\n' + '\n'.join(cited) + '\n'
+
+
 def _describe_model(spec: ModelSpec, components: str, options: InferenceOptions) -> str:
-    extent = 'the whole volume at once'
-    if options.subvolumes is not None:
-        rule = Subvolumes.parse(options.subvolumes)
-        extent = f'cubes of {rule.size} voxels a side'
-        if rule.overlapping:
-            where = f'which overlapped by {rule.overlap} voxels'
-            where += f', and {rule.random} more at random places' * bool(rule.random)
-            extent += f', {where}, combined by {_COMBINED[rule.combine]}'
-    elif spec.block is not None:
-        extent = f'cubes of {" x ".join(map(str, spec.block))} voxels side by side'
-    status = f'; *{spec.status}* by its card' if spec.status else ''
-    return f"""Labels were assigned by the model *{spec.name}* (SHA-256
-        {spec.sha256[:12]}{status}), a convolutional network with {len(spec.labels)} classes
-        that labels {extent}, in the manner of MeshNet [@meshnet] and *brainchop*
-        [@brainchop]. {_describe_extras(options)}{_describe_smoothing(spec.smoothing)}
-        {_describe_cleanup(Cleanup.parse(components))}{_describe_mask(spec)}{_describe_derived(spec)}"""
+    status = f'; status: {spec.status}' if spec.status else ''
+    origin = 'MeshNet [@meshnet] and ' if spec.chain else ''
+    return f"""The model *{spec.name}* (SHA-256 {spec.sha256[:12]}{status}), a convolutional
+        network in the manner of {origin}*brainchop* [@brainchop], assigned one of
+        {len(spec.labels)} labels to each voxel. It was applied to
+        {_describe_extent(spec, options)}. {_describe_extras(options)}
+        {_describe_smoothing(spec.smoothing)}{_describe_cleanup(Cleanup.parse(components), spec)}
+        {_describe_mask(spec)}{_describe_derived(spec)}"""
+
+
+def _describe_extent(spec: ModelSpec, options: InferenceOptions) -> str:
+    if options.subvolumes is None:
+        if spec.block is None:
+            return 'the whole volume at once'
+        return f'adjacent blocks of {" x ".join(map(str, spec.block))} voxels'
+    rule = Subvolumes.parse(options.subvolumes)
+    text = f'cubes of {rule.size} voxels a side'
+    if rule.overlapping:
+        text += f' that overlapped by {rule.overlap} voxels'
+        text += f', and to {rule.random} more at random positions' * bool(rule.random)
+        text += f', and the results were combined by {_COMBINED[rule.combine]}'
+    return text
 
 
 def _describe_extras(options: InferenceOptions) -> str:
     text = ''
     if options.tta:
         text += (
-            'Probabilities were averaged with those of the scan flipped left to right, the '
-            'labels of both sides exchanged. '
+            'Class probabilities were averaged over the scan and its left-right mirror image, '
+            'with the labels of both sides exchanged. '
         )
     if options.precision == 'bf16':
-        text += 'The network was computed in bfloat16. '
+        text += 'Features of the network were computed in bfloat16 precision. '
     return text
 
 
 def _describe_smoothing(smoothing: Smoothing) -> str:
-    """Say in the methods text how labels were smoothed."""
     if not smoothing.voxels:
         return ''
     which = 'Each voxel'
     if smoothing.below < 1:
-        which += f' whose label had less than {smoothing.below:.0%} of the weights around it'
+        which = (
+            f'Each voxel whose label had less than {smoothing.below:.0%} of the Gaussian weights '
+            'around it'
+        )
     return (
-        f'{which} took the label with the largest share of Gaussian weights (standard deviation '
-        f'{smoothing.voxels:g} voxels). '
+        f'{which} was then assigned the label with the largest sum of Gaussian weights in its '
+        f'neighbourhood (standard deviation {smoothing.voxels:g} voxels). '
     )
 
 
-def _describe_mask(spec: ModelSpec) -> str:
-    """Say in the methods text how the brain mask is made."""
-    if not spec.covers_brain:
-        return ''
-    rule = spec.mask_rule
-    text = 'The brain mask is the largest component of '
-    text += 'all labels'
-    if rule.exclude:
-        names = [label.name for label in spec.labels if label.index in rule.exclude]
-        text += f' but {", ".join(names)}'
-    if rule.open_mm:
-        text += f', without what hangs on it by less than a ball of {rule.open_mm:g} mm radius'
-    if rule.closing_mm:
-        text += f', closed by a ball of {rule.closing_mm:g} mm radius'
-    return f'{text}, with holes filled. '
-
-
-def _describe_derived(spec: ModelSpec) -> str:
-    """Say in the methods text what follows from the labels."""
-    text = ''
-    if spec.intracranial:
-        text += 'The intracranial volume is that of a mask made so of all labels, fluid included. '
-    for derived in spec.derived:
-        names = ', '.join(label.name for label in derived.labels if label.index)
-        text += (
-            f'The labels of *{derived.name}* ({names}) follow from these by the table '
-            f'`{derived.table}`. '
-        )
-    return text
-
-
-def _describe_cleanup(cleanup: Cleanup) -> str:
-    """Say in the methods text what stays of the labels."""
+def _describe_cleanup(cleanup: Cleanup, spec: ModelSpec) -> str:
     of = {
-        'largest': 'all foreground voxels',
+        'largest': 'the foreground',
         'per-label': 'each label',
         'groups': f'each group of labels ({str(cleanup).partition(":")[2].partition("+")[0]})',
     }
@@ -148,24 +143,59 @@ def _describe_cleanup(cleanup: Cleanup) -> str:
         text = f'Only the largest 26-connected component of {of[cleanup.rule]} was kept. '
     if cleanup.open_mm:
         text += (
-            'What hung on it by bridges that a ball of '
-            f'{cleanup.open_mm:g} mm radius does not pass was dropped. '
+            'Structures connected to it only through bridges narrower than '
+            f'{2 * cleanup.open_mm:g} mm were removed. '
         )
     if cleanup.min_mm3:
-        text += f'Components of less than {cleanup.min_mm3:g} mm^3 were dropped. '
+        text += f'Components smaller than {cleanup.min_mm3:g} mm^3 were removed. '
     if cleanup.within_mm:
-        text += (
-            'Labels that the brain mask is made of were dropped outside it, others farther than '
-            f'{cleanup.within_mm:g} mm from it. '
-        )
+        if spec.mask_rule.exclude:
+            text += (
+                'Labels from which the brain mask was made were removed outside it, and '
+                f'all other labels at more than {cleanup.within_mm:g} mm from it. '
+            )
+        else:
+            text += 'Labels outside the brain mask were removed. '
     if cleanup.fill:
         text += 'Holes were filled with the label of the nearest voxel. '
     return text
 
 
-REFERENCES = """
-### References
+def _describe_mask(spec: ModelSpec) -> str:
+    if not spec.covers_brain:
+        return ''
+    rule = spec.mask_rule
+    text = 'The brain mask is the largest connected component of all labels'
+    if rule.exclude:
+        names = [label.name for label in spec.labels if label.index in rule.exclude]
+        text += f' except {", ".join(names)}'
+    if rule.open_mm:
+        text += (
+            ', without structures connected to it only through bridges narrower than '
+            f'{2 * rule.open_mm:g} mm'
+        )
+    if rule.closing_mm:
+        text += f', morphologically closed with a ball of {rule.closing_mm:g} mm radius'
+    return f'{text}, with its holes filled. '
 
+
+def _describe_derived(spec: ModelSpec) -> str:
+    text = ''
+    if spec.intracranial:
+        text += (
+            'Intracranial volume is the volume of a mask made in the same way from all labels, '
+            'including cerebrospinal fluid. '
+        )
+    for derived in spec.derived:
+        names = ', '.join(label.name for label in derived.labels if label.index)
+        text += (
+            f'The segmentation *{derived.name}* ({names}) was derived from these labels with the '
+            f'look-up table `{derived.table}`. '
+        )
+    return text
+
+
+_REFERENCES = """
 - [@bidsapps] Gorgolewski KJ et al. (2017). BIDS apps: Improving ease of use, accessibility, and
   reproducibility of neuroimaging data analysis methods. PLoS Computational Biology 13(3):e1005209.
   https://doi.org/10.1371/journal.pcbi.1005209

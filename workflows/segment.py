@@ -27,7 +27,7 @@ from brainchop_bids.models.zoo import find_model
 from brainchop_bids.settings import WORKER_GB
 from brainchop_bids.system.resources import Granted, available_memory
 
-from .boilerplate import REFERENCES, describe_methods
+from .boilerplate import describe_methods, list_references
 
 # Peak resident memory of the steps in numpy, GB, as benchmarks/README.md tells: a worker holds
 # some 0.2 GB of imports, and a 0.7 mm scan twice as floats.
@@ -133,7 +133,7 @@ def init_single_scan_wf(
     spec = model if isinstance(model, ModelSpec) else load_spec(find_model(str(model)))
     workflow = LiterateWorkflow(name=name)
     workflow.__desc__ = describe_methods([spec], components, resample, inference)
-    workflow.__postdesc__ = REFERENCES
+    workflow.__postdesc__ = list_references(workflow.__desc__)
     several = ['channels'] if spec.in_channels > 1 else []
     inputnode = pe.Node(niu.IdentityInterface(fields=['t1w', *several]), name='inputnode')
     shared = ['t1w_conform', 'warnings', 'conform_cost']

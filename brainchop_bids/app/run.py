@@ -183,10 +183,10 @@ def _write_root(
     stamp = f'{time.strftime("%Y%m%d-%H%M%S")}_{uuid.uuid4()}'
     write_text(logs / f'run-{stamp}.toml', settings.to_toml())
     if anew or settings.boilerplate or not (logs / 'CITATION.md').exists():
-        from brainchop_bids.workflows.boilerplate import REFERENCES, describe_methods
+        from brainchop_bids.workflows.boilerplate import describe_methods, list_references
 
         text = describe_methods(specs, settings.components, settings.resample, settings.inference)
-        write_text(logs / 'CITATION.md', text + REFERENCES)
+        write_text(logs / 'CITATION.md', text + list_references(text))
 
 
 def _missing_pages(settings: 'Settings', scans: 'Sequence[Scan]') -> dict[str, str]:

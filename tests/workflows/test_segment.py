@@ -136,14 +136,17 @@ def test_the_methods_text_names_model_and_rules(tmp_path: Path) -> None:
     ).visit_desc()
     assert 'of each label was kept' in text
     assert 'nearest-neighbour' in text
-    assert 'component of all labels, with holes filled' in ' '.join(text.split())
+    assert 'component of all labels, with its holes filled' in ' '.join(text.split())
     assert 'Gaussian' not in text
     assert '### References' in text
 
 
 def test_the_methods_text_tells_of_smoothing_and_mask() -> None:
     text = ' '.join(init_single_scan_wf(model='tissue', mem_gb=4).visit_desc().split())
-    assert 'Gaussian weights (standard deviation 0.9 voxels)' in text
-    assert 'all labels but Cerebrospinal Fluid, without what hangs on it by less than' in text
-    assert 'closed by a ball of 8 mm radius, with holes filled' in text
-    assert 'others farther than 5 mm from it' in text
+    assert 'Gaussian weights in its neighbourhood (standard deviation 0.9 voxels)' in text
+    assert (
+        'all labels except Cerebrospinal Fluid, without structures connected to it only through'
+        in text
+    )
+    assert 'closed with a ball of 8 mm radius, with its holes filled' in text
+    assert 'all other labels at more than 5 mm from it' in text
