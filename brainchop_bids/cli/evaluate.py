@@ -47,17 +47,20 @@ def build_parser() -> argparse.ArgumentParser:
         'given.',
     )
     parser.add_argument(
-        'predicted', metavar='PRED', type=Path, help='label map, or BIDS derivative dataset'
+        'predicted',
+        metavar='PRED',
+        type=Path,
+        help='segmentation: label image, or BIDS derivative dataset',
     )
-    parser.add_argument('reference', metavar='REF', type=Path, help='of the same kind')
+    parser.add_argument('reference', metavar='REF', type=Path, help='reference of the same kind')
     table = 'TSV with the columns code and index, a dseg.tsv with index and mapping, or a name'
     parser.add_argument(
         '--mapping',
         metavar='TABLE',
-        help=f"turns the reference's codes into labels: {table} (aseg_to_tissue)",
+        help=f"table from the reference's codes to labels: {table} (aseg_to_tissue)",
     )
     parser.add_argument(
-        '--pred-mapping', metavar='TABLE', help="the same for the segmentation's codes"
+        '--pred-mapping', metavar='TABLE', help="table from the segmentation's codes to labels"
     )
     for side in ('pred', 'ref'):
         parser.add_argument(
@@ -65,11 +68,15 @@ def build_parser() -> argparse.ArgumentParser:
             metavar='KEY=VALUE',
             action='append',
             default=[],
-            help='of a dataset take files with this entity only, e.g. seg=tissue',
+            help=('use only files of the dataset that have this BIDS entity, e.g. seg=tissue'),
         )
-    parser.add_argument('--out', metavar='FILE.tsv', type=Path, help='write all scores there')
     parser.add_argument(
-        '--no-surfaces', action='store_true', help='skip the distances: seconds, not a minute'
+        '--out', metavar='FILE.tsv', type=Path, help='also write all scores to this file'
+    )
+    parser.add_argument(
+        '--no-surfaces',
+        action='store_true',
+        help='do not compute surface distances, which take about a minute',
     )
     parser.add_argument('--version', action='version', version=f'{PROG} {__version__}')
     return parser

@@ -54,7 +54,9 @@ def build_parser() -> argparse.ArgumentParser:
         '--models-dir',
         metavar='DIR',
         type=Path,
-        help='folder of model folders, in place of $BRAINCHOP_MODELS or the cache',
+        help=(
+            'folder that contains model folders (default: $BRAINCHOP_MODELS, or else the cache)'
+        ),
     )
 
     def command(name: str, work: Callable[[Any], int], text: str) -> argparse.ArgumentParser:
@@ -62,26 +64,37 @@ def build_parser() -> argparse.ArgumentParser:
         made.set_defaults(work=work)
         return made
 
-    command('list', _list, 'show all models that are here or can be fetched')
-    info = command('info', _info, 'show all that is known of a model')
+    command('list', _list, 'list the models that are installed or can be fetched')
+    info = command('info', _info, 'print all that is known about a model')
     info.add_argument('model', metavar='NAME|DIR')
-    get = command('get', _get, 'fetch published models, checked by sha256')
+    get = command('get', _get, 'download published models and check their SHA-256')
     get.add_argument('names', metavar='NAME', nargs='*')
-    get.add_argument('--all', action='store_true', help='fetch all of them')
+    get.add_argument('--all', action='store_true', help='download all published models')
     get.add_argument(
-        '--mirror', metavar='URL', help="a folder of model folders, in place of upstream's"
+        '--mirror',
+        metavar='URL',
+        help="address to download model folders from (default: upstream's)",
     )
-    verify = command('verify', _verify, 'check files, shapes and a test volume')
+    verify = command(
+        'verify', _verify, "check a model's files, shapes, and the labels of a test volume"
+    )
     verify.add_argument(
-        'names', metavar='NAME|DIR', nargs='*', help='by default all that are here'
+        'names',
+        metavar='NAME|DIR',
+        nargs='*',
+        help='models to check (default: all that are installed)',
     )
-    bring = command('import', _import, 'bring a model of any readable format into our folder form')
+    bring = command(
+        'import',
+        _import,
+        ("copy a model of any supported format into a folder of this package's form"),
+    )
     bring.add_argument('folder', metavar='DIR', type=Path)
-    bring.add_argument('--name', help="the new model's name (default: the folder's)")
-    convert = command('convert', _convert, "write a model in another program's format")
+    bring.add_argument('--name', help='name of the new model (default: that of the folder)')
+    convert = command('convert', _convert, 'write a model in the format of another program')
     convert.add_argument('model', metavar='NAME|DIR')
     convert.add_argument('format', metavar='FORMAT', choices=_FORMATS, help=', '.join(_FORMATS))
-    convert.add_argument('out', metavar='OUT', type=Path, help='folder to write to')
+    convert.add_argument('out', metavar='OUT', type=Path, help='folder for the files')
     return parser
 
 

@@ -51,28 +51,34 @@ count.__name__ = 'frame number'
 
 def add_model_options(group: argparse._ArgumentGroup, *, several: bool = False) -> None:
     """Add which model or models, and how intensities are normalised."""
-    what = 'a model folder, or the name of a packaged or fetched model or of one in --models-dir'
+    what = 'model folder, or name of a packaged or fetched model or of one in --models-dir'
     if several:
         group.add_argument(
             '--model',
             metavar='NAME|DIR',
             nargs='+',
             default=[DEFAULT_MODEL],
-            help=f'{what}; of several the scan is conformed once, and the brain mask is that of '
-            f'the first skull-strip model, else of the first (default: {DEFAULT_MODEL})',
+            help=f'{what}; with several models the brain mask is that of the first '
+            f'skull-stripping model, or else of the first model (default: {DEFAULT_MODEL})',
         )
     else:
         group.add_argument(
-            '--model', metavar='NAME|DIR', default=DEFAULT_MODEL, help=f'{what} (%(default)s)'
+            '--model',
+            metavar='NAME|DIR',
+            default=DEFAULT_MODEL,
+            help=f'{what} (default: %(default)s)',
         )
     group.add_argument(
-        '--models-dir', metavar='DIR', type=Path, help='folder that holds model folders'
+        '--models-dir', metavar='DIR', type=Path, help='folder that contains model folders'
     )
     group.add_argument(
         '--normalization',
         metavar='HOW',
-        help="instead of the model's own: minmax, quantile:LOW:HIGH[:clip], zscore "
-        '(of voxels above 0), zscore-whole or none',
+        help=(
+            'normalization of intensities: minmax, quantile:LOW:HIGH[:clip], zscore '
+            '(over voxels above 0), zscore-whole (over all voxels) or none (default: '
+            "the model's own)"
+        ),
     )
 
 
@@ -82,40 +88,56 @@ def add_inference_options(group: argparse._ArgumentGroup) -> None:
         '--engine',
         choices=ENGINES,
         default='auto',
-        help='what computes: openvino on a CPU or tensorflow on a GPU (auto), or one of them',
+        help=(
+            'library that runs the network; auto is openvino on a CPU and tensorflow '
+            'on a GPU (default: %(default)s)'
+        ),
     )
     group.add_argument(
         '--device',
         choices=DEVICES,
         default='auto',
-        help='where: on a GPU where there is one (auto), or one of them',
+        help=(
+            'processor that runs the network; auto is the GPU if there is one '
+            '(default: %(default)s)'
+        ),
     )
     group.add_argument(
         '--crop',
         metavar='auto|none|MM',
         default='auto',
-        help='compute the head and so many millimetres around it instead of everything; labels '
-        f'inside stay the same (auto: {MARGIN_MM:g} mm)',
+        help='part of the volume that is computed: the head with a margin in mm around it, or '
+        f'everything (none); the labels there are the same (default: auto, {MARGIN_MM:g} mm)',
     )
     group.add_argument(
         '--precision',
         choices=PRECISIONS,
         default='f32',
-        help='of products; bf16 is quicker on processors that have it and needs half the memory, '
-        'and less than one labelled voxel in a hundred changes (default: %(default)s)',
+        help=(
+            'numerical precision of the network; bf16 is faster on CPUs that support '
+            'it and takes half the memory, and changes the label of less than 1 %% of '
+            'the labelled voxels (default: %(default)s)'
+        ),
     )
     group.add_argument(
         '--tta',
         action='store_true',
-        help='average with the scan flipped left to right: twice the time, smoother labels',
+        help=(
+            'test-time augmentation: average the probabilities of the scan and of its '
+            'left-right mirror image; takes twice the time'
+        ),
     )
     group.add_argument(
         '--subvolumes',
         metavar='RULE',
         type=subvolumes,
-        help='label cubes instead of the whole volume: a size in voxels, e.g. 64, and perhaps '
-        '+overlap:N, +random:N (more cubes, anywhere) and how they are combined, +gaussian '
-        '(probabilities, weighted towards the middle; the default), +mean or +vote',
+        help=(
+            'label cubes of this many voxels a side instead of the whole volume, e.g. '
+            '64 or 64+overlap:16; +overlap:N lets them overlap by N voxels, +random:N '
+            'adds N cubes at random positions, and overlapping cubes are combined by '
+            '+gaussian (probabilities weighted towards the centre; the default), '
+            '+mean (of probabilities) or +vote (of labels)'
+        ),
     )
 
 
@@ -125,24 +147,27 @@ def add_label_options(group: argparse._ArgumentGroup) -> None:
         '--components',
         metavar='RULE',
         type=cleanup,
-        help='which connected components stay: the largest of all foreground (largest), of each '
-        'label (per-label), of labels joined (groups:1,2/3), or all (none); largest+open:MM cuts '
-        'off what hangs on by a thin bridge, +min:MM3 drops small ones, +within:MM drops what is '
-        'farther from the brain mask, +fill fills holes (default: the rule of the model, mostly '
-        'largest)',
+        help='connected components that are kept: the largest of the foreground (largest), of '
+        'each label (per-label), of groups of labels (groups:1,2/3), or all (none); with largest, '
+        '+open:MM removes structures connected only through bridges narrower than twice MM; '
+        '+min:MM3 removes components smaller than MM3, +within:MM removes labels at more than MM '
+        "from the brain mask, +fill fills holes (default: the model's own rule)",
     )
     group.add_argument(
         '--label-codes',
         choices=['model', 'freesurfer'],
         default='model',
-        help="values of labels in images and tables: the model's own or FreeSurfer's codes, for "
-        'its viewers (default: %(default)s)',
+        help="values of labels in images and tables: the model's own numbers or "
+        "FreeSurfer's codes (default: %(default)s)",
     )
     group.add_argument(
         '--resample',
         choices=['linear', 'nearest'],
         default='linear',
-        help="how labels return to the scan's own grid (default: %(default)s)",
+        help=(
+            "interpolation of labels on their way back to the scan's own grid "
+            '(default: %(default)s)'
+        ),
     )
 
 
@@ -152,5 +177,5 @@ def add_frame_option(group: argparse._ArgumentGroup) -> None:
         '--frame',
         metavar='N',
         type=count,
-        help='the frame to use of 4-D files with several, counted from 0',
+        help='frame to use of 4-D files with several, counted from 0',
     )

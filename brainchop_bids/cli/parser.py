@@ -37,12 +37,15 @@ def build_parser() -> argparse.ArgumentParser:
         description='Segment the T1-weighted scans of a BIDS dataset with a tiny network.',
         epilog='Exit code: 0 all done, 1 some scan failed, 2 the command cannot run as given.',
     )
-    parser.add_argument('bids_dir', type=Path, help='the BIDS dataset, read only')
-    parser.add_argument('output_dir', type=Path, help='where the derivatives go')
+    parser.add_argument('bids_dir', type=Path, help='BIDS dataset; it is only read')
+    parser.add_argument('output_dir', type=Path, help='folder for the derivatives')
     parser.add_argument(
         'analysis_level',
         choices=LEVELS,
-        help='participant: segment each T1w; group: gather all scans into a table and a page',
+        help=(
+            'participant: segment each T1w scan; group: collect the results of all '
+            'scans in a table and a page'
+        ),
     )
     parser.add_argument('--version', action='version', version=f'brainchop {__version__}')
     _add_selection(parser)
@@ -53,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group('which scans')
+    group = parser.add_argument_group('selection of scans')
     group.add_argument(
         '--participant-label',
         '--participant_label',
@@ -61,7 +64,7 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         type=_label('sub-'),
         default=[],
-        help='only these participants, with or without sub-',
+        help='participants to process, with or without the prefix sub- (default: all)',
     )
     group.add_argument(
         '--session-label',
@@ -70,26 +73,35 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         type=_label('ses-'),
         default=[],
-        help='only these sessions, with or without ses-',
+        help='sessions to process, with or without the prefix ses- (default: all)',
     )
     group.add_argument(
         '--bids-filter-file',
         metavar='FILE',
         type=Path,
-        help='JSON file of pybids filters under the key "t1w", e.g. {"t1w": {"acquisition": "x"}}',
+        help=(
+            'JSON file with pybids filters for the T1w scans, e.g. {"t1w": '
+            '{"acquisition": "mprage"}}'
+        ),
     )
     group.add_argument(
         '--bids-database-dir',
         metavar='PATH',
         type=Path,
-        help="folder of a pybids index of this dataset's anatomical files; made if missing",
+        help=(
+            "folder with a pybids database of the dataset's anatomical files; created "
+            'if it does not exist'
+        ),
     )
     group.add_argument(
         '--skip-bids-validation',
         '--skip_bids_validation',
         action='store_true',
-        help='do not run bids-validator-deno on the input (it runs where it is installed; '
-        'what it finds is reported and never stops a run)',
+        help=(
+            'do not validate the dataset with bids-validator-deno (by default it is '
+            'validated if the validator is installed; errors are reported and never '
+            'stop the run)'
+        ),
     )
     add_frame_option(group)
 
@@ -100,7 +112,7 @@ def _add_segmentation(parser: argparse.ArgumentParser) -> None:
     add_inference_options(group)
     add_label_options(group)
     group.add_argument(
-        '--probseg', action='store_true', help='write a probability map of each label'
+        '--probseg', action='store_true', help='also write a probability map for each label'
     )
 
 
@@ -114,13 +126,18 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
         dest='nprocs',
         metavar='N',
         type=positive,
-        help='threads over all processes (default: all that affinity, SLURM and cgroup grant)',
+        help=(
+            'maximum number of threads of all processes together (default: as many as '
+            'CPU affinity, SLURM and cgroup allow)'
+        ),
     )
     group.add_argument(
         '--omp-nthreads',
         metavar='N',
         type=positive,
-        help='threads of one process (default: --nprocs, 8 at most)',
+        help=(
+            'maximum number of threads of each process (default: that of --nprocs, but at most 8)'
+        ),
     )
     group.add_argument(
         '--mem',
@@ -128,15 +145,17 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
         '--mem-mb',
         dest='mem',
         metavar='SIZE',
-        help='memory over all processes, in MB or with a suffix, e.g. 16G '
-        '(default: what SLURM, cgroup and the machine grant)',
+        help=(
+            'maximum memory of all processes together, in MB or with a suffix, e.g. '
+            '16G (default: as much as SLURM, cgroup and the machine allow)'
+        ),
     )
     group.add_argument(
         '--use-plugin',
         '--nipype-plugin-file',
         metavar='FILE',
         type=Path,
-        help='YAML file with a Nipype plugin and its plugin_args',
+        help='YAML file with the Nipype plugin to use and its plugin_args',
     )
 
 
@@ -148,46 +167,60 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         metavar='PATH',
         type=Path,
         default=Path('work'),
-        help='folder for intermediate files (default: %(default)s)',
+        help='folder for intermediate results (default: %(default)s)',
     )
     group.add_argument(
         '--clean-workdir',
         action='store_true',
-        help="remove a scan's intermediate files as soon as its results are written",
+        help=('remove the intermediate results of each scan once its derivatives are written'),
     )
     group.add_argument(
         '--config-file',
         metavar='FILE',
         type=Path,
-        help='TOML file of options, such as a logs/run-*.toml; the command line wins',
+        help=(
+            'TOML file with options, such as logs/run-*.toml of an earlier run; '
+            'options on the command line take precedence'
+        ),
     )
     group.add_argument(
         '--stop-on-first-crash',
         action='store_true',
-        help='stop at the first scan that fails instead of going on with the others',
+        help='stop at the first scan that fails (default: continue with the others)',
     )
     group.add_argument(
-        '--dry-run', action='store_true', help='say what would be done and why, then stop'
+        '--dry-run',
+        action='store_true',
+        help='list the scans that would be processed, and why, then stop',
     )
     group.add_argument(
-        '--write-graph', action='store_true', help='draw the workflow into logs/ and go on'
+        '--write-graph', action='store_true', help='also write a drawing of the workflow to logs/'
     )
     group.add_argument(
-        '--reports-only', action='store_true', help='rebuild the pages from the derivatives'
+        '--reports-only',
+        action='store_true',
+        help='only rebuild the reports from existing derivatives',
     )
     group.add_argument(
         '--no-viewer',
         dest='viewer',
         action='store_false',
-        help='leave the viewer of three planes out of the pages: 0.4 MB a scan instead of 1.5',
+        help=(
+            'leave the interactive viewer out of the reports, which then take 0.4 MB '
+            'for each scan instead of 1.5 MB'
+        ),
     )
     group.add_argument(
         '--boilerplate-only',
         '--boilerplate',
         dest='boilerplate',
         action='store_true',
-        help='write the methods text (logs/CITATION.md), then stop',
+        help='only write the methods text (logs/CITATION.md)',
     )
     group.add_argument(
-        '-v', '--verbose', action='count', default=0, help='say more; -vv adds what Nipype says'
+        '-v',
+        '--verbose',
+        action='count',
+        default=0,
+        help='print more messages; -vv also prints those of Nipype',
     )

@@ -58,20 +58,29 @@ def build_parser() -> argparse.ArgumentParser:
         epilog='Exit code: 0 done, 1 the scan cannot be segmented, 2 the command cannot run as '
         'given.',
     )
-    parser.add_argument('t1w', metavar='T1W', type=Path, help='the scan: NIfTI, MGH/MGZ or .hdr')
-    parser.add_argument('out', metavar='OUT', type=Path, help='labels: .nii or .nii.gz')
+    parser.add_argument(
+        't1w',
+        metavar='T1W',
+        type=Path,
+        help='T1-weighted scan: NIfTI, MGH/MGZ, or the .hdr of an image in two files',
+    )
+    parser.add_argument(
+        'out', metavar='OUT', type=Path, help='label image to write: .nii or .nii.gz'
+    )
     parser.add_argument(
         '--channel',
         metavar='FILE',
         action='append',
         type=Path,
         default=[],
-        help='another scan of the same head (T2w, FLAIR, ...), for models that take several; once '
-        'for each',
+        help=(
+            'another scan of the same head (T2w, FLAIR, ...), for models that take '
+            'several; repeat the option for each'
+        ),
     )
     parser.add_argument('--version', action='version', version=f'{PROG} {__version__}')
     parser.add_argument(
-        '-v', '--verbose', action='store_true', help='say what is done and how long it takes'
+        '-v', '--verbose', action='store_true', help='print each step and the time it takes'
     )
     _add_model(parser)
     _add_outputs(parser)
@@ -86,11 +95,16 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--mem',
         metavar='SIZE',
-        help='memory that may be used, in MB or with a suffix, e.g. 4G (default: what SLURM, '
-        'cgroup, ulimit and the machine grant)',
+        help=(
+            'maximum memory, in MB or with a suffix, e.g. 4G (default: as much as '
+            'SLURM, cgroup, ulimit and the machine allow)'
+        ),
     )
     group.add_argument(
-        '--omp-nthreads', metavar='N', type=positive, help='threads (default: all there are)'
+        '--omp-nthreads',
+        metavar='N',
+        type=positive,
+        help='maximum number of threads (default: as many as allowed)',
     )
 
 
@@ -100,7 +114,10 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         '--space',
         choices=['native', 'conform'],
         default='native',
-        help="grid of all outputs: the scan's own (default) or the conformed one",
+        help=(
+            "grid of all outputs: the scan's own (native) or the conformed one "
+            '(default: %(default)s)'
+        ),
     )
     add_label_options(group)
     group.add_argument(
@@ -109,24 +126,35 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         action='append',
         type=_named_file,
         default=[],
-        help="also write a segmentation that follows from the model's labels by a table, e.g. "
-        'tissue=tissue.nii.gz of structures; once for each',
+        help=(
+            "also write a segmentation that is derived from the model's labels by a "
+            'look-up table, e.g. tissue=tissue.nii.gz; repeat the option for each'
+        ),
     )
-    group.add_argument('--mask', metavar='FILE', type=Path, help='also write a brain mask')
+    group.add_argument('--mask', metavar='FILE', type=Path, help='also write the brain mask')
     group.add_argument(
-        '--brain', metavar='FILE', type=Path, help='also write the scan, 0 outside the brain mask'
+        '--brain',
+        metavar='FILE',
+        type=Path,
+        help='also write the skull-stripped scan, which is 0 outside the brain mask',
     )
     group.add_argument(
         '--probseg',
         metavar='FILE.nii',
         type=Path,
-        help='also write the probability of each class, 4-D float32',
+        help='also write the probabilities of all classes, 4-D float32',
     )
     group.add_argument(
-        '--volumes', metavar='FILE.tsv', type=Path, help='also write voxels and mm^3 of each label'
+        '--volumes',
+        metavar='FILE.tsv',
+        type=Path,
+        help=('also write a table with the number of voxels and the volume (mm^3) of each label'),
     )
     group.add_argument(
-        '--stats', metavar='FILE.json', type=Path, help='also write times, memory, versions'
+        '--stats',
+        metavar='FILE.json',
+        type=Path,
+        help='also write run times, peak memory and versions',
     )
 
 
@@ -142,19 +170,29 @@ def _add_conform(parser: argparse.ArgumentParser) -> None:
     add_frame_option(group)
     size = group.add_mutually_exclusive_group()
     size.add_argument(
-        '--voxel-size', metavar='MM', type=float, default=1.0, help='target voxel size (1 mm)'
+        '--voxel-size',
+        metavar='MM',
+        type=float,
+        default=1.0,
+        help='voxel size of the conformed grid (default: 1 mm)',
     )
     size.add_argument(
-        '--conform-min', action='store_true', help="the scan's smallest voxel size instead"
+        '--conform-min',
+        action='store_true',
+        help="use the scan's smallest voxel size for the conformed grid",
     )
     group.add_argument(
-        '--cw256', action='store_true', help='256 voxels a side whatever the field of view'
+        '--cw256',
+        action='store_true',
+        help='conform to 256 voxels a side whatever the field of view',
     )
     group.add_argument(
         '--interpolation', choices=['trilinear', 'nearest', 'cubic'], default='trilinear'
     )
     group.add_argument(
-        '--no-scale', action='store_true', help='round intensities to 0..255, do not scale them'
+        '--no-scale',
+        action='store_true',
+        help='round intensities to 0-255 instead of scaling them',
     )
 
 

@@ -56,14 +56,16 @@ def build_parser() -> argparse.ArgumentParser:
         epilog='Exit code: 0 done, 1 failed, 2 the command cannot run as given, 75 stopped '
         'before its end (time limit or SIGTERM): run it again to go on.',
     )
-    parser.add_argument('config', metavar='CONFIG.toml', type=Path, help='what to train and how')
+    parser.add_argument(
+        'config', metavar='CONFIG.toml', type=Path, help='configuration of the training'
+    )
     parser.add_argument(
         '--set',
         dest='changes',
         metavar='KEY=VALUE',
         action='append',
         default=[],
-        help='change one key of the config, e.g. stages.0.steps=100; may be repeated',
+        help=('set one key of the configuration, e.g. stages.0.steps=100; may be repeated'),
     )
     parser.add_argument(
         '--init',
@@ -76,25 +78,31 @@ def build_parser() -> argparse.ArgumentParser:
         metavar='PATTERN',
         action='append',
         default=[],
-        help="leave layers as they are: names ('conv3d_*') or numbers of convolutions ('0-3'); "
-        'may be repeated',
+        help="keep the weights of these layers: names ('conv3d_*') or numbers of "
+        "convolutions ('0-3'); may be repeated",
     )
     parser.add_argument(
-        '--new-head', action='store_true', help='begin the last layer anew in any case'
+        '--new-head', action='store_true', help='initialize the last layer anew even if it fits'
     )
     parser.add_argument(
         '--out',
         metavar='DIR',
         type=Path,
-        help="folder of the run and, in it, of the model (default: the config's name)",
+        help=(
+            'folder of the run, which the model folder is written to (default: the '
+            "configuration's name)"
+        ),
     )
     parser.add_argument(
         '--backend',
         choices=['tensorflow', 'torch', 'jax'],
-        help='of Keras (default: $KERAS_BACKEND, else tensorflow)',
+        help='backend of Keras (default: $KERAS_BACKEND, or else tensorflow)',
     )
     parser.add_argument(
-        '--minutes', metavar='N', type=positive, help='stop in good order after so long'
+        '--minutes',
+        metavar='N',
+        type=positive,
+        help='stop with a checkpoint after this many minutes',
     )
     parser.add_argument('--version', action='version', version=f'{PROG} {__version__}')
     return parser

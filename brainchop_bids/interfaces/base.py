@@ -1,4 +1,4 @@
-"""What the interfaces share: how long a step took, and how much memory."""
+"""Base of the interfaces: run time and memory of a step."""
 
 from pathlib import Path
 from time import perf_counter
@@ -14,14 +14,14 @@ class StepOutputSpec(TraitedSpec):
 
     seconds = traits.Float(desc='wall time of the step, s')
     peak_mb = traits.Float(desc='peak resident memory of its process, MB')
-    cost = traits.Tuple(traits.Float, traits.Float, desc='both')
+    cost = traits.Tuple(traits.Float, traits.Float, desc='seconds and peak_mb')
 
 
 class StepInterface(SimpleInterface):
     """An interface whose work is one method that returns its outputs.
 
-    Subclasses define ``_work``; what it takes becomes the outputs ``seconds`` and
-    ``peak_mb``.
+    Subclasses define ``_work``. Its run time and the peak memory of the process become the
+    outputs ``seconds`` and ``peak_mb``.
     """
 
     def _work(self, cwd: Path) -> dict[str, Any]:

@@ -12,13 +12,21 @@ class ConformInputSpec(BaseInterfaceInputSpec):
     """Inputs of `Conform`."""
 
     in_file = File(exists=True, mandatory=True, desc='scan: NIfTI-1/2 or MGH/MGZ')
-    reference = File(exists=True, desc='conformed scan whose grid is taken')
+    reference = File(exists=True, desc='conformed scan of the same head, whose grid is used')
     frame = traits.Int(desc='frame of a file with several, from 0')
     voxel_size = traits.Float(1.0, usedefault=True, desc='target voxel size, mm')
-    smallest = traits.Bool(False, usedefault=True, desc='target the smallest voxel size')
-    force_256 = traits.Bool(False, usedefault=True, desc='256 voxels wide whatever the field')
-    interpolation = traits.Enum('trilinear', 'nearest', 'cubic', usedefault=True, desc='how')
-    scale = traits.Bool(True, usedefault=True, desc='scale intensities to 0..255')
+    smallest = traits.Bool(
+        False, usedefault=True, desc="conform to the scan's smallest voxel size"
+    )
+    force_256 = traits.Bool(
+        False, usedefault=True, desc='conform to 256 voxels a side whatever the field of view'
+    )
+    interpolation = traits.Enum(
+        'trilinear', 'nearest', 'cubic', usedefault=True, desc='interpolation of intensities'
+    )
+    scale = traits.Bool(
+        True, usedefault=True, desc='scale intensities to 0-255 instead of rounding them'
+    )
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc='threads')
 
 
@@ -26,7 +34,7 @@ class ConformOutputSpec(StepOutputSpec):
     """Outputs of `Conform`."""
 
     out_file = File(exists=True, desc='conformed scan, uint8, LIA, uncompressed NIfTI')
-    warnings = traits.List(traits.Str, desc='what was odd about the scan')
+    warnings = traits.List(traits.Str, desc='warnings about the scan, one line each')
 
 
 class Conform(StepInterface):
@@ -67,8 +75,8 @@ class KeepComponentsInputSpec(BaseInterfaceInputSpec):
     """Inputs of `KeepComponents`."""
 
     in_file = File(exists=True, mandatory=True, desc='labels')
-    rule = traits.Str('largest', usedefault=True, desc='what stays, see Cleanup')
-    mask_rule = traits.Dict(desc='how the mask is made, as MaskRule.to_dict gives it')
+    rule = traits.Str('largest', usedefault=True, desc='components that are kept, see Cleanup')
+    mask_rule = traits.Dict(desc='rule for the brain mask, as MaskRule.to_dict returns it')
     intracranial = traits.Bool(
         False, usedefault=True, desc='measure the intracranial volume (brain and fluid around it)'
     )
@@ -79,11 +87,11 @@ class KeepComponentsInputSpec(BaseInterfaceInputSpec):
 class KeepComponentsOutputSpec(StepOutputSpec):
     """Outputs of `KeepComponents`."""
 
-    out_file = File(exists=True, desc='labels that stayed')
+    out_file = File(exists=True, desc='labels that were kept')
     out_mask = File(exists=True, desc='brain mask, holes filled')
-    removed_components = traits.Int(desc='how many components were removed')
-    removed_voxels = traits.Int(desc='how many voxels they had')
-    intracranial_volume = traits.Float(desc='of all labels, closed, holes filled, mm^3')
+    removed_components = traits.Int(desc='number of components that were removed')
+    removed_voxels = traits.Int(desc='number of voxels that were removed')
+    intracranial_volume = traits.Float(desc='intracranial volume, mm^3')
 
 
 class KeepComponents(StepInterface):
@@ -128,7 +136,7 @@ class ResampleLabelsInputSpec(BaseInterfaceInputSpec):
     """Inputs of `ResampleLabels`."""
 
     in_file = File(exists=True, mandatory=True, desc='labels')
-    reference = File(exists=True, mandatory=True, desc='file with the wanted grid')
+    reference = File(exists=True, mandatory=True, desc='image whose grid is used')
     method = traits.Enum('linear', 'nearest', usedefault=True, desc='interpolation')
     out_file = File('resampled.nii', usedefault=True, desc='name of the result')
 
@@ -167,7 +175,7 @@ class ResampleProbabilitiesInputSpec(BaseInterfaceInputSpec):
     """Inputs of `ResampleProbabilities`."""
 
     in_file = File(exists=True, mandatory=True, desc='probabilities, one volume a label, 4-D')
-    reference = File(exists=True, mandatory=True, desc='file with the wanted grid')
+    reference = File(exists=True, mandatory=True, desc='image whose grid is used')
 
 
 class ResampleProbabilitiesOutputSpec(StepOutputSpec):
@@ -247,7 +255,9 @@ class DeriveLabelsInputSpec(BaseInterfaceInputSpec):
     dseg_conform = File(exists=True, mandatory=True, desc='labels in the conformed grid')
     names = traits.List(traits.Str, mandatory=True, desc='names of the derived segmentations')
     values = traits.List(
-        traits.List(traits.Int), mandatory=True, desc='what each label, from 0, becomes in them'
+        traits.List(traits.Int),
+        mandatory=True,
+        desc='new value of each label, from 0, for each of them',
     )
     labels = traits.List(
         traits.Dict(traits.Int, traits.Str), mandatory=True, desc='names of their labels'
