@@ -1,4 +1,4 @@
-"""The graph of a whole run: every scan by itself, with its figure and its derivatives."""
+"""Workflow of a whole run: each scan by itself, with its figures and derivatives."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The methods text of a run, for the papers of its users."""
+"""Methods text of a run, to be pasted into papers."""
 
 import re
 from collections.abc import Sequence

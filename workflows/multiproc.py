@@ -1,4 +1,4 @@
-"""Nipype's MultiProc plugin, made to fail fast and to keep the other scans going.
+"""Nipype's MultiProc plugin, which here fails fast and keeps the other scans going.
 
 In Nipype 1.11 a worker that is killed hangs the run for ever: the exception of its future is
 raised inside a callback, so no result is ever stored. And the broken pool refuses all later

@@ -1,4 +1,4 @@
-"""The graph of one T1w scan."""
+"""Workflow of one T1w scan."""
 
 from collections.abc import Sequence
 from pathlib import Path

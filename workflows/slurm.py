@@ -1,4 +1,4 @@
-"""Nipype's SLURM plugin, made to ask for what a node needs and to tell what became of its job.
+"""Nipype's SLURM plugin, which here requests the resources of each node and reports failed jobs.
 
 Nipype 1.11 asks the queue once for each job and poll, takes a killed job for one whose result is
 late, takes an older result for that of a killed job, and leaves its jobs in the queue when it is

@@ -1,4 +1,4 @@
-"""Run the workflow over scans and tell what becomes of them."""
+"""Execution of the workflow over scans, and the failures of each."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""How every command ends: one line on standard error and an exit code, never a traceback."""
+"""Outcome of every command: one line on standard error and an exit code, never a traceback."""
 
 import os
 import select

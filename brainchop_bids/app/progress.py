@@ -1,4 +1,4 @@
-"""What a person sees while scans run: which scan, which step, done or failed."""
+"""Progress of a run on the terminal: scans, their steps, and which are done or failed."""
 
 import sys
 import time

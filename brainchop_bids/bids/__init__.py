@@ -1,1 +1,1 @@
-"""What to process (pybids) and what to write (names, sidecars, descriptions)."""
+"""BIDS datasets: scans to process (pybids), and derivatives to write."""

@@ -1,4 +1,4 @@
-"""What to process: the T1w scans of a BIDS dataset, found with pybids."""
+"""T1w scans of a BIDS dataset, found with pybids."""
 
 import json
 import os

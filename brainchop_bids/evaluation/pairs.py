@@ -1,4 +1,4 @@
-"""Which segmentation is compared with which reference, and both on one grid."""
+"""Pairs of a segmentation and its reference, brought onto one grid."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Boxes around what is marked in a volume."""
+"""Bounding boxes of marked voxels."""
 
 import numpy as np
 

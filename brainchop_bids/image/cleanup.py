@@ -1,4 +1,4 @@
-"""The rules by which labels stay or go, and by which a brain mask is made of them."""
+"""Rules for the clean-up of labels, and for the brain mask that is made of them."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""Where a voxel grid stands in the scanner: sizes, directions and centre, as in FreeSurfer."""
+"""Geometry of a voxel grid in the scanner: sizes, directions and centre, as in FreeSurfer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Where the head lies in a volume: what is around it need not be computed."""
+"""Bounding box of the head: everything around it need not be computed."""
 
 import numpy as np
 

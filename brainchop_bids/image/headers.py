@@ -1,4 +1,4 @@
-"""What a scan's header says, by the reading rules of FreeSurfer's ``mri_convert``."""
+"""Headers of scans, read by the rules of FreeSurfer's ``mri_convert``."""
 
 import zlib
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Intensities as a network wants them; which way is a fact of the model, not our choice."""
+"""Normalization of intensities, as each model was trained with."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass

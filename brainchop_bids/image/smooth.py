@@ -1,4 +1,4 @@
-"""Labels of a network that is not sure from voxel to voxel, made to agree with those around."""
+"""Smoothing of labels, where a network alternates from voxel to voxel."""
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""How much of each label there is."""
+"""Volumes of labels."""
 
 import math
 from collections.abc import Mapping, Sequence

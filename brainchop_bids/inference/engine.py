@@ -1,4 +1,4 @@
-"""What all engines share: volumes in, labels, logits or probabilities out."""
+"""Base of all engines: volumes in; labels, logits or probabilities out."""
 
 import math
 from abc import ABC, abstractmethod

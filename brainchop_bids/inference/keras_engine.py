@@ -1,4 +1,4 @@
-"""Run a model on a volume: Keras on TensorFlow."""
+"""Engine that runs a model with Keras on TensorFlow."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""How far each step of a chain is computed, where only a part of the result is wanted."""
+"""Margins that each layer of a chain needs where only a part of the result is wanted."""
 
 import math
 from collections.abc import Sequence

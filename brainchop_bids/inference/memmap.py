@@ -1,4 +1,4 @@
-"""Arrays that lie on the disk."""
+"""Arrays in memory-mapped files."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How much memory a run will take, from the model's facts alone: no engine is loaded here."""
+"""Estimate of the memory of a run, from facts about the model; no engine is loaded."""
 
 import math
 from collections.abc import Sequence

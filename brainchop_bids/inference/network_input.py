@@ -1,4 +1,4 @@
-"""The input of a network, made part by part."""
+"""Input of a network, normalised part by part."""
 
 from collections.abc import Callable, Sequence
 

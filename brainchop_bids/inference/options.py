@@ -1,4 +1,4 @@
-"""How networks are run, as a user asks for it."""
+"""Options of running a network."""
 
 from dataclasses import asdict, dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which engine runs a model on this machine, and in which parts, so that it fits."""
+"""Choice of the engine and of the parts in which a volume fits into memory."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A plan carried out on a volume."""
+"""Execution of a plan on a volume."""
 
 from collections.abc import Callable
 from dataclasses import replace

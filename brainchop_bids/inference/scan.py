@@ -1,4 +1,4 @@
-"""One scan from file to labels: conform, network, components, the scan's own grid."""
+"""Segmentation of one scan: conform, network, components, the scan's own grid."""
 
 import json
 import time

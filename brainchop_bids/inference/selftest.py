@@ -1,4 +1,4 @@
-"""Whether a model computes here what its weights say: by comparison with plain NumPy."""
+"""Self-test of a model: its results here against plain NumPy."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""A network taken apart into the steps by which a volume passes through it."""
+"""Steps by which a volume passes through a network."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Labels of a volume from cubes of it that may overlap."""
+"""Labels from cubes of a volume that may overlap."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Parts of a volume that are computed one after the other."""
+"""Tiles of a volume, computed one after the other."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""Interface to `brainchop_bids.models`: what the nodes of a pipeline must know of a model."""
+"""Interface to `brainchop_bids.models`: facts about a model that other nodes need."""
 
 from pathlib import Path
 from typing import Any

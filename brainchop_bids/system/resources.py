@@ -1,4 +1,4 @@
-"""How many processors and how much memory this process may really use.
+"""Processors and memory that this process may use.
 
 Nipype reads ``/proc/meminfo`` and counts all processors of the machine; on a cluster the
 scheduler or a container grants less, and exceeding the grant is answered with a kill.
