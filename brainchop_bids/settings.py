@@ -35,9 +35,9 @@ class Settings:
     participant_label, session_label : tuple of str
         Labels asked for, without prefix; empty means all.
     bids_filter_file, bids_database_dir, models_dir, use_plugin : Path, optional
-        As given.
+        Files and folders of these options.
     skip_bids_validation, probseg, stop_on_first_crash, clean_workdir : bool
-        As given.
+        Whether these options were given.
     frame : int, optional
         Frame of files with several.
     model : tuple of str
@@ -61,7 +61,7 @@ class Settings:
     work_dir : Path
         Absolute folder of intermediate files.
     dry_run, write_graph, reports_only, viewer, boilerplate : bool
-        As given.
+        Whether these options were given.
     verbose : int
         How much is said.
     """

@@ -323,7 +323,7 @@ def write_graph(workflow: LiterateWorkflow, folder: Path) -> Path:
     workflow : LiterateWorkflow
         What to draw.
     folder : Path
-        Where to.
+        Folder for the picture.
 
     Returns
     -------

@@ -124,8 +124,10 @@ def _process(
             raise
         if validation is not None:
             display.say(validation.close())
-    told = {} if watcher.sees_tracebacks else _crash_files(logs, started)
-    failures = {by_node[node].label: told.get(node, why) for node, why in watcher.failures.items()}
+    reasons = {} if watcher.sees_tracebacks else _crash_files(logs, started)
+    failures = {
+        by_node[node].label: reasons.get(node, why) for node, why in watcher.failures.items()
+    }
     rest = 'not run: another scan failed first' if failures else stopped or 'not run'
     for node, scan in by_node.items():
         if node not in watcher.finished:

@@ -160,7 +160,8 @@ def _describe_plans(settings: 'Settings', specs: 'Sequence[ModelSpec]') -> list[
 
     memory, options = settings.network_memory, settings.inference
     return [
-        f'{spec.name}: {make_plan(spec, CONFORMED_SHAPE, memory, options).told}' for spec in specs
+        f'{spec.name}: {make_plan(spec, CONFORMED_SHAPE, memory, options).description}'
+        for spec in specs
     ]
 
 

@@ -297,7 +297,7 @@ def write_scan(
     Parameters
     ----------
     outputs : ScanOutputs
-        Where to.
+        Names of the files.
     source : str
         The scan's path in its dataset.
     images : dict of str to Path

@@ -242,8 +242,8 @@ def _run(arguments: argparse.Namespace) -> int:
     from ..models.zoo import find_model
 
     spec = load_spec(find_model(arguments.model, arguments.models_dir))
-    tell = partial(say, PROG) if arguments.verbose else None
-    stats = segment_scan(settings, spec, Stopwatch(tell))
+    log = partial(say, PROG) if arguments.verbose else None
+    stats = segment_scan(settings, spec, Stopwatch(log))
     for warning in stats['warnings']:
         say(PROG, f'warning: {warning}')
     if arguments.verbose:

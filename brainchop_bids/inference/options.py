@@ -21,7 +21,7 @@ class InferenceOptions:
     engine : {'auto', 'openvino', 'tensorflow'}
         What computes, see `make_plan`.
     device : {'auto', 'cpu', 'gpu'}
-        Where.
+        Processor that runs the network.
     precision : {'f32', 'bf16'}
         Of features and products; bfloat16 by OpenVINO only.
     crop : str

@@ -35,14 +35,14 @@ class Plan:
     engine : {'openvino', 'tensorflow'}
         What computes.
     device : {'cpu', 'gpu'}
-        Where.
+        Processor that runs the network.
     precision : {'f32', 'bf16'}
         Of features.
     tiles : tuple of Tile or None
         In which parts; None for a model's own cubes.
     need_gb : float
         Estimated peak memory of the process, GB.
-    told : str
+    description : str
         What was chosen and why, for a log.
     subvolumes : Subvolumes or None
         Cubes in place of tiles.
@@ -55,7 +55,7 @@ class Plan:
     precision: str
     tiles: tuple[Tile, ...] | None
     need_gb: float
-    told: str
+    description: str
     subvolumes: Subvolumes | None = None
     tta: bool = False
 
@@ -102,7 +102,7 @@ def make_plan(
     if options.tta:
         # Before the scan is computed twice.
         spec.labels.mirrored()
-        found = replace(found, tta=True, told=f'{found.told}, and flipped')
+        found = replace(found, tta=True, description=f'{found.description}, and flipped')
     return found
 
 
@@ -154,9 +154,9 @@ def _make_plan(
     size = 'x'.join(map(str, shape))
     rule = None if options.subvolumes is None else Subvolumes.parse(options.subvolumes)
     if device == 'gpu':
-        told = f'{engine} on the GPU, whole volume of {size} ({why})'
+        description = f'{engine} on the GPU, whole volume of {size} ({why})'
         tiles = None if spec.block is not None else tuple(whole(shape))
-        return Plan(engine, device, precision, tiles, 0.0, told, rule)
+        return Plan(engine, device, precision, tiles, 0.0, description, rule)
 
     def need(tile: Sequence[int] | None) -> float:
         return estimate_peak_gb(
@@ -165,9 +165,11 @@ def _make_plan(
 
     def plan(tiles: Sequence[Tile] | None, what: str) -> Plan:
         amount = need(None if tiles is None else _largest(tiles))
-        told = f'{engine} on the CPU, {what} ({why}; {amount:.1f} GB of {memory.amount:.1f} GB)'
+        description = (
+            f'{engine} on the CPU, {what} ({why}; {amount:.1f} GB of {memory.amount:.1f} GB)'
+        )
         found = None if tiles is None else tuple(tiles)
-        return Plan(engine, device, precision, found, amount, told, rule)
+        return Plan(engine, device, precision, found, amount, description, rule)
 
     if rule is not None:
         chosen = plan(None, f'subvolumes {rule}')

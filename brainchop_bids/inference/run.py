@@ -30,7 +30,7 @@ def run_network(
     engine : Engine
         Of the plan.
     plan : Plan
-        How.
+        Plan of the run.
     data : (X, Y, Z) or (X, Y, Z, channels) array
         A conformed volume, LIA.
     scratch : callable

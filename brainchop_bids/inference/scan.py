@@ -41,23 +41,23 @@ class Stopwatch:
 
     Parameters
     ----------
-    tell : callable, optional
+    log : callable, optional
         Is given a line when a stage begins and one when it ends.
     """
 
-    def __init__(self, tell: Callable[[str], None] | None = None) -> None:
+    def __init__(self, log: Callable[[str], None] | None = None) -> None:
         self.seconds: dict[str, float] = {}
-        self.tell = tell or (lambda line: None)
+        self.log = log or (lambda line: None)
         self._start = time.perf_counter()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Measure what happens inside."""
         start = time.perf_counter()
-        self.tell(f'{name} ...')
+        self.log(f'{name} ...')
         yield
         self.seconds[name] = round(time.perf_counter() - start, 3)
-        self.tell(f'{name} {self.seconds[name]:.1f} s')
+        self.log(f'{name} {self.seconds[name]:.1f} s')
 
     def total(self) -> dict[str, float]:
         """Return all stages and, as ``total``, the time since the beginning."""
@@ -112,7 +112,7 @@ def segment_scan(
             _write(settings, spec, cleaned, conformed, volume, staged)
         stats = {
             **_facts(settings, network.engine, cleaned),
-            'plan': network.plan.told,
+            'plan': network.plan.description,
             'warnings': [
                 *network.warnings,
                 *_warnings(settings, spec, conformed, cleaned.labels),
@@ -196,7 +196,7 @@ class _Network:
         settings, conformed = self._settings, self._conformed
         memory, zooms = settings.memory or available_memory(), conformed.geometry.zooms
         self.plan = plan_scan(self._spec, conformed.data, zooms, memory, options)
-        self._clock.tell(self.plan.told)
+        self._clock.log(self.plan.description)
         self.engine = make_engine(self.plan, self._spec, settings.threads, settings.normalization)
 
     def label(self, data: np.ndarray, volume: Volume, staged: Staged) -> np.ndarray:
@@ -205,7 +205,7 @@ class _Network:
             return self._label(data, volume, staged)
         except DeviceMemoryError as error:
             self.warnings.append(f'{error}; computed on the CPU instead')
-            self._clock.tell(self.warnings[-1])
+            self._clock.log(self.warnings[-1])
             self._load(replace(self._settings.inference, device='cpu', engine='auto'))
             return self._label(data, volume, staged)
 

@@ -142,7 +142,7 @@ class Combination:
     Parameters
     ----------
     rule : Subvolumes
-        How.
+        Size, overlap and combination of the cubes.
     shape : sequence of 3 int
         The volume's.
     classes : int

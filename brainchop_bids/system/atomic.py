@@ -158,7 +158,7 @@ def write_text(path: Path, text: str) -> None:
     Parameters
     ----------
     path : Path
-        Where to.
+        File to write.
     text : str
         Its content.
 

@@ -163,4 +163,4 @@ def test_cubes_need_no_whole_volume(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     plan = make_plan(spec, WHOLE, PLENTY, rule)
     assert plan.tiles is None
     assert plan.need_gb < estimate_peak_gb(spec, WHOLE) + 0.2
-    assert 'subvolumes 64+overlap:16' in plan.told
+    assert 'subvolumes 64+overlap:16' in plan.description
