@@ -1,4 +1,4 @@
-"""What makes a result implausible, each with its number and its limit."""
+"""Flags: reasons to look at a result, each with its number and its limit."""
 
 import math
 from collections.abc import Callable
@@ -15,18 +15,18 @@ class Flag:
     ----------
     name : str
         Lower-case words with hyphens.
-    value : float
-        The number that is beyond its limit.
+    value : float or None
+        The number that is beyond its limit; None where a sidecar does not say.
     reason : str
         A sentence with number and limit.
     """
 
     name: str
-    value: float
+    value: float | None
     reason: str
 
     def to_dict(self) -> dict[str, object]:
-        """Return it as it stands in sidecars."""
+        """Return the entry of a sidecar."""
         return {'Name': self.name, 'Value': self.value, 'Reason': self.reason}
 
 

@@ -112,10 +112,10 @@ def last_words(traceback: str) -> str:
 
     Examples
     --------
-    >>> last_words('Traceback...\\n\\tbrainchop_bids.errors.InputError: x.nii: empty\\n')
+    >>> last_words('Traceback...\\n\\tbrainchop_bids.system.errors.InputError: x.nii: empty\\n')
     'x.nii: empty'
     """
-    ours = re.findall(r'brainchop_bids\.errors\.\w+: (.+)', traceback)
+    ours = re.findall(r'brainchop_bids\.system\.errors\.\w+: (.+)', traceback)
     if ours:
         return ours[-1].strip()
     errors = re.findall(r'^\s*((?:[\w.]+\.)?\w*(?:Error|Exception)\b.*)$', traceback, re.MULTILINE)

@@ -40,7 +40,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from .group.scans import GroupScan
+from .records import ScanRecord
 from .text import log_line, one_line
 
 RATINGS = ('pass', 'fail', 'unsure')
@@ -145,7 +145,7 @@ def read_ratings(root: Path) -> tuple[list[Rating], list[str]]:
 
 
 def merge_ratings(
-    ratings: Iterable[Rating], scans: Mapping[str, Sequence[GroupScan]]
+    ratings: Iterable[Rating], scans: Mapping[str, Sequence[ScanRecord]]
 ) -> tuple[dict[tuple[str, str], Verdict], list[str]]:
     """Bring ratings to the results that they are of.
 
@@ -153,13 +153,13 @@ def merge_ratings(
     ----------
     ratings : iterable of Rating
         See `read_ratings`.
-    scans : mapping of str to sequence of GroupScan
+    scans : mapping of str to sequence of ScanRecord
         The finished scans of each model, by its name in file names.
 
     Returns
     -------
     verdicts : dict of (str, str) to Verdict
-        By model and `GroupScan.bids_name`.
+        By model and `ScanRecord.bids_name`.
     notes : list of str
         Ratings that are not used, each one line that names the file.
     """

@@ -10,15 +10,17 @@ import pytest
 
 from brainchop_bids.bids.derivatives import ScanOutputs
 from brainchop_bids.bids.names import ScanName
-from brainchop_bids.reports.group.scans import GroupScan
 from brainchop_bids.reports.ratings import ENTRIES, Verdict, merge_ratings, read_ratings
+from brainchop_bids.reports.records import ScanRecord
 
 SCANS = {
     'x': [
-        GroupScan(
+        ScanRecord(
             ScanOutputs(Path('out'), ScanName.parse(f'sub-0{number}_T1w.nii.gz'), 'x'),
-            source_sha256='ab' * 32,
-            model_sha256='cd' * 32,
+            metadata={
+                'Brainchop': {'SourceSHA256': 'ab' * 32},
+                'Model': {'SHA256': 'cd' * 32},
+            },
         )
         for number in (1, 2)
     ]
@@ -145,7 +147,7 @@ def test_checksums_count_only_where_both_are_known(tmp_path: Path) -> None:
     write_json(tmp_path / 'a_ratings.json', entry(source_sha256='', model_sha256='CD' * 32))
     assert merged(tmp_path)[0]
     ratings, _ = read_ratings(tmp_path)
-    bare = [replace(SCANS['x'][0], source_sha256='', model_sha256='')]
+    bare = [replace(SCANS['x'][0], metadata={})]
     assert merge_ratings(ratings, {'x': bare})[0]
 
 

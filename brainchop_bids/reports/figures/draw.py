@@ -12,7 +12,7 @@ from ...image.io import Volume, load_labels, read_geometry, read_volume
 from ...image.resample import labels_to_grid
 from ...system.atomic import bytes_writer, publish
 from ...system.errors import BrainchopError
-from ..participant.records import ScanRecord
+from ..records import ScanRecord
 from ..sidecars import number
 from .conform_check import draw_conform_check
 from .mosaic import Colors, compose_mosaic
@@ -83,13 +83,11 @@ def draw_labels(
     }
 
 
-def draw_missing(root: Path, bids_dir: Path, record: ScanRecord) -> str | None:
+def draw_missing(bids_dir: Path, record: ScanRecord) -> str | None:
     """Draw the figures of a result that are missing, from the derivatives alone.
 
     Parameters
     ----------
-    root : Path
-        The derivative dataset.
     bids_dir : Path
         The dataset of the scan; where it is not there, what shows it as it came is left out.
     record : ScanRecord
@@ -105,7 +103,7 @@ def draw_missing(root: Path, bids_dir: Path, record: ScanRecord) -> str | None:
     OutputError
         If a figure cannot be written.
     """
-    outputs = ScanOutputs(root, record.name, record.slug)
+    outputs = record.outputs
     missing = outputs.figures.keys() - record.figures.keys()
     drawn: dict[str, bytes] = {}
     try:
@@ -113,14 +111,14 @@ def draw_missing(root: Path, bids_dir: Path, record: ScanRecord) -> str | None:
             drawn |= draw_scan(_source(bids_dir, record), outputs.preproc)
         if any(FIGURES[name].of_model for name in missing):
             colors = {
-                value: tuple(bytes.fromhex(style.color[1:]))
-                for value, style in record.styles.items()
-                if style.color
+                index: tuple(bytes.fromhex(label.color[1:]))
+                for index, label in record.labels.items()
+                if label.color
             }
             mask = _conformed_mask(outputs)
             drawn |= draw_labels(outputs.preproc, outputs.dseg_conform, mask, colors)
     except BrainchopError as error:
-        return f'{record.title}: figures cannot be drawn: {error}'
+        return f'{record.bids_name}: figures cannot be drawn: {error}'
     names = sorted(missing & drawn.keys())
     publish([(outputs.figure(name), bytes_writer(drawn[name])) for name in names])
     return None

@@ -8,9 +8,10 @@ there is of the brain as a whole is judged by the brain volume itself.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ..collect import Group
+from ..records import ScanRecord
 from ..text import one_line
 from .outliers import CUTOFF, robust_z
-from .scans import Group, GroupScan
 
 # Statistics of tissues, from which the other measures are made: numbers of voxels and the like
 # tell nothing of quality.
@@ -86,7 +87,7 @@ def list_quantities(
     totals = [total(scan, names) for scan in scans]
     for index, name in names.items():
         mine = [scan.volumes.get(index) for scan in scans]
-        style = group.styles.get(index)
+        label = group.labels.get(index)
         shares = tuple(
             100 * volume / whole if volume is not None and whole else None
             for volume, whole in zip(mine, totals, strict=True)
@@ -94,9 +95,9 @@ def list_quantities(
         # The share of the only label says nothing.
         alone = len(names) == 1
         yield Quantity(
-            name, one_line(style.name) if style and style.name else name, 'structure',
+            name, one_line(label.name) if label and label.name else name, 'structure',
             'mL' if alone else '%', _in_ml(mine) if alone else shares,
-            style.color if style else None,
+            label.color if label else None,
         )  # fmt: skip
     for key, name in measures.items():
         if key.startswith(_INGREDIENTS):
@@ -104,12 +105,12 @@ def list_quantities(
         yield Quantity(name, key, 'measure', '', tuple(scan.measures.get(key) for scan in scans))
 
 
-def total(scan: GroupScan, names: Iterable[int]) -> float | None:
+def total(scan: ScanRecord, names: Iterable[int]) -> float | None:
     """Return the volume of all labels in mm^3; None where that of one is not known.
 
     Parameters
     ----------
-    scan : GroupScan
+    scan : ScanRecord
         The scan.
     names : iterable of int
         The labels of the model.

@@ -16,12 +16,12 @@ from jinja2.utils import htmlsafe_json_dumps
 from ...bids.derivatives import page_path
 from ..figures.thumbnail import thumbnail
 from ..ratings import MIXED, RATINGS
+from ..records import ScanRecord
 from ..render import dataset_name, render_template, webp_uri
 from ..sidecars import number
 from ..text import one_line
 from .comparison import Quantity, total
 from .outliers import CUTOFF, LEAST_SCANS, Spread, spread
-from .scans import GroupScan
 from .table import Column, GroupTable
 
 _THUMBNAILS = 12
@@ -84,7 +84,7 @@ def render_group_page(table: GroupTable) -> str:
     )
 
 
-def _link(scan: GroupScan) -> str | None:
+def _link(scan: ScanRecord) -> str | None:
     """Return the address of a scan on its participant's page, relative to this page.
 
     None where there is no page. Of two the newer one has the scan's latest result.
@@ -121,7 +121,7 @@ def _facts(table: GroupTable) -> list[tuple[str, str]]:
     return facts
 
 
-def _flag_counts(scans: Sequence[GroupScan]) -> list[tuple[str, int]]:
+def _flag_counts(scans: Sequence[ScanRecord]) -> list[tuple[str, int]]:
     """Count how many scans have each flag, the most frequent first."""
     counts = Counter(name for scan in scans for name in {flag.name for flag in scan.flags or ()})
     return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
@@ -202,7 +202,7 @@ def _data(table: GroupTable, links: Sequence[str | None]) -> dict[str, Any]:
     places = {column.name: place for place, column in enumerate(table.columns)}
     shown = _shown(table)
     labels = {index for scan in table.group.scans for index in scan.volumes}
-    labels |= {index for index in table.group.styles if index}
+    labels |= {index for index in table.group.labels if index}
     totals = [total(scan, labels) for scan in table.group.scans]
     return {
         'links': links,

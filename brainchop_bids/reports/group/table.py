@@ -6,11 +6,12 @@ from functools import cached_property
 
 from ...bids.participants import Participants
 from ...quality.descriptions import describe_measure
+from ..collect import Group
 from ..ratings import Verdict
+from ..records import ScanRecord
 from ..text import MISSING, one_line, write_tsv
 from .comparison import Quantity, largest_scores, list_quantities
 from .outliers import CUTOFF
-from .scans import Group, GroupScan
 
 Cell = str | float | None
 
@@ -125,7 +126,7 @@ def build_table(
     group : Group
         The scans.
     verdicts : mapping of (str, str) to Verdict
-        By model and `GroupScan.bids_name`.
+        By model and `ScanRecord.bids_name`.
     participants : Participants
         Of the raw dataset.
 
@@ -161,13 +162,13 @@ def build_table(
     return GroupTable(group, columns, quantities, mine)
 
 
-def _entity_columns(scans: Sequence[GroupScan], taken: set[str]) -> list[Column]:
+def _entity_columns(scans: Sequence[ScanRecord], taken: set[str]) -> list[Column]:
     """Say which scan each row is of; other entities between participant and name."""
     keys = dict.fromkeys(key for scan in scans for key in scan.outputs.name.entities)
     ordered = [key for key in ENTITIES if key in keys]
     ordered += [key for key in keys if key not in ENTITIES and key != 'sub']
 
-    def value(scan: GroupScan, key: str) -> str | None:
+    def value(scan: ScanRecord, key: str) -> str | None:
         label = scan.outputs.name.entities.get(key)
         return f'ses-{label}' if key == 'ses' and label is not None else label
 
@@ -186,10 +187,10 @@ def _entity_columns(scans: Sequence[GroupScan], taken: set[str]) -> list[Column]
 
 def _structure_names(group: Group, taken: set[str]) -> dict[int, str]:
     """Name the column of each label by the label table, or else by the first scan's table."""
-    titles = {index: style.name for index, style in group.styles.items() if index}
+    titles = {index: label.name for index, label in group.labels.items() if index}
     for scan in group.scans:
-        for index, name in scan.names.items():
-            titles.setdefault(index, name)
+        for row in scan.rows:
+            titles.setdefault(row.index, row.name)
     known = {index for scan in group.scans for index in scan.volumes} | titles.keys()
     return {
         index: _free(one_line(titles.get(index, '')).replace(' ', '-'), f'label-{index}', taken)
@@ -214,13 +215,13 @@ def _volume_columns(group: Group, names: Mapping[int, str]) -> list[Column]:
     ]  # fmt: skip
 
 
-def _flag_columns(scans: Sequence[GroupScan]) -> list[Column]:
+def _flag_columns(scans: Sequence[ScanRecord]) -> list[Column]:
     """List what makes results implausible."""
 
-    def joined(scan: GroupScan) -> str | None:
+    def joined(scan: ScanRecord) -> str | None:
         return ','.join(flag.name for flag in scan.flags or ()) or None
 
-    def count(scan: GroupScan) -> float | None:
+    def count(scan: ScanRecord) -> float | None:
         return None if scan.flags is None else len(scan.flags)
 
     return [
@@ -280,7 +281,7 @@ def _rating_columns(verdicts: Sequence[Verdict | None]) -> list[Column]:
 
 
 def _participant_columns(
-    scans: Sequence[GroupScan], participants: Participants, taken: set[str]
+    scans: Sequence[ScanRecord], participants: Participants, taken: set[str]
 ) -> list[Column]:
     """List the columns of participants.tsv."""
     rows = [participants.rows.get(scan.participant_id, {}) for scan in scans]
@@ -300,8 +301,8 @@ def _column(
     name: str,
     kind: str,
     description: str,
-    scans: Sequence[GroupScan],
-    value: Callable[[GroupScan], Cell],
+    scans: Sequence[ScanRecord],
+    value: Callable[[ScanRecord], Cell],
     units: str = '',
 ) -> Column:
     return Column(name, kind, description, units, tuple(value(scan) for scan in scans))

@@ -8,14 +8,15 @@ from typing import Any
 
 from ...bids.derivatives import page_path
 from ...quality.descriptions import describe_measure
-from ...quality.norms import LabelRow, mark_labels
+from ...quality.normative import LabelRow, RangeCheck, check_volumes
 from ...system.atomic import write_text
 from .. import LABEL_ALPHA, UNKNOWN_COLOR
+from ..collect import modification_times, read_participant
 from ..crashes import Failure, find_failures
+from ..records import ScanRecord
 from ..render import dataset_name, fixed, render_template, webp_uri
-from ..sidecars import LabelVolume, number, plain
+from ..sidecars import number, plain
 from .methods import Block, parse_methods
-from .records import ScanRecord, collect_scans, newest_changes
 
 # With more labels than this the colours stand in the table alone.
 _LEGEND_MOST = 24
@@ -57,14 +58,14 @@ def write_participant_page(
     root = Path(output_dir)
     page = page_path(root, participant, session)
     for _ in range(_TRIES):
-        before = newest_changes(root, participant)
-        scans = collect_scans(root, participant, session)
+        before = modification_times(root, participant)
+        scans = read_participant(root, participant, session)
         failures = find_failures(root, participant, session)
         if not scans and not failures:
             return None
         write_text(page, render_page(root, page.stem, scans, failures, viewer=viewer))
         # Another run may have replaced results while they were read.
-        if newest_changes(root, participant) == before:
+        if modification_times(root, participant) == before:
             break
     return page
 
@@ -125,22 +126,22 @@ def _section(scan: ScanRecord, blocks: dict[Path, str], *, viewer: bool) -> dict
     files = {name: scan.figures.get(name) for name in ('slices', 'volume')}
     grid = _grid(scan.figures.get('grid')) if viewer else None
     return {
-        'anchor': scan.anchor,
+        'anchor': scan.outputs.anchor,
         'grid': grid,
         **{
             name: blocks.setdefault(path, f'block-{len(blocks) + 1}') if path and grid else None
             for name, path in files.items()
         },
         'labels': [
-            {'value': value, 'name': style.name, 'color': _rgb(style.color)}
-            for value, style in scan.styles.items()
+            {'value': index, 'name': label.name, 'color': _rgb(label.color)}
+            for index, label in scan.labels.items()
         ],
         'rated': {
-            'participant_id': f'sub-{scan.name.subject}',
-            'bids_name': scan.title,
+            'participant_id': scan.participant_id,
+            'bids_name': scan.bids_name,
             'model': scan.slug,
-            'source_sha256': scan.text('Brainchop', 'SourceSHA256'),
-            'model_sha256': scan.text('Model', 'SHA256'),
+            'source_sha256': scan.source_sha256,
+            'model_sha256': scan.model_sha256,
         },
     }
 
@@ -177,25 +178,27 @@ def _scan_context(scan: ScanRecord, section: dict[str, Any]) -> dict[str, Any]:
     total = scan.labelled_volume
     pictures = {name: _data_uri(scan.figures.get(name)) for name in _PICTURES}
     return {
-        'title': scan.title,
-        'anchor': scan.anchor,
+        'title': scan.bids_name,
+        'anchor': scan.outputs.anchor,
         'model': scan.model,
         'source': scan.source,
         'finished': scan.finished,
         'brain_volume': scan.brain_volume,
         'flags': scan.flags or (),
         'checked': scan.flags is not None,
-        'warnings': scan.notes_and_warnings,
+        'warnings': scan.warnings + scan.notes,
         'cuts': pictures['cuts'],
         'labels_layer': pictures['labels'],
         'outline_layer': pictures['outline'],
         'conform': pictures['conform'],
         'viewer': section['slices'] is not None,
         'alt': _alternative(scan),
-        'legend': scan.volumes if len(scan.volumes) <= _LEGEND_MOST else (),
+        'legend': scan.rows if len(scan.rows) <= _LEGEND_MOST else (),
         'rows': _rows(scan),
         'measures': [
-            (name, value, describe_measure(name)) for name, value in scan.measures.items()
+            (name, value, describe_measure(name))
+            for name, value in scan.measures.items()
+            if value is not None
         ],
         'total': total,
         'grids': scan.grids,
@@ -207,32 +210,32 @@ def _scan_context(scan: ScanRecord, section: dict[str, Any]) -> dict[str, Any]:
 def _rows(scan: ScanRecord) -> list[dict[str, Any]]:
     """Arrange the table of labels."""
     total = scan.labelled_volume
-    known = [
-        LabelRow(row.index, row.name, row.volume, style.freesurfer, style.mapping)
-        for row in scan.volumes
-        if (style := scan.styles.get(row.index)) is not None
-    ]
-    marks = mark_labels(known, scan.brain_volume)
+    known = [row for row in scan.rows if row.index in scan.labels]
+    checks = check_volumes(known, scan.brain_volume)
     return [
-        {'label': row, 'share': _share(row, total), 'mark': marks.get(row.index, ('', ''))}
-        for row in scan.volumes
+        {
+            'label': row,
+            'share': _share(row, total),
+            'check': checks.get(row.index, RangeCheck()),
+        }
+        for row in scan.rows
     ]
 
 
-def _share(row: LabelVolume, total: float) -> float | None:
+def _share(row: LabelRow, total: float) -> float | None:
     """Per cent of the labelled volume."""
     return None if row.volume is None or total <= 0 else 100 * row.volume / total
 
 
 def _alternative(scan: ScanRecord) -> str:
     """Describe the picture to those who cannot see it."""
-    names = [row.name for row in scan.volumes]
-    what = ', '.join(names) or 'no labels'
+    names = [row.name for row in scan.rows]
+    listed = ', '.join(names) or 'no labels'
     if len(names) > _LEGEND_MOST:
-        what = f'{len(names)} labels'
+        listed = f'{len(names)} labels'
     return (
-        f'Axial, coronal and sagittal cuts through {scan.title} with labels filled in: {what}. '
-        'The volumes are in the table of labels.'
+        f'Axial, coronal and sagittal cuts through {scan.bids_name} with labels filled in: '
+        f'{listed}. The volumes are in the table of labels.'
     )
 
 
@@ -259,14 +262,14 @@ def _settings(scan: ScanRecord) -> list[tuple[str, str]]:
         ('Program', ' '.join(filter(None, ['brainchop-bids', scan.text('Brainchop', 'Version')]))),
         ('Model', scan.model),
         ('Status of the model', scan.text('Model', 'Status')),
-        ('Model checksum (SHA-256)', scan.text('Model', 'SHA256')),
+        ('Model checksum (SHA-256)', scan.model_sha256),
         ('Classes', scan.text('Model', 'Classes')),
         ('Normalisation', scan.text('Model', 'Normalization')),
         ('Engine', scan.text('Engine')),
         ('Components kept', scan.text('Components', 'Rule')),
         ('Removed', ', '.join(counts)),
         ('Scan', scan.source),
-        ('Scan checksum (SHA-256)', scan.text('Brainchop', 'SourceSHA256')),
+        ('Scan checksum (SHA-256)', scan.source_sha256),
     ]
     listed += [
         (f'Setting {key}', value) for key, value in _flatten(scan.table('Brainchop', 'Settings'))

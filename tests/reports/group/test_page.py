@@ -18,7 +18,7 @@ from PIL import Image
 from brainchop_bids.bids.derivatives import ScanOutputs
 from brainchop_bids.bids.names import ScanName
 from brainchop_bids.reports.figures.thumbnail import thumbnail
-from brainchop_bids.reports.group.write import write_group
+from brainchop_bids.reports.group.outputs import write_group
 from tests.browser import OpenPage
 from tests.reports.group import group_data
 from tests.reports.group.test_table import HOSTILE, LABELS

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from brainchop_bids.bids.participants import read_participants
-from brainchop_bids.reports.group.write import Written, write_group
+from brainchop_bids.reports.group.outputs import GroupOutputs, write_group
 from brainchop_bids.system.errors import DatasetError
 from tests.reports.group import group_data
 
@@ -35,7 +35,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / 'out'
 
 
-def run(root: Path, *options: tuple[str, ...], bids: Path | None = None) -> Written:
+def run(root: Path, *options: tuple[str, ...], bids: Path | None = None) -> GroupOutputs:
     return write_group(bids or root.parent / 'bids', root, *options)
 
 
@@ -139,7 +139,7 @@ def test_what_cannot_be_read_is_told_and_keeps_its_row(root: Path) -> None:
         'sub-03/anat/sub-03_seg-x_dseg.json cannot be read',
         'sub-04/anat/sub-04_seg-x_dseg.tsv is missing',
         'sub-05/anat/sub-05_seg-x_dseg.tsv has no volume for labels 2, 3',
-        'sub-06/anat/sub-06_seg-x_dseg.tsv has label 77, which seg-x_dseg.tsv does not know',
+        'sub-06/anat/sub-06_seg-x_dseg.tsv has label 77, not in seg-x_dseg.tsv',
         'sub-07/anat/sub-07_seg-x_dseg.tsv cannot be read',
         'sub-08/anat/sub-08_seg-x_dseg.nii.gz is missing: sub-08_T1w is not finished',
         'sub-01/anat/copy of labels_dseg.tsv is left out',

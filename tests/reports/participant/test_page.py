@@ -126,7 +126,7 @@ def test_volumes_are_those_of_the_table(derivatives: Path) -> None:
     page, _ = render(derivatives)
     rows = [row[:7] for row in page.rows]
     assert ['', '1', 'White Matter', '10', '12.5', '0.01', '25.13'] in rows
-    assert ['', '2', 'Grey', '30', '37.2', '0.04', '74.87'] in rows
+    assert ['', '2', 'Grey Matter', '30', '37.2', '0.04', '74.87'] in rows
     assert ['', '', 'All labels', '', '49.8', '0.05', '', ''] in page.rows
 
 

@@ -8,15 +8,15 @@ from ...bids.names import ScanName
 from ...bids.participants import read_participants
 from ...system.atomic import write_text
 from ...system.errors import BrainchopError, DatasetError
+from ..collect import read_groups
 from ..ratings import Rating, merge_ratings, read_ratings
 from ..text import log_line
 from .page import render_group_page
-from .scans import collect_groups
 from .table import build_table
 
 
 @dataclass(frozen=True)
-class Written:
+class GroupOutputs:
     """What the group level wrote, and what there is to tell.
 
     Parameters
@@ -39,7 +39,7 @@ def write_group(
     output_dir: Path,
     participants: tuple[str, ...] = (),
     sessions: tuple[str, ...] = (),
-) -> Written:
+) -> GroupOutputs:
     """Gather the results of all finished scans.
 
     Parameters
@@ -53,7 +53,7 @@ def write_group(
 
     Returns
     -------
-    Written
+    GroupOutputs
         A ``group_seg-<model>_dseg.tsv`` and a ``group_seg-<model>.html`` for each model. A JSON
         file beside the table would be taken by pybids for what all label images inherit; the
         page tells what the columns are.
@@ -65,7 +65,7 @@ def write_group(
     OutputError
         If a file cannot be written.
     """
-    groups, notes = collect_groups(output_dir, participants, sessions)
+    groups, notes = read_groups(output_dir, participants, sessions)
     if not groups:
         told = f' ({"; ".join(notes[:3])})' if notes else ''
         raise DatasetError(
@@ -92,7 +92,7 @@ def write_group(
         if label not in there
     ]
     lines = [*notes, *unread, *unused, *map(log_line, people.notes)]
-    return Written(tuple(paths), tuple(lines), tuple(missing))
+    return GroupOutputs(tuple(paths), tuple(lines), tuple(missing))
 
 
 def _asked_for(rating: Rating, participants: Sequence[str], sessions: Sequence[str]) -> bool:
