@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from ...bids.derivatives import page_path
 from ...quality.descriptions import describe_measure
 from ...quality.normative import LabelRow, RangeCheck, check_volumes
@@ -16,7 +18,7 @@ from ..crashes import Failure, find_failures
 from ..records import ScanRecord
 from ..render import dataset_name, fixed, render_template, webp_uri
 from ..sidecars import number, plain
-from .methods import Block, parse_methods
+from .methods import render_methods
 
 # With more labels than this the colours stand in the table alone.
 _LEGEND_MOST = 24
@@ -305,9 +307,9 @@ def _data_uri(picture: Path | None) -> str | None:
         return None
 
 
-def _methods(root: Path) -> tuple[Block, ...]:
+def _methods(root: Path) -> Markup:
     """Read the methods text; empty where there is none."""
     try:
-        return parse_methods((root / 'logs' / 'CITATION.md').read_text('utf-8', 'replace'))
+        return render_methods((root / 'logs' / 'CITATION.md').read_text('utf-8', 'replace'))
     except OSError:
-        return ()
+        return Markup()
