@@ -154,11 +154,11 @@ def _load(path: Path, mapping: LabelMapping | None) -> tuple[np.ndarray, Geometr
 
 def _scans(folder: Path, wanted: Mapping[str, str]) -> dict[str, Path]:
     """Return the label map of each scan in a dataset, by the scan's entities."""
-    found: dict[str, list[tuple[ScanName, Path]]] = {}
+    label_maps: dict[str, list[tuple[ScanName, Path]]] = {}
     for name, path in find_label_maps(folder, wanted):
         scan = '_'.join(f'{key}-{value}' for key, value in scan_entities(name).items())
-        found.setdefault(scan, []).append((name, path))
-    return {scan: _chosen(folder, scan, files) for scan, files in sorted(found.items())}
+        label_maps.setdefault(scan, []).append((name, path))
+    return {scan: _chosen(folder, scan, files) for scan, files in sorted(label_maps.items())}
 
 
 def _chosen(folder: Path, scan: str, files: list[tuple[ScanName, Path]]) -> Path:

@@ -59,6 +59,6 @@ class AssessQuality(StepInterface):
         facts = LabelFacts(dict(inputs.names), dict(inputs.tissues), inputs.covers_brain)
         # Components are removed in the conformed grid.
         voxel = read_geometry(inputs.conformed)[0].voxel_volume if inputs.removed_voxels else 0.0
-        found = assess(volume, labels, mask, facts, removed_mm3=inputs.removed_voxels * voxel)
-        flags = [flag.to_dict() for flag in found.flags]
-        return {'measures': found.measures, 'flags': flags}
+        assessment = assess(volume, labels, mask, facts, removed_mm3=inputs.removed_voxels * voxel)
+        flags = [flag.to_dict() for flag in assessment.flags]
+        return {'measures': assessment.measures, 'flags': flags}

@@ -123,7 +123,18 @@ def assess(
     if not facts.covers_brain or mask is None or not mask.any():
         image = Distribution.of(volume.data, ~void).scaled(1)
         return _assessment({'efc': efc(image)}, quantities)
-    brain = mask != 0
+    return _assess_brain(volume, labels, mask != 0, void, facts, quantities)
+
+
+def _assess_brain(
+    volume: Volume,
+    labels: np.ndarray,
+    brain: np.ndarray,
+    void: np.ndarray,
+    facts: LabelFacts,
+    quantities: Quantities,
+) -> Assessment:
+    """Assess a scan whose labels cover the brain, given what the labels alone say."""
     blocks = Blocks.of(volume.data, void, brain, volume.geometry)
     head = head_blocks(blocks)
     measures = _of_background(volume.data, void, blocks, head)
@@ -224,10 +235,10 @@ def _of_background(
         np.concatenate([within.values, around.values]),
         np.concatenate([within.counts, around.counts]),
     )
-    found = {'efc': efc(both)}
+    measures = {'efc': efc(both)}
     if around.size >= _LEAST_AIR:
-        found['fber'] = fber(within, around)
-    return found
+        measures['fber'] = fber(within, around)
+    return measures
 
 
 def _of_brain(
@@ -268,13 +279,13 @@ def _of_head(quantities: Quantities, blocks: Blocks, head: np.ndarray) -> Quanti
     rest = head & none
     if not rest.any():
         return quantities
-    way = blocks.places(rest).mean(axis=0) - blocks.places(core).mean(axis=0)
-    length = float(np.linalg.norm(way))
+    offset = blocks.places(rest).mean(axis=0) - blocks.places(core).mean(axis=0)
+    length = float(np.linalg.norm(offset))
     return replace(
         quantities,
         rest_l=float(rest.sum()) * blocks.volume / _LITRE,
         rest_mm=length,
-        below_degrees=float(np.degrees(np.arccos(-way[2] / length))) if length else None,
+        below_degrees=float(np.degrees(np.arccos(-offset[2] / length))) if length else None,
     )
 
 

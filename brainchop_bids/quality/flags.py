@@ -69,8 +69,8 @@ class Quantities:
     outside : float or None
         Median intensity outside the brain over that inside.
     below_degrees, rest_l, rest_mm : float or None
-        Angle between down and the way from the brain to the rest of the head; volume of that
-        rest; length of the way.
+        Angle between down and the direction from the brain's centre to that of the rest of the
+        head; volume of that rest; distance of the centres.
     """
 
     labelled_ml: float
@@ -105,25 +105,25 @@ class _Rule:
     reason: str
     digits: int = 3
 
-    def check(self, found: Quantities, limits: Limits) -> Flag | None:
-        value, (low, high) = self.value(found), self.range(found, limits)
+    def check(self, measured: Quantities, limits: Limits) -> Flag | None:
+        value, (low, high) = self.value(measured), self.range(measured, limits)
         if value is None or low <= value <= high:
             return None
         value = round(value, self.digits)
-        names = ', '.join(found.missing[:4]) + f' and {len(found.missing) - 4} more' * (
-            len(found.missing) > 4
+        names = ', '.join(measured.missing[:4]) + f' and {len(measured.missing) - 4} more' * (
+            len(measured.missing) > 4
         )
         return Flag(
             self.name, value, self.reason.format(value=value, low=low, high=high, names=names)
         )
 
 
-def find_flags(found: Quantities, limits: Limits = LIMITS) -> list[Flag]:
+def find_flags(measured: Quantities, limits: Limits = LIMITS) -> list[Flag]:
     """Compare numbers with their limits.
 
     Parameters
     ----------
-    found : Quantities
+    measured : Quantities
         What was measured.
     limits : Limits
         What is plausible.
@@ -143,7 +143,7 @@ def find_flags(found: Quantities, limits: Limits = LIMITS) -> list[Flag]:
     for rule in _RULES:
         if _EMPTY in flags and rule.name != 'voxel-size':
             continue
-        flag = rule.check(found, limits)
+        flag = rule.check(measured, limits)
         if flag is not None:
             flags.setdefault(flag.name, flag)
     return list(flags.values())
@@ -157,21 +157,22 @@ def _from(least: float) -> tuple[float, float]:
     return least, math.inf
 
 
-def _labelled(found: Quantities, limits: Limits) -> tuple[float, float]:
+def _labelled(measured: Quantities, limits: Limits) -> tuple[float, float]:
     # Labels of a small structure alone may be small.
-    return _from(limits.result_ml if found.covers_brain else math.ulp(0.0))
+    return _from(limits.result_ml if measured.covers_brain else math.ulp(0.0))
 
 
-def _most_holes(found: Quantities, limits: Limits) -> tuple[float, float]:
-    return _up_to(limits.holes if found.has_fluid else limits.holes_without_fluid)
+def _most_holes(measured: Quantities, limits: Limits) -> tuple[float, float]:
+    return _up_to(limits.holes if measured.has_fluid else limits.holes_without_fluid)
 
 
-def _turned(found: Quantities, limits: Limits) -> tuple[float, float]:
-    rest, way = found.rest_l, found.rest_mm
+def _turned(measured: Quantities, limits: Limits) -> tuple[float, float]:
+    rest, distance = measured.rest_l, measured.rest_mm
     low, high = limits.rest_l
-    # Where the rest of the head was not seen, or lies all around, it tells nothing.
-    told = rest is not None and way is not None and low <= rest <= high and way >= limits.rest_mm
-    return _up_to(limits.below_degrees if told else math.inf)
+    if rest is None or distance is None or not low <= rest <= high or distance < limits.rest_mm:
+        # The rest of the head was not seen, or lies all around: it has no direction.
+        return _up_to(math.inf)
+    return _up_to(limits.below_degrees)
 
 
 _EMPTY = 'empty-result'
@@ -179,20 +180,20 @@ _EMPTY = 'empty-result'
 _RULES = (
     _Rule(
         _EMPTY,
-        lambda found: found.labelled_ml,
+        lambda measured: measured.labelled_ml,
         _labelled,
         'All labels have {value:g} mL together; expected more than {low:.0f} mL.',
         2,
     ),
     _Rule(
         'brain-volume',
-        lambda found: found.brain_l,
+        lambda measured: measured.brain_l,
         lambda _, limits: limits.brain_l,
         'The brain has {value:.2f} L; expected {low:g} to {high:g} L.',
     ),
     _Rule(
         'brain-extent',
-        lambda found: found.extent_mm,
+        lambda measured: measured.extent_mm,
         lambda _, limits: _up_to(limits.extent_mm),
         'The brain measures {value:.0f} mm from end to end; expected at most {high:g} mm: neck or '
         'scalp may be labelled.',
@@ -200,42 +201,42 @@ _RULES = (
     ),
     _Rule(
         'grey-white-ratio',
-        lambda found: found.grey_white,
+        lambda measured: measured.grey_white,
         lambda _, limits: limits.grey_white,
         'There is {value:.2f} times as much grey as white matter; expected {low:g} to {high:g} '
         'times.',
     ),
     _Rule(
         'asymmetry',
-        lambda found: found.sides,
+        lambda measured: measured.sides,
         lambda _, limits: _up_to(limits.sides),
         'The labels of left and right differ by {value:.1%} of their sum; expected at most '
         '{high:.0%}.',
     ),
     _Rule(
         'asymmetry',
-        lambda found: found.mirror,
+        lambda measured: measured.mirror,
         lambda _, limits: _up_to(limits.mirror),
         '{value:.1%} of the brain has no counterpart on the other side; expected at most '
         '{high:.0%}.',
     ),
     _Rule(
         'components-removed',
-        lambda found: found.removed,
+        lambda measured: measured.removed,
         lambda _, limits: _up_to(limits.removed),
         '{value:.1%} of the labelled volume lay apart and was removed; expected at most '
         '{high:.0%}.',
     ),
     _Rule(
         'holes',
-        lambda found: found.holes,
+        lambda measured: measured.holes,
         _most_holes,
         'Holes in the labels are {value:.1%} of the brain; expected at most {high:.0%}.',
         4,
     ),
     _Rule(
         'field-edge',
-        lambda found: found.edge_cm2,
+        lambda measured: measured.edge_cm2,
         lambda _, limits: _up_to(limits.edge_cm2),
         '{value:g} cm² of brain lie at the edge of the field of view; expected at most {high:g} '
         'cm².',
@@ -243,7 +244,7 @@ _RULES = (
     ),
     _Rule(
         'field-edge',
-        lambda found: found.base_cm2,
+        lambda measured: measured.base_cm2,
         lambda _, limits: _up_to(limits.base_cm2),
         '{value:g} cm² of brain lie at the lower edge of the field of view; expected at most '
         '{high:g} cm².',
@@ -251,41 +252,41 @@ _RULES = (
     ),
     _Rule(
         'labels-missing',
-        lambda found: len(found.missing),
+        lambda measured: len(measured.missing),
         lambda *_: _up_to(0),
         'Labels not found: {value} ({names}); expected all.',
     ),
     _Rule(
         'low-contrast',
-        lambda found: found.cjv,
+        lambda measured: measured.cjv,
         lambda _, limits: _up_to(limits.cjv),
         'Grey and white matter vary {value:.2f} times as much as they differ (cjv); expected at '
         'most {high:g} times.',
     ),
     _Rule(
         'voxel-size',
-        lambda found: found.voxel_mm,
+        lambda measured: measured.voxel_mm,
         # Headers round: 2.0001 mm is 2 mm.
         lambda _, limits: _up_to(limits.voxel_mm * 1.001),
         'Voxels measure up to {value:g} mm; expected at most {high:.3g} mm.',
     ),
     _Rule(
         'skull-stripped',
-        lambda found: found.around,
+        lambda measured: measured.around,
         lambda _, limits: _from(limits.around),
         'Only {value:.0%} of what surrounds the brain is not empty; expected at least {low:.0%}: '
         'the skull seems to be removed already.',
     ),
     _Rule(
         'intensity-inverted',
-        lambda found: found.outside,
+        lambda measured: measured.outside,
         lambda _, limits: _up_to(limits.outside),
         'What surrounds the brain is {value:.2f} times as bright as the brain; expected at most '
         '{high:g} times in a T1-weighted scan.',
     ),
     _Rule(
         'orientation',
-        lambda found: found.below_degrees,
+        lambda measured: measured.below_degrees,
         _turned,
         'The rest of the head lies {value:.0f}° from straight below the brain; expected at most '
         '{high:g}°: the scan may be upside down.',

@@ -53,12 +53,12 @@ class Distribution:
         if not values.size:
             return cls(np.zeros(0), np.zeros(0, dtype=np.int64))
         if values.dtype.kind not in 'iub':
-            found, counts = np.unique(values, return_counts=True)
-            return cls(found.astype(np.float64), counts)
+            distinct, counts = np.unique(values, return_counts=True)
+            return cls(distinct.astype(np.float64), counts)
         low, high = int(values.min()), int(values.max())
         if high - low > _RANGE:
-            found, counts = np.unique(values, return_counts=True)
-            return cls(found.astype(np.float64), counts)
+            distinct, counts = np.unique(values, return_counts=True)
+            return cls(distinct.astype(np.float64), counts)
         counts = np.zeros(high - low + 1, dtype=np.int64)
         for start in range(0, values.size, _CHUNK):
             part = values[start : start + _CHUNK].astype(np.int64) - low

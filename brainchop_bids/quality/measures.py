@@ -194,7 +194,7 @@ def fwhm(data: np.ndarray, mask: np.ndarray) -> tuple[float | None, ...]:
     # In C's order, by which masks pick.
     values, mask = np.asarray(data.T, dtype=np.float32, order='C'), np.ascontiguousarray(mask.T)
     whole = _variance(values[mask])
-    found: list[float | None] = []
+    widths: list[float | None] = []
     for axis in (2, 1, 0):
         first: list[slice] = [slice(None)] * 3
         second = list(first)
@@ -203,8 +203,8 @@ def fwhm(data: np.ndarray, mask: np.ndarray) -> tuple[float | None, ...]:
         both = mask[low] & mask[high]
         steps = _variance(values[high][both] - values[low][both])
         ratio = 1 - steps / (2 * whole) if whole > 0 else 0.0
-        found.append(math.sqrt(-2 * math.log(2) / math.log(ratio)) if 0 < ratio < 1 else None)
-    return tuple(found)
+        widths.append(math.sqrt(-2 * math.log(2) / math.log(ratio)) if 0 < ratio < 1 else None)
+    return tuple(widths)
 
 
 def _variance(values: np.ndarray) -> float:
@@ -287,10 +287,10 @@ def tissue_measures(
     _add_with_total(result, 'snr', noise)
     if air is not None:
         air = air.scaled(factor)
-        found = {
+        ratios = {
             name: snr_dietrich(region.median, air.mad, air.stdv) for name, region in scaled.items()
         }
-        _add_with_total(result, 'snrd', {k: v for k, v in found.items() if v is not None})
+        _add_with_total(result, 'snrd', {k: v for k, v in ratios.items() if v is not None})
     if 'gm' in scaled:
         result['cjv'] = cjv(scaled['wm'], scaled['gm'])
         if air is not None and scaled['wm'].stdv > 0:
@@ -326,7 +326,7 @@ def sharpness(data: np.ndarray, mask: np.ndarray, orientation: Sequence[str]) ->
     """
     axes = {'L': 'x', 'R': 'x', 'P': 'y', 'A': 'y', 'I': 'z', 'S': 'z'}
     pairs = zip(orientation, fwhm(data, mask), strict=True)
-    found = {f'fwhm_{axes[letter]}': value for letter, value in pairs if value is not None}
-    if len(found) == 3:
-        found['fwhm_avg'] = sum(found.values()) / 3
-    return found
+    widths = {f'fwhm_{axes[letter]}': value for letter, value in pairs if value is not None}
+    if len(widths) == 3:
+        widths['fwhm_avg'] = sum(widths.values()) / 3
+    return widths

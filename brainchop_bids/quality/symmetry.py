@@ -1,5 +1,6 @@
-"""How far a shape is from its own mirror image."""
+"""Asymmetry of a shape: its distance from its own mirror image."""
 
+from collections.abc import Callable
 from functools import partial
 from itertools import product
 
@@ -57,18 +58,24 @@ def mirror_asymmetry(mask: np.ndarray, affine: np.ndarray) -> float:
         other = ndimage.map_coordinates(padded, index, order=1, mode='constant')
         return 1 - float(np.minimum(share, other).sum() / share.sum())
 
-    starts = [np.array(start) for start in product(_TILTS, _TILTS, _SHIFTS)]
-    spread = np.cov(places.T, aweights=weights)
-    axes = np.linalg.eigh(spread)[1].T
+    starts = sorted(_candidate_planes(places, weights), key=partial(missed, every=_EVERY))
+    return min(1.0, *(_minimize(missed, start) for start in starts[:2]))
+
+
+def _candidate_planes(places: np.ndarray, weights: np.ndarray) -> list[np.ndarray]:
+    """List planes from which to search: tangents of two tilts, and shift in mm."""
+    planes = [np.array(plane) for plane in product(_TILTS, _TILTS, _SHIFTS)]
+    axes = np.linalg.eigh(np.cov(places.T, aweights=weights))[1].T
     main = axes[np.argmax(np.abs(axes[:, 0]))]
     if abs(main[0]) > _TILT:
-        starts.append(np.array([main[1] / main[0], main[2] / main[0], 0.0]))
-    starts.sort(key=partial(missed, every=_EVERY))
-    best = 1.0
-    for start in starts[:2]:
-        # Steps of 3 degrees and 2 mm to begin with.
-        simplex = start + np.vstack([np.zeros(3), np.diag([0.05, 0.05, 2.0])])
-        options = {'initial_simplex': simplex, 'xatol': 1e-3, 'fatol': 1e-4, 'maxfev': 60}
-        found = optimize.minimize(missed, start, method='Nelder-Mead', options=options)
-        best = min(best, float(found.fun))
-    return best
+        planes.append(np.array([main[1] / main[0], main[2] / main[0], 0.0]))
+    return planes
+
+
+def _minimize(function: Callable[[np.ndarray], float], start: np.ndarray) -> float:
+    """Return the local minimum near a plane."""
+    # Steps of 3 degrees and 2 mm to begin with.
+    simplex = start + np.vstack([np.zeros(3), np.diag([0.05, 0.05, 2.0])])
+    options = {'initial_simplex': simplex, 'xatol': 1e-3, 'fatol': 1e-4, 'maxfev': 60}
+    result = optimize.minimize(function, start, method='Nelder-Mead', options=options)
+    return float(result.fun)

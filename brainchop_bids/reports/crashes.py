@@ -84,13 +84,13 @@ def read_crashes(logs: Path, since: float = 0.0) -> Iterator[Crash]:
     Crash
         In the order in which they were written; those that cannot be read are left out.
     """
-    found = []
+    dated = []
     for path in logs.glob('crash-*.txt'):
         with suppress(OSError):
             time = path.stat().st_mtime
             if time >= since:
-                found.append((time, path))
-    for time, path in sorted(found):
+                dated.append((time, path))
+    for time, path in sorted(dated):
         with suppress(OSError):
             text = path.read_text(encoding='utf-8', errors='replace')
             match = _NODE.search(text)

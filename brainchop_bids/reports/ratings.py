@@ -186,13 +186,13 @@ def merge_ratings(
 
 def _files(root: Path) -> list[Path]:
     """List the files of ratings by their names."""
-    found: list[Path] = []
+    paths: list[Path] = []
     for folder in (root, root / FOLDER):
         for ending in ('json', 'tsv'):
             with suppress(OSError):
-                found += folder.glob(f'*_ratings.{ending}')
+                paths += folder.glob(f'*_ratings.{ending}')
     # What is no file, such as a pipe, would be waited for.
-    return sorted(path for path in found if path.is_file() and not path.name.startswith('.'))
+    return sorted(path for path in paths if path.is_file() and not path.name.startswith('.'))
 
 
 def _parse(path: Path) -> list[Any]:
@@ -258,15 +258,15 @@ def _verdict(ratings: Sequence[Rating]) -> Verdict:
     )
 
 
-def _differ(rated: str, found: str) -> bool:
+def _differ(rated: str, current: str) -> bool:
     """Say whether two checksums are of different files, as far as both are known."""
-    return bool(rated and found) and rated.lower() != found.lower()
+    return bool(rated and current) and rated.lower() != current.lower()
 
 
-def _unused(rating: Rating, why: str) -> str:
+def _unused(rating: Rating, reason: str) -> str:
     by = f' by {rating.rater}' if rating.rater else ''
     what = f'{rating.participant_id} {rating.bids_name} (seg-{rating.model})'
-    return f'{rating.file}: the rating of {what}{by} is not used: {why}'
+    return f'{rating.file}: the rating of {what}{by} is not used: {reason}'
 
 
 def _in_utc(when: datetime) -> datetime:

@@ -116,7 +116,7 @@ def test_numbers_that_are_none_are_none(add_result: Add) -> None:
     assert scan.labelled_volume == 0
 
 
-def test_labels_that_the_table_lacks_are_kept_and_told(add_result: Add) -> None:
+def test_labels_that_the_table_lacks_are_kept_and_reported(add_result: Add) -> None:
     table = 'index\tname\tvoxels\tvolume\n0\tair\t9\t9\n77\tUnheard of\t5\t5.0\n'
     root = add_result('sub-03_T1w', volumes=table).parents[1]
     (scan,) = read_participant(root, '03')
@@ -128,7 +128,7 @@ def test_labels_that_the_table_lacks_are_kept_and_told(add_result: Add) -> None:
 
 
 @pytest.mark.parametrize(
-    ('name', 'told'),
+    ('name', 'message'),
     [
         ('sub-01/anat/sub-01_seg-gw_dseg.json', 'how the result was made is unknown'),
         ('sub-01/anat/sub-01_seg-gw_dseg.tsv', 'volumes are unknown'),
@@ -137,11 +137,11 @@ def test_labels_that_the_table_lacks_are_kept_and_told(add_result: Add) -> None:
         ('seg-gw_dseg.tsv', 'label colours are unknown'),
     ],
 )
-def test_a_missing_file_becomes_a_note(derivatives: Path, name: str, told: str) -> None:
+def test_a_missing_file_becomes_a_note(derivatives: Path, name: str, message: str) -> None:
     (derivatives / name).unlink()
     (scan,) = read_participant(derivatives, '01')
     (note,) = scan.notes
-    assert told in note
+    assert message in note
     assert scan.finished == (not name.endswith('dseg.nii.gz'))
 
 

@@ -120,7 +120,7 @@ def test_those_without_a_name_are_different_people_in_different_files(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ('changed', 'told'),
+    ('changed', 'message'),
     [
         ({'source_sha256': 'ee' * 32}, 'the scan has changed since'),
         ({'model_sha256': 'ee' * 32}, 'of the result of an earlier model'),
@@ -132,14 +132,14 @@ def test_those_without_a_name_are_different_people_in_different_files(tmp_path: 
         ({'rating': ['pass']}, 'is none of'),
     ],
 )
-def test_what_is_not_of_this_result_is_told(
-    tmp_path: Path, changed: dict[str, Any], told: str
+def test_what_is_not_of_this_result_is_reported(
+    tmp_path: Path, changed: dict[str, Any], message: str
 ) -> None:
     write_json(tmp_path / 'a_ratings.json', entry(**changed))
     verdicts, notes = merged(tmp_path)
     assert verdicts == {}
     assert len(notes) == 1
-    assert told in notes[0]
+    assert message in notes[0]
     assert notes[0].startswith('a_ratings.json')
 
 
@@ -165,7 +165,7 @@ def test_checksums_count_only_where_both_are_known(tmp_path: Path) -> None:
         ('a_ratings.tsv', b'bids_name\trating\n"' + b'x' * 200_000 + b'"\tpass\n'),
     ],
 )
-def test_files_that_cannot_be_read_are_told(tmp_path: Path, name: str, content: bytes) -> None:
+def test_files_that_cannot_be_read_are_reported(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     write_json(tmp_path / 'b_ratings.json', entry())
     verdicts, notes = merged(tmp_path)

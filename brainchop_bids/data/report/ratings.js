@@ -53,7 +53,7 @@
   rater.value = store.get('brainchop-rater').name ?? '';
   rater.addEventListener('input', () => store.set('brainchop-rater', { name: rater.value }));
 
-  const made = () =>
+  const ratings = () =>
     parts
       .map(({ section }) => [section, drafts.get(section)])
       .filter(([, draft]) => draft.rating)
@@ -66,7 +66,7 @@
       }));
 
   const tell = () => {
-    const count = made().length;
+    const count = ratings().length;
     form.querySelector('[data-count]').textContent = `${count} of ${parts.length} rated`;
     for (const button of form.querySelectorAll('button')) button.disabled = count === 0;
   };
@@ -81,11 +81,11 @@
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   };
   form.querySelector('[data-json]').addEventListener('click', () => {
-    download(`${JSON.stringify({ Ratings: made() }, null, 2)}\n`, 'application/json', 'json');
+    download(`${JSON.stringify({ Ratings: ratings() }, null, 2)}\n`, 'application/json', 'json');
   });
   form.querySelector('[data-tsv]').addEventListener('click', () => {
     const cell = (value) => String(value ?? '').replace(/\s+/g, ' ').trim() || 'n/a';
-    const lines = [COLUMNS, ...made().map((row) => COLUMNS.map((column) => cell(row[column])))];
+    const lines = [COLUMNS, ...ratings().map((row) => COLUMNS.map((column) => cell(row[column])))];
     const text = lines.map((line) => line.join('\t')).join('\n');
     download(`${text}\n`, 'text/tab-separated-values', 'tsv');
   });

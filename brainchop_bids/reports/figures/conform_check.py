@@ -147,7 +147,7 @@ def _section(
     ]
     if not points:
         return np.zeros((0, 3))
-    found = np.array(points)
+    outline = np.array(points)
     others = [axis for axis in range(3) if axis != normal]
-    spokes = (found - found.mean(axis=0))[:, others]
-    return found[np.argsort(np.arctan2(spokes[:, 1], spokes[:, 0]))]
+    spokes = (outline - outline.mean(axis=0))[:, others]
+    return outline[np.argsort(np.arctan2(spokes[:, 1], spokes[:, 0]))]

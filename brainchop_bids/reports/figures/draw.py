@@ -72,14 +72,16 @@ def draw_labels(
         If a file cannot be read.
     """
     image, grid = load_labels(conformed)
-    found = load_labels(labels)[0]
+    segmentation = load_labels(labels)[0]
     brain = load_labels(mask)[0] if isinstance(mask, Path) else mask
-    mosaic = compose_mosaic(image, found, colors, mask=brain, voxel_size=float(grid.zooms[0]))
+    mosaic = compose_mosaic(
+        image, segmentation, colors, mask=brain, voxel_size=float(grid.zooms[0])
+    )
     return {
         'cuts': _webp(mosaic.scan, 50),
         'labels': _webp(mosaic.labels),
         'outline': _webp(mosaic.outline),
-        'volume': slice_labels(image, found),
+        'volume': slice_labels(image, segmentation),
     }
 
 

@@ -117,33 +117,48 @@ def compose_mosaic(
             f'expected three volumes of one 3-D shape, got image {image.shape}, '
             f'labels {labels.shape}, mask {brain.shape}'
         )
-    scan, overlay, region = (lia_to_ras(array) for array in (image, labels, brain > 0))
+    scan, segmentation, region = (lia_to_ras(array) for array in (image, labels, brain > 0))
     window, cut_box = _framing(scan, region, voxel_size)
-    cuts = _choose_cuts(region, cut_box)
-    grey = contrast(scan[window], region[window])
     scale = max(1, round(_PIXELS_PER_MM * voxel_size))
-    (width, height), panels = _layout(window, cuts, scale)
-    base = Image.new('L', (width, height))
-    indices = np.zeros((height, width), labels.dtype)
-    edge = np.zeros((height, width), bool)
-    for panel in panels:
+    size, panels = _layout(window, _choose_cuts(region, cut_box), scale)
+    grey = contrast(scan[window], region[window])
+    cuts = [(panel, _cut(panel, window)) for panel in panels]
+    picture = _draw_scan([(panel, grey[scan[cut]]) for panel, cut in cuts], size)
+    indices = _draw_array([(panel, segmentation[cut]) for panel, cut in cuts], size, scale)
+    edge = _draw_array([(panel, region[cut]) for panel, cut in cuts], size, scale, edges=True)
+    overlay = Image.fromarray(_palette(colors, int(labels.max(initial=0)))[indices])
+    outline = Image.fromarray(np.array([(0,) * 4, (*_OUTLINE, 255)], np.uint8)[edge.astype(int)])
+    return Mosaic(picture, overlay, outline, tuple(panels))
+
+
+def _draw_scan(cuts: Sequence[tuple[Panel, npt.NDArray]], size: tuple[int, int]) -> Image.Image:
+    """Draw cuts of the scan with the letters of their sides."""
+    base = Image.new('L', size)
+    for panel, cut in cuts:
         left, top, right, bottom = panel.box
-        where = _cut(panel, window)
-        tile = Image.fromarray(turned(grey[scan[where]]))
-        base.paste(
-            tile.resize((right - left, bottom - top), Image.Resampling.BICUBIC), (left, top)
-        )
-        indices[top:bottom, left:right] = _enlarged(turned(overlay[where]), scale)
-        edge[top:bottom, left:right] = _edge(_enlarged(turned(region[where]), scale))
+        tile = Image.fromarray(turned(cut))
+        pixels = (right - left, bottom - top)
+        base.paste(tile.resize(pixels, Image.Resampling.BICUBIC), (left, top))
     picture = base.convert('RGB')
-    for panel in panels:
+    for panel, _ in cuts:
         letter(picture, panel.box, panel.plane.letters)
-    palette = _palette(colors, int(labels.max(initial=0)))
-    outline = np.zeros((height, width, 4), np.uint8)
-    outline[edge] = (*_OUTLINE, 255)
-    return Mosaic(
-        picture, Image.fromarray(palette[indices]), Image.fromarray(outline), tuple(panels)
-    )
+    return picture
+
+
+def _draw_array(
+    cuts: Sequence[tuple[Panel, npt.NDArray]],
+    size: tuple[int, int],
+    scale: int,
+    *,
+    edges: bool = False,
+) -> npt.NDArray:
+    """Put cuts of labels into one array of the picture's size, or their edges."""
+    array = np.zeros(size[::-1], cuts[0][1].dtype)
+    for panel, cut in cuts:
+        left, top, right, bottom = panel.box
+        tile = _enlarged(turned(cut), scale)
+        array[top:bottom, left:right] = _edge(tile) if edges else tile
+    return array
 
 
 def _framing(

@@ -13,8 +13,8 @@ from ..records import ScanRecord
 from ..text import one_line
 from .outliers import CUTOFF, robust_z
 
-# Statistics of tissues, from which the other measures are made: numbers of voxels and the like
-# tell nothing of quality.
+# Statistics of tissues, from which the other measures are computed: numbers of voxels and the
+# like say nothing about quality.
 _INGREDIENTS = 'summary_'
 
 
@@ -141,12 +141,12 @@ def largest_scores(
     list of (float or None, str or None)
         Robust z and `Quantity.name`; None where nothing could be compared.
     """
-    found: list[tuple[float | None, str | None]] = [(None, None)] * count
+    largest: list[tuple[float | None, str | None]] = [(None, None)] * count
     for quantity in quantities:
         for place, score in enumerate(quantity.scores):
-            if score is not None and abs(score) > abs(found[place][0] or 0.0):
-                found[place] = (score, quantity.name)
-    return found
+            if score is not None and abs(score) > abs(largest[place][0] or 0.0):
+                largest[place] = (score, quantity.name)
+    return largest
 
 
 def _in_ml(volumes: Iterable[float | None]) -> tuple[float | None, ...]:

@@ -1,6 +1,6 @@
 """The group level: a table and a page of all finished scans of each model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from ..collect import read_groups
 from ..ratings import Rating, merge_ratings, read_ratings
 from ..text import log_line
 from .page import render_group_page
-from .table import build_table
+from .table import GroupTable, build_table
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ def write_group(
     Returns
     -------
     GroupOutputs
-        A ``group_seg-<model>_dseg.tsv`` and a ``group_seg-<model>.html`` for each model. A JSON
-        file beside the table would be taken by pybids for what all label images inherit; the
-        page tells what the columns are.
+        A ``group_seg-<model>_dseg.tsv`` and a ``group_seg-<model>.html`` for each model. The
+        page describes the columns: a JSON file beside the table would be inherited by all label
+        images.
 
     Raises
     ------
@@ -67,32 +67,33 @@ def write_group(
     """
     groups, notes = read_groups(output_dir, participants, sessions)
     if not groups:
-        told = f' ({"; ".join(notes[:3])})' if notes else ''
         raise DatasetError(
-            f'{output_dir} has no finished scan that matches: run the participant level '
-            f'first{told}'
+            f'{output_dir} has no finished scan that matches: run the participant level first'
+            + (f' ({"; ".join(notes[:3])})' if notes else '')
         )
     ratings, unread = read_ratings(output_dir)
     asked = [rating for rating in ratings if _asked_for(rating, participants, sessions)]
     verdicts, unused = merge_ratings(asked, {group.slug: group.scans for group in groups})
     people = read_participants(bids_dir)
-    paths = []
-    for group in groups:
-        table = build_table(group, verdicts, people)
-        for name, text in (
-            (f'group_seg-{group.slug}_dseg.tsv', table.to_tsv()),
-            (f'group_seg-{group.slug}.html', render_group_page(table)),
-        ):
-            write_text(output_dir / name, text)
-            paths.append(output_dir / name)
-    there = {scan.outputs.name.subject for group in groups for scan in group.scans}
-    missing = [
-        f'sub-{log_line(label)}: no finished scan in {output_dir}'
-        for label in dict.fromkeys(participants)
-        if label not in there
-    ]
-    lines = [*notes, *unread, *unused, *map(log_line, people.notes)]
-    return GroupOutputs(tuple(paths), tuple(lines), tuple(missing))
+    paths = [path for group in groups for path in _write(build_table(group, verdicts, people))]
+    finished = {scan.participant_id for group in groups for scan in group.scans}
+    missing = [label for label in dict.fromkeys(participants) if f'sub-{label}' not in finished]
+    return GroupOutputs(
+        tuple(paths),
+        (*notes, *unread, *unused, *map(log_line, people.notes)),
+        tuple(f'sub-{log_line(label)}: no finished scan in {output_dir}' for label in missing),
+    )
+
+
+def _write(table: GroupTable) -> Iterator[Path]:
+    """Write the table and the page of a model."""
+    root, slug = table.group.root, table.group.slug
+    for name, text in (
+        (f'group_seg-{slug}_dseg.tsv', table.to_tsv()),
+        (f'group_seg-{slug}.html', render_group_page(table)),
+    ):
+        write_text(root / name, text)
+        yield root / name
 
 
 def _asked_for(rating: Rating, participants: Sequence[str], sessions: Sequence[str]) -> bool:

@@ -167,7 +167,7 @@ def _plot(
     place: int, quantity: Quantity, names: Sequence[str], links: Sequence[str | None]
 ) -> dict[str, Any]:
     """Arrange the words beside one distribution."""
-    found = spread(quantity.values)
+    stats = spread(quantity.values)
     units = f' {quantity.units}' if quantity.units else ''
     outliers = [
         {
@@ -178,21 +178,21 @@ def _plot(
         }
         for scan in quantity.outliers
     ]
-    if found is None:
-        told = 'no value is known'
+    if stats is None:
+        summary = 'no value is known'
     else:
-        told = (
-            f'median {_short(found.median)}{units}, quartiles {_short(found.quarter)} and '
-            f'{_short(found.three_quarters)}{units}, {found.count:,} '
-            f'scan{"s" * (found.count != 1)}'
+        summary = (
+            f'median {_short(stats.median)}{units}, quartiles {_short(stats.quarter)} and '
+            f'{_short(stats.three_quarters)}{units}, {stats.count:,} '
+            f'scan{"s" * (stats.count != 1)}'
         )
     return {
         'id': f'plot-{place}',
         'title': quantity.title,
         'kind': quantity.kind,
         'color': quantity.color,
-        'known': found is not None,
-        'told': told,
+        'known': stats is not None,
+        'summary': summary,
         'outliers': outliers,
     }
 
@@ -244,42 +244,42 @@ def _shown(table: GroupTable) -> set[str]:
         'rating_note',
         *people[:_COLUMNS_SHOWN],
     }
-    told = {
+    filled = {
         column.name
         for column in table.columns
         if any(value is not None for value in column.values)
     }
     # An empty column of flags says that there are none.
-    told |= {'flags'} if 'n_flags' in told else set()
-    return chosen & told
+    filled |= {'flags'} if 'n_flags' in filled else set()
+    return chosen & filled
 
 
 def _drawn(quantity: Quantity, column: int) -> dict[str, Any]:
     """Say what the script draws of a quantity."""
-    found = spread(quantity.values)
+    distribution = spread(quantity.values)
     return {
         'column': column,
         'share': quantity.units == '%',
         'units': quantity.units,
         'outliers': quantity.outliers,
         'compared': any(score is not None for score in quantity.scores),
-        'spread': None if found is None else _range(found),
+        'spread': None if distribution is None else _range(distribution),
     }
 
 
-def _range(found: Spread) -> dict[str, float]:
+def _range(distribution: Spread) -> dict[str, float]:
     """Return where a plot begins and ends, and what it marks."""
-    low, high = found.low, found.high
-    if found.scale:
-        low = max(low, found.median - _REACH * found.scale)
-        high = min(high, found.median + _REACH * found.scale)
+    low, high = distribution.low, distribution.high
+    if distribution.scale:
+        low = max(low, distribution.median - _REACH * distribution.scale)
+        high = min(high, distribution.median + _REACH * distribution.scale)
     return {
         'low': low,
-        'quarter': found.quarter,
-        'median': found.median,
-        'threeQuarters': found.three_quarters,
+        'quarter': distribution.quarter,
+        'median': distribution.median,
+        'threeQuarters': distribution.three_quarters,
         'high': high,
-        'scale': found.scale,
+        'scale': distribution.scale,
     }
 
 

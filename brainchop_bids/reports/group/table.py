@@ -271,11 +271,11 @@ def _rating_columns(verdicts: Sequence[Verdict | None]) -> list[Column]:
         )
         for verdict in verdicts
     ]
-    told = ('pass, fail, unsure or mixed', 'Who looked at it', 'What they noted')
+    descriptions = ('pass, fail, unsure or mixed', 'Who looked at it', 'What they noted')
     return [
         Column(name, 'rating', text, '', tuple(cell[place] for cell in cells))
         for place, (name, text) in enumerate(
-            zip(('rating', 'rater', 'rating_note'), told, strict=True)
+            zip(('rating', 'rater', 'rating_note'), descriptions, strict=True)
         )
     ]
 
@@ -289,9 +289,9 @@ def _participant_columns(
     def column(name: str) -> Column:
         cells = [row.get(name, MISSING) for row in rows]
         values = tuple(None if cell == MISSING else cell for cell in cells)
-        told = f'Column {one_line(name)} of participants.tsv'
+        description = f'Column {one_line(name)} of participants.tsv'
         return Column(
-            _free(one_line(name), 'participants', taken), 'participants', told, '', values
+            _free(one_line(name), 'participants', taken), 'participants', description, '', values
         )
 
     return [column(name) for name in participants.columns]

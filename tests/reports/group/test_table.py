@@ -132,7 +132,7 @@ def test_what_cannot_be_read_is_told_and_keeps_its_row(root: Path) -> None:
     assert found['White-Matter'].tolist()[4] == 'n/a'
     assert found['New-thing'].tolist() == ['n/a'] * 5 + ['4.5', 'n/a']
     assert found['flags'].tolist()[1] == 'odd,3,n/a'
-    for told in (
+    for message in (
         'sub-01/anat/sub-01_seg-x_dseg.json is missing',
         "sub-02/anat/sub-02_seg-x_dseg.json: BrainVolume is 'much', no number",
         'sub-02/anat/sub-02_seg-x_dseg.json: Measures is no JSON object',
@@ -145,7 +145,10 @@ def test_what_cannot_be_read_is_told_and_keeps_its_row(root: Path) -> None:
         'sub-01/anat/copy of labels_dseg.tsv is left out',
         'sub-01/anat/sub-99_seg-x_dseg.tsv is left out',
     ):
-        assert len([note for note in written.notes if told in note]) == 1, (told, written.notes)
+        assert len([note for note in written.notes if message in note]) == 1, (
+            message,
+            written.notes,
+        )
     assert not [note for note in written.notes if '.brainchop-' in note]
 
 
@@ -239,7 +242,7 @@ def test_participants_and_sessions_are_honoured(root: Path) -> None:
         run(root, ('99',))
 
 
-def test_the_command_tells_and_writes_the_rest(
+def test_the_command_reports_and_writes_the_rest(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from brainchop_bids.cli.run import main
@@ -284,7 +287,7 @@ def test_participants_table_is_joined(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ('content', 'told'),
+    ('content', 'message'),
     [
         (None, 'is missing'),
         (b'', 'has no column participant_id'),
@@ -293,15 +296,15 @@ def test_participants_table_is_joined(root: Path) -> None:
         (b'participant_id\tage\nsub-01\t' + b'9' * 200_000 + b'\n', 'cannot be read'),
     ],
 )
-def test_participants_that_cannot_be_read_are_told(
-    tmp_path: Path, content: bytes | None, told: str
+def test_participants_that_cannot_be_read_are_reported(
+    tmp_path: Path, content: bytes | None, message: str
 ) -> None:
     if content is not None:
         (tmp_path / 'participants.tsv').write_bytes(content)
     found = read_participants(tmp_path)
     assert (found.columns, found.rows) == ((), {})
     assert len(found.notes) == 1
-    assert told in found.notes[0]
+    assert message in found.notes[0]
 
 
 def test_ratings_have_their_columns(root: Path) -> None:
