@@ -1,1 +1,1 @@
-"""How well a segmentation agrees with a reference."""
+"""Agreement of segmentations with references."""

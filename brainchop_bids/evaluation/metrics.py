@@ -14,7 +14,7 @@ NAN = float('nan')
 
 @dataclass(frozen=True)
 class Agreement:
-    """How two masks agree; NaN where a measure has no meaning.
+    """Agreement of two masks; NaN for a measure that is undefined.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def compare(
     zooms : sequence of 3 float
         Voxel size in mm.
     labels : sequence of int
-        Which labels.
+        Labels to compare.
     surfaces : bool
         Whether to measure distances, which takes most of the time.
 
@@ -80,7 +80,7 @@ def compare(
     Raises
     ------
     ValueError
-        Where the shapes differ.
+        If the shapes differ.
     """
     if predicted.shape != reference.shape:
         raise ValueError(f'shapes differ: {predicted.shape} and {reference.shape}')

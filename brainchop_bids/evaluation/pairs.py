@@ -1,4 +1,4 @@
-"""Which segmentation is compared with which reference, and both on one grid."""
+"""Pairs of segmentation and reference, brought to one grid."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Pair:
     Parameters
     ----------
     name : str
-        What the scan is called in the table.
+        Name of the scan in the table.
     predicted, reference : Path
         The two files.
     """
@@ -37,7 +37,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class AlignedPair:
     """A pair on the grid of the reference.
 
     Parameters
@@ -47,7 +47,7 @@ class Loaded:
     zooms : (3,) array
         Voxel size in mm.
     note : str
-        What had to be done to bring them there; empty for nothing.
+        Description of the resampling; empty where none was needed.
     """
 
     predicted: np.ndarray
@@ -112,7 +112,7 @@ def load_pair(
     pair: Pair,
     predicted_mapping: LabelMapping | None = None,
     reference_mapping: LabelMapping | None = None,
-) -> Loaded:
+) -> AlignedPair:
     """Read a pair and bring the segmentation to the reference's grid, through both affines.
 
     Parameters
@@ -124,12 +124,12 @@ def load_pair(
 
     Returns
     -------
-    Loaded
+    AlignedPair
 
     Raises
     ------
     InputError
-        Where a file cannot be read, or the two do not overlap in space.
+        If a file cannot be read, or the two do not overlap in space.
     ModelError
         For codes that a table does not have.
     """
@@ -144,7 +144,7 @@ def load_pair(
                 f'{pair.predicted}: has nothing where {pair.reference} lies in space; expected '
                 'two label maps of one scan'
             )
-    return Loaded(labels, truth, target.zooms, note)
+    return AlignedPair(labels, truth, target.zooms, note)
 
 
 def _load(path: Path, mapping: LabelMapping | None) -> tuple[np.ndarray, Geometry]:

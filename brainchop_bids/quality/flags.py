@@ -32,7 +32,7 @@ class Flag:
 
 @dataclass(frozen=True)
 class Quantities:
-    """The numbers that have limits; None where one does not apply.
+    """The numbers that have limits; None for those that do not apply.
 
     Parameters
     ----------
@@ -48,27 +48,27 @@ class Quantities:
         Volume of the brain mask, L.
     grey_white : float or None
         Volume of grey over white matter.
-    mirror : float or None
+    mirror_asymmetry : float or None
         Share of the brain mask that its best mirror image misses.
-    sides : float or None
+    lateral_difference : float or None
         Difference of left and right labels over their sum.
-    removed : float or None
-        Share of the labelled volume that was taken away.
-    holes : float or None
+    removed_fraction : float or None
+        Share of the labelled volume that the component rule removed.
+    hole_fraction : float or None
         Background inside the labels over the volume of the brain mask.
     has_fluid : bool
-        Whether ventricles have a label, or the labels do not tell tissues apart.
+        Whether ventricles have a label, or the labels do not distinguish tissues.
     extent_mm : float or None
         Length of the brain along the longest of its axes, mm.
     edge_cm2, base_cm2 : float or None
-        Brain at any other face of the field of view and at its lower one, cm^2.
+        Area of brain at the lower face of the field of view (`base_cm2`) and at any other, cm^2.
     cjv : float or None
         Coefficient of joint variation.
-    around : float or None
+    surround_filled : float or None
         Share of non-empty blocks around the brain.
-    outside : float or None
+    surround_intensity : float or None
         Median intensity outside the brain over that inside.
-    below_degrees, rest_l, rest_mm : float or None
+    head_angle_degrees, extracerebral_l, extracerebral_mm : float or None
         Angle between down and the direction from the brain's centre to that of the rest of the
         head; volume of that rest; distance of the centres.
     """
@@ -79,25 +79,25 @@ class Quantities:
     missing: tuple[str, ...] = ()
     brain_l: float | None = None
     grey_white: float | None = None
-    mirror: float | None = None
-    sides: float | None = None
-    removed: float | None = None
-    holes: float | None = None
+    mirror_asymmetry: float | None = None
+    lateral_difference: float | None = None
+    removed_fraction: float | None = None
+    hole_fraction: float | None = None
     has_fluid: bool = True
     extent_mm: float | None = None
     edge_cm2: float | None = None
     base_cm2: float | None = None
     cjv: float | None = None
-    around: float | None = None
-    outside: float | None = None
-    below_degrees: float | None = None
-    rest_l: float | None = None
-    rest_mm: float | None = None
+    surround_filled: float | None = None
+    surround_intensity: float | None = None
+    head_angle_degrees: float | None = None
+    extracerebral_l: float | None = None
+    extracerebral_mm: float | None = None
 
 
 @dataclass(frozen=True)
 class _Rule:
-    """A number, its limits, and the sentence that tells both."""
+    """A number, its limits, and a sentence with both."""
 
     name: str
     value: Callable[[Quantities], float | None]
@@ -119,20 +119,20 @@ class _Rule:
 
 
 def find_flags(measured: Quantities, limits: Limits = LIMITS) -> list[Flag]:
-    """Compare numbers with their limits.
+    """Compare measurements with their limits.
 
     Parameters
     ----------
     measured : Quantities
-        What was measured.
+        The measurements.
     limits : Limits
-        What is plausible.
+        The plausible ranges.
 
     Returns
     -------
     list of Flag
-        In a fixed order, one of each name; empty where nothing is odd. Of an empty result only
-        that is said, and how large the voxels are.
+        In a fixed order, one of each name; empty where all is plausible. An empty result has that
+        flag and possibly ``voxel-size``, no others.
 
     Examples
     --------
@@ -159,24 +159,29 @@ def _from(least: float) -> tuple[float, float]:
 
 def _labelled(measured: Quantities, limits: Limits) -> tuple[float, float]:
     # Labels of a small structure alone may be small.
-    return _from(limits.result_ml if measured.covers_brain else math.ulp(0.0))
+    return _from(limits.labelled_ml if measured.covers_brain else math.ulp(0.0))
 
 
 def _most_holes(measured: Quantities, limits: Limits) -> tuple[float, float]:
-    return _up_to(limits.holes if measured.has_fluid else limits.holes_without_fluid)
+    return _up_to(limits.hole_fraction if measured.has_fluid else limits.hole_fraction_no_fluid)
 
 
 def _turned(measured: Quantities, limits: Limits) -> tuple[float, float]:
-    rest, distance = measured.rest_l, measured.rest_mm
-    low, high = limits.rest_l
-    if rest is None or distance is None or not low <= rest <= high or distance < limits.rest_mm:
+    rest, distance = measured.extracerebral_l, measured.extracerebral_mm
+    low, high = limits.extracerebral_l
+    if (
+        rest is None
+        or distance is None
+        or not low <= rest <= high
+        or distance < limits.extracerebral_mm
+    ):
         # The rest of the head was not seen, or lies all around: it has no direction.
         return _up_to(math.inf)
-    return _up_to(limits.below_degrees)
+    return _up_to(limits.head_angle_degrees)
 
 
 _EMPTY = 'empty-result'
-# Of several with one name the first that finds something counts.
+# Of several rules with one name the first that applies counts.
 _RULES = (
     _Rule(
         _EMPTY,
@@ -208,28 +213,28 @@ _RULES = (
     ),
     _Rule(
         'asymmetry',
-        lambda measured: measured.sides,
-        lambda _, limits: _up_to(limits.sides),
+        lambda measured: measured.lateral_difference,
+        lambda _, limits: _up_to(limits.lateral_difference),
         'The labels of left and right differ by {value:.1%} of their sum; expected at most '
         '{high:.0%}.',
     ),
     _Rule(
         'asymmetry',
-        lambda measured: measured.mirror,
-        lambda _, limits: _up_to(limits.mirror),
+        lambda measured: measured.mirror_asymmetry,
+        lambda _, limits: _up_to(limits.mirror_asymmetry),
         '{value:.1%} of the brain has no counterpart on the other side; expected at most '
         '{high:.0%}.',
     ),
     _Rule(
         'components-removed',
-        lambda measured: measured.removed,
-        lambda _, limits: _up_to(limits.removed),
+        lambda measured: measured.removed_fraction,
+        lambda _, limits: _up_to(limits.removed_fraction),
         '{value:.1%} of the labelled volume lay apart and was removed; expected at most '
         '{high:.0%}.',
     ),
     _Rule(
         'holes',
-        lambda measured: measured.holes,
+        lambda measured: measured.hole_fraction,
         _most_holes,
         'Holes in the labels are {value:.1%} of the brain; expected at most {high:.0%}.',
         4,
@@ -272,21 +277,21 @@ _RULES = (
     ),
     _Rule(
         'skull-stripped',
-        lambda measured: measured.around,
-        lambda _, limits: _from(limits.around),
+        lambda measured: measured.surround_filled,
+        lambda _, limits: _from(limits.surround_filled),
         'Only {value:.0%} of what surrounds the brain is not empty; expected at least {low:.0%}: '
         'the skull seems to be removed already.',
     ),
     _Rule(
         'intensity-inverted',
-        lambda measured: measured.outside,
-        lambda _, limits: _up_to(limits.outside),
+        lambda measured: measured.surround_intensity,
+        lambda _, limits: _up_to(limits.surround_intensity),
         'What surrounds the brain is {value:.2f} times as bright as the brain; expected at most '
         '{high:g} times in a T1-weighted scan.',
     ),
     _Rule(
         'orientation',
-        lambda measured: measured.below_degrees,
+        lambda measured: measured.head_angle_degrees,
         _turned,
         'The rest of the head lies {value:.0f}° from straight below the brain; expected at most '
         '{high:g}°: the scan may be upside down.',

@@ -11,7 +11,7 @@ Where these numbers differ from MRIQC's for the same scan, it is because
   are scaled so that the median of white matter is 1000, as there, but not rounded after it;
 - air is all that is clearly outside the head and above its base; ghosts in it stay.
 
-A measure that cannot be had, for want of a tissue or of air, is left out; none is ever NaN.
+Measures that cannot be computed, because a tissue or air is missing, are left out; none is NaN.
 """
 
 import math
@@ -172,7 +172,7 @@ def wm2max(image: Distribution, white: float) -> float | None:
 
 
 def fwhm(data: np.ndarray, mask: np.ndarray) -> tuple[float | None, ...]:
-    """Smoothness along each axis, in voxels: how far neighbours are alike.
+    """Smoothness along each axis, in voxels, from the similarity of neighbours.
 
     Forman et al. (1995), https://doi.org/10.1002/mrm.1910330508: from the variance of first
     differences against that of the values, as in AFNI's ``3dFWHMx`` (its classic method), which
@@ -189,9 +189,9 @@ def fwhm(data: np.ndarray, mask: np.ndarray) -> tuple[float | None, ...]:
     Returns
     -------
     tuple of 3 (float or None)
-        None where neighbours are no more alike than any two voxels, or all are equal.
+        None where neighbours are no more similar than any two voxels, or all are equal.
     """
-    # In C's order, by which masks pick.
+    # In C order, as boolean indexing runs.
     values, mask = np.asarray(data.T, dtype=np.float32, order='C'), np.ascontiguousarray(mask.T)
     whole = _variance(values[mask])
     widths: list[float | None] = []
@@ -259,19 +259,19 @@ def summary(region: Distribution) -> dict[str, float]:
 def tissue_measures(
     regions: Mapping[str, Distribution], air: Distribution | None
 ) -> dict[str, float]:
-    """Compute what needs tissues, and air where there is some.
+    """Compute the measures of tissues, and of air where it is given.
 
     Parameters
     ----------
     regions : mapping of str to Distribution
-        Intensities of ``csf``, ``gm`` and ``wm``, of those that there are.
+        Intensities of ``csf``, ``gm`` and ``wm``, as far as the model labels them.
     air : Distribution or None
         Intensities of air.
 
     Returns
     -------
     dict of str to float
-        Empty without white matter, which the scale of intensities is taken from.
+        Empty without white matter, whose median sets the scale of intensities.
     """
     known = {name: regions[name] for name in TISSUES if name in regions and regions[name].size > 1}
     if 'wm' not in known or known['wm'].median <= 0:
@@ -317,7 +317,8 @@ def sharpness(data: np.ndarray, mask: np.ndarray, orientation: Sequence[str]) ->
     data, mask : (X, Y, Z) array
         As for `fwhm`.
     orientation : sequence of str
-        Where the axes point, for instance ``'LIA'``: x is left-right, y front-back, z up-down.
+        Anatomical directions of the axes, for instance ``'LIA'``: x is left-right, y front-back,
+        z up-down.
 
     Returns
     -------

@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 from scipy import ndimage, optimize
 
-# A tilt of the head that is found: further away lies another plane than the midsagittal one.
+# Largest tilt of the head: beyond it the plane is another than the midsagittal one.
 _TILT = 0.8  # of the normal's direction, against its own length
 # The same as a tangent: the search may not wander there either.
 _MOST = 0.75
@@ -18,11 +18,11 @@ _EVERY = 5
 
 
 def mirror_asymmetry(mask: np.ndarray, affine: np.ndarray) -> float:
-    """Return how much of a shape its best left-right mirror image misses.
+    """Return the asymmetry of a shape about its best left-right mirror plane.
 
     The normal of a plane of symmetry is a principal axis of the shape. The search begins at the
     principal axis nearest to left-right and at a grid of tilts around left-right itself, and
-    polishes the best two: a tilted or turned head costs nothing.
+    polishes the best two: a tilted or rotated head is not asymmetric.
 
     Parameters
     ----------
@@ -34,8 +34,8 @@ def mirror_asymmetry(mask: np.ndarray, affine: np.ndarray) -> float:
     Returns
     -------
     float
-        1 less the Dice overlap of shape and mirror image: 0 for a symmetric one. 1 where there
-        is no shape.
+        1 minus the Dice overlap of shape and mirror image: 0 for a symmetric shape, 1 for an
+        empty one.
     """
     inside = np.argwhere(mask > 0)
     weights = np.asarray(mask[mask > 0], dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Sidecars and tables of the derivatives, read back as far as they can be read.
+"""Lenient readers for the sidecars and tables of the derivatives.
 
 They may have been edited, truncated or copied by hand since they were written.
 """
@@ -34,10 +34,10 @@ def read_sidecar(path: Path, notes: list[str]) -> dict[str, Any]:
     try:
         metadata = json.loads(path.read_text(encoding='utf-8-sig'))
     except (OSError, ValueError, RecursionError) as error:
-        notes.append(unreadable(path, error, 'how the result was made is unknown'))
+        notes.append(unreadable(path, error, 'model, settings and measures are unknown'))
         return {}
     if not isinstance(metadata, dict):
-        notes.append(f'{path.name} holds no JSON object: how the result was made is unknown')
+        notes.append(f'{path.name} holds no JSON object: model, settings and measures are unknown')
         return {}
     return metadata
 
@@ -170,7 +170,7 @@ def integer(value: object) -> int | None:
 
 
 def plain(value: object) -> str:
-    """Write a value of a sidecar on one line; what lies deeper than one list is left out.
+    """Write a value of a sidecar on one line; nested lists and objects are left out.
 
     Examples
     --------

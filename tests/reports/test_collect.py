@@ -1,14 +1,15 @@
-"""Derivatives read back, as they were written and after others had their hands on them."""
+"""Derivatives read back, as written and after edits by hand."""
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from brainchop_bids.bids.derivatives import FIGURES
-from brainchop_bids.reports.collect import read_participant
+from brainchop_bids.reports.collect import read_groups, read_participant
 from brainchop_bids.reports.sidecars import number, read_label_table
 
 Add = Callable[..., Path]
@@ -30,6 +31,20 @@ def test_a_finished_scan_is_read_whole(derivatives: Path) -> None:
     grid = scan.grids[0]
     assert (grid.shape, grid.zooms, grid.orientation) == ((4, 5, 6), (1.0, 1.25, 1.5), 'RAS')
     assert scan.figures.keys() == FIGURES.keys()
+
+
+def test_participant_and_group_get_the_same_record(add_result: Add) -> None:
+    table = 'index\tname\tvoxels\tvolume\n1\tWhite\t10\tn/a\n77\tNew\t5\t5.0\n'
+    edited = {'BrainVolume': 'much', 'Measures': {'cjv': 0.5, 'x': []}, 'Flags': ['odd', {}]}
+    root = add_result('sub-01_T1w', sidecar=json.dumps(edited), volumes=table).parents[1]
+    (record,) = read_participant(root, '01')
+    ((group,), notes) = read_groups(root)
+    assert group.scans == (replace(record, grids=(), figures={}),)
+    assert [flag.name for flag in record.flags or ()] == ['odd', 'n/a']
+    assert record.measures == {'cjv': 0.5, 'x': None}
+    assert record.brain_volume is None
+    assert notes == [f'sub-01/anat/{note}' for note in record.notes]
+    assert len(notes) == 5
 
 
 def test_the_prefix_of_a_label_does_not_matter(derivatives: Path) -> None:
@@ -130,7 +145,7 @@ def test_labels_that_the_table_lacks_are_kept_and_reported(add_result: Add) -> N
 @pytest.mark.parametrize(
     ('name', 'message'),
     [
-        ('sub-01/anat/sub-01_seg-gw_dseg.json', 'how the result was made is unknown'),
+        ('sub-01/anat/sub-01_seg-gw_dseg.json', 'model, settings and measures are unknown'),
         ('sub-01/anat/sub-01_seg-gw_dseg.tsv', 'volumes are unknown'),
         ('sub-01/anat/sub-01_seg-gw_dseg.nii.gz', 'not finished'),
         ('sub-01/figures/sub-01_seg-gw_desc-cuts_dseg.webp', 'run with --reports-only'),

@@ -124,9 +124,9 @@ def test_those_without_a_name_are_different_people_in_different_files(tmp_path: 
     [
         ({'source_sha256': 'ee' * 32}, 'the scan has changed since'),
         ({'model_sha256': 'ee' * 32}, 'of the result of an earlier model'),
-        ({'bids_name': 'sub-07_T1w'}, 'there is no such result'),
-        ({'participant_id': 'sub-02'}, 'there is no such result'),
-        ({'model': 'y'}, 'there is no such result'),
+        ({'bids_name': 'sub-07_T1w'}, 'the result does not exist'),
+        ({'participant_id': 'sub-02'}, 'the result does not exist'),
+        ({'model': 'y'}, 'the result does not exist'),
         ({'model': None}, 'it has no model'),
         ({'rating': 'perhaps'}, "'perhaps' is none of pass, fail, unsure"),
         ({'rating': ['pass']}, 'is none of'),

@@ -17,7 +17,7 @@
     return element;
   }
 
-  // The text runs in its own direction and leaves its surroundings alone.
+  // Isolates the direction of the text from its surroundings.
   function linkTo(scan) {
     const text = make('bdi', names[scan]);
     if (links[scan] === null) return text;
@@ -404,7 +404,7 @@
     if (input.checked) view = input.value;
   }
 
-  // A browser may tell of a print twice.
+  // A browser may announce a print twice.
   function print(on) {
     if (printing === on) return;
     printing = on;

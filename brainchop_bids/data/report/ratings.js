@@ -1,4 +1,4 @@
-// What a viewer thinks of a result: kept in this browser, downloaded as JSON or TSV.
+// Ratings of the results: kept in this browser, downloaded as JSON or TSV.
 'use strict';
 (() => {
   const form = document.querySelector('[data-ratings]');
@@ -47,7 +47,7 @@
       draft.note = note.value;
       draft.rated = new Date().toISOString().replace(/\.\d+Z$/, 'Z');
       store.set(key(section), draft);
-      tell();
+      showCount();
     });
   }
   rater.value = store.get('brainchop-rater').name ?? '';
@@ -65,7 +65,7 @@
         rated: draft.rated,
       }));
 
-  const tell = () => {
+  const showCount = () => {
     const count = ratings().length;
     form.querySelector('[data-count]').textContent = `${count} of ${parts.length} rated`;
     for (const button of form.querySelectorAll('button')) button.disabled = count === 0;
@@ -90,5 +90,5 @@
     download(`${text}\n`, 'text/tab-separated-values', 'tsv');
   });
   form.hidden = false;
-  tell();
+  showCount();
 })();

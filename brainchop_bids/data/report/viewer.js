@@ -1,6 +1,6 @@
 // Three planes through a scan and its labels, which meet where the crosshair stands. The scan is
 // one picture of all axial slices, the labels are compressed bytes; both are unpacked only when
-// the viewer comes into sight.
+// the viewer is scrolled into view.
 'use strict';
 (() => {
   const UNKNOWN = [255, 0, 255];

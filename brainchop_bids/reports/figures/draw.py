@@ -1,4 +1,4 @@
-"""The figures of a page, drawn where a scan is processed, or again from its derivatives."""
+"""Figures of a page, drawn while a scan is processed or later from its derivatives."""
 
 import io
 import json
@@ -25,7 +25,7 @@ def draw_scan(scan: Volume | None, conformed: Path) -> dict[str, bytes]:
     Parameters
     ----------
     scan : Volume or None
-        The scan as it came; without it there is no picture of what was conformed.
+        The original scan; without it the picture of conforming is left out.
     conformed : Path
         The conformed scan.
 
@@ -91,14 +91,14 @@ def draw_missing(bids_dir: Path, record: ScanRecord) -> str | None:
     Parameters
     ----------
     bids_dir : Path
-        The dataset of the scan; where it is not there, what shows it as it came is left out.
+        The raw dataset; where it is missing, the picture of the original scan is left out.
     record : ScanRecord
         The result.
 
     Returns
     -------
     str or None
-        Why they could not be drawn, in one line.
+        The reason in one line if they could not be drawn.
 
     Raises
     ------
@@ -139,7 +139,7 @@ def _source(bids_dir: Path, record: ScanRecord) -> Volume | None:
 
 
 def _conformed_mask(outputs: ScanOutputs) -> np.ndarray | None:
-    """Bring the brain mask, which is kept in the scan's own grid, to the conformed one."""
+    """Resample the brain mask from the scan's own grid to the conformed one."""
     if not outputs.mask.exists():
         return None
     mask, own = load_labels(outputs.mask)
@@ -148,7 +148,7 @@ def _conformed_mask(outputs: ScanOutputs) -> np.ndarray | None:
 
 
 def _webp(picture: Image.Image, quality: int | None = None) -> bytes:
-    """Write a picture: exact where no quality is given."""
+    """Encode a picture, lossless by default."""
     buffer = io.BytesIO()
     if quality is None:
         picture.save(buffer, format='WEBP', lossless=True, quality=20, method=1)

@@ -1,8 +1,8 @@
-"""By what scans are compared, and which of them stand out.
+"""Comparison of scans: structures, brain volume and measures, and the outliers among scans.
 
-Structures are judged by their share of all labels' volume, not by their volume: heads differ in
-size, and by volume the largest and the smallest head would stand out in every structure. How much
-there is of the brain as a whole is judged by the brain volume itself.
+Structures are compared by their share of the volume of all labels, because heads differ in size:
+by volume the largest and the smallest head would be outliers in every structure. The size of the
+brain is compared by the brain volume.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ _INGREDIENTS = 'summary_'
 
 @dataclass(frozen=True)
 class Quantity:
-    """What scans are compared by.
+    """A quantity by which scans are compared.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Quantity:
 
     @property
     def outliers(self) -> list[int]:
-        """Places of the scans that stand out, the farthest first."""
+        """Indices of the outlying scans, the farthest first."""
         far = [
             (abs(score), place)
             for place, score in enumerate(self.scores)
@@ -64,7 +64,7 @@ class Quantity:
 def list_quantities(
     group: Group, names: Mapping[int, str], measures: Mapping[str, str]
 ) -> Iterator[Quantity]:
-    """List what scans are compared by.
+    """List the quantities by which scans are compared.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def list_quantities(
     Yields
     ------
     Quantity
-        Brain volume where any is known, each label, each measure but statistics of tissues.
+        Brain volume where known, each label, each measure except statistics of tissues.
     """
     scans = group.scans
     volumes = [scan.brain_volume for scan in scans]
@@ -92,7 +92,7 @@ def list_quantities(
             100 * volume / whole if volume is not None and whole else None
             for volume, whole in zip(mine, totals, strict=True)
         )
-        # The share of the only label says nothing.
+        # The share of an only label is always 1.
         alone = len(names) == 1
         yield Quantity(
             name, one_line(label.name) if label and label.name else name, 'structure',
@@ -127,14 +127,14 @@ def total(scan: ScanRecord, names: Iterable[int]) -> float | None:
 def largest_scores(
     quantities: Sequence[Quantity], count: int
 ) -> list[tuple[float | None, str | None]]:
-    """Return for each scan the robust z farthest from 0, and of what it is.
+    """Return for each scan the robust z farthest from 0, and its quantity.
 
     Parameters
     ----------
     quantities : sequence of Quantity
-        What scans are compared by.
+        The quantities compared.
     count : int
-        How many scans there are.
+        Number of scans.
 
     Returns
     -------

@@ -17,16 +17,16 @@ from .table import GroupTable, build_table
 
 @dataclass(frozen=True)
 class GroupOutputs:
-    """What the group level wrote, and what there is to tell.
+    """Files that the group level wrote, and its messages.
 
     Parameters
     ----------
     paths : tuple of Path
         Tables and pages.
     notes : tuple of str
-        What could not be read or was left out, each one line.
+        Files that could not be read or were left out, one line each.
     missing : tuple of str
-        One line for each participant that was asked for by name and has no finished scan.
+        One line for each selected participant without a finished scan.
     """
 
     paths: tuple[Path, ...]
@@ -61,7 +61,7 @@ def write_group(
     Raises
     ------
     DatasetError
-        If there is no finished scan.
+        If no scan is finished.
     OutputError
         If a file cannot be written.
     """
@@ -72,8 +72,8 @@ def write_group(
             + (f' ({"; ".join(notes[:3])})' if notes else '')
         )
     ratings, unread = read_ratings(output_dir)
-    asked = [rating for rating in ratings if _asked_for(rating, participants, sessions)]
-    verdicts, unused = merge_ratings(asked, {group.slug: group.scans for group in groups})
+    selected = [rating for rating in ratings if _selected(rating, participants, sessions)]
+    verdicts, unused = merge_ratings(selected, {group.slug: group.scans for group in groups})
     people = read_participants(bids_dir)
     paths = [path for group in groups for path in _write(build_table(group, verdicts, people))]
     finished = {scan.participant_id for group in groups for scan in group.scans}
@@ -96,8 +96,8 @@ def _write(table: GroupTable) -> Iterator[Path]:
         yield root / name
 
 
-def _asked_for(rating: Rating, participants: Sequence[str], sessions: Sequence[str]) -> bool:
-    """Say whether a rating is of a scan that was asked for, as far as its name can be read."""
+def _selected(rating: Rating, participants: Sequence[str], sessions: Sequence[str]) -> bool:
+    """Return whether a rating is of a selected scan; True where its name cannot be read."""
     try:
         name = ScanName.parse(f'{rating.bids_name}.nii.gz')
     except BrainchopError:

@@ -1,7 +1,7 @@
-"""The page of a group: which scans to open first, how all lie beside each other, the table.
+"""The page of a group: the scans to open first, distributions of all scans, the table.
 
-One file: the table travels as data inside it and is laid out by the page's own script, a hundred
-rows at a time; the pictures of distributions are drawn when they come into view.
+It is one file. The table is data inside it, which the page's script shows a hundred rows at a
+time; distributions are drawn when they come into view.
 """
 
 import os
@@ -21,13 +21,13 @@ from ..render import dataset_name, render_template, webp_uri
 from ..sidecars import number
 from ..text import one_line
 from .comparison import Quantity, total
-from .outliers import CUTOFF, LEAST_SCANS, Spread, spread
+from .outliers import CUTOFF, MIN_SCANS, Spread, spread
 from .table import Column, GroupTable
 
 _THUMBNAILS = 12
-# Lists of links that are longer are folded.
+# Longer lists of links are folded.
 _UNFOLDED = 6
-# Participants' columns that are shown without being asked for.
+# Columns of participants.tsv that are shown at first.
 _COLUMNS_SHOWN = 6
 # How far from the median a plot reaches, in robust standard deviations: one value far off must
 # not press all others into a line.
@@ -45,7 +45,7 @@ def render_group_page(table: GroupTable) -> str:
     Parameters
     ----------
     table : GroupTable
-        What it shows.
+        The table to show.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def render_group_page(table: GroupTable) -> str:
         worst=[_worst(table, place, links[place]) for place in table.worst[:_THUMBNAILS]],
         verdict=_verdict(table),
         cutoff=CUTOFF,
-        least=LEAST_SCANS,
+        least=MIN_SCANS,
         reach=_REACH,
         unfolded=_UNFOLDED,
         sections=[
@@ -87,7 +87,7 @@ def render_group_page(table: GroupTable) -> str:
 def _link(scan: ScanRecord) -> str | None:
     """Return the address of a scan on its participant's page, relative to this page.
 
-    None where there is no page. Of two the newer one has the scan's latest result.
+    None where no page exists. Of two pages the newer one has the scan's latest result.
     """
     outputs = scan.outputs
     name = outputs.name
@@ -128,17 +128,19 @@ def _flag_counts(scans: Sequence[ScanRecord]) -> list[tuple[str, int]]:
 
 
 def _verdict(table: GroupTable) -> str:
-    """Say in what order the scans to open first are."""
+    """Explain the order of the scans to open first."""
     flagged = any(scan.flags for scan in table.group.scans)
     far = any(quantity.outliers for quantity in table.quantities)
     if flagged or far:
-        return 'Scans with most flags first, then those that lie farthest from the others.'
+        return 'Scans with most flags first, then those with the largest outliers.'
     if any(scan.flags is not None for scan in table.group.scans):
         known = 'No scan is flagged'
     else:
-        known = 'The results tell nothing of flags'
-    compared = len(table.group.scans) >= LEAST_SCANS
-    return f'{known}, and {"none stands out" if compared else "there are too few to compare"}.'
+        known = 'The results have no record of flags'
+    compared = len(table.group.scans) >= MIN_SCANS
+    return (
+        f'{known}, and {"no scan is an outlier" if compared else "there are too few to compare"}.'
+    )
 
 
 def _worst(table: GroupTable, place: int, link: str | None) -> dict[str, Any]:
@@ -230,7 +232,7 @@ def _data(table: GroupTable, links: Sequence[str | None]) -> dict[str, Any]:
 
 
 def _shown(table: GroupTable) -> set[str]:
-    """Choose the columns that are shown without being asked for: those that say something."""
+    """Choose the columns that are shown at first, among those with values."""
     people = [column.name for column in table.columns if column.kind == 'participants']
     chosen = {
         'bids_name',
@@ -255,7 +257,7 @@ def _shown(table: GroupTable) -> set[str]:
 
 
 def _drawn(quantity: Quantity, column: int) -> dict[str, Any]:
-    """Say what the script draws of a quantity."""
+    """Arrange what the script draws of a quantity."""
     distribution = spread(quantity.values)
     return {
         'column': column,

@@ -1,4 +1,4 @@
-"""The table of the group level: one row a scan, and which scans stand out."""
+"""The table of the group level: one row for each scan, with its outliers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ class Column:
         ``'scan'``, ``'volume'``, ``'measure'``, ``'flags'``, ``'outliers'``, ``'rating'`` or
         ``'participants'``.
     description, units : str
-        What it holds; units are empty where there are none.
+        Description of the values, and their units, empty where they have none.
     values : tuple of str, float or None
         One for each scan, None where it is not known.
     """
@@ -77,7 +77,7 @@ class Column:
 
 @dataclass(frozen=True)
 class GroupTable:
-    """All that the group level tells of one model.
+    """The results of the group level for one model.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class GroupTable:
     columns : tuple of Column
         The table.
     quantities : tuple of Quantity
-        What the scans are compared by.
+        The quantities by which scans are compared.
     verdicts : tuple of Verdict or None
         Of each scan.
     """
@@ -119,7 +119,7 @@ class GroupTable:
 def build_table(
     group: Group, verdicts: Mapping[tuple[str, str], Verdict], participants: Participants
 ) -> GroupTable:
-    """Put together what is known of all scans of one model.
+    """Build the table of all scans of one model.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def build_table(
     entities = _entity_columns(scans, taken)
     names = _structure_names(group, taken)
     measures = {
-        key: _free(key, 'measure', taken)
+        key: _unique(key, 'measure', taken)
         for key in dict.fromkeys(key for scan in scans for key in scan.measures)
     }
     quantities = tuple(list_quantities(group, names, measures))
@@ -163,7 +163,7 @@ def build_table(
 
 
 def _entity_columns(scans: Sequence[ScanRecord], taken: set[str]) -> list[Column]:
-    """Say which scan each row is of; other entities between participant and name."""
+    """List the columns of BIDS entities, between participant and file name."""
     keys = dict.fromkeys(key for scan in scans for key in scan.outputs.name.entities)
     ordered = [key for key in ENTITIES if key in keys]
     ordered += [key for key in keys if key not in ENTITIES and key != 'sub']
@@ -176,7 +176,7 @@ def _entity_columns(scans: Sequence[ScanRecord], taken: set[str]) -> list[Column
         _column('participant_id', 'scan', 'Participant', scans, lambda scan: scan.participant_id),
         *(
             Column(
-                _free(ENTITIES.get(key, key), 'entity', taken), 'scan', f'BIDS entity {key}', '',
+                _unique(ENTITIES.get(key, key), 'entity', taken), 'scan', f'BIDS entity {key}', '',
                 tuple(value(scan, key) for scan in scans),
             )
             for key in ordered
@@ -193,7 +193,7 @@ def _structure_names(group: Group, taken: set[str]) -> dict[int, str]:
             titles.setdefault(row.index, row.name)
     known = {index for scan in group.scans for index in scan.volumes} | titles.keys()
     return {
-        index: _free(one_line(titles.get(index, '')).replace(' ', '-'), f'label-{index}', taken)
+        index: _unique(one_line(titles.get(index, '')).replace(' ', '-'), f'label-{index}', taken)
         for index in sorted(known)
     }
 
@@ -216,7 +216,7 @@ def _volume_columns(group: Group, names: Mapping[int, str]) -> list[Column]:
 
 
 def _flag_columns(scans: Sequence[ScanRecord]) -> list[Column]:
-    """List what makes results implausible."""
+    """List the columns of flags."""
 
     def joined(scan: ScanRecord) -> str | None:
         return ','.join(flag.name for flag in scan.flags or ()) or None
@@ -225,13 +225,13 @@ def _flag_columns(scans: Sequence[ScanRecord]) -> list[Column]:
         return None if scan.flags is None else len(scan.flags)
 
     return [
-        _column('flags', 'flags', 'What makes the result implausible', scans, joined),
+        _column('flags', 'flags', 'Flags: reasons to look at the result', scans, joined),
         _column('n_flags', 'flags', 'Number of flags', scans, count),
     ]
 
 
 def _outlier_columns(quantities: Sequence[Quantity], count: int) -> list[Column]:
-    """List in what each scan stands out."""
+    """List the columns of outliers."""
     far: list[list[str]] = [[] for _ in range(count)]
     for quantity in quantities:
         for place in quantity.outliers:
@@ -244,7 +244,7 @@ def _outlier_columns(quantities: Sequence[Quantity], count: int) -> list[Column]
     rule = f'absolute robust z above {CUTOFF}'
     return [
         Column(
-            'outliers', 'outliers', f'In what the scan stands out: {rule}', '',
+            'outliers', 'outliers', f'Quantities in which the scan is an outlier: {rule}', '',
             tuple(','.join(names) or None for names in far),
         ),
         Column('n_outliers', 'outliers', 'Number of outliers', '', numbers),
@@ -253,14 +253,14 @@ def _outlier_columns(quantities: Sequence[Quantity], count: int) -> list[Column]
             tuple(None if score is None else round(score, 3) for score, _ in largest),
         ),
         Column(
-            'largest_robust_z_of', 'outliers', 'Whose robust z that is', '',
+            'largest_robust_z_of', 'outliers', 'The quantity with that robust z', '',
             tuple(name for _, name in largest),
         ),
     ]  # fmt: skip
 
 
 def _rating_columns(verdicts: Sequence[Verdict | None]) -> list[Column]:
-    """List what people said."""
+    """List the columns of ratings."""
     cells: list[tuple[Cell, Cell, Cell]] = [
         (None, None, None)
         if verdict is None
@@ -271,7 +271,7 @@ def _rating_columns(verdicts: Sequence[Verdict | None]) -> list[Column]:
         )
         for verdict in verdicts
     ]
-    descriptions = ('pass, fail, unsure or mixed', 'Who looked at it', 'What they noted')
+    descriptions = ('pass, fail, unsure or mixed', 'Names of the raters', 'Their notes')
     return [
         Column(name, 'rating', text, '', tuple(cell[place] for cell in cells))
         for place, (name, text) in enumerate(
@@ -291,7 +291,7 @@ def _participant_columns(
         values = tuple(None if cell == MISSING else cell for cell in cells)
         description = f'Column {one_line(name)} of participants.tsv'
         return Column(
-            _free(one_line(name), 'participants', taken), 'participants', description, '', values
+            _unique(one_line(name), 'participants', taken), 'participants', description, '', values
         )
 
     return [column(name) for name in participants.columns]
@@ -308,8 +308,8 @@ def _column(
     return Column(name, kind, description, units, tuple(value(scan) for scan in scans))
 
 
-def _free(name: str, prefix: str, taken: set[str]) -> str:
-    """Return a name that no other column has, with a prefix where it must be, and take it."""
+def _unique(name: str, prefix: str, taken: set[str]) -> str:
+    """Return a column name that is not taken, with a prefix if needed, and take it."""
     chosen = name or prefix
     if chosen in taken:
         chosen = f'{prefix}_{name}'

@@ -1,4 +1,4 @@
-"""The page of a participant: one file that opens anywhere, without network or neighbours."""
+"""The page of a participant: one file that needs no network and no other files."""
 
 import base64
 import json
@@ -44,7 +44,7 @@ def write_participant_page(
     session : str, optional
         Label, with or without ``ses-``: a page of this session alone.
     viewer : bool
-        Whether all slices go into the page.
+        Whether to include the viewer, that is all slices.
 
     Returns
     -------
@@ -87,13 +87,13 @@ def render_page(
     root : Path
         Root of the derivatives, for the methods text and the dataset's name.
     heading : str
-        Whose page it is, for instance ``'sub-01'``.
+        Heading, for instance ``'sub-01'``.
     scans : list of ScanRecord
-        What it shows.
+        The results to show.
     failures : sequence of Failure
         Scans that failed.
     viewer : bool
-        Whether all slices go into the page.
+        Whether to include the viewer, that is all slices.
 
     Returns
     -------
@@ -121,7 +121,7 @@ def render_page(
 
 
 def _section(scan: ScanRecord, blocks: dict[Path, str], *, viewer: bool) -> dict[str, Any]:
-    """Gather what the scripts need to know of a result; add the files that they unpack.
+    """Arrange a result for the scripts; add the files that they unpack to ``blocks``.
 
     Models of one scan share its slices.
     """
@@ -149,7 +149,7 @@ def _section(scan: ScanRecord, blocks: dict[Path, str], *, viewer: bool) -> dict
 
 
 def _grid(path: Path | None) -> dict[str, Any] | None:
-    """Read where the slices of the viewer lie; None where that cannot be made out."""
+    """Read the grid of the viewer's slices; None where it is missing or invalid."""
     try:
         grid: Any = json.loads(path.read_text('utf-8')) if path else None
         shape, columns, affine = grid['shape'], grid['columns'], grid['affine']
@@ -194,7 +194,7 @@ def _scan_context(scan: ScanRecord, section: dict[str, Any]) -> dict[str, Any]:
         'outline_layer': pictures['outline'],
         'conform': pictures['conform'],
         'viewer': section['slices'] is not None,
-        'alt': _alternative(scan),
+        'alt': _alternative_text(scan),
         'legend': scan.rows if len(scan.rows) <= _LEGEND_MOST else (),
         'rows': _rows(scan),
         'measures': [
@@ -229,8 +229,8 @@ def _share(row: LabelRow, total: float) -> float | None:
     return None if row.volume is None or total <= 0 else 100 * row.volume / total
 
 
-def _alternative(scan: ScanRecord) -> str:
-    """Describe the picture to those who cannot see it."""
+def _alternative_text(scan: ScanRecord) -> str:
+    """Describe the picture for screen readers."""
     names = [row.name for row in scan.rows]
     listed = ', '.join(names) or 'no labels'
     if len(names) > _LEGEND_MOST:
@@ -253,7 +253,7 @@ def _brain_range(scans: list[ScanRecord]) -> str:
 
 
 def _settings(scan: ScanRecord) -> list[tuple[str, str]]:
-    """List what the result was made with; what is not known is left out."""
+    """List the settings of the result, as far as they are known."""
     removed = scan.table('Components')
     counts = [
         f'{fixed(count)} {what}'
@@ -300,7 +300,7 @@ def _steps(scan: ScanRecord) -> list[tuple[str, float | None, float | None]]:
 
 
 def _data_uri(picture: Path | None) -> str | None:
-    """Return a WebP file as a data URI, or None where there is no such file."""
+    """Return a WebP file as a data URI, or None where it is missing."""
     try:
         return webp_uri(picture.read_bytes()) if picture else None
     except OSError:
@@ -308,7 +308,7 @@ def _data_uri(picture: Path | None) -> str | None:
 
 
 def _methods(root: Path) -> Markup:
-    """Read the methods text; empty where there is none."""
+    """Read the methods text; empty where it is missing."""
     try:
         return render_methods((root / 'logs' / 'CITATION.md').read_text('utf-8', 'replace'))
     except OSError:

@@ -320,7 +320,7 @@ def test_ratings_have_their_columns(root: Path) -> None:
     written = run(root)
     columns = ['rating', 'rater', 'rating_note']
     assert table(root)[columns].iloc[0].tolist() == ['mixed', 'Ann; Bob', 'Ann: cut off <b>']
-    assert any('there is no such result' in note for note in written.notes)
+    assert any('the result does not exist' in note for note in written.notes)
     # Those of scans that were not asked for are nobody's fault.
     group_data.write_scan(root, 'sub-02_T1w', LABELS)
     notes = run(root, ('02',)).notes
