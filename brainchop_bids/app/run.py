@@ -210,20 +210,20 @@ def _missing_pages(settings: 'Settings', scans: 'Sequence[Scan]') -> dict[str, s
 
 def _reports_only(settings: 'Settings', selection: 'Selection') -> int:
     """Rebuild pages from the derivatives, and figures that are missing."""
+    from ..reports.collect import read_participant
     from ..reports.participant.page import write_participant_page
-    from ..reports.participant.records import collect_scans
 
     sessions = {(scan.name.subject, scan.name.session) for scan in selection.scans}
     if not settings.session_label:
         sessions = {(subject, None) for subject, _ in sessions}
     failed = bool(selection.missing)
     for subject, session in sorted(sessions, key=str):
-        for record in collect_scans(settings.output_dir, subject, session):
+        for record in read_participant(settings.output_dir, subject, session):
             if record.finished and record.lacks_figures:
                 # Only then: drawing loads much that pages alone do not need.
                 from ..reports.figures.draw import draw_missing
 
-                why = draw_missing(settings.output_dir, settings.bids_dir, record)
+                why = draw_missing(settings.bids_dir, record)
                 if why is not None:
                     print(why, file=sys.stderr)
         page = write_participant_page(
@@ -236,7 +236,7 @@ def _reports_only(settings: 'Settings', selection: 'Selection') -> int:
 
 def _group(settings: 'Settings') -> int:
     """Gather the results of all scans into a table and a page for each model."""
-    from ..reports.group.write import write_group
+    from ..reports.group.outputs import write_group
 
     written = write_group(
         settings.bids_dir,

@@ -250,14 +250,14 @@ def why_redo(
         return NEW
     if absent:
         return f'{absent[0].name} is missing'
-    found = _fact(outputs.dseg, 'Brainchop')
-    if found is None:
-        return f'{sidecar(outputs.dseg).name} does not tell how it was made'
-    if found.get('Version') != __version__:
-        return f'made by version {found.get("Version")}'
-    if found.get('ModelSHA256') != model_sha256:
+    previous = _fact(outputs.dseg, 'Brainchop')
+    if previous is None:
+        return f'{sidecar(outputs.dseg).name} has no record of the run'
+    if previous.get('Version') != __version__:
+        return f'made by version {previous.get("Version")}'
+    if previous.get('ModelSHA256') != model_sha256:
         return 'the model has changed'
-    if found.get('Settings') != recipe:
+    if previous.get('Settings') != recipe:
         return 'the settings have changed'
     if mask and (_fact(outputs.mask, 'Model') or {}).get('SHA256') != model_sha256:
         return 'the brain mask is that of another model'
@@ -265,9 +265,9 @@ def why_redo(
         if (_fact(other.dseg, 'Model') or {}).get('SHA256') != model_sha256:
             return f'seg-{other.slug} is that of another model'
     # Last, because it reads the whole file.
-    if found.get('OthersSHA256', []) != [sha256(path) for path in others]:
+    if previous.get('OthersSHA256', []) != [sha256(path) for path in others]:
         return 'another scan of the head has changed'
-    if found.get('SourceSHA256') != sha256(source):
+    if previous.get('SourceSHA256') != sha256(source):
         return 'the scan has changed'
     return None
 
@@ -275,10 +275,10 @@ def why_redo(
 def _fact(path: Path, key: str) -> dict[str, Any] | None:
     """Return an object of a sidecar, None where there is none."""
     try:
-        found = json.loads(sidecar(path).read_text(encoding='utf-8'))[key]
+        value = json.loads(sidecar(path).read_text(encoding='utf-8'))[key]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return found if isinstance(found, dict) else None
+    return value if isinstance(value, dict) else None
 
 
 def write_scan(

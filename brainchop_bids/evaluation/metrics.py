@@ -14,7 +14,7 @@ NAN = float('nan')
 
 @dataclass(frozen=True)
 class Agreement:
-    """How two masks agree; NaN where a measure has no meaning.
+    """Agreement of two masks; NaN for a measure that is undefined.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def compare(
     zooms : sequence of 3 float
         Voxel size in mm.
     labels : sequence of int
-        Which labels.
+        Labels to compare.
     surfaces : bool
         Whether to measure distances, which takes most of the time.
 
@@ -80,7 +80,7 @@ def compare(
     Raises
     ------
     ValueError
-        Where the shapes differ.
+        If the shapes differ.
     """
     if predicted.shape != reference.shape:
         raise ValueError(f'shapes differ: {predicted.shape} and {reference.shape}')
@@ -139,12 +139,12 @@ def _distances(
     # Only the part of the volume that holds both matters, and the library's own cropping makes
     # copies of the whole first.
     box = bounding_box(predicted | reference)
-    found = library.compute_surface_distances(
+    distances = library.compute_surface_distances(
         reference[box], predicted[box], [float(size) for size in zooms]
     )
-    areas = found['surfel_areas_gt'], found['surfel_areas_pred']
-    lengths = found['distances_gt_to_pred'], found['distances_pred_to_gt']
+    areas = distances['surfel_areas_gt'], distances['surfel_areas_pred']
+    lengths = distances['distances_gt_to_pred'], distances['distances_pred_to_gt']
     mean = sum(float((d * a).sum()) for d, a in zip(lengths, areas, strict=True)) / sum(
         float(a.sum()) for a in areas
     )
-    return float(library.compute_robust_hausdorff(found, 95)), mean
+    return float(library.compute_robust_hausdorff(distances, 95)), mean

@@ -1,4 +1,4 @@
-"""Pairs of a segmentation and its reference, brought onto one grid."""
+"""Pairs of segmentation and reference, brought to one grid."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Pair:
     Parameters
     ----------
     name : str
-        What the scan is called in the table.
+        Name of the scan in the table.
     predicted, reference : Path
         The two files.
     """
@@ -37,7 +37,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class AlignedPair:
     """A pair on the grid of the reference.
 
     Parameters
@@ -47,7 +47,7 @@ class Loaded:
     zooms : (3,) array
         Voxel size in mm.
     note : str
-        What had to be done to bring them there; empty for nothing.
+        Description of the resampling; empty where none was needed.
     """
 
     predicted: np.ndarray
@@ -112,7 +112,7 @@ def load_pair(
     pair: Pair,
     predicted_mapping: LabelMapping | None = None,
     reference_mapping: LabelMapping | None = None,
-) -> Loaded:
+) -> AlignedPair:
     """Read a pair and bring the segmentation to the reference's grid, through both affines.
 
     Parameters
@@ -124,12 +124,12 @@ def load_pair(
 
     Returns
     -------
-    Loaded
+    AlignedPair
 
     Raises
     ------
     InputError
-        Where a file cannot be read, or the two do not overlap in space.
+        If a file cannot be read, or the two do not overlap in space.
     ModelError
         For codes that a table does not have.
     """
@@ -144,7 +144,7 @@ def load_pair(
                 f'{pair.predicted}: has nothing where {pair.reference} lies in space; expected '
                 'two label maps of one scan'
             )
-    return Loaded(labels, truth, target.zooms, note)
+    return AlignedPair(labels, truth, target.zooms, note)
 
 
 def _load(path: Path, mapping: LabelMapping | None) -> tuple[np.ndarray, Geometry]:
@@ -154,11 +154,11 @@ def _load(path: Path, mapping: LabelMapping | None) -> tuple[np.ndarray, Geometr
 
 def _scans(folder: Path, wanted: Mapping[str, str]) -> dict[str, Path]:
     """Return the label map of each scan in a dataset, by the scan's entities."""
-    found: dict[str, list[tuple[ScanName, Path]]] = {}
+    label_maps: dict[str, list[tuple[ScanName, Path]]] = {}
     for name, path in find_label_maps(folder, wanted):
         scan = '_'.join(f'{key}-{value}' for key, value in scan_entities(name).items())
-        found.setdefault(scan, []).append((name, path))
-    return {scan: _chosen(folder, scan, files) for scan, files in sorted(found.items())}
+        label_maps.setdefault(scan, []).append((name, path))
+    return {scan: _chosen(folder, scan, files) for scan, files in sorted(label_maps.items())}
 
 
 def _chosen(folder: Path, scan: str, files: list[tuple[ScanName, Path]]) -> Path:

@@ -14,18 +14,18 @@ class DrawScanInputSpec(BaseInterfaceInputSpec):
     """Inputs of `DrawScan`."""
 
     in_file = File(exists=True, mandatory=True, desc='conformed scan')
-    scan = File(exists=True, mandatory=True, desc='the scan as it came')
+    scan = File(exists=True, mandatory=True, desc='original scan')
     frame = traits.Int(desc='frame of a file with several, from 0')
 
 
 class FiguresOutputSpec(StepOutputSpec):
     """Outputs of steps that draw."""
 
-    figures = traits.Dict(traits.Str, traits.Str, desc='files by the name of the figure')
+    figures = traits.Dict(traits.Str, traits.Str, desc='files by name of the figure')
 
 
 class DrawScan(StepInterface):
-    """Draw what a page shows of a scan, whatever the model.
+    """Draw the figures of a scan that do not depend on the model.
 
     Examples
     --------
@@ -54,12 +54,12 @@ class DrawLabelsInputSpec(BaseInterfaceInputSpec):
         traits.Int,
         traits.Tuple(traits.Int, traits.Int, traits.Int),
         mandatory=True,
-        desc='colour of labels',
+        desc='colours of the labels',
     )
 
 
 class DrawLabels(StepInterface):
-    """Draw labels over a scan in three planes, and keep them for the viewer.
+    """Draw labels over a scan in three planes, and compress them for the viewer.
 
     Examples
     --------
@@ -102,26 +102,28 @@ class WriteDerivativesInputSpec(BaseInterfaceInputSpec):
     output_dir = traits.Str(mandatory=True, desc='root of the derivative dataset')
     source = traits.Str(mandatory=True, desc='path of the scan in its dataset')
     slug = traits.Str(mandatory=True, desc="the model's name in file names")
-    # A name, not a file: a scan that is gone must fail in its own first step, not here.
+    # A string, not a File: a missing scan must fail in its own first step, not here.
     source_file = traits.Str(mandatory=True, desc='the scan')
-    other_files = traits.List(traits.Str, desc='other scans that the model took')
+    other_files = traits.List(traits.Str, desc='other input scans of the model')
     recipe = traits.Dict(mandatory=True, desc='settings that change results')
-    model = traits.Dict(mandatory=True, desc='facts about the model, for the sidecar')
+    model = traits.Dict(mandatory=True, desc='metadata of the model for the sidecar')
     rule = traits.Str(mandatory=True, desc='components rule')
-    smoothing = traits.Dict(desc='how labels were smoothed')
-    mask_rule = traits.Dict(desc='how the brain mask was made')
-    abbreviations = traits.List(traits.Str, desc='of the labels, for probability maps')
-    derived = traits.Dict(traits.Str, traits.Str, desc='derived segmentations, their tables')
+    smoothing = traits.Dict(desc='smoothing of the labels')
+    mask_rule = traits.Dict(desc='rule of the brain mask')
+    abbreviations = traits.List(
+        traits.Str, desc='abbreviations of the labels, for probability maps'
+    )
+    derived = traits.Dict(traits.Str, traits.Str, desc='tables of derived segmentations by name')
     preproc = File(exists=True, mandatory=True)
     dseg_conform = File(exists=True, mandatory=True)
     dseg = File(exists=True, mandatory=True)
-    mask = File(exists=True, desc='brain mask, where this model makes it')
+    mask = File(exists=True, desc='brain mask, if this model makes it')
     brain = File(exists=True, desc='scan without skull')
     volumes = File(exists=True, mandatory=True)
     scan_figures = traits.Dict(traits.Str, traits.Str, mandatory=True)
     label_figures = traits.Dict(traits.Str, traits.Str, mandatory=True)
     probabilities = traits.List(File(exists=True))
-    derived_dsegs = traits.List(File(exists=True), desc='of each in `derived`')
+    derived_dsegs = traits.List(File(exists=True), desc='labels of each segmentation in `derived`')
     derived_dsegs_conform = traits.List(File(exists=True))
     derived_volumes = traits.List(File(exists=True))
     warnings = traits.List(traits.Str)
@@ -164,7 +166,7 @@ class WriteDerivatives(StepInterface):
         probsegs = {}
         if isdefined(inputs.probabilities):
             pairs = zip(inputs.abbreviations, inputs.probabilities, strict=True)
-            # The background's probability is what the others leave.
+            # The background's probability is 1 minus the sum of the others.
             probsegs = {label: Path(path) for label, path in list(pairs)[1:]}
         keys = ('preproc', 'dseg_conform', 'mask', 'brain', 'dseg')
         images = {

@@ -17,22 +17,25 @@ class AssessQualityInputSpec(BaseInterfaceInputSpec):
     mask = File(exists=True, desc='brain mask in its grid')
     names = traits.Dict(traits.Int, traits.Str, mandatory=True, desc='name of each label')
     tissues = traits.Dict(
-        traits.Int, traits.Int, mandatory=True, desc='labels to 1 grey, 2 white matter, 3 fluid'
+        traits.Int,
+        traits.Int,
+        mandatory=True,
+        desc='label to tissue: 1 grey matter, 2 white matter, 3 fluid',
     )
-    covers_brain = traits.Bool(True, usedefault=True, desc='the labels are a whole brain')
-    removed_voxels = traits.Int(0, usedefault=True, desc='what the component rule removed')
-    conformed = File(exists=True, desc='image whose voxels those are')
+    covers_brain = traits.Bool(True, usedefault=True, desc='whether the labels cover the brain')
+    removed_voxels = traits.Int(0, usedefault=True, desc='voxels that the component rule removed')
+    conformed = File(exists=True, desc='image in whose grid they were removed')
 
 
 class AssessQualityOutputSpec(StepOutputSpec):
     """Outputs of `AssessQuality`."""
 
     measures = traits.Dict(traits.Str, traits.Float, desc="image quality, MRIQC's names")
-    flags = traits.List(traits.Dict, desc='what is implausible: Name, Value, Reason')
+    flags = traits.List(traits.Dict, desc='flags: Name, Value, Reason')
 
 
 class AssessQuality(StepInterface):
-    """Measure a scan's quality and find what is implausible about its labels.
+    """Measure a scan's quality and check its labels for plausibility.
 
     Examples
     --------
@@ -49,16 +52,18 @@ class AssessQuality(StepInterface):
 
     def _work(self, cwd: Path) -> dict[str, Any]:
         from ..image.io import load_labels, read_geometry, read_volume
-        from ..quality.assess import LabelFacts, assess
+        from ..quality.assess import LabelScheme, assess
 
         inputs = self.inputs
         frame = inputs.frame if isdefined(inputs.frame) else None
         volume = read_volume(inputs.in_file, frame=frame)
         labels, _ = load_labels(inputs.labels)
         mask = load_labels(inputs.mask)[0] if isdefined(inputs.mask) else None
-        facts = LabelFacts(dict(inputs.names), dict(inputs.tissues), inputs.covers_brain)
+        scheme = LabelScheme(dict(inputs.names), dict(inputs.tissues), inputs.covers_brain)
         # Components are removed in the conformed grid.
         voxel = read_geometry(inputs.conformed)[0].voxel_volume if inputs.removed_voxels else 0.0
-        found = assess(volume, labels, mask, facts, removed_mm3=inputs.removed_voxels * voxel)
-        flags = [flag.to_dict() for flag in found.flags]
-        return {'measures': found.measures, 'flags': flags}
+        assessment = assess(
+            volume, labels, mask, scheme, removed_mm3=inputs.removed_voxels * voxel
+        )
+        flags = [flag.to_dict() for flag in assessment.flags]
+        return {'measures': assessment.measures, 'flags': flags}

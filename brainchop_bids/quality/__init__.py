@@ -1,1 +1,1 @@
-"""How good a scan is, and whether its labels are plausible: pure functions on arrays."""
+"""Image quality and plausibility of labels: pure functions on arrays."""

@@ -1,6 +1,6 @@
 """Measures and flags of one scan with its labels, in the scan's own grid.
 
-The conformed scan is interpolated and has 8 bits: its noise is another.
+Not in the conformed one: that is interpolated and has 8 bits, so its noise differs.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from .symmetry import mirror_asymmetry
 
 # BIDS' common labels that are tissues.
 _TISSUE_CODES = {'gm': 1, 'wm': 2, 'csf': 3}
-# Structures that many brains do not show, and some models' labels for damage.
+# Structures absent from many brains, and some models' labels for lesions.
 _OPTIONAL = (
     'vessel',
     'hypointensities',
@@ -33,19 +33,19 @@ _OPTIONAL = (
     'optic-chiasm',
     'unknown',
 )
-# Air of fewer voxels tells no noise; where half is exactly 0, neither: it was cut off below.
+# Noise cannot be measured in fewer voxels of air, nor where half of them are exactly 0.
 _LEAST_AIR = 1000
 _MOST_ZEROS = 0.5
 _EDGE_MM = 2.0
-# Planes with less brain than that hold cord or poles.
+# Planes with less brain hold spinal cord or poles.
 _LEAST_CM2 = 3.0
 _OPPOSITE = {'L': 'R', 'R': 'L', 'P': 'A', 'A': 'P', 'I': 'S', 'S': 'I'}
 _LITRE = 1e6  # mm^3
 
 
 @dataclass(frozen=True)
-class LabelFacts:
-    """What the values of a label image mean.
+class LabelScheme:
+    """Meaning of the values of a label image.
 
     Parameters
     ----------
@@ -64,14 +64,14 @@ class LabelFacts:
 
 @dataclass(frozen=True)
 class Assessment:
-    """What is known of a scan's quality.
+    """Quality of a scan and plausibility of its labels.
 
     Parameters
     ----------
     measures : dict of str to float
-        MRIQC's names.
+        Image quality by MRIQC's names.
     flags : tuple of Flag
-        What is implausible.
+        Reasons to look at the result.
     quantities : Quantities
         All numbers that have limits.
     """
@@ -85,11 +85,11 @@ def assess(
     volume: Volume,
     labels: np.ndarray,
     mask: np.ndarray | None,
-    facts: LabelFacts,
+    scheme: LabelScheme,
     *,
     removed_mm3: float = 0.0,
 ) -> Assessment:
-    """Measure a scan and look for what is odd about its labels.
+    """Measure the quality of a scan and check its labels for plausibility.
 
     Parameters
     ----------
@@ -98,46 +98,60 @@ def assess(
     labels : (X, Y, Z) array of unsigned integers
         Labels in its grid.
     mask : (X, Y, Z) array or None
-        Brain mask in its grid; not looked at where the labels cover no whole brain.
-    facts : LabelFacts
-        What the labels mean.
+        Brain mask in its grid; ignored where the labels do not cover the brain.
+    scheme : LabelScheme
+        Meaning of the labels.
     removed_mm3 : float
-        What the component rule took away.
+        Volume that the component rule removed.
 
     Returns
     -------
     Assessment
-        Without a measure that cannot be had, see `measures`.
+        Measures that cannot be computed are left out, see `measures`.
 
     Raises
     ------
     ValueError
-        Where the arrays have different shapes.
+        If the arrays have different shapes.
     """
     shapes = {volume.data.shape, labels.shape} | ({mask.shape} if mask is not None else set())
     if len(shapes) > 1:
         raise ValueError(f'scan, labels and mask have shapes {sorted(shapes)}, expected one')
     void = void_mask(volume.data)
-    counts = histogram(labels, max(facts.names, default=0) + 1)
-    quantities = _of_labels(counts, volume.geometry, facts, removed_mm3)
-    if not facts.covers_brain or mask is None or not mask.any():
+    counts = histogram(labels, max(scheme.names, default=0) + 1)
+    quantities = _label_quantities(counts, volume.geometry, scheme, removed_mm3)
+    if not scheme.covers_brain or mask is None or not mask.any():
         image = Distribution.of(volume.data, ~void).scaled(1)
         return _assessment({'efc': efc(image)}, quantities)
-    brain = mask != 0
+    return _assess_brain(volume, labels, mask != 0, void, scheme, quantities)
+
+
+def _assess_brain(
+    volume: Volume,
+    labels: np.ndarray,
+    brain: np.ndarray,
+    void: np.ndarray,
+    scheme: LabelScheme,
+    quantities: Quantities,
+) -> Assessment:
+    """Assess a scan whose labels cover the brain, given what the labels alone say."""
     blocks = Blocks.of(volume.data, void, brain, volume.geometry)
     head = head_blocks(blocks)
-    measures = _of_background(volume.data, void, blocks, head)
-    regions = _tissues(volume.data, labels, brain, facts)
-    air = _air(volume.data, void, blocks, head)
+    measures = _background_measures(volume.data, void, blocks, head)
+    regions = _tissue_intensities(volume.data, labels, brain, scheme)
+    air = _air_intensities(volume.data, void, blocks, head)
     measures |= tissue_measures(regions, air)
     if 'summary_wm_median' in measures:
         measures['wm2max'] = wm2max(Distribution.of(volume.data).scaled(1), regions['wm'].median)
     box = box_of(brain)
     measures |= sharpness(volume.data[box], brain[box], volume.geometry.orientation)
-    quantities = _of_brain(quantities, labels[box], brain, blocks, volume.geometry)
-    quantities = _of_head(quantities, blocks, head)
-    stripped = quantities.around is not None and quantities.around < LIMITS.around
-    quantities = _at_edges(quantities, brain, void, volume.geometry, padded=not stripped)
+    quantities = _brain_quantities(quantities, labels[box], brain, blocks, volume.geometry)
+    quantities = _head_quantities(quantities, blocks, head)
+    stripped = (
+        quantities.surround_filled is not None
+        and quantities.surround_filled < LIMITS.surround_filled
+    )
+    quantities = _edge_quantities(quantities, brain, void, volume.geometry, padded=not stripped)
     return _assessment(measures, replace(quantities, cjv=measures.get('cjv')))
 
 
@@ -150,49 +164,49 @@ def _assessment(measures: Mapping[str, float | None], quantities: Quantities) ->
     return Assessment(finite, tuple(find_flags(quantities)), quantities)
 
 
-def _of_labels(
-    counts: np.ndarray, geometry: Geometry, facts: LabelFacts, removed_mm3: float
+def _label_quantities(
+    counts: np.ndarray, geometry: Geometry, scheme: LabelScheme, removed_mm3: float
 ) -> Quantities:
-    """Return what the volumes of the labels alone tell."""
+    """Return the quantities that follow from the volumes of the labels."""
     voxel = geometry.voxel_volume
-    volumes = {value: float(counts[value]) * voxel for value in facts.names}
+    volumes = {value: float(counts[value]) * voxel for value in scheme.names}
     labelled = float(counts[1:].sum()) * voxel
-    pairs = lateral_pairs(facts.names)
+    pairs = lateral_pairs(scheme.names)
     left, right = (sum(volumes[pair[end]] for pair in pairs) for end in (0, 1))
     grey, white = (
-        sum(volumes.get(value, 0.0) for value, code in facts.tissues.items() if code == tissue)
+        sum(volumes.get(value, 0.0) for value, code in scheme.tissues.items() if code == tissue)
         for tissue in (1, 2)
     )
-    kinds = set(facts.tissues.values())
-    whole = facts.covers_brain and {1, 2} <= kinds
+    kinds = set(scheme.tissues.values())
+    whole = scheme.covers_brain and {1, 2} <= kinds
     total = removed_mm3 + labelled
     return Quantities(
         labelled_ml=labelled / 1e3,
         voxel_mm=float(geometry.zooms.max()),
-        covers_brain=facts.covers_brain,
+        covers_brain=scheme.covers_brain,
         missing=tuple(
             name
-            for value, name in facts.names.items()
+            for value, name in scheme.names.items()
             if value and not counts[value] and not name.lower().endswith(_OPTIONAL)
         ),
         grey_white=grey / max(white, voxel) if whole else None,
-        sides=abs(left - right) / (left + right) if left + right else None,
-        removed=removed_mm3 / total if total and facts.covers_brain else None,
+        lateral_difference=abs(left - right) / (left + right) if left + right else None,
+        removed_fraction=removed_mm3 / total if total and scheme.covers_brain else None,
         has_fluid=3 in kinds or not kinds & {1, 2},
     )
 
 
-def _tissues(
-    data: np.ndarray, labels: np.ndarray, brain: np.ndarray, facts: LabelFacts
+def _tissue_intensities(
+    data: np.ndarray, labels: np.ndarray, brain: np.ndarray, scheme: LabelScheme
 ) -> dict[str, Distribution]:
     """Return the intensities of each tissue that the model labels."""
     table = np.zeros(int(labels.max()) + 1, dtype=np.uint8)
-    for value, code in facts.tissues.items():
+    for value, code in scheme.tissues.items():
         if value < table.size:
             table[value] = code
     box = box_of(labels != 0)
     values, codes = data[box], lookup(table, np.asarray(labels[box], order='F'))
-    known = set(facts.tissues.values())
+    known = set(scheme.tissues.values())
     return {
         name: Distribution.of(values, codes == code)
         for name, code in _TISSUE_CODES.items()
@@ -200,10 +214,10 @@ def _tissues(
     }
 
 
-def _air(
+def _air_intensities(
     data: np.ndarray, void: np.ndarray, blocks: Blocks, head: np.ndarray
 ) -> Distribution | None:
-    """Return the intensities of air; None where there is none, or it was set to 0."""
+    """Return the intensities of air; None for too little air, or air that was set to 0."""
     inside = blocks.expand(air_blocks(blocks, head), data.shape)
     air = Distribution.of(data, inside & ~void)
     if air.size < _LEAST_AIR:
@@ -212,7 +226,7 @@ def _air(
     return air if zeros < _MOST_ZEROS * air.size else None
 
 
-def _of_background(
+def _background_measures(
     data: np.ndarray, void: np.ndarray, blocks: Blocks, head: np.ndarray
 ) -> dict[str, float | None]:
     """Return the measures of head and background."""
@@ -224,39 +238,40 @@ def _of_background(
         np.concatenate([within.values, around.values]),
         np.concatenate([within.counts, around.counts]),
     )
-    found = {'efc': efc(both)}
+    measures = {'efc': efc(both)}
     if around.size >= _LEAST_AIR:
-        found['fber'] = fber(within, around)
-    return found
+        measures['fber'] = fber(within, around)
+    return measures
 
 
-def _of_brain(
+def _brain_quantities(
     quantities: Quantities,
     labels: np.ndarray,
     brain: np.ndarray,
     blocks: Blocks,
     geometry: Geometry,
 ) -> Quantities:
-    """Add what the brain's shape tells; ``labels`` are those of the box around it."""
+    """Add quantities of the brain's shape; ``labels`` are those of the box around it."""
     size = int(np.count_nonzero(brain))
     foreground = labels != 0
     holes = np.count_nonzero(fill_holes(foreground)) - np.count_nonzero(foreground)
     return replace(
         quantities,
         brain_l=size * geometry.voxel_volume / _LITRE,
-        mirror=mirror_asymmetry(blocks.brain, blocks.affine),
-        holes=holes / size,
+        mirror_asymmetry=mirror_asymmetry(blocks.brain, blocks.affine),
+        hole_fraction=holes / size,
     )
 
 
-def _of_head(quantities: Quantities, blocks: Blocks, head: np.ndarray) -> Quantities:
-    """Add what surrounds the brain."""
+def _head_quantities(quantities: Quantities, blocks: Blocks, head: np.ndarray) -> Quantities:
+    """Add quantities of the head around the brain."""
     brain, none = blocks.brain > 0, blocks.brain == 0
     core = blocks.brain > 0.5
     shell = ndimage.binary_dilation(brain, iterations=4)
     shell &= ~ndimage.binary_dilation(brain, iterations=1)
     quantities = replace(
-        quantities, around=float((blocks.filled[shell] > 0.5).mean()) if shell.any() else None
+        quantities,
+        surround_filled=float((blocks.filled[shell] > 0.5).mean()) if shell.any() else None,
     )
     outside = none & (blocks.filled == 1)
     if not core.any() or not none.any():
@@ -264,21 +279,21 @@ def _of_head(quantities: Quantities, blocks: Blocks, head: np.ndarray) -> Quanti
     inner = float(np.median(blocks.mean[core]))
     if inner > 0:
         outside = float(np.median(blocks.mean[none])) / inner
-        quantities = replace(quantities, outside=outside)
+        quantities = replace(quantities, surround_intensity=outside)
     rest = head & none
     if not rest.any():
         return quantities
-    way = blocks.places(rest).mean(axis=0) - blocks.places(core).mean(axis=0)
-    length = float(np.linalg.norm(way))
+    offset = blocks.places(rest).mean(axis=0) - blocks.places(core).mean(axis=0)
+    length = float(np.linalg.norm(offset))
     return replace(
         quantities,
-        rest_l=float(rest.sum()) * blocks.volume / _LITRE,
-        rest_mm=length,
-        below_degrees=float(np.degrees(np.arccos(-way[2] / length))) if length else None,
+        extracerebral_l=float(rest.sum()) * blocks.volume / _LITRE,
+        extracerebral_mm=length,
+        head_angle_degrees=float(np.degrees(np.arccos(-offset[2] / length))) if length else None,
     )
 
 
-def _at_edges(
+def _edge_quantities(
     quantities: Quantities,
     brain: np.ndarray,
     void: np.ndarray,
@@ -286,10 +301,10 @@ def _at_edges(
     *,
     padded: bool,
 ) -> Quantities:
-    """Add how long the brain is, and how much of it lies at the faces of the field of view.
+    """Add the length of the brain, and its area at the faces of the field of view.
 
-    Empty background is outside of it: scans are padded, too. Not where the skull is gone, for
-    there the brain itself ends where empty background begins.
+    Empty background (padding) is outside the field of view, except in skull-stripped scans, where
+    it begins at the brain itself.
     """
     field = box_of(~void) if padded else tuple(slice(0, n) for n in brain.shape)
     areas: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""What the measures mean, for those who read them."""
+"""Descriptions of the image quality measures."""
 
 _TISSUES = {'csf': 'fluid', 'gm': 'grey matter', 'wm': 'white matter', 'bg': 'air'}
 _STATISTICS = {
@@ -22,17 +22,17 @@ _WHOLE = {
 
 
 def describe_measure(name: str) -> str:
-    """Say what a measure is.
+    """Describe a measure in words.
 
     Parameters
     ----------
     name : str
-        As MRIQC has it.
+        Name as in MRIQC.
 
     Returns
     -------
     str
-        Empty for names that are not ours.
+        Empty for unknown names.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What makes a result implausible, each with its number and its limit."""
+"""Flags: reasons to look at a result, each with its number and its limit."""
 
 import math
 from collections.abc import Callable
@@ -15,24 +15,24 @@ class Flag:
     ----------
     name : str
         Lower-case words with hyphens.
-    value : float
-        The number that is beyond its limit.
+    value : float or None
+        The number that is beyond its limit; None where a sidecar does not say.
     reason : str
         A sentence with number and limit.
     """
 
     name: str
-    value: float
+    value: float | None
     reason: str
 
     def to_dict(self) -> dict[str, object]:
-        """Return it as it stands in sidecars."""
+        """Return the entry of a sidecar."""
         return {'Name': self.name, 'Value': self.value, 'Reason': self.reason}
 
 
 @dataclass(frozen=True)
 class Quantities:
-    """The numbers that have limits; None where one does not apply.
+    """The numbers that have limits; None for those that do not apply.
 
     Parameters
     ----------
@@ -48,29 +48,29 @@ class Quantities:
         Volume of the brain mask, L.
     grey_white : float or None
         Volume of grey over white matter.
-    mirror : float or None
+    mirror_asymmetry : float or None
         Share of the brain mask that its best mirror image misses.
-    sides : float or None
+    lateral_difference : float or None
         Difference of left and right labels over their sum.
-    removed : float or None
-        Share of the labelled volume that was taken away.
-    holes : float or None
+    removed_fraction : float or None
+        Share of the labelled volume that the component rule removed.
+    hole_fraction : float or None
         Background inside the labels over the volume of the brain mask.
     has_fluid : bool
-        Whether ventricles have a label, or the labels do not tell tissues apart.
+        Whether ventricles have a label, or the labels do not distinguish tissues.
     extent_mm : float or None
         Length of the brain along the longest of its axes, mm.
     edge_cm2, base_cm2 : float or None
-        Brain at any other face of the field of view and at its lower one, cm^2.
+        Area of brain at the lower face of the field of view (`base_cm2`) and at any other, cm^2.
     cjv : float or None
         Coefficient of joint variation.
-    around : float or None
+    surround_filled : float or None
         Share of non-empty blocks around the brain.
-    outside : float or None
+    surround_intensity : float or None
         Median intensity outside the brain over that inside.
-    below_degrees, rest_l, rest_mm : float or None
-        Angle between down and the way from the brain to the rest of the head; volume of that
-        rest; length of the way.
+    head_angle_degrees, extracerebral_l, extracerebral_mm : float or None
+        Angle between down and the direction from the brain's centre to that of the rest of the
+        head; volume of that rest; distance of the centres.
     """
 
     labelled_ml: float
@@ -79,25 +79,25 @@ class Quantities:
     missing: tuple[str, ...] = ()
     brain_l: float | None = None
     grey_white: float | None = None
-    mirror: float | None = None
-    sides: float | None = None
-    removed: float | None = None
-    holes: float | None = None
+    mirror_asymmetry: float | None = None
+    lateral_difference: float | None = None
+    removed_fraction: float | None = None
+    hole_fraction: float | None = None
     has_fluid: bool = True
     extent_mm: float | None = None
     edge_cm2: float | None = None
     base_cm2: float | None = None
     cjv: float | None = None
-    around: float | None = None
-    outside: float | None = None
-    below_degrees: float | None = None
-    rest_l: float | None = None
-    rest_mm: float | None = None
+    surround_filled: float | None = None
+    surround_intensity: float | None = None
+    head_angle_degrees: float | None = None
+    extracerebral_l: float | None = None
+    extracerebral_mm: float | None = None
 
 
 @dataclass(frozen=True)
 class _Rule:
-    """A number, its limits, and the sentence that tells both."""
+    """A number, its limits, and a sentence with both."""
 
     name: str
     value: Callable[[Quantities], float | None]
@@ -105,34 +105,34 @@ class _Rule:
     reason: str
     digits: int = 3
 
-    def check(self, found: Quantities, limits: Limits) -> Flag | None:
-        value, (low, high) = self.value(found), self.range(found, limits)
+    def check(self, measured: Quantities, limits: Limits) -> Flag | None:
+        value, (low, high) = self.value(measured), self.range(measured, limits)
         if value is None or low <= value <= high:
             return None
         value = round(value, self.digits)
-        names = ', '.join(found.missing[:4]) + f' and {len(found.missing) - 4} more' * (
-            len(found.missing) > 4
+        names = ', '.join(measured.missing[:4]) + f' and {len(measured.missing) - 4} more' * (
+            len(measured.missing) > 4
         )
         return Flag(
             self.name, value, self.reason.format(value=value, low=low, high=high, names=names)
         )
 
 
-def find_flags(found: Quantities, limits: Limits = LIMITS) -> list[Flag]:
-    """Compare numbers with their limits.
+def find_flags(measured: Quantities, limits: Limits = LIMITS) -> list[Flag]:
+    """Compare measurements with their limits.
 
     Parameters
     ----------
-    found : Quantities
-        What was measured.
+    measured : Quantities
+        The measurements.
     limits : Limits
-        What is plausible.
+        The plausible ranges.
 
     Returns
     -------
     list of Flag
-        In a fixed order, one of each name; empty where nothing is odd. Of an empty result only
-        that is said, and how large the voxels are.
+        In a fixed order, one of each name; empty where all is plausible. An empty result has that
+        flag and possibly ``voxel-size``, no others.
 
     Examples
     --------
@@ -143,7 +143,7 @@ def find_flags(found: Quantities, limits: Limits = LIMITS) -> list[Flag]:
     for rule in _RULES:
         if _EMPTY in flags and rule.name != 'voxel-size':
             continue
-        flag = rule.check(found, limits)
+        flag = rule.check(measured, limits)
         if flag is not None:
             flags.setdefault(flag.name, flag)
     return list(flags.values())
@@ -157,42 +157,48 @@ def _from(least: float) -> tuple[float, float]:
     return least, math.inf
 
 
-def _labelled(found: Quantities, limits: Limits) -> tuple[float, float]:
+def _labelled(measured: Quantities, limits: Limits) -> tuple[float, float]:
     # Labels of a small structure alone may be small.
-    return _from(limits.result_ml if found.covers_brain else math.ulp(0.0))
+    return _from(limits.labelled_ml if measured.covers_brain else math.ulp(0.0))
 
 
-def _most_holes(found: Quantities, limits: Limits) -> tuple[float, float]:
-    return _up_to(limits.holes if found.has_fluid else limits.holes_without_fluid)
+def _most_holes(measured: Quantities, limits: Limits) -> tuple[float, float]:
+    return _up_to(limits.hole_fraction if measured.has_fluid else limits.hole_fraction_no_fluid)
 
 
-def _turned(found: Quantities, limits: Limits) -> tuple[float, float]:
-    rest, way = found.rest_l, found.rest_mm
-    low, high = limits.rest_l
-    # Where the rest of the head was not seen, or lies all around, it tells nothing.
-    told = rest is not None and way is not None and low <= rest <= high and way >= limits.rest_mm
-    return _up_to(limits.below_degrees if told else math.inf)
+def _turned(measured: Quantities, limits: Limits) -> tuple[float, float]:
+    rest, distance = measured.extracerebral_l, measured.extracerebral_mm
+    low, high = limits.extracerebral_l
+    if (
+        rest is None
+        or distance is None
+        or not low <= rest <= high
+        or distance < limits.extracerebral_mm
+    ):
+        # The rest of the head was not seen, or lies all around: it has no direction.
+        return _up_to(math.inf)
+    return _up_to(limits.head_angle_degrees)
 
 
 _EMPTY = 'empty-result'
-# Of several with one name the first that finds something counts.
+# Of several rules with one name the first that applies counts.
 _RULES = (
     _Rule(
         _EMPTY,
-        lambda found: found.labelled_ml,
+        lambda measured: measured.labelled_ml,
         _labelled,
         'All labels have {value:g} mL together; expected more than {low:.0f} mL.',
         2,
     ),
     _Rule(
         'brain-volume',
-        lambda found: found.brain_l,
+        lambda measured: measured.brain_l,
         lambda _, limits: limits.brain_l,
         'The brain has {value:.2f} L; expected {low:g} to {high:g} L.',
     ),
     _Rule(
         'brain-extent',
-        lambda found: found.extent_mm,
+        lambda measured: measured.extent_mm,
         lambda _, limits: _up_to(limits.extent_mm),
         'The brain measures {value:.0f} mm from end to end; expected at most {high:g} mm: neck or '
         'scalp may be labelled.',
@@ -200,42 +206,42 @@ _RULES = (
     ),
     _Rule(
         'grey-white-ratio',
-        lambda found: found.grey_white,
+        lambda measured: measured.grey_white,
         lambda _, limits: limits.grey_white,
         'There is {value:.2f} times as much grey as white matter; expected {low:g} to {high:g} '
         'times.',
     ),
     _Rule(
         'asymmetry',
-        lambda found: found.sides,
-        lambda _, limits: _up_to(limits.sides),
+        lambda measured: measured.lateral_difference,
+        lambda _, limits: _up_to(limits.lateral_difference),
         'The labels of left and right differ by {value:.1%} of their sum; expected at most '
         '{high:.0%}.',
     ),
     _Rule(
         'asymmetry',
-        lambda found: found.mirror,
-        lambda _, limits: _up_to(limits.mirror),
+        lambda measured: measured.mirror_asymmetry,
+        lambda _, limits: _up_to(limits.mirror_asymmetry),
         '{value:.1%} of the brain has no counterpart on the other side; expected at most '
         '{high:.0%}.',
     ),
     _Rule(
         'components-removed',
-        lambda found: found.removed,
-        lambda _, limits: _up_to(limits.removed),
+        lambda measured: measured.removed_fraction,
+        lambda _, limits: _up_to(limits.removed_fraction),
         '{value:.1%} of the labelled volume lay apart and was removed; expected at most '
         '{high:.0%}.',
     ),
     _Rule(
         'holes',
-        lambda found: found.holes,
+        lambda measured: measured.hole_fraction,
         _most_holes,
         'Holes in the labels are {value:.1%} of the brain; expected at most {high:.0%}.',
         4,
     ),
     _Rule(
         'field-edge',
-        lambda found: found.edge_cm2,
+        lambda measured: measured.edge_cm2,
         lambda _, limits: _up_to(limits.edge_cm2),
         '{value:g} cm² of brain lie at the edge of the field of view; expected at most {high:g} '
         'cm².',
@@ -243,7 +249,7 @@ _RULES = (
     ),
     _Rule(
         'field-edge',
-        lambda found: found.base_cm2,
+        lambda measured: measured.base_cm2,
         lambda _, limits: _up_to(limits.base_cm2),
         '{value:g} cm² of brain lie at the lower edge of the field of view; expected at most '
         '{high:g} cm².',
@@ -251,41 +257,41 @@ _RULES = (
     ),
     _Rule(
         'labels-missing',
-        lambda found: len(found.missing),
+        lambda measured: len(measured.missing),
         lambda *_: _up_to(0),
         'Labels not found: {value} ({names}); expected all.',
     ),
     _Rule(
         'low-contrast',
-        lambda found: found.cjv,
+        lambda measured: measured.cjv,
         lambda _, limits: _up_to(limits.cjv),
         'Grey and white matter vary {value:.2f} times as much as they differ (cjv); expected at '
         'most {high:g} times.',
     ),
     _Rule(
         'voxel-size',
-        lambda found: found.voxel_mm,
+        lambda measured: measured.voxel_mm,
         # Headers round: 2.0001 mm is 2 mm.
         lambda _, limits: _up_to(limits.voxel_mm * 1.001),
         'Voxels measure up to {value:g} mm; expected at most {high:.3g} mm.',
     ),
     _Rule(
         'skull-stripped',
-        lambda found: found.around,
-        lambda _, limits: _from(limits.around),
+        lambda measured: measured.surround_filled,
+        lambda _, limits: _from(limits.surround_filled),
         'Only {value:.0%} of what surrounds the brain is not empty; expected at least {low:.0%}: '
         'the skull seems to be removed already.',
     ),
     _Rule(
         'intensity-inverted',
-        lambda found: found.outside,
-        lambda _, limits: _up_to(limits.outside),
+        lambda measured: measured.surround_intensity,
+        lambda _, limits: _up_to(limits.surround_intensity),
         'What surrounds the brain is {value:.2f} times as bright as the brain; expected at most '
         '{high:g} times in a T1-weighted scan.',
     ),
     _Rule(
         'orientation',
-        lambda found: found.below_degrees,
+        lambda measured: measured.head_angle_degrees,
         _turned,
         'The rest of the head lies {value:.0f}° from straight below the brain; expected at most '
         '{high:g}°: the scan may be upside down.',

@@ -1,4 +1,4 @@
-"""Intensities of a region as values and how often each occurs."""
+"""Distribution of the intensities of a region: distinct values and their counts."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,15 +18,15 @@ _NORMAL_MAD = 0.6744897501960817
 class Distribution:
     """Values in ascending order, each with its count.
 
-    A scan of whole numbers has a few thousand values: medians and entropies of millions of
-    voxels then cost one pass over them.
+    A scan of integers has a few thousand distinct values, so medians and entropies of millions
+    of voxels need one pass over the data.
 
     Parameters
     ----------
     values : (n,) float64 array
         In ascending order.
     counts : (n,) int64 array
-        How often each occurs.
+        Number of occurrences.
 
     Examples
     --------
@@ -46,19 +46,19 @@ class Distribution:
         data : array
             Real numbers.
         where : bool array, optional
-            Which of them count.
+            Mask of the values to count.
         """
-        # Scans lie in memory as Fortran has it, and picking goes by C's order.
+        # Scans are in Fortran order, boolean indexing runs in C order.
         values = flat(data) if where is None else data.T[where.T]
         if not values.size:
             return cls(np.zeros(0), np.zeros(0, dtype=np.int64))
         if values.dtype.kind not in 'iub':
-            found, counts = np.unique(values, return_counts=True)
-            return cls(found.astype(np.float64), counts)
+            distinct, counts = np.unique(values, return_counts=True)
+            return cls(distinct.astype(np.float64), counts)
         low, high = int(values.min()), int(values.max())
         if high - low > _RANGE:
-            found, counts = np.unique(values, return_counts=True)
-            return cls(found.astype(np.float64), counts)
+            distinct, counts = np.unique(values, return_counts=True)
+            return cls(distinct.astype(np.float64), counts)
         counts = np.zeros(high - low + 1, dtype=np.int64)
         for start in range(0, values.size, _CHUNK):
             part = values[start : start + _CHUNK].astype(np.int64) - low
@@ -67,12 +67,12 @@ class Distribution:
         return cls((occur + low).astype(np.float64), counts[occur])
 
     def scaled(self, factor: float) -> 'Distribution':
-        """Multiply by a positive factor; what is below 0 becomes 0, as MRIQC has it."""
+        """Multiply by a positive factor; negative values become 0, as in MRIQC."""
         return Distribution(np.maximum(self.values, 0) * factor, self.counts)
 
     @property
     def size(self) -> int:
-        """How many values there are, repeats counted."""
+        """Number of values, repeats counted."""
         return int(self.counts.sum())
 
     @property

@@ -1,4 +1,4 @@
-"""Beyond which numbers a result is looked at first."""
+"""Limits beyond which a result is flagged."""
 
 from dataclasses import dataclass
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 class Limits:
     """Limits of the plausibility flags.
 
-    Where they come from: G, the model ``tissue`` on nine good heads (six of OpenfMRI ds000011,
-    PUMI's at 2 mm, brainchop's sample, a child of ten); B, the same on scans broken on purpose;
+    Sources: G, the model ``tissue`` on nine good heads (six of OpenfMRI ds000011,
+    PUMI's at 2 mm, brainchop's sample, a child of ten); B, the same on scans damaged on purpose;
     M, SynthSeg's 20 label maps of adults (Billot et al. 2023,
     https://doi.org/10.1016/j.media.2023.102789). None depends on age.
 
     Parameters
     ----------
-    result_ml : float
-        Least labelled volume of a brain; a network that sees noise labels 1 mL of it (B).
+    labelled_ml : float
+        Least labelled volume of a brain, mL; a network labels 1 mL of pure noise (B).
     brain_l : (float, float)
         Brain mask, L. G 1.20 to 1.74, M 0.87 to 1.43 without the fluid around it; skulls of
         adults hold up to 2 L, brains of three-year-olds some 1 L.
@@ -24,60 +24,61 @@ class Limits:
         scan whose neck was labelled 229 (OpenfMRI studyforrest).
     grey_white : (float, float)
         Volume of grey over white matter. G 1.2 to 1.7, M 1.1 to 1.4, inverted 2.4 (B).
-    mirror : float
+    mirror_asymmetry : float
         See `mirror_asymmetry`. G 0.03 to 0.05, M (masks closed by 5 mm) up to 0.06, half a brain
         0.23 (B).
-    sides : float
+    lateral_difference : float
         Difference of all left and all right labels over their sum. M up to 0.024.
-    removed : float
-        Share of the labelled volume that the component rule took away. G up to 0.12 (a neck that
+    removed_fraction : float
+        Share of the labelled volume that the component rule removed. G up to 0.12 (a neck that
         looks like brain), inverted 0.22, noise 0.79 (B).
-    holes, holes_without_fluid : float
-        Background inside the labels over the brain's volume; the second one where ventricles are
-        background. G up to 0.0005, other models up to 0.011; ventricles are 0.01 to 0.093 of the
-        brain (M).
+    hole_fraction, hole_fraction_no_fluid : float
+        Background inside the labels over the brain's volume; the second one for models that label
+        ventricles as background. G up to 0.0005, other models up to 0.011; ventricles are 0.01 to
+        0.093 of the brain (M).
     edge_cm2, base_cm2 : float
-        Brain in the outermost 2 mm of the field of view, cm^2; the second one for its lower
-        face, which brainstem and neck may leave by. G 0, and up to 6 below; a field that ends
-        below the vertex 157, the cut of half a brain 86 (B).
+        Brain in the outermost 2 mm of the field of view, cm^2; the second one at its lower face,
+        where the brainstem may leave it. G 0, and up to 6 below; a field that ends below the
+        vertex 157, the cut of half a brain 86 (B).
     cjv : float
         MRIQC's coefficient of joint variation. G 0.56 to 0.89, with noise of a third of the
         brain's brightness 1.06 (B).
     voxel_mm : float
         Largest voxel size: sulci are narrower.
-    around : float
+    surround_filled : float
         Share of non-empty blocks around the brain. G from 0.74, without skull 0.00 to 0.02 (B).
-    outside : float
+    surround_intensity : float
         Median outside the brain over that inside. G below 0.1, inverted 1.14 (B).
-    below_degrees : float
-        Angle between straight down and the way from the brain to the rest of the head. G 6 to
-        22, up to 64 in fields that end in the cerebellum; upside down 170, top and front
+    head_angle_degrees : float
+        Angle between straight down and the direction from the brain to the rest of the head. G 6
+        to 22, up to 64 in fields that end in the cerebellum; upside down 170, top and front
         exchanged 114 (B).
-    rest_l : (float, float)
-        The rest of the head for which that is asked, L: less is no head, and more is a head that
-        was not told from noise. G 1.4 to 2.7.
-    rest_mm : float
-        Least length of that way, mm, for which it points anywhere. G 28 to 70.
+    extracerebral_l : (float, float)
+        Volume of the rest of the head within which that angle is checked, L: with less there is
+        no head, with more head and noise were not separated. G 1.4 to 2.7.
+    extracerebral_mm : float
+        Least distance from the brain to the rest of the head, mm, for which the angle is checked.
+        G 28 to 70.
     """
 
-    result_ml: float = 100.0
+    labelled_ml: float = 100.0
     brain_l: tuple[float, float] = (0.8, 2.2)
     extent_mm: float = 190.0
     grey_white: tuple[float, float] = (0.8, 2.2)
-    mirror: float = 0.12
-    sides: float = 0.1
-    removed: float = 0.2
-    holes: float = 0.02
-    holes_without_fluid: float = 0.12
+    mirror_asymmetry: float = 0.12
+    lateral_difference: float = 0.1
+    removed_fraction: float = 0.2
+    hole_fraction: float = 0.02
+    hole_fraction_no_fluid: float = 0.12
     edge_cm2: float = 5.0
     base_cm2: float = 30.0
     cjv: float = 1.0
     voxel_mm: float = 2.0
-    around: float = 0.25
-    outside: float = 0.9
-    below_degrees: float = 80.0
-    rest_l: tuple[float, float] = (0.3, 4.5)
-    rest_mm: float = 15.0
+    surround_filled: float = 0.25
+    surround_intensity: float = 0.9
+    head_angle_degrees: float = 80.0
+    extracerebral_l: tuple[float, float] = (0.3, 4.5)
+    extracerebral_mm: float = 15.0
 
 
 LIMITS = Limits()

@@ -11,7 +11,7 @@ Where these numbers differ from MRIQC's for the same scan, it is because
   are scaled so that the median of white matter is 1000, as there, but not rounded after it;
 - air is all that is clearly outside the head and above its base; ghosts in it stay.
 
-A measure that cannot be had, for want of a tissue or of air, is left out; none is ever NaN.
+Measures that cannot be computed, because a tissue or air is missing, are left out; none is NaN.
 """
 
 import math
@@ -172,7 +172,7 @@ def wm2max(image: Distribution, white: float) -> float | None:
 
 
 def fwhm(data: np.ndarray, mask: np.ndarray) -> tuple[float | None, ...]:
-    """Smoothness along each axis, in voxels: how far neighbours are alike.
+    """Smoothness along each axis, in voxels, from the similarity of neighbours.
 
     Forman et al. (1995), https://doi.org/10.1002/mrm.1910330508: from the variance of first
     differences against that of the values, as in AFNI's ``3dFWHMx`` (its classic method), which
@@ -189,12 +189,12 @@ def fwhm(data: np.ndarray, mask: np.ndarray) -> tuple[float | None, ...]:
     Returns
     -------
     tuple of 3 (float or None)
-        None where neighbours are no more alike than any two voxels, or all are equal.
+        None where neighbours are no more similar than any two voxels, or all are equal.
     """
-    # In C's order, by which masks pick.
+    # In C order, as boolean indexing runs.
     values, mask = np.asarray(data.T, dtype=np.float32, order='C'), np.ascontiguousarray(mask.T)
     whole = _variance(values[mask])
-    found: list[float | None] = []
+    widths: list[float | None] = []
     for axis in (2, 1, 0):
         first: list[slice] = [slice(None)] * 3
         second = list(first)
@@ -203,8 +203,8 @@ def fwhm(data: np.ndarray, mask: np.ndarray) -> tuple[float | None, ...]:
         both = mask[low] & mask[high]
         steps = _variance(values[high][both] - values[low][both])
         ratio = 1 - steps / (2 * whole) if whole > 0 else 0.0
-        found.append(math.sqrt(-2 * math.log(2) / math.log(ratio)) if 0 < ratio < 1 else None)
-    return tuple(found)
+        widths.append(math.sqrt(-2 * math.log(2) / math.log(ratio)) if 0 < ratio < 1 else None)
+    return tuple(widths)
 
 
 def _variance(values: np.ndarray) -> float:
@@ -259,19 +259,19 @@ def summary(region: Distribution) -> dict[str, float]:
 def tissue_measures(
     regions: Mapping[str, Distribution], air: Distribution | None
 ) -> dict[str, float]:
-    """Compute what needs tissues, and air where there is some.
+    """Compute the measures of tissues, and of air where it is given.
 
     Parameters
     ----------
     regions : mapping of str to Distribution
-        Intensities of ``csf``, ``gm`` and ``wm``, of those that there are.
+        Intensities of ``csf``, ``gm`` and ``wm``, as far as the model labels them.
     air : Distribution or None
         Intensities of air.
 
     Returns
     -------
     dict of str to float
-        Empty without white matter, which the scale of intensities is taken from.
+        Empty without white matter, whose median sets the scale of intensities.
     """
     known = {name: regions[name] for name in TISSUES if name in regions and regions[name].size > 1}
     if 'wm' not in known or known['wm'].median <= 0:
@@ -287,10 +287,10 @@ def tissue_measures(
     _add_with_total(result, 'snr', noise)
     if air is not None:
         air = air.scaled(factor)
-        found = {
+        ratios = {
             name: snr_dietrich(region.median, air.mad, air.stdv) for name, region in scaled.items()
         }
-        _add_with_total(result, 'snrd', {k: v for k, v in found.items() if v is not None})
+        _add_with_total(result, 'snrd', {k: v for k, v in ratios.items() if v is not None})
     if 'gm' in scaled:
         result['cjv'] = cjv(scaled['wm'], scaled['gm'])
         if air is not None and scaled['wm'].stdv > 0:
@@ -317,7 +317,8 @@ def sharpness(data: np.ndarray, mask: np.ndarray, orientation: Sequence[str]) ->
     data, mask : (X, Y, Z) array
         As for `fwhm`.
     orientation : sequence of str
-        Where the axes point, for instance ``'LIA'``: x is left-right, y front-back, z up-down.
+        Anatomical directions of the axes, for instance ``'LIA'``: x is left-right, y front-back,
+        z up-down.
 
     Returns
     -------
@@ -326,7 +327,7 @@ def sharpness(data: np.ndarray, mask: np.ndarray, orientation: Sequence[str]) ->
     """
     axes = {'L': 'x', 'R': 'x', 'P': 'y', 'A': 'y', 'I': 'z', 'S': 'z'}
     pairs = zip(orientation, fwhm(data, mask), strict=True)
-    found = {f'fwhm_{axes[letter]}': value for letter, value in pairs if value is not None}
-    if len(found) == 3:
-        found['fwhm_avg'] = sum(found.values()) / 3
-    return found
+    widths = {f'fwhm_{axes[letter]}': value for letter, value in pairs if value is not None}
+    if len(widths) == 3:
+        widths['fwhm_avg'] = sum(widths.values()) / 3
+    return widths

@@ -1,7 +1,7 @@
-"""Where head, air and empty background of a scan are.
+"""Masks of head, air and empty background of a scan.
 
-Head and air are sought in blocks of some 4 mm: their borders need no more, and there are sixty
-times fewer of them than voxels.
+Head and air are found in blocks of about 4 mm: that is exact enough for their borders, and there
+are sixty times fewer blocks than voxels.
 """
 
 from collections.abc import Sequence
@@ -79,7 +79,7 @@ class Blocks:
     def expand(self, blocks: np.ndarray, shape: Sequence[int]) -> np.ndarray:
         """Give each voxel of a grid the value of its block."""
         turned = blocks.T
-        # From the inside out, so that the result lies in memory as scans do.
+        # Last axis first, so that the result is in Fortran order as scans are.
         for axis in (2, 1, 0):
             whole = np.repeat(turned, self.factors[2 - axis], axis=axis)
             turned = np.take(whole, np.arange(shape[2 - axis]), axis=axis)
@@ -136,7 +136,7 @@ def void_mask(data: np.ndarray) -> np.ndarray:
 
     MRIQC (Esteban et al. 2017, https://doi.org/10.1371/journal.pone.0184661) opens the zeros by
     a ball of 19 voxels and keeps the two largest parts; this opens them by a cube of 27 and
-    keeps all. A zero among noise is none of them.
+    keeps all. A single zero among noise is not part of it.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def void_mask(data: np.ndarray) -> np.ndarray:
 
 
 def _spread(mask: np.ndarray, axis: int, combine: np.ufunc) -> np.ndarray:
-    """Combine each voxel with its two neighbours; what is outside the volume says nothing."""
+    """Combine each voxel with its two neighbours; the outside of the volume is ignored."""
     result = mask.copy(order='K')
     low, high = [slice(None)] * 3, [slice(None)] * 3
     low[axis], high[axis] = slice(None, -1), slice(1, None)
@@ -166,7 +166,7 @@ def _spread(mask: np.ndarray, axis: int, combine: np.ufunc) -> np.ndarray:
 
 
 def head_blocks(blocks: Blocks) -> np.ndarray:
-    """Find the head: what is clearly brighter than air, closed, filled, and the brain.
+    """Find the head: the brain and all that is clearly brighter than air, closed and filled.
 
     Parameters
     ----------

@@ -1,12 +1,13 @@
-"""How far a shape is from its own mirror image."""
+"""Asymmetry of a shape: its distance from its own mirror image."""
 
+from collections.abc import Callable
 from functools import partial
 from itertools import product
 
 import numpy as np
 from scipy import ndimage, optimize
 
-# A tilt of the head that is found: further away lies another plane than the midsagittal one.
+# Largest tilt of the head: beyond it the plane is another than the midsagittal one.
 _TILT = 0.8  # of the normal's direction, against its own length
 # The same as a tangent: the search may not wander there either.
 _MOST = 0.75
@@ -17,11 +18,11 @@ _EVERY = 5
 
 
 def mirror_asymmetry(mask: np.ndarray, affine: np.ndarray) -> float:
-    """Return how much of a shape its best left-right mirror image misses.
+    """Return the asymmetry of a shape about its best left-right mirror plane.
 
     The normal of a plane of symmetry is a principal axis of the shape. The search begins at the
     principal axis nearest to left-right and at a grid of tilts around left-right itself, and
-    polishes the best two: a tilted or turned head costs nothing.
+    polishes the best two: a tilted or rotated head is not asymmetric.
 
     Parameters
     ----------
@@ -33,8 +34,8 @@ def mirror_asymmetry(mask: np.ndarray, affine: np.ndarray) -> float:
     Returns
     -------
     float
-        1 less the Dice overlap of shape and mirror image: 0 for a symmetric one. 1 where there
-        is no shape.
+        1 minus the Dice overlap of shape and mirror image: 0 for a symmetric shape, 1 for an
+        empty one.
     """
     inside = np.argwhere(mask > 0)
     weights = np.asarray(mask[mask > 0], dtype=np.float64)
@@ -57,18 +58,24 @@ def mirror_asymmetry(mask: np.ndarray, affine: np.ndarray) -> float:
         other = ndimage.map_coordinates(padded, index, order=1, mode='constant')
         return 1 - float(np.minimum(share, other).sum() / share.sum())
 
-    starts = [np.array(start) for start in product(_TILTS, _TILTS, _SHIFTS)]
-    spread = np.cov(places.T, aweights=weights)
-    axes = np.linalg.eigh(spread)[1].T
+    starts = sorted(_candidate_planes(places, weights), key=partial(missed, every=_EVERY))
+    return min(1.0, *(_minimize(missed, start) for start in starts[:2]))
+
+
+def _candidate_planes(places: np.ndarray, weights: np.ndarray) -> list[np.ndarray]:
+    """List planes from which to search: tangents of two tilts, and shift in mm."""
+    planes = [np.array(plane) for plane in product(_TILTS, _TILTS, _SHIFTS)]
+    axes = np.linalg.eigh(np.cov(places.T, aweights=weights))[1].T
     main = axes[np.argmax(np.abs(axes[:, 0]))]
     if abs(main[0]) > _TILT:
-        starts.append(np.array([main[1] / main[0], main[2] / main[0], 0.0]))
-    starts.sort(key=partial(missed, every=_EVERY))
-    best = 1.0
-    for start in starts[:2]:
-        # Steps of 3 degrees and 2 mm to begin with.
-        simplex = start + np.vstack([np.zeros(3), np.diag([0.05, 0.05, 2.0])])
-        options = {'initial_simplex': simplex, 'xatol': 1e-3, 'fatol': 1e-4, 'maxfev': 60}
-        found = optimize.minimize(missed, start, method='Nelder-Mead', options=options)
-        best = min(best, float(found.fun))
-    return best
+        planes.append(np.array([main[1] / main[0], main[2] / main[0], 0.0]))
+    return planes
+
+
+def _minimize(function: Callable[[np.ndarray], float], start: np.ndarray) -> float:
+    """Return the local minimum near a plane."""
+    # Steps of 3 degrees and 2 mm to begin with.
+    simplex = start + np.vstack([np.zeros(3), np.diag([0.05, 0.05, 2.0])])
+    options = {'initial_simplex': simplex, 'xatol': 1e-3, 'fatol': 1e-4, 'maxfev': 60}
+    result = optimize.minimize(function, start, method='Nelder-Mead', options=options)
+    return float(result.fun)

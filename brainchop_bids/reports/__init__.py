@@ -1,6 +1,6 @@
-"""Figures and HTML."""
+"""Reports: HTML pages of participants and groups, and their figures."""
 
-# How strongly labels cover the scan until a viewer chooses.
+# Opacity of labels over the scan until the reader changes it.
 LABEL_ALPHA = 0.4
-# A label that the table does not know must be seen, not hidden.
+# Labels that are not in the table must be visible.
 UNKNOWN_COLOR = (255, 0, 255)

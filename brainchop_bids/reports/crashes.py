@@ -1,4 +1,4 @@
-"""What the crash files of a run say, for those who look at its pages."""
+"""Crash files of a run, read for its pages."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from ..system.errors import BrainchopError
 
 _NODE = re.compile(r'^Node: (?P<node>\S+)$', re.MULTILINE)
 _SCAN = re.compile(r'sub-[^\s/]*?_T1w(?=\.nii)')
-# Of a crash file: the end tells what happened, and pages must stay small.
+# Characters of a crash file on a page: the end has the error, and pages must stay small.
 _MOST = 20_000
 
 
@@ -28,7 +28,7 @@ class Failure:
     step : str
         Name of the node.
     line : str
-        Why, in one line.
+        The error in one line.
     text : str
         The crash file, or its end.
     file : str
@@ -84,13 +84,13 @@ def read_crashes(logs: Path, since: float = 0.0) -> Iterator[Crash]:
     Crash
         In the order in which they were written; those that cannot be read are left out.
     """
-    found = []
+    dated = []
     for path in logs.glob('crash-*.txt'):
         with suppress(OSError):
             time = path.stat().st_mtime
             if time >= since:
-                found.append((time, path))
-    for time, path in sorted(found):
+                dated.append((time, path))
+    for time, path in sorted(dated):
         with suppress(OSError):
             text = path.read_text(encoding='utf-8', errors='replace')
             match = _NODE.search(text)
@@ -98,7 +98,7 @@ def read_crashes(logs: Path, since: float = 0.0) -> Iterator[Crash]:
 
 
 def last_words(traceback: str) -> str:
-    """Return what a traceback says to a user.
+    """Return the error message of a traceback.
 
     Parameters
     ----------
@@ -108,14 +108,14 @@ def last_words(traceback: str) -> str:
     Returns
     -------
     str
-        The message of our own error if there is one, else the last error named; may be empty.
+        The message of a `BrainchopError` if there is one, else of the last error; may be empty.
 
     Examples
     --------
-    >>> last_words('Traceback...\\n\\tbrainchop_bids.errors.InputError: x.nii: empty\\n')
+    >>> last_words('Traceback...\\n\\tbrainchop_bids.system.errors.InputError: x.nii: empty\\n')
     'x.nii: empty'
     """
-    ours = re.findall(r'brainchop_bids\.errors\.\w+: (.+)', traceback)
+    ours = re.findall(r'brainchop_bids\.system\.errors\.\w+: (.+)', traceback)
     if ours:
         return ours[-1].strip()
     errors = re.findall(r'^\s*((?:[\w.]+\.)?\w*(?:Error|Exception)\b.*)$', traceback, re.MULTILINE)
@@ -128,7 +128,7 @@ def last_words(traceback: str) -> str:
 def find_failures(
     output_dir: Path, participant: str, session: str | None = None
 ) -> tuple[Failure, ...]:
-    """Find the scans of a participant that failed and were not done since.
+    """Find the scans of a participant that failed and have not been processed since.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def find_failures(
             continue
         if _done_since(output_dir, name, crash):
             continue
-        line = last_words(crash.text) or 'the step failed; the crash file may tell why'
+        line = last_words(crash.text) or 'the step failed; see the crash file'
         step = crash.node.rpartition('.')[2]
         text = crash.text[-_MOST:]
         last[name.stem] = Failure(name.stem, step, line, text, crash.path.name)

@@ -1,4 +1,4 @@
-"""What people said of the results: files that a participant's page gives its viewer.
+"""Ratings: judgements of results by people, downloaded from participants' pages.
 
 The format is JSON or a table of tab-separated values, with the same entries::
 
@@ -9,19 +9,19 @@ The format is JSON or a table of tab-separated values, with the same entries::
 
 `bids_name`
     The scan's file name without extension; with `participant_id` and `model` (its name in file
-    names, ``seg-<model>``) it says what was looked at.
+    names, ``seg-<model>``) it identifies the result.
 `rating`
     ``pass``, ``fail`` or ``unsure``.
 `note`, `rater`
     Free text, perhaps empty.
 `rated`
-    When, in ISO 8601; without a time zone it is UTC.
+    Time in ISO 8601; UTC where it has no time zone.
 `source_sha256`, `model_sha256`
     Checksums of the scan and of the model, as the labels' sidecar has them
-    (``Brainchop.SourceSHA256``, ``Model.SHA256``): a rating is of one result, not of whatever is
-    computed later. Without them a rating counts for whatever result there is.
+    (``Brainchop.SourceSHA256``, ``Model.SHA256``): a rating belongs to one result, not to one that
+    is computed later. Without them a rating applies to the current result.
 
-Only `participant_id`, `bids_name`, `model` and `rating` must be there. In tables a cell that holds
+Only `participant_id`, `bids_name`, `model` and `rating` are required. In tables a cell that holds
 tabs, line breaks or quotation marks stands in quotation marks, and its own are doubled.
 
 Files are found by their names, ``*_ratings.json`` and ``*_ratings.tsv``, at the root of the
@@ -40,7 +40,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from .group.scans import GroupScan
+from .records import ScanRecord
 from .text import log_line, one_line
 
 RATINGS = ('pass', 'fail', 'unsure')
@@ -51,14 +51,14 @@ _LONGEST_AGO = datetime.min.replace(tzinfo=timezone.utc)
 
 @dataclass(frozen=True)
 class Rating:
-    """What one person said of one result.
+    """Rating of one result by one person.
 
     Parameters
     ----------
     participant_id, bids_name, model, rating, note, rater, rated, source_sha256, model_sha256 : str
         The entries of the format, on one line each; empty where they are missing.
     file : str
-        Where it stands, relative to the root of the derivatives.
+        File of the rating, relative to the root of the derivatives.
     """
 
     participant_id: str
@@ -74,7 +74,7 @@ class Rating:
 
     @property
     def time(self) -> datetime:
-        """When it was given; long ago where that is not known."""
+        """Time of the rating; year 1 where it is unknown."""
         try:
             # Python 3.10 does not know the Z.
             when = datetime.fromisoformat(self.rated.replace('Z', '+00:00'))
@@ -84,7 +84,7 @@ class Rating:
 
     @property
     def by(self) -> tuple[str, str]:
-        """Who gave it: a name, or the file where there is none."""
+        """Identity of the rater: the name, or the file where the name is missing."""
         return (self.rater.casefold(), '' if self.rater else self.file)
 
 
@@ -93,7 +93,7 @@ ENTRIES = tuple(entry.name for entry in fields(Rating) if entry.name != 'file')
 
 @dataclass(frozen=True)
 class Verdict:
-    """What all raters say of one result.
+    """Combined rating of one result.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def read_ratings(root: Path) -> tuple[list[Rating], list[str]]:
     ratings : list of Rating
         In the order of the files.
     notes : list of str
-        What could not be read, each one line that names the file.
+        Files that could not be read, one line each.
     """
     ratings: list[Rating] = []
     notes: list[str] = []
@@ -145,23 +145,23 @@ def read_ratings(root: Path) -> tuple[list[Rating], list[str]]:
 
 
 def merge_ratings(
-    ratings: Iterable[Rating], scans: Mapping[str, Sequence[GroupScan]]
+    ratings: Iterable[Rating], scans: Mapping[str, Sequence[ScanRecord]]
 ) -> tuple[dict[tuple[str, str], Verdict], list[str]]:
-    """Bring ratings to the results that they are of.
+    """Assign ratings to results.
 
     Parameters
     ----------
     ratings : iterable of Rating
         See `read_ratings`.
-    scans : mapping of str to sequence of GroupScan
+    scans : mapping of str to sequence of ScanRecord
         The finished scans of each model, by its name in file names.
 
     Returns
     -------
     verdicts : dict of (str, str) to Verdict
-        By model and `GroupScan.bids_name`.
+        By model and `ScanRecord.bids_name`.
     notes : list of str
-        Ratings that are not used, each one line that names the file.
+        Ratings that are not used, one line each.
     """
     index = {(slug, scan.bids_name): scan for slug, members in scans.items() for scan in members}
     notes: list[str] = []
@@ -170,7 +170,7 @@ def merge_ratings(
         key = (rating.model, rating.bids_name)
         scan = index.get(key)
         if scan is None or scan.participant_id != rating.participant_id:
-            notes.append(_unused(rating, 'there is no such result'))
+            notes.append(_unused(rating, 'the result does not exist'))
         elif _differ(rating.source_sha256, scan.source_sha256):
             notes.append(_unused(rating, 'the scan has changed since'))
         elif _differ(rating.model_sha256, scan.model_sha256):
@@ -186,17 +186,17 @@ def merge_ratings(
 
 def _files(root: Path) -> list[Path]:
     """List the files of ratings by their names."""
-    found: list[Path] = []
+    paths: list[Path] = []
     for folder in (root, root / FOLDER):
         for ending in ('json', 'tsv'):
             with suppress(OSError):
-                found += folder.glob(f'*_ratings.{ending}')
-    # What is no file, such as a pipe, would be waited for.
-    return sorted(path for path in found if path.is_file() and not path.name.startswith('.'))
+                paths += folder.glob(f'*_ratings.{ending}')
+    # Reading from a pipe would block.
+    return sorted(path for path in paths if path.is_file() and not path.name.startswith('.'))
 
 
 def _parse(path: Path) -> list[Any]:
-    """Read the entries of one file, whatever they are."""
+    """Read the entries of one file, without checking them."""
     text = path.read_text(encoding='utf-8-sig')
     if path.suffix == '.json':
         content = json.loads(text)
@@ -220,7 +220,7 @@ def _table(text: str, **options: Any) -> list[Any]:
 
 
 def _rating(entry: object, file: str) -> Rating | str:
-    """Read one entry; return what is wrong with it otherwise."""
+    """Read one entry; return the fault of one that cannot be used."""
     if not isinstance(entry, dict):
         return 'it is no JSON object'
     texts = {name: _entry(entry.get(name)) for name in ENTRIES}
@@ -235,7 +235,7 @@ def _rating(entry: object, file: str) -> Rating | str:
 
 
 def _entry(value: object) -> str:
-    """Write an entry on one line; what is no plain value or says n/a is empty."""
+    """Write an entry on one line; empty for ``n/a`` and all but text and numbers."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         return ''
     text = one_line(value)
@@ -243,7 +243,7 @@ def _entry(value: object) -> str:
 
 
 def _verdict(ratings: Sequence[Rating]) -> Verdict:
-    """Join what several raters say."""
+    """Combine the ratings of several raters."""
     given = {rating.rating for rating in ratings}
     several = len(ratings) > 1
     notes = [
@@ -258,15 +258,15 @@ def _verdict(ratings: Sequence[Rating]) -> Verdict:
     )
 
 
-def _differ(rated: str, found: str) -> bool:
-    """Say whether two checksums are of different files, as far as both are known."""
-    return bool(rated and found) and rated.lower() != found.lower()
+def _differ(rated: str, current: str) -> bool:
+    """Return whether two checksums differ; False where one is unknown."""
+    return bool(rated and current) and rated.lower() != current.lower()
 
 
-def _unused(rating: Rating, why: str) -> str:
+def _unused(rating: Rating, reason: str) -> str:
     by = f' by {rating.rater}' if rating.rater else ''
     what = f'{rating.participant_id} {rating.bids_name} (seg-{rating.model})'
-    return f'{rating.file}: the rating of {what}{by} is not used: {why}'
+    return f'{rating.file}: the rating of {what}{by} is not used: {reason}'
 
 
 def _in_utc(when: datetime) -> datetime:

@@ -1,8 +1,7 @@
-"""Pages from templates: one file each, which opens anywhere and lets nothing in or out.
+"""Rendering of pages from templates, each one file that loads nothing from elsewhere.
 
-Whatever comes from the derivatives may have been written by others. It reaches a page through
-templates that escape everything, and a page forbids itself outside resources and any script but
-its own, known by its checksum.
+The content of derivatives may be hostile. Templates escape all of it, and the content security
+policy of a page forbids outside resources and all scripts but its own, which has a known checksum.
 """
 
 import base64
@@ -18,7 +17,7 @@ from markupsafe import Markup
 from .. import __version__
 
 _FOLDER = 'report'
-# Not allowed in HTML, whatever escapes them: C0 controls other than white space, and DEL.
+# Not allowed in HTML even if escaped: C0 controls other than white space, and DEL.
 _CONTROLS = dict.fromkeys([*range(9), 11, *range(14, 32), 127], '\ufffd')
 
 
@@ -37,13 +36,13 @@ def render_template(
     template : str
         File name of a template that extends ``base.html``.
     heading : str
-        What the page is about; it stands in the title.
+        Heading of the page, also in its title.
     scripts : tuple of str
         File names of the scripts that the page runs, in order.
     styles : tuple of str
         File names of the style sheets, in order.
     **context
-        What the template shows. Text is escaped.
+        Variables of the template. Text is escaped.
 
     Returns
     -------
@@ -74,7 +73,7 @@ def render_template(
 
 
 def fixed(value: float | None, digits: int = 0) -> str:
-    """Write a number with thousands separators; a dash where there is none.
+    """Write a number with thousands separators; a dash for None.
 
     Examples
     --------

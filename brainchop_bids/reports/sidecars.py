@@ -1,4 +1,4 @@
-"""Sidecars and tables of the derivatives, read back as far as they can be read.
+"""Lenient readers for the sidecars and tables of the derivatives.
 
 They may have been edited, truncated or copied by hand since they were written.
 """
@@ -7,62 +7,16 @@ import csv
 import json
 import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from ..quality.normative import LabelRow
 
 _HEX_COLOR = re.compile(r'#[0-9a-fA-F]{6}')
 
 
-@dataclass(frozen=True)
-class LabelStyle:
-    """One row of the label table at the root of the derivatives.
-
-    Parameters
-    ----------
-    name : str
-        Name of the structure.
-    color : str or None
-        ``#rrggbb``; None where the table has no such colour.
-    freesurfer : int or None
-        FreeSurfer's code.
-    mapping : int or None
-        BIDS' common label: 1 grey matter, 2 white matter, 3 fluid.
-    """
-
-    name: str
-    color: str | None
-    freesurfer: int | None = None
-    mapping: int | None = None
-
-
-@dataclass(frozen=True)
-class LabelVolume:
-    """One label of one scan.
-
-    Parameters
-    ----------
-    index : int
-        Value in the image.
-    name : str
-        Name of the structure.
-    voxels : int or None
-        Number of voxels; None where the table has no number.
-    volume : float or None
-        Volume in mm^3.
-    color : str or None
-        ``#rrggbb``.
-    """
-
-    index: int
-    name: str
-    voxels: int | None
-    volume: float | None
-    color: str | None
-
-
-def read_facts(path: Path, notes: list[str]) -> dict[str, Any]:
+def read_sidecar(path: Path, notes: list[str]) -> dict[str, Any]:
     """Read a sidecar; where that fails, say so in the notes.
 
     Parameters
@@ -70,7 +24,7 @@ def read_facts(path: Path, notes: list[str]) -> dict[str, Any]:
     path : Path
         A JSON file.
     notes : list of str
-        What could not be read is added, each one line.
+        A line is added where the file cannot be read.
 
     Returns
     -------
@@ -78,17 +32,17 @@ def read_facts(path: Path, notes: list[str]) -> dict[str, Any]:
         Empty where it cannot be read.
     """
     try:
-        facts = json.loads(path.read_text(encoding='utf-8-sig'))
+        metadata = json.loads(path.read_text(encoding='utf-8-sig'))
     except (OSError, ValueError, RecursionError) as error:
-        notes.append(unreadable(path, error, 'how the result was made is unknown'))
+        notes.append(unreadable(path, error, 'model, settings and measures are unknown'))
         return {}
-    if not isinstance(facts, dict):
-        notes.append(f'{path.name} holds no JSON object: how the result was made is unknown')
+    if not isinstance(metadata, dict):
+        notes.append(f'{path.name} holds no JSON object: model, settings and measures are unknown')
         return {}
-    return facts
+    return metadata
 
 
-def read_label_table(path: str | Path) -> dict[int, LabelStyle]:
+def read_label_table(path: str | Path) -> dict[int, LabelRow]:
     """Read the label table of a model, as far as it can be read.
 
     Parameters
@@ -98,7 +52,7 @@ def read_label_table(path: str | Path) -> dict[int, LabelStyle]:
 
     Returns
     -------
-    dict of int to LabelStyle
+    dict of int to LabelRow
         By value in the image. Rows without an index are left out.
 
     Raises
@@ -106,34 +60,39 @@ def read_label_table(path: str | Path) -> dict[int, LabelStyle]:
     OSError, ValueError, csv.Error
         If the file cannot be read at all.
     """
-    styles = {}
+    labels = {}
     for row in _rows(Path(path)):
-        index = whole(row.get('index'))
+        index = integer(row.get('index'))
         if index is None:
             continue
         color = row.get('color', '')
-        styles[index] = LabelStyle(
+        labels[index] = LabelRow(
+            index,
             row.get('name', ''),
-            color.lower() if _HEX_COLOR.fullmatch(color) else None,
-            whole(row.get('freesurfer')),
-            whole(row.get('mapping')),
+            color=color.lower() if _HEX_COLOR.fullmatch(color) else None,
+            freesurfer=integer(row.get('freesurfer')),
+            mapping=integer(row.get('mapping')),
         )
-    return styles
+    return labels
 
 
-def read_volumes(path: Path, styles: dict[int, LabelStyle]) -> Iterator[LabelVolume]:
+def read_volumes(
+    path: Path, labels: Mapping[int, LabelRow], largest: float = math.inf
+) -> Iterator[LabelRow]:
     """Read a scan's table of volumes, background left out.
 
     Parameters
     ----------
     path : Path
         The table.
-    styles : dict of int to LabelStyle
-        The model's label table, for names and colours.
+    labels : mapping of int to LabelRow
+        The model's label table, for colours, codes and missing names.
+    largest : float
+        Volumes above it are unknown.
 
     Yields
     ------
-    LabelVolume
+    LabelRow
 
     Raises
     ------
@@ -141,46 +100,48 @@ def read_volumes(path: Path, styles: dict[int, LabelStyle]) -> Iterator[LabelVol
         If the file cannot be read, or a row is of no label.
     """
     for row in _rows(path):
-        index = number(row.get('index'))
-        if index is None or index != int(index):
+        index = integer(row.get('index'))
+        if index is None:
             raise ValueError(f'{row.get("index", "")!r} is no label')
         if index == 0:
             continue
-        style = styles.get(int(index), LabelStyle('', None))
+        label = labels.get(index) or LabelRow(index, '')
         voxels = number(row.get('voxels'))
-        yield LabelVolume(
-            int(index),
-            row.get('name') or style.name,
+        yield LabelRow(
+            index,
+            row.get('name') or label.name,
+            number(row.get('volume'), largest),
             None if voxels is None else int(voxels),
-            number(row.get('volume')),
-            style.color,
+            label.color,
+            label.freesurfer,
+            label.mapping,
         )
 
 
-def unreadable(path: Path, error: Exception, so: str) -> str:
-    """Say in one line that a file cannot be read and what is missing for it.
+def unreadable(path: Path, error: Exception, effect: str) -> str:
+    """Say in one line that a file cannot be read and what is unknown without it.
 
     Parameters
     ----------
     path : Path
         The file.
     error : Exception
-        Why.
-    so : str
-        What follows from it.
+        The reason.
+    effect : str
+        Consequence for the page.
 
     Returns
     -------
     str
     """
     if isinstance(error, FileNotFoundError):
-        return f'{path.name} is missing: {so}'
+        return f'{path.name} is missing: {effect}'
     reason = error.strerror if isinstance(error, OSError) else str(error)
-    return f'{path.name} cannot be read ({" ".join(str(reason).split())}): {so}'
+    return f'{path.name} cannot be read ({" ".join(str(reason).split())}): {effect}'
 
 
-def number(value: object) -> float | None:
-    """Return a finite number, or None for anything else.
+def number(value: object, largest: float = math.inf) -> float | None:
+    """Return a finite number of at most this size, or None for anything else.
 
     Examples
     --------
@@ -193,23 +154,23 @@ def number(value: object) -> float | None:
         result = float(value)
     except (ValueError, OverflowError):
         return None
-    return result if math.isfinite(result) else None
+    return result if math.isfinite(result) and abs(result) <= largest else None
 
 
-def whole(value: object) -> int | None:
-    """Return a whole number, or None for anything else.
+def integer(value: object) -> int | None:
+    """Return an integer, or None for anything else.
 
     Examples
     --------
-    >>> whole('17'), whole(2.5), whole('n/a')
+    >>> integer('17'), integer(2.5), integer('n/a')
     (17, None, None)
     """
-    found = number(value)
-    return int(found) if found is not None and found.is_integer() else None
+    result = number(value)
+    return int(result) if result is not None and result.is_integer() else None
 
 
 def plain(value: object) -> str:
-    """Write a value of a sidecar on one line; what lies deeper than one list is left out.
+    """Write a value of a sidecar on one line; nested lists and objects are left out.
 
     Examples
     --------
@@ -217,11 +178,11 @@ def plain(value: object) -> str:
     'T1w, 2, n/a, no, …'
     """
     items = value if isinstance(value, list) else [value]
-    spoken = {None: 'n/a', True: 'yes', False: 'no'}
+    constants = {None: 'n/a', True: 'yes', False: 'no'}
     words = []
     for item in items:
         if item is None or isinstance(item, bool):
-            words.append(spoken[item])
+            words.append(constants[item])
         else:
             words.append('…' if isinstance(item, (list, dict)) else str(item))
     return ', '.join(words)

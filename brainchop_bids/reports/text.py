@@ -1,4 +1,4 @@
-"""Text of others on one line: in tables, in logs."""
+"""Untrusted text on one line, for tables and logs."""
 
 import csv
 import unicodedata
@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 from io import StringIO
 
 MISSING = 'n/a'
-# Marks that turn the direction of what stands behind them: nobody sees them in a log, but they
-# change what is seen there.
-_TURNING = frozenset('\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069')
+# Marks that change the direction of writing: they are invisible in a log and change its look.
+_BIDI_MARKS = frozenset('\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069')
 
 
 def one_line(text: object) -> str:
@@ -38,14 +37,14 @@ def one_line(text: object) -> str:
 
 
 def log_line(text: object) -> str:
-    r"""Return `one_line` without marks that turn the direction of writing.
+    r"""Return `one_line` without marks that change the direction of writing.
 
     Examples
     --------
     >>> log_line('sub-\u202e10')
     'sub-\ufffd10'
     """
-    return ''.join('\ufffd' if letter in _TURNING else letter for letter in one_line(text))
+    return ''.join('\ufffd' if letter in _BIDI_MARKS else letter for letter in one_line(text))
 
 
 def write_tsv(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

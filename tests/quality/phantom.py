@@ -4,10 +4,10 @@ import numpy as np
 
 from brainchop_bids.image.geometry import Geometry
 from brainchop_bids.image.io import Volume
-from brainchop_bids.quality.assess import Assessment, LabelFacts, assess
+from brainchop_bids.quality.assess import Assessment, LabelScheme, assess
 
 SHAPE, ZOOM = (104, 116, 116), 2.0
-FACTS = LabelFacts({0: 'BG', 1: 'GM', 2: 'WM', 3: 'CSF'}, {1: 1, 2: 2, 3: 3})
+SCHEME = LabelScheme({0: 'BG', 1: 'GM', 2: 'WM', 3: 'CSF'}, {1: 1, 2: 2, 3: 3})
 LEVELS = {'air': 0, 'scalp': 500, 'csf': 200, 'gm': 600, 'wm': 1000}
 
 
@@ -51,9 +51,9 @@ def judge(
     labels: np.ndarray,
     mask: np.ndarray | None,
     *,
-    facts: LabelFacts = FACTS,
+    scheme: LabelScheme = SCHEME,
     zoom: float = ZOOM,
     removed_mm3: float = 0.0,
 ) -> Assessment:
     """Assess arrays of the phantom's shape."""
-    return assess(Volume(scan, geometry(zoom)), labels, mask, facts, removed_mm3=removed_mm3)
+    return assess(Volume(scan, geometry(zoom)), labels, mask, scheme, removed_mm3=removed_mm3)

@@ -8,7 +8,7 @@ import pytest
 
 from brainchop_bids.image.geometry import Geometry
 from brainchop_bids.image.io import Volume
-from brainchop_bids.quality.assess import LabelFacts, assess
+from brainchop_bids.quality.assess import LabelScheme, assess
 from brainchop_bids.quality.flags import Quantities, find_flags
 from brainchop_bids.quality.regions import shrink, void_mask
 from tests.quality.phantom import SHAPE, ZOOM, geometry, head, judge
@@ -21,18 +21,18 @@ def good() -> Arrays:
     return head()
 
 
-def names(found: object) -> list[str]:
-    return [flag.name for flag in found.flags]  # type: ignore[attr-defined]
+def names(result: object) -> list[str]:
+    return [flag.name for flag in result.flags]  # type: ignore[attr-defined]
 
 
 def test_a_good_head_has_no_flag_and_true_numbers(good: Arrays) -> None:
     scan, labels, mask = good
-    found = judge(scan, labels, mask)
-    assert found.flags == ()
-    assert found.quantities.brain_l == pytest.approx(
+    result = judge(scan, labels, mask)
+    assert result.flags == ()
+    assert result.quantities.brain_l == pytest.approx(
         4 / 3 * math.pi * 0.66 * 0.78 * 0.62, rel=0.01
     )
-    measures = found.measures
+    measures = result.measures
     assert measures['summary_wm_median'] == 1000
     assert measures['summary_gm_median'] == pytest.approx(600, abs=10)
     # The noise that was put in, of which white matter shows all.
@@ -65,8 +65,8 @@ def test_axes_in_another_order_change_nothing(good: Arrays) -> None:
     affine = np.zeros((4, 4))
     affine[2, 0], affine[0, 1], affine[1, 2], affine[3, 3] = -ZOOM, ZOOM, ZOOM, 1
     grid = Geometry.from_affine(affine, scan.shape)
-    facts = LabelFacts({0: 'BG', 1: 'GM', 2: 'WM', 3: 'CSF'}, {1: 1, 2: 2, 3: 3})
-    other = assess(Volume(scan, grid), labels, mask, facts)
+    scheme = LabelScheme({0: 'BG', 1: 'GM', 2: 'WM', 3: 'CSF'}, {1: 1, 2: 2, 3: 3})
+    other = assess(Volume(scan, grid), labels, mask, scheme)
     assert other.flags == ()
     # Blocks begin at another corner: head and air move by a voxel or two.
     assert other.measures == pytest.approx(once.measures, rel=0.05, abs=0.2)
@@ -79,15 +79,15 @@ def test_label_values_may_be_freesurfers(good: Arrays) -> None:
     scan, labels, mask = good
     plain = judge(scan, labels, mask)
     coded = np.array([0, 2035, 41, 24], dtype=np.uint16)[labels]
-    facts = LabelFacts({0: 'BG', 2035: 'GM', 41: 'WM', 24: 'CSF'}, {2035: 1, 41: 2, 24: 3})
-    assert judge(scan, np.asfortranarray(coded), mask, facts=facts).measures == plain.measures
+    scheme = LabelScheme({0: 'BG', 2035: 'GM', 41: 'WM', 24: 'CSF'}, {2035: 1, 41: 2, 24: 3})
+    assert judge(scan, np.asfortranarray(coded), mask, scheme=scheme).measures == plain.measures
 
 
 def test_upside_down(good: Arrays) -> None:
     scan, labels, mask = (array[:, :, ::-1] for array in good)
-    found = judge(scan, labels, mask)
-    assert names(found) == ['orientation']
-    assert found.flags[0].value == pytest.approx(180, abs=15)
+    result = judge(scan, labels, mask)
+    assert names(result) == ['orientation']
+    assert result.flags[0].value == pytest.approx(180, abs=15)
     # Without the neck nothing tells.
     low = (~mask).any(axis=(0, 1)) & ~mask.any(axis=(0, 1))
     bare = scan.copy()
@@ -99,10 +99,10 @@ def test_half_a_brain(good: Arrays) -> None:
     halves = [array.copy(order='K') for array in good]
     for array in halves:
         array[SHAPE[0] // 2 :] = 0
-    found = {flag.name: flag for flag in judge(*halves).flags}
-    assert set(found) == {'brain-volume', 'asymmetry', 'field-edge'}
-    assert found['asymmetry'].value > 0.2
-    assert '0.8 to 2.2 L' in found['brain-volume'].reason
+    result = {flag.name: flag for flag in judge(*halves).flags}
+    assert set(result) == {'brain-volume', 'asymmetry', 'field-edge'}
+    assert result['asymmetry'].value > 0.2
+    assert '0.8 to 2.2 L' in result['brain-volume'].reason
 
 
 def test_skull_stripped_and_padded(good: Arrays) -> None:
@@ -126,17 +126,17 @@ def test_a_field_that_ends_in_the_brain(good: Arrays) -> None:
     top = np.flatnonzero(mask.any(axis=(0, 1)))[-1] - 12
     cut = [array[:, :, :top] for array in good]
     grid = Geometry.from_affine(geometry().affine, cut[0].shape)
-    facts = LabelFacts({0: 'BG', 1: 'GM', 2: 'WM', 3: 'CSF'}, {1: 1, 2: 2, 3: 3})
-    found = assess(Volume(cut[0], grid), cut[1], cut[2], facts)
-    assert names(found) == ['field-edge']
-    assert found.quantities.edge_cm2 == pytest.approx(mask[:, :, top - 1].sum() * 0.04, rel=0.01)
+    scheme = LabelScheme({0: 'BG', 1: 'GM', 2: 'WM', 3: 'CSF'}, {1: 1, 2: 2, 3: 3})
+    result = assess(Volume(cut[0], grid), cut[1], cut[2], scheme)
+    assert names(result) == ['field-edge']
+    assert result.quantities.edge_cm2 == pytest.approx(mask[:, :, top - 1].sum() * 0.04, rel=0.01)
     # Below, what a brainstem has is no reason; what half the brain has, is.
     base = np.flatnonzero(mask.any(axis=(0, 1)))[0]
     for start, expected in ((base + 1, []), (base + 8, ['field-edge'])):
         low = [array[:, :, start:] for array in good]
         grid = Geometry.from_affine(geometry().affine, low[0].shape)
-        found = assess(Volume(low[0], grid), low[1], low[2], facts)
-        assert [name for name in names(found) if name != 'orientation'] == expected
+        result = assess(Volume(low[0], grid), low[1], low[2], scheme)
+        assert [name for name in names(result) if name != 'orientation'] == expected
 
 
 def test_inverted_and_noisy(good: Arrays) -> None:
@@ -154,11 +154,11 @@ def test_voxels_holes_components_and_labels(good: Arrays) -> None:
     assert 'voxel-size' not in names(judge(scan, labels, mask, zoom=2.0001))
     holed = labels.copy(order='K')
     holed[labels == 3] = 0
-    assert judge(scan, holed, mask).quantities.holes == pytest.approx(0.011, abs=0.004)
+    assert judge(scan, holed, mask).quantities.hole_fraction == pytest.approx(0.011, abs=0.004)
     holed[30:45, 40:60, 50:80][labels[30:45, 40:60, 50:80] == 2] = 0
-    found = judge(scan, holed, mask)
-    assert names(found) == ['holes', 'labels-missing']
-    assert found.flags[1].reason == 'Labels not found: 1 (CSF); expected all.'
+    result = judge(scan, holed, mask)
+    assert names(result) == ['holes', 'labels-missing']
+    assert result.flags[1].reason == 'Labels not found: 1 (CSF); expected all.'
     parts = judge(scan, labels, mask, removed_mm3=0.5e6)
     assert names(parts) == ['components-removed']
 
@@ -173,23 +173,23 @@ def test_sides(good: Arrays) -> None:
         for j, side in enumerate(('Left', 'Right'))
         for i, kind in enumerate(kinds)
     }
-    facts = LabelFacts(known, {value: 1 + (value - 1) % 3 for value in known if value})
-    even = judge(scan, sided, mask, facts=facts)
+    scheme = LabelScheme(known, {value: 1 + (value - 1) % 3 for value in known if value})
+    even = judge(scan, sided, mask, scheme=scheme)
     assert names(even) == []
-    assert even.quantities.sides == pytest.approx(0, abs=1e-6)
+    assert even.quantities.lateral_difference == pytest.approx(0, abs=1e-6)
     sided[(sided == 4) & (np.arange(SHAPE[1]) > 58)[:, None]] = 3
-    uneven = judge(scan, sided, mask, facts=facts)
+    uneven = judge(scan, sided, mask, scheme=scheme)
     assert 'asymmetry' in names(uneven)
 
 
 def test_models_of_parts_get_no_flags_of_brains(good: Arrays) -> None:
     scan, labels, _ = good
     part = np.asfortranarray((labels == 3).astype(np.uint8))
-    facts = LabelFacts({0: 'BG', 1: 'Ventricles'}, {1: 3}, covers_brain=False)
-    found = judge(scan, part, None, facts=facts)
-    assert found.flags == ()
-    assert set(found.measures) == {'efc'}
-    nothing = judge(scan, np.zeros(SHAPE, np.uint8), None, facts=facts)
+    scheme = LabelScheme({0: 'BG', 1: 'Ventricles'}, {1: 3}, covers_brain=False)
+    result = judge(scan, part, None, scheme=scheme)
+    assert result.flags == ()
+    assert set(result.measures) == {'efc'}
+    nothing = judge(scan, np.zeros(SHAPE, np.uint8), None, scheme=scheme)
     assert [flag.to_dict() for flag in nothing.flags] == [
         {
             'Name': 'empty-result',
@@ -204,10 +204,10 @@ def test_an_empty_result_of_a_brain(good: Arrays) -> None:
     empty = np.zeros(SHAPE, np.uint8, order='F')
     assert names(judge(scan, empty, empty)) == ['empty-result']
     empty[50:52, 50:52, 50:52] = 1
-    found = judge(scan, empty, empty)
-    assert names(found) == ['empty-result']
-    assert found.flags[0].value == pytest.approx(0.06)
-    assert all(math.isfinite(value) for value in found.measures.values())
+    result = judge(scan, empty, empty)
+    assert names(result) == ['empty-result']
+    assert result.flags[0].value == pytest.approx(0.06)
+    assert all(math.isfinite(value) for value in result.measures.values())
 
 
 def test_shapes_that_differ_are_refused(good: Arrays) -> None:
@@ -220,19 +220,19 @@ def test_a_zero_among_noise_is_not_empty() -> None:
     data = np.random.default_rng(0).integers(0, 4, (40, 40, 40)).astype(np.int16)
     assert not void_mask(data).any()
     data[:8] = 0
-    found = void_mask(data)
-    assert found[:8].all()
-    assert found[9:].mean() < 0.01
+    result = void_mask(data)
+    assert result[:8].all()
+    assert result[9:].mean() < 0.01
     assert not void_mask(np.where(np.arange(40) < 6, 0, data[20:21, 20:21] + 1)).any()
 
 
 def test_blocks_are_means() -> None:
     data = np.random.default_rng(0).normal(size=(7, 9, 10)).astype(np.float32)
-    found = shrink(data, (3, 4, 5))
-    assert found.shape == (3, 3, 2)
-    assert found[0, 1, 1] == pytest.approx(data[:3, 4:8, 5:].mean(), rel=1e-5)
-    assert found[2, 2, 0] == pytest.approx(data[6:, 8:, :5].mean(), rel=1e-5)
-    np.testing.assert_allclose(shrink(np.asfortranarray(data), (3, 4, 5)), found, rtol=1e-5)
+    result = shrink(data, (3, 4, 5))
+    assert result.shape == (3, 3, 2)
+    assert result[0, 1, 1] == pytest.approx(data[:3, 4:8, 5:].mean(), rel=1e-5)
+    assert result[2, 2, 0] == pytest.approx(data[6:, 8:, :5].mean(), rel=1e-5)
+    np.testing.assert_allclose(shrink(np.asfortranarray(data), (3, 4, 5)), result, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -242,18 +242,22 @@ def test_blocks_are_means() -> None:
         ({'brain_l': 2.21}, 'brain-volume', '2.21 L'),
         ({'extent_mm': 200.0}, 'brain-extent', '200 mm'),
         ({'grey_white': 0.7}, 'grey-white-ratio', '0.70 times'),
-        ({'sides': 0.2}, 'asymmetry', '20.0%'),
-        ({'mirror': 0.2}, 'asymmetry', '20.0%'),
-        ({'removed': 0.3}, 'components-removed', '30.0%'),
-        ({'holes': 0.05}, 'holes', '5.0%'),
+        ({'lateral_difference': 0.2}, 'asymmetry', '20.0%'),
+        ({'mirror_asymmetry': 0.2}, 'asymmetry', '20.0%'),
+        ({'removed_fraction': 0.3}, 'components-removed', '30.0%'),
+        ({'hole_fraction': 0.05}, 'holes', '5.0%'),
         ({'edge_cm2': 9.0}, 'field-edge', '9 cm²'),
         ({'base_cm2': 31.0}, 'field-edge', '31 cm²'),
         ({'missing': ('A', 'B')}, 'labels-missing', '2 (A, B)'),
         ({'cjv': 1.5}, 'low-contrast', '1.50 times'),
         ({'voxel_mm': 2.5}, 'voxel-size', '2.5 mm'),
-        ({'around': 0.1}, 'skull-stripped', '10%'),
-        ({'outside': 1.2}, 'intensity-inverted', '1.20 times'),
-        ({'below_degrees': 90.0, 'rest_l': 2.0, 'rest_mm': 40.0}, 'orientation', '90°'),
+        ({'surround_filled': 0.1}, 'skull-stripped', '10%'),
+        ({'surround_intensity': 1.2}, 'intensity-inverted', '1.20 times'),
+        (
+            {'head_angle_degrees': 90.0, 'extracerebral_l': 2.0, 'extracerebral_mm': 40.0},
+            'orientation',
+            '90°',
+        ),
     ],
 )
 def test_each_limit_raises_its_flag_alone(changed: dict, name: str, word: str) -> None:
@@ -266,4 +270,4 @@ def test_each_limit_raises_its_flag_alone(changed: dict, name: str, word: str) -
 
 
 def test_ventricles_without_a_label_are_no_holes() -> None:
-    assert find_flags(Quantities(1400.0, 1.0, holes=0.08, has_fluid=False)) == []
+    assert find_flags(Quantities(1400.0, 1.0, hole_fraction=0.08, has_fluid=False)) == []

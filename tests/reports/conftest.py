@@ -15,6 +15,7 @@ from brainchop_bids.bids.derivatives import ScanOutputs
 from brainchop_bids.bids.names import ScanName
 
 NAMES = {1: 'White Matter', 2: 'Grey Matter'}
+VOLUMES = 'index\tname\tvoxels\tvolume\n1\tWhite Matter\t10\t12.5\n2\tGrey Matter\t30\t37.25\n'
 CITATION = """### Methods
 
 Segmented with *brainchop-bids* 0.1.0 [@bidsapps; @nipype], as `mri_convert -c` does [@none].
@@ -49,7 +50,7 @@ def write_result(
     *,
     slug: str = 'gw',
     sidecar: str | None = None,
-    volumes: str = 'index\tname\tvoxels\tvolume\n1\tWhite Matter\t10\t12.5\n2\tGrey\t30\t37.25\n',
+    volumes: str = VOLUMES,
 ) -> Path:
     """Write the files of one scan that a report reads; return the folder of its images."""
     parts = stem.removesuffix('_T1w').split('_')

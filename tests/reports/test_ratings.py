@@ -10,15 +10,17 @@ import pytest
 
 from brainchop_bids.bids.derivatives import ScanOutputs
 from brainchop_bids.bids.names import ScanName
-from brainchop_bids.reports.group.scans import GroupScan
 from brainchop_bids.reports.ratings import ENTRIES, Verdict, merge_ratings, read_ratings
+from brainchop_bids.reports.records import ScanRecord
 
 SCANS = {
     'x': [
-        GroupScan(
+        ScanRecord(
             ScanOutputs(Path('out'), ScanName.parse(f'sub-0{number}_T1w.nii.gz'), 'x'),
-            source_sha256='ab' * 32,
-            model_sha256='cd' * 32,
+            metadata={
+                'Brainchop': {'SourceSHA256': 'ab' * 32},
+                'Model': {'SHA256': 'cd' * 32},
+            },
         )
         for number in (1, 2)
     ]
@@ -118,26 +120,26 @@ def test_those_without_a_name_are_different_people_in_different_files(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ('changed', 'told'),
+    ('changed', 'message'),
     [
         ({'source_sha256': 'ee' * 32}, 'the scan has changed since'),
         ({'model_sha256': 'ee' * 32}, 'of the result of an earlier model'),
-        ({'bids_name': 'sub-07_T1w'}, 'there is no such result'),
-        ({'participant_id': 'sub-02'}, 'there is no such result'),
-        ({'model': 'y'}, 'there is no such result'),
+        ({'bids_name': 'sub-07_T1w'}, 'the result does not exist'),
+        ({'participant_id': 'sub-02'}, 'the result does not exist'),
+        ({'model': 'y'}, 'the result does not exist'),
         ({'model': None}, 'it has no model'),
         ({'rating': 'perhaps'}, "'perhaps' is none of pass, fail, unsure"),
         ({'rating': ['pass']}, 'is none of'),
     ],
 )
-def test_what_is_not_of_this_result_is_told(
-    tmp_path: Path, changed: dict[str, Any], told: str
+def test_what_is_not_of_this_result_is_reported(
+    tmp_path: Path, changed: dict[str, Any], message: str
 ) -> None:
     write_json(tmp_path / 'a_ratings.json', entry(**changed))
     verdicts, notes = merged(tmp_path)
     assert verdicts == {}
     assert len(notes) == 1
-    assert told in notes[0]
+    assert message in notes[0]
     assert notes[0].startswith('a_ratings.json')
 
 
@@ -145,7 +147,7 @@ def test_checksums_count_only_where_both_are_known(tmp_path: Path) -> None:
     write_json(tmp_path / 'a_ratings.json', entry(source_sha256='', model_sha256='CD' * 32))
     assert merged(tmp_path)[0]
     ratings, _ = read_ratings(tmp_path)
-    bare = [replace(SCANS['x'][0], source_sha256='', model_sha256='')]
+    bare = [replace(SCANS['x'][0], metadata={})]
     assert merge_ratings(ratings, {'x': bare})[0]
 
 
@@ -163,7 +165,7 @@ def test_checksums_count_only_where_both_are_known(tmp_path: Path) -> None:
         ('a_ratings.tsv', b'bids_name\trating\n"' + b'x' * 200_000 + b'"\tpass\n'),
     ],
 )
-def test_files_that_cannot_be_read_are_told(tmp_path: Path, name: str, content: bytes) -> None:
+def test_files_that_cannot_be_read_are_reported(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     write_json(tmp_path / 'b_ratings.json', entry())
     verdicts, notes = merged(tmp_path)

@@ -1,4 +1,4 @@
-// The methods text into the clipboard, or at least selected.
+// Copies the methods text to the clipboard, or selects it where that is not allowed.
 'use strict';
 (() => {
   for (const button of document.querySelectorAll('[data-copies]')) {

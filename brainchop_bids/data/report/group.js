@@ -17,7 +17,7 @@
     return element;
   }
 
-  // The text runs in its own direction and leaves its surroundings alone.
+  // Isolates the direction of the text from its surroundings.
   function linkTo(scan) {
     const text = make('bdi', names[scan]);
     if (links[scan] === null) return text;
@@ -40,7 +40,7 @@
       .toLowerCase(),
   );
   const outlying = new Set(data.outlying);
-  const state = { order: data.worst, found: [], page: 0, sorted: -1, rising: true };
+  const state = { order: data.worst, matching: [], page: 0, sorted: -1, rising: true };
 
   function sortBy(place) {
     const { values, numeric } = columns[place];
@@ -60,14 +60,14 @@
       const mine = Number(cell.dataset.column) === place;
       cell.setAttribute('aria-sort', mine ? (state.rising ? 'ascending' : 'descending') : 'none');
     }
-    showFound();
+    showMatching();
   }
 
-  function showFound() {
+  function showMatching() {
     const words = byId('filter').value.toLowerCase().split(/\s+/).filter(Boolean);
     const flagged = byId('only-flagged').checked;
     const far = byId('only-outlying').checked;
-    state.found = state.order.filter(
+    state.matching = state.order.filter(
       (scan) =>
         (!flagged || data.flagged[scan]) &&
         (!far || outlying.has(scan)) &&
@@ -93,7 +93,7 @@
   function showPage() {
     const shown = columns.filter((column) => column.shown);
     const first = state.page * ROWS;
-    const scans = state.found.slice(first, first + ROWS);
+    const scans = state.matching.slice(first, first + ROWS);
     body.replaceChildren(
       ...scans.map((scan) => {
         const row = document.createElement('tr');
@@ -101,10 +101,10 @@
         return row;
       }),
     );
-    const pages = Math.max(Math.ceil(state.found.length / ROWS), 1);
+    const pages = Math.max(Math.ceil(state.matching.length / ROWS), 1);
     const range = scans.length ? `Rows ${first + 1}–${first + scans.length} of ` : 'None of ';
-    const of = whole.format(scans.length ? state.found.length : names.length);
-    const from = state.found.length < names.length && scans.length;
+    const of = whole.format(scans.length ? state.matching.length : names.length);
+    const from = state.matching.length < names.length && scans.length;
     byId('status').textContent =
       `${range}${of}${from ? ` (filtered from ${whole.format(names.length)})` : ''}`;
     byId('page').textContent = `Page ${state.page + 1} of ${pages}`;
@@ -113,7 +113,7 @@
   }
 
   function turn(by) {
-    const pages = Math.ceil(state.found.length / ROWS);
+    const pages = Math.ceil(state.matching.length / ROWS);
     if (state.page + by < 0 || state.page + by >= pages) return;
     state.page += by;
     showPage();
@@ -157,10 +157,10 @@
 
   showHead();
   listColumns();
-  showFound();
-  byId('filter').addEventListener('input', showFound);
-  byId('only-flagged').addEventListener('change', showFound);
-  byId('only-outlying').addEventListener('change', showFound);
+  showMatching();
+  byId('filter').addEventListener('input', showMatching);
+  byId('only-flagged').addEventListener('change', showMatching);
+  byId('only-outlying').addEventListener('change', showMatching);
   byId('previous').addEventListener('click', () => turn(-1));
   byId('next').addEventListener('click', () => turn(1));
 
@@ -404,7 +404,7 @@
     if (input.checked) view = input.value;
   }
 
-  // A browser may tell of a print twice.
+  // A browser may announce a print twice.
   function print(on) {
     if (printing === on) return;
     printing = on;

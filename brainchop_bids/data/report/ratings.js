@@ -1,4 +1,4 @@
-// What a viewer thinks of a result: kept in this browser, downloaded as JSON or TSV.
+// Ratings of the results: kept in this browser, downloaded as JSON or TSV.
 'use strict';
 (() => {
   const form = document.querySelector('[data-ratings]');
@@ -47,13 +47,13 @@
       draft.note = note.value;
       draft.rated = new Date().toISOString().replace(/\.\d+Z$/, 'Z');
       store.set(key(section), draft);
-      tell();
+      showCount();
     });
   }
   rater.value = store.get('brainchop-rater').name ?? '';
   rater.addEventListener('input', () => store.set('brainchop-rater', { name: rater.value }));
 
-  const made = () =>
+  const ratings = () =>
     parts
       .map(({ section }) => [section, drafts.get(section)])
       .filter(([, draft]) => draft.rating)
@@ -65,8 +65,8 @@
         rated: draft.rated,
       }));
 
-  const tell = () => {
-    const count = made().length;
+  const showCount = () => {
+    const count = ratings().length;
     form.querySelector('[data-count]').textContent = `${count} of ${parts.length} rated`;
     for (const button of form.querySelectorAll('button')) button.disabled = count === 0;
   };
@@ -81,14 +81,14 @@
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   };
   form.querySelector('[data-json]').addEventListener('click', () => {
-    download(`${JSON.stringify({ Ratings: made() }, null, 2)}\n`, 'application/json', 'json');
+    download(`${JSON.stringify({ Ratings: ratings() }, null, 2)}\n`, 'application/json', 'json');
   });
   form.querySelector('[data-tsv]').addEventListener('click', () => {
     const cell = (value) => String(value ?? '').replace(/\s+/g, ' ').trim() || 'n/a';
-    const lines = [COLUMNS, ...made().map((row) => COLUMNS.map((column) => cell(row[column])))];
+    const lines = [COLUMNS, ...ratings().map((row) => COLUMNS.map((column) => cell(row[column])))];
     const text = lines.map((line) => line.join('\t')).join('\n');
     download(`${text}\n`, 'text/tab-separated-values', 'tsv');
   });
   form.hidden = false;
-  tell();
+  showCount();
 })();

@@ -1,4 +1,4 @@
-// Tables that sort: a button in each header cell. Cells may carry the value to sort by.
+// Sortable tables: a button in each header cell. Cells may have a value to sort by.
 'use strict';
 (() => {
   const value = (row, column) => {
@@ -8,7 +8,7 @@
     return Number.isNaN(number) ? text : number;
   };
   const compare = (one, other) => {
-    // What has no number comes last, whichever way numbers run.
+    // Text sorts after numbers.
     if (typeof one === 'number' && typeof other === 'number') return one - other;
     if (typeof one !== typeof other) return typeof one === 'number' ? -1 : 1;
     return one.localeCompare(other, undefined, { numeric: true });

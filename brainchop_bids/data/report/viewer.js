@@ -1,6 +1,6 @@
 // Three planes through a scan and its labels, which meet where the crosshair stands. The scan is
 // one picture of all axial slices, the labels are compressed bytes; both are unpacked only when
-// the viewer comes into sight.
+// the viewer is scrolled into view.
 'use strict';
 (() => {
   const UNKNOWN = [255, 0, 255];
@@ -67,7 +67,7 @@
       this.shape = this.grid.shape;
       this.at = this.shape.map((size) => Math.floor(size / 2));
       this.table = new Map(section.labels.map((label) => [label.value, label]));
-      this.told = root.querySelector('[data-told]');
+      this.readout = root.querySelector('[data-readout]');
       this.message = root.querySelector('[data-message]');
       this.planes = Object.entries(PLANES).map(([name, plane]) => {
         const panel = root.querySelector(`[data-plane="${name}"]`);
@@ -152,7 +152,7 @@
         this.at[axis] = Math.min(Math.max(place, 0), this.shape[axis] - 1);
       }
       for (const { plane, range } of this.planes) range.value = this.at[plane.normal];
-      this.tell(this.at);
+      this.showPosition(this.at);
       this.draw();
     }
 
@@ -169,11 +169,11 @@
       return label ? `${label.name} (${value})` : `label ${value}, not in the table`;
     }
 
-    tell(voxel) {
+    showPosition(voxel) {
       const [x, y, z] = this.grid.affine.map((row) =>
         (row[0] * voxel[0] + row[1] * voxel[1] + row[2] * voxel[2] + row[3]).toFixed(1),
       );
-      this.told.textContent = `${this.labelAt(voxel)} · R ${x}, A ${y}, S ${z} mm`;
+      this.readout.textContent = `${this.labelAt(voxel)} · R ${x}, A ${y}, S ${z} mm`;
     }
 
     listen(canvas, plane) {
@@ -181,11 +181,11 @@
         const box = canvas.getBoundingClientRect();
         const right = (event.clientX - box.left) / box.width;
         const down = (event.clientY - box.top) / box.height;
-        const found = [...this.at];
+        const position = [...this.at];
         const inside = (part, size) => Math.min(Math.max(Math.floor(part * size), 0), size - 1);
-        found[plane.across] = inside(right, this.shape[plane.across]);
-        found[plane.up] = inside(1 - down, this.shape[plane.up]);
-        return found;
+        position[plane.across] = inside(right, this.shape[plane.across]);
+        position[plane.up] = inside(1 - down, this.shape[plane.up]);
+        return position;
       };
       canvas.addEventListener('pointerdown', (event) => {
         canvas.setPointerCapture(event.pointerId);
@@ -193,9 +193,9 @@
       });
       canvas.addEventListener('pointermove', (event) => {
         if (event.buttons) this.move({ ...voxel(event) });
-        else this.tell(voxel(event));
+        else this.showPosition(voxel(event));
       });
-      canvas.addEventListener('pointerleave', () => this.tell(this.at));
+      canvas.addEventListener('pointerleave', () => this.showPosition(this.at));
     }
 
     control(name) {

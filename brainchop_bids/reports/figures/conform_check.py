@@ -1,7 +1,7 @@
-"""A picture of the scan as it came, with the box that was cut out of it.
+"""Picture of the original scan with the outline of the conformed volume.
 
-It answers at a glance whether the header tells the truth: which side is which, how large voxels
-are, and whether the head lies inside what the network sees.
+It shows whether the header is right about sides and voxel sizes, and whether the head lies inside
+the volume that the network sees.
 """
 
 import numpy as np
@@ -9,16 +9,16 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from ...image.geometry import Geometry
-from .mosaic import letter
+from .mosaic import draw_letters
 
-# Pixels a millimetre.
+# Pixels per millimetre.
 _SCALE = 1.5
 _GAP = 14
-# Of a panel, whatever the header says of the field of view.
+# Largest extent of a panel, whatever field of view the header claims.
 _MOST_MM = 600.0
 _BOX = (79, 195, 255)
 _OPPOSITE = dict(zip('LRAPSI', 'RLPAIS', strict=True))
-# Which of two axes stands upright, and where both point: as in the mosaic.
+# Directions that point right or up, the upright one of two last: as in the mosaic.
 _UPRIGHT = 'SAR'
 # Edges of a cube by the numbers of its corners, whose bits are their coordinates.
 _EDGES = [(corner, corner | 1 << bit) for corner in range(8) for bit in range(3)]
@@ -110,7 +110,7 @@ def _panel(
         draw.polygon([place(point) for point in outline], outline=_BOX, width=2)
     sides = [scan.orientation[axis] for axis in (across, up)]
     right_side, top_side = (side if side in _UPRIGHT else _OPPOSITE[side] for side in sides)
-    letter(
+    draw_letters(
         panel,
         (0, 0, panel.width, panel.height),
         (_OPPOSITE[right_side], right_side, top_side, _OPPOSITE[top_side]),
@@ -119,7 +119,7 @@ def _panel(
 
 
 def _axes(orientation: str, normal: int) -> tuple[int, int]:
-    """Return which axes of a slice lie across and upright."""
+    """Return the horizontal and the vertical axis of a slice."""
     one, other = (axis for axis in range(3) if axis != normal)
     names = ''.join(letter if letter in _UPRIGHT else _OPPOSITE[letter] for letter in orientation)
     return (
@@ -147,7 +147,7 @@ def _section(
     ]
     if not points:
         return np.zeros((0, 3))
-    found = np.array(points)
+    outline = np.array(points)
     others = [axis for axis in range(3) if axis != normal]
-    spokes = (found - found.mean(axis=0))[:, others]
-    return found[np.argsort(np.arctan2(spokes[:, 1], spokes[:, 0]))]
+    spokes = (outline - outline.mean(axis=0))[:, others]
+    return outline[np.argsort(np.arctan2(spokes[:, 1], spokes[:, 0]))]

@@ -1,4 +1,4 @@
-"""The figures of a page, drawn where a scan is processed, or again from its derivatives."""
+"""Figures of a page, drawn while a scan is processed or later from its derivatives."""
 
 import io
 import json
@@ -12,7 +12,7 @@ from ...image.io import Volume, load_labels, read_geometry, read_volume
 from ...image.resample import labels_to_grid
 from ...system.atomic import bytes_writer, publish
 from ...system.errors import BrainchopError
-from ..participant.records import ScanRecord
+from ..records import ScanRecord
 from ..sidecars import number
 from .conform_check import draw_conform_check
 from .mosaic import Colors, compose_mosaic
@@ -25,7 +25,7 @@ def draw_scan(scan: Volume | None, conformed: Path) -> dict[str, bytes]:
     Parameters
     ----------
     scan : Volume or None
-        The scan as it came; without it there is no picture of what was conformed.
+        The original scan; without it the picture of conforming is left out.
     conformed : Path
         The conformed scan.
 
@@ -72,40 +72,40 @@ def draw_labels(
         If a file cannot be read.
     """
     image, grid = load_labels(conformed)
-    found = load_labels(labels)[0]
+    segmentation = load_labels(labels)[0]
     brain = load_labels(mask)[0] if isinstance(mask, Path) else mask
-    mosaic = compose_mosaic(image, found, colors, mask=brain, voxel_size=float(grid.zooms[0]))
+    mosaic = compose_mosaic(
+        image, segmentation, colors, mask=brain, voxel_size=float(grid.zooms[0])
+    )
     return {
         'cuts': _webp(mosaic.scan, 50),
         'labels': _webp(mosaic.labels),
         'outline': _webp(mosaic.outline),
-        'volume': slice_labels(image, found),
+        'volume': slice_labels(image, segmentation),
     }
 
 
-def draw_missing(root: Path, bids_dir: Path, record: ScanRecord) -> str | None:
+def draw_missing(bids_dir: Path, record: ScanRecord) -> str | None:
     """Draw the figures of a result that are missing, from the derivatives alone.
 
     Parameters
     ----------
-    root : Path
-        The derivative dataset.
     bids_dir : Path
-        The dataset of the scan; where it is not there, what shows it as it came is left out.
+        The raw dataset; where it is missing, the picture of the original scan is left out.
     record : ScanRecord
         The result.
 
     Returns
     -------
     str or None
-        Why they could not be drawn, in one line.
+        The reason in one line if they could not be drawn.
 
     Raises
     ------
     OutputError
         If a figure cannot be written.
     """
-    outputs = ScanOutputs(root, record.name, record.slug)
+    outputs = record.outputs
     missing = outputs.figures.keys() - record.figures.keys()
     drawn: dict[str, bytes] = {}
     try:
@@ -113,14 +113,14 @@ def draw_missing(root: Path, bids_dir: Path, record: ScanRecord) -> str | None:
             drawn |= draw_scan(_source(bids_dir, record), outputs.preproc)
         if any(FIGURES[name].of_model for name in missing):
             colors = {
-                value: tuple(bytes.fromhex(style.color[1:]))
-                for value, style in record.styles.items()
-                if style.color
+                index: tuple(bytes.fromhex(label.color[1:]))
+                for index, label in record.labels.items()
+                if label.color
             }
             mask = _conformed_mask(outputs)
             drawn |= draw_labels(outputs.preproc, outputs.dseg_conform, mask, colors)
     except BrainchopError as error:
-        return f'{record.title}: figures cannot be drawn: {error}'
+        return f'{record.bids_name}: figures cannot be drawn: {error}'
     names = sorted(missing & drawn.keys())
     publish([(outputs.figure(name), bytes_writer(drawn[name])) for name in names])
     return None
@@ -139,7 +139,7 @@ def _source(bids_dir: Path, record: ScanRecord) -> Volume | None:
 
 
 def _conformed_mask(outputs: ScanOutputs) -> np.ndarray | None:
-    """Bring the brain mask, which is kept in the scan's own grid, to the conformed one."""
+    """Resample the brain mask from the scan's own grid to the conformed one."""
     if not outputs.mask.exists():
         return None
     mask, own = load_labels(outputs.mask)
@@ -148,7 +148,7 @@ def _conformed_mask(outputs: ScanOutputs) -> np.ndarray | None:
 
 
 def _webp(picture: Image.Image, quality: int | None = None) -> bytes:
-    """Write a picture: exact where no quality is given."""
+    """Encode a picture, lossless by default."""
     buffer = io.BytesIO()
     if quality is None:
         picture.save(buffer, format='WEBP', lossless=True, quality=20, method=1)

@@ -1,6 +1,6 @@
-"""Pictures of a segmentation: cuts of the scan, its labels and the brain's outline, in layers.
+"""Mosaic of a segmentation: slices of the scan, its labels and the brain's outline, in layers.
 
-The layers lie over each other exactly, so that a page can fade one into the other. Sides follow
+The layers match pixel by pixel, so that a page can fade one into the other. Sides follow
 nilearn, and so fMRIPrep's and MRIQC's pages: the participant's left is on the left of the
 picture, anterior is right in sagittal cuts. Every cut carries the letters of its sides.
 """
@@ -34,7 +34,7 @@ _GAP = 18
 _LETTER = (255, 214, 0)
 _OUTLINE = (255, 221, 51)
 _OUTLINE_PIXELS = 2
-# Planes with less of the brain than this share of the fullest one are its poles.
+# Planes with less brain than this share of the largest section are its poles.
 _FAIR = 0.25
 
 
@@ -45,9 +45,9 @@ class Panel:
     Parameters
     ----------
     plane : Plane
-        Which plane.
+        Orientation of the cut.
     index : int
-        Where the cut lies along the plane's normal, in voxels of the RAS-ordered volume.
+        Position along the plane's normal, in voxels of the RAS-ordered volume.
     box : tuple of int
         Left, top, right and bottom in the picture, in pixels.
     """
@@ -70,7 +70,7 @@ class Mosaic:
     outline : PIL.Image.Image
         RGBA: the edge of the brain mask.
     panels : tuple of Panel
-        Where each cut lies.
+        Position of each cut.
     """
 
     scan: Image.Image
@@ -98,7 +98,7 @@ def compose_mosaic(
     colors : ndarray of uint8, shape (n, 3), or dict of int to (r, g, b)
         Colour of each label. A label without one is drawn in magenta.
     mask : ndarray of integer, shape (X, Y, Z), optional
-        The brain, which decides where to cut; labels above 0 by default.
+        The brain, from which the positions of the cuts follow; labels above 0 by default.
     voxel_size : float, default 1.0
         Edge of a conformed voxel in mm.
 
@@ -117,33 +117,48 @@ def compose_mosaic(
             f'expected three volumes of one 3-D shape, got image {image.shape}, '
             f'labels {labels.shape}, mask {brain.shape}'
         )
-    scan, overlay, region = (lia_to_ras(array) for array in (image, labels, brain > 0))
+    scan, segmentation, region = (lia_to_ras(array) for array in (image, labels, brain > 0))
     window, cut_box = _framing(scan, region, voxel_size)
-    cuts = _choose_cuts(region, cut_box)
-    grey = contrast(scan[window], region[window])
     scale = max(1, round(_PIXELS_PER_MM * voxel_size))
-    (width, height), panels = _layout(window, cuts, scale)
-    base = Image.new('L', (width, height))
-    indices = np.zeros((height, width), labels.dtype)
-    edge = np.zeros((height, width), bool)
-    for panel in panels:
+    size, panels = _layout(window, _choose_cuts(region, cut_box), scale)
+    grey = contrast(scan[window], region[window])
+    cuts = [(panel, _cut(panel, window)) for panel in panels]
+    picture = _draw_scan([(panel, grey[scan[cut]]) for panel, cut in cuts], size)
+    indices = _draw_array([(panel, segmentation[cut]) for panel, cut in cuts], size, scale)
+    edge = _draw_array([(panel, region[cut]) for panel, cut in cuts], size, scale, edges=True)
+    overlay = Image.fromarray(_palette(colors, int(labels.max(initial=0)))[indices])
+    outline = Image.fromarray(np.array([(0,) * 4, (*_OUTLINE, 255)], np.uint8)[edge.astype(int)])
+    return Mosaic(picture, overlay, outline, tuple(panels))
+
+
+def _draw_scan(cuts: Sequence[tuple[Panel, npt.NDArray]], size: tuple[int, int]) -> Image.Image:
+    """Draw cuts of the scan with the letters of their sides."""
+    base = Image.new('L', size)
+    for panel, cut in cuts:
         left, top, right, bottom = panel.box
-        where = _cut(panel, window)
-        tile = Image.fromarray(turned(grey[scan[where]]))
-        base.paste(
-            tile.resize((right - left, bottom - top), Image.Resampling.BICUBIC), (left, top)
-        )
-        indices[top:bottom, left:right] = _enlarged(turned(overlay[where]), scale)
-        edge[top:bottom, left:right] = _edge(_enlarged(turned(region[where]), scale))
+        tile = Image.fromarray(turned(cut))
+        pixels = (right - left, bottom - top)
+        base.paste(tile.resize(pixels, Image.Resampling.BICUBIC), (left, top))
     picture = base.convert('RGB')
-    for panel in panels:
-        letter(picture, panel.box, panel.plane.letters)
-    palette = _palette(colors, int(labels.max(initial=0)))
-    outline = np.zeros((height, width, 4), np.uint8)
-    outline[edge] = (*_OUTLINE, 255)
-    return Mosaic(
-        picture, Image.fromarray(palette[indices]), Image.fromarray(outline), tuple(panels)
-    )
+    for panel, _ in cuts:
+        draw_letters(picture, panel.box, panel.plane.letters)
+    return picture
+
+
+def _draw_array(
+    cuts: Sequence[tuple[Panel, npt.NDArray]],
+    size: tuple[int, int],
+    scale: int,
+    *,
+    edges: bool = False,
+) -> npt.NDArray:
+    """Put cuts of labels into one array of the picture's size, or their edges."""
+    array = np.zeros(size[::-1], cuts[0][1].dtype)
+    for panel, cut in cuts:
+        left, top, right, bottom = panel.box
+        tile = _enlarged(turned(cut), scale)
+        array[top:bottom, left:right] = _edge(tile) if edges else tile
+    return array
 
 
 def _framing(
@@ -179,7 +194,7 @@ def _widen(start: int, stop: int, missing: int, around: slice, size: int) -> tup
 
 
 def _choose_cuts(region: npt.NDArray[np.bool_], box: Box) -> dict[int, list[int]]:
-    """Spread the cuts of each plane over the planes that hold a fair piece of the brain."""
+    """Spread the cuts of each plane over the part with enough of the brain."""
     inside = region[box]
     cuts = {}
     for plane in PLANES:
@@ -243,7 +258,9 @@ def _edge(inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     return inside & ~binary_erosion(inside, iterations=_OUTLINE_PIXELS)
 
 
-def letter(picture: Image.Image, box: tuple[int, int, int, int], letters: Sequence[str]) -> None:
+def draw_letters(
+    picture: Image.Image, box: tuple[int, int, int, int], letters: Sequence[str]
+) -> None:
     """Write the letters of the four sides into the edges of a panel.
 
     Parameters

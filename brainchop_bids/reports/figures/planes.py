@@ -1,4 +1,4 @@
-"""How cuts through a volume are turned and lit, for whatever draws them. NumPy alone.
+"""Orientation and contrast of slices in pictures. NumPy alone.
 
 Sides follow nilearn, and so fMRIPrep's and MRIQC's pages: the participant's left is on the left
 of the picture, anterior is right in sagittal cuts.
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Plane:
-    """How one plane is drawn.
+    """Orientation of one plane in pictures.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ class Plane:
     normal, across, up : int
         Axes of the RAS-ordered volume: through the plane, left to right, bottom to top.
     cuts : int
-        How many cuts are shown.
+        Number of cuts in a mosaic.
     letters : tuple of str
         Sides of the body at the left, right, top and bottom of the panel.
     """
@@ -47,14 +47,14 @@ def lia_to_ras(array: npt.NDArray) -> npt.NDArray:
 
 
 def contrast(scan: npt.NDArray[np.uint8], region: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-    """Return a table from intensity to grey that spends the range on a region.
+    """Return a table from intensity to grey that is scaled to a region.
 
     Parameters
     ----------
     scan : ndarray of uint8, shape (X, Y, Z)
-        What is to be shown.
+        Volume to be shown.
     region : ndarray of bool, shape (X, Y, Z)
-        What matters of it; where it is all but empty, all that is not 0 does.
+        The region; where it is almost empty, all voxels above 0 are taken.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""A scan and its labels for the viewer of a page: all axial slices of the head, small.
+"""Scan and labels for the viewer of a page: all axial slices of the head, compressed.
 
 The scan becomes one WebP picture with its slices side by side, as contact sheets have them; the
 labels, which must stay exact, become compressed bytes of the same box.
@@ -16,19 +16,19 @@ from PIL import Image
 from ...image.head import head_box
 from .planes import contrast, lia_to_ras
 
-# Enough to see what the labels follow; more doubles the size of a page.
+# WebP qualities; a higher first one doubles the size of a page.
 _QUALITIES = (50, 25, 10)
-# Noise does not compress: then the picture is made worse rather than the page unusable.
+# Noise does not compress: quality is lowered until the picture has at most this size.
 _MOST_BYTES = 1_500_000
 _COARSE = 4
-# What WebP can hold.
+# Limit of WebP.
 _MOST_PIXELS = 16383
 _MARGIN = 2
 
 
 @dataclass(frozen=True)
 class SliceGrid:
-    """Where the slices of a viewer come from.
+    """Grid of the slices in a viewer.
 
     Parameters
     ----------
@@ -37,9 +37,9 @@ class SliceGrid:
     columns : int
         Slices in one row of the picture; the lowest slice is the first.
     step : int
-        How many conformed voxels one voxel here spans, along each axis.
+        Conformed voxels per voxel of this grid, along each axis.
     affine : tuple of tuple of float
-        Three rows: from a voxel here to millimetres towards right, anterior and superior.
+        Three rows: from a voxel of this grid to millimetres towards right, anterior and superior.
     """
 
     shape: tuple[int, int, int]
@@ -107,7 +107,7 @@ def slice_labels(image: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer]) 
 
 
 def _viewed(image: npt.NDArray[np.uint8]) -> tuple[tuple[slice, slice, slice], int]:
-    """Return the box of the head, and which voxels of it are shown."""
+    """Return the box of the head and the step between voxels that are shown."""
     box = head_box(image, (_MARGIN,) * 3, multiple=1)
     lengths = [part.stop - part.start for part in box]
     step = 1
@@ -148,7 +148,7 @@ def _affine(
 
 
 def _encode(picture: npt.NDArray[np.uint8]) -> bytes:
-    """Write a WebP file, as good as fits."""
+    """Encode a WebP file with the best quality that fits."""
     image = Image.fromarray(picture)
     content = b''
     for quality in (*_QUALITIES, 0):

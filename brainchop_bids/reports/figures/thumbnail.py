@@ -23,12 +23,12 @@ def thumbnail(outputs: ScanOutputs) -> bytes | None:
     Parameters
     ----------
     outputs : ScanOutputs
-        Where the result lies.
+        Paths of the result.
 
     Returns
     -------
     bytes or None
-        A WebP file of a few kB; None where there is no picture that can be read.
+        A WebP file of a few kB; None where the pictures are missing or cannot be read.
     """
     try:
         with warnings.catch_warnings():
@@ -53,7 +53,7 @@ def flatten(scan: Image.Image, labels: Image.Image, alpha: float = LABEL_ALPHA) 
     scan, labels : PIL.Image.Image
         Layers of a `brainchop_bids.reports.figures.mosaic.Mosaic`.
     alpha : float
-        How strongly the labels cover, from 0 to 1.
+        Opacity of the labels, from 0 to 1.
 
     Returns
     -------

@@ -1,25 +1,26 @@
-"""By what scans are compared, and which of them stand out.
+"""Comparison of scans: structures, brain volume and measures, and the outliers among scans.
 
-Structures are judged by their share of all labels' volume, not by their volume: heads differ in
-size, and by volume the largest and the smallest head would stand out in every structure. How much
-there is of the brain as a whole is judged by the brain volume itself.
+Structures are compared by their share of the volume of all labels, because heads differ in size:
+by volume the largest and the smallest head would be outliers in every structure. The size of the
+brain is compared by the brain volume.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ..collect import Group
+from ..records import ScanRecord
 from ..text import one_line
 from .outliers import CUTOFF, robust_z
-from .scans import Group, GroupScan
 
-# Statistics of tissues, from which the other measures are made: numbers of voxels and the like
-# tell nothing of quality.
+# Statistics of tissues, from which the other measures are computed: numbers of voxels and the
+# like say nothing about quality.
 _INGREDIENTS = 'summary_'
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """What scans are compared by.
+    """A quantity by which scans are compared.
 
     Parameters
     ----------
@@ -51,7 +52,7 @@ class Quantity:
 
     @property
     def outliers(self) -> list[int]:
-        """Places of the scans that stand out, the farthest first."""
+        """Indices of the outlying scans, the farthest first."""
         far = [
             (abs(score), place)
             for place, score in enumerate(self.scores)
@@ -63,7 +64,7 @@ class Quantity:
 def list_quantities(
     group: Group, names: Mapping[int, str], measures: Mapping[str, str]
 ) -> Iterator[Quantity]:
-    """List what scans are compared by.
+    """List the quantities by which scans are compared.
 
     Parameters
     ----------
@@ -77,7 +78,7 @@ def list_quantities(
     Yields
     ------
     Quantity
-        Brain volume where any is known, each label, each measure but statistics of tissues.
+        Brain volume where known, each label, each measure except statistics of tissues.
     """
     scans = group.scans
     volumes = [scan.brain_volume for scan in scans]
@@ -86,17 +87,17 @@ def list_quantities(
     totals = [total(scan, names) for scan in scans]
     for index, name in names.items():
         mine = [scan.volumes.get(index) for scan in scans]
-        style = group.styles.get(index)
+        label = group.labels.get(index)
         shares = tuple(
             100 * volume / whole if volume is not None and whole else None
             for volume, whole in zip(mine, totals, strict=True)
         )
-        # The share of the only label says nothing.
+        # The share of an only label is always 1.
         alone = len(names) == 1
         yield Quantity(
-            name, one_line(style.name) if style and style.name else name, 'structure',
+            name, one_line(label.name) if label and label.name else name, 'structure',
             'mL' if alone else '%', _in_ml(mine) if alone else shares,
-            style.color if style else None,
+            label.color if label else None,
         )  # fmt: skip
     for key, name in measures.items():
         if key.startswith(_INGREDIENTS):
@@ -104,12 +105,12 @@ def list_quantities(
         yield Quantity(name, key, 'measure', '', tuple(scan.measures.get(key) for scan in scans))
 
 
-def total(scan: GroupScan, names: Iterable[int]) -> float | None:
+def total(scan: ScanRecord, names: Iterable[int]) -> float | None:
     """Return the volume of all labels in mm^3; None where that of one is not known.
 
     Parameters
     ----------
-    scan : GroupScan
+    scan : ScanRecord
         The scan.
     names : iterable of int
         The labels of the model.
@@ -126,26 +127,26 @@ def total(scan: GroupScan, names: Iterable[int]) -> float | None:
 def largest_scores(
     quantities: Sequence[Quantity], count: int
 ) -> list[tuple[float | None, str | None]]:
-    """Return for each scan the robust z farthest from 0, and of what it is.
+    """Return for each scan the robust z farthest from 0, and its quantity.
 
     Parameters
     ----------
     quantities : sequence of Quantity
-        What scans are compared by.
+        The quantities compared.
     count : int
-        How many scans there are.
+        Number of scans.
 
     Returns
     -------
     list of (float or None, str or None)
         Robust z and `Quantity.name`; None where nothing could be compared.
     """
-    found: list[tuple[float | None, str | None]] = [(None, None)] * count
+    largest: list[tuple[float | None, str | None]] = [(None, None)] * count
     for quantity in quantities:
         for place, score in enumerate(quantity.scores):
-            if score is not None and abs(score) > abs(found[place][0] or 0.0):
-                found[place] = (score, quantity.name)
-    return found
+            if score is not None and abs(score) > abs(largest[place][0] or 0.0):
+                largest[place] = (score, quantity.name)
+    return largest
 
 
 def _in_ml(volumes: Iterable[float | None]) -> tuple[float | None, ...]:

@@ -1,4 +1,4 @@
-"""Which values stand out from the rest of a group."""
+"""Outliers: values far from the rest of a group, by robust z."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,23 +10,23 @@ CUTOFF = 3.5
 # In samples of a normal distribution the rule marks 5.3 % of the values by chance where there are
 # 5, 1.7 % of 10, 0.65 % of 20 and 0.1 % of 100 (100,000 samples each): with fewer than 10 scans
 # most of what it marks of a hundred structures would be chance.
-LEAST_SCANS = 10
+MIN_SCANS = 10
 # Shares of sums differ in their last digits where nothing differs.
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Where the values of a group lie.
+    """Quartiles, range and scale of a group of values.
 
     Parameters
     ----------
     count : int
-        How many are known.
+        Number of known values.
     low, quarter, median, three_quarters, high : float
         Least value, quartiles and largest value; interpolated as `numpy.quantile` does.
     scale : float
-        What a robust z of 1 is worth, in the unit of the values; 0 where most are equal.
+        Robust standard deviation, in the unit of the values; 0 where all are equal.
     """
 
     count: int
@@ -75,7 +75,7 @@ def robust_z(values: Sequence[float | None]) -> list[float | None]:
     Returns
     -------
     list of float or None
-        None for values that are not known; for all where fewer than `LEAST_SCANS` are known or
+        None for values that are not known; for all where fewer than `MIN_SCANS` are known or
         all are equal.
 
     Examples
@@ -86,7 +86,7 @@ def robust_z(values: Sequence[float | None]) -> list[float | None]:
     """
     known = _known(values)
     scale = _scale(known)
-    if known.size < LEAST_SCANS or scale == 0:
+    if known.size < MIN_SCANS or scale == 0:
         return [None] * len(values)
     median = float(np.median(known))
     return [None if value is None else (value - median) / scale for value in values]

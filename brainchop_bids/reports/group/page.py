@@ -1,7 +1,7 @@
-"""The page of a group: which scans to open first, how all lie beside each other, the table.
+"""The page of a group: the scans to open first, distributions of all scans, the table.
 
-One file: the table travels as data inside it and is laid out by the page's own script, a hundred
-rows at a time; the pictures of distributions are drawn when they come into view.
+It is one file. The table is data inside it, which the page's script shows a hundred rows at a
+time; distributions are drawn when they come into view.
 """
 
 import os
@@ -16,18 +16,18 @@ from jinja2.utils import htmlsafe_json_dumps
 from ...bids.derivatives import page_path
 from ..figures.thumbnail import thumbnail
 from ..ratings import MIXED, RATINGS
+from ..records import ScanRecord
 from ..render import dataset_name, render_template, webp_uri
 from ..sidecars import number
 from ..text import one_line
 from .comparison import Quantity, total
-from .outliers import CUTOFF, LEAST_SCANS, Spread, spread
-from .scans import GroupScan
+from .outliers import CUTOFF, MIN_SCANS, Spread, spread
 from .table import Column, GroupTable
 
 _THUMBNAILS = 12
-# Lists of links that are longer are folded.
+# Longer lists of links are folded.
 _UNFOLDED = 6
-# Participants' columns that are shown without being asked for.
+# Columns of participants.tsv that are shown at first.
 _COLUMNS_SHOWN = 6
 # How far from the median a plot reaches, in robust standard deviations: one value far off must
 # not press all others into a line.
@@ -45,7 +45,7 @@ def render_group_page(table: GroupTable) -> str:
     Parameters
     ----------
     table : GroupTable
-        What it shows.
+        The table to show.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def render_group_page(table: GroupTable) -> str:
         worst=[_worst(table, place, links[place]) for place in table.worst[:_THUMBNAILS]],
         verdict=_verdict(table),
         cutoff=CUTOFF,
-        least=LEAST_SCANS,
+        least=MIN_SCANS,
         reach=_REACH,
         unfolded=_UNFOLDED,
         sections=[
@@ -84,10 +84,10 @@ def render_group_page(table: GroupTable) -> str:
     )
 
 
-def _link(scan: GroupScan) -> str | None:
+def _link(scan: ScanRecord) -> str | None:
     """Return the address of a scan on its participant's page, relative to this page.
 
-    None where there is no page. Of two the newer one has the scan's latest result.
+    None where no page exists. Of two pages the newer one has the scan's latest result.
     """
     outputs = scan.outputs
     name = outputs.name
@@ -121,24 +121,26 @@ def _facts(table: GroupTable) -> list[tuple[str, str]]:
     return facts
 
 
-def _flag_counts(scans: Sequence[GroupScan]) -> list[tuple[str, int]]:
+def _flag_counts(scans: Sequence[ScanRecord]) -> list[tuple[str, int]]:
     """Count how many scans have each flag, the most frequent first."""
     counts = Counter(name for scan in scans for name in {flag.name for flag in scan.flags or ()})
     return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
 
 
 def _verdict(table: GroupTable) -> str:
-    """Say in what order the scans to open first are."""
+    """Explain the order of the scans to open first."""
     flagged = any(scan.flags for scan in table.group.scans)
     far = any(quantity.outliers for quantity in table.quantities)
     if flagged or far:
-        return 'Scans with most flags first, then those that lie farthest from the others.'
+        return 'Scans with most flags first, then those with the largest outliers.'
     if any(scan.flags is not None for scan in table.group.scans):
         known = 'No scan is flagged'
     else:
-        known = 'The results tell nothing of flags'
-    compared = len(table.group.scans) >= LEAST_SCANS
-    return f'{known}, and {"none stands out" if compared else "there are too few to compare"}.'
+        known = 'The results have no record of flags'
+    compared = len(table.group.scans) >= MIN_SCANS
+    return (
+        f'{known}, and {"no scan is an outlier" if compared else "there are too few to compare"}.'
+    )
 
 
 def _worst(table: GroupTable, place: int, link: str | None) -> dict[str, Any]:
@@ -167,7 +169,7 @@ def _plot(
     place: int, quantity: Quantity, names: Sequence[str], links: Sequence[str | None]
 ) -> dict[str, Any]:
     """Arrange the words beside one distribution."""
-    found = spread(quantity.values)
+    stats = spread(quantity.values)
     units = f' {quantity.units}' if quantity.units else ''
     outliers = [
         {
@@ -178,21 +180,21 @@ def _plot(
         }
         for scan in quantity.outliers
     ]
-    if found is None:
-        told = 'no value is known'
+    if stats is None:
+        summary = 'no value is known'
     else:
-        told = (
-            f'median {_short(found.median)}{units}, quartiles {_short(found.quarter)} and '
-            f'{_short(found.three_quarters)}{units}, {found.count:,} '
-            f'scan{"s" * (found.count != 1)}'
+        summary = (
+            f'median {_short(stats.median)}{units}, quartiles {_short(stats.quarter)} and '
+            f'{_short(stats.three_quarters)}{units}, {stats.count:,} '
+            f'scan{"s" * (stats.count != 1)}'
         )
     return {
         'id': f'plot-{place}',
         'title': quantity.title,
         'kind': quantity.kind,
         'color': quantity.color,
-        'known': found is not None,
-        'told': told,
+        'known': stats is not None,
+        'summary': summary,
         'outliers': outliers,
     }
 
@@ -202,7 +204,7 @@ def _data(table: GroupTable, links: Sequence[str | None]) -> dict[str, Any]:
     places = {column.name: place for place, column in enumerate(table.columns)}
     shown = _shown(table)
     labels = {index for scan in table.group.scans for index in scan.volumes}
-    labels |= {index for index in table.group.styles if index}
+    labels |= {index for index in table.group.labels if index}
     totals = [total(scan, labels) for scan in table.group.scans]
     return {
         'links': links,
@@ -230,7 +232,7 @@ def _data(table: GroupTable, links: Sequence[str | None]) -> dict[str, Any]:
 
 
 def _shown(table: GroupTable) -> set[str]:
-    """Choose the columns that are shown without being asked for: those that say something."""
+    """Choose the columns that are shown at first, among those with values."""
     people = [column.name for column in table.columns if column.kind == 'participants']
     chosen = {
         'bids_name',
@@ -244,42 +246,42 @@ def _shown(table: GroupTable) -> set[str]:
         'rating_note',
         *people[:_COLUMNS_SHOWN],
     }
-    told = {
+    filled = {
         column.name
         for column in table.columns
         if any(value is not None for value in column.values)
     }
     # An empty column of flags says that there are none.
-    told |= {'flags'} if 'n_flags' in told else set()
-    return chosen & told
+    filled |= {'flags'} if 'n_flags' in filled else set()
+    return chosen & filled
 
 
 def _drawn(quantity: Quantity, column: int) -> dict[str, Any]:
-    """Say what the script draws of a quantity."""
-    found = spread(quantity.values)
+    """Arrange what the script draws of a quantity."""
+    distribution = spread(quantity.values)
     return {
         'column': column,
         'share': quantity.units == '%',
         'units': quantity.units,
         'outliers': quantity.outliers,
         'compared': any(score is not None for score in quantity.scores),
-        'spread': None if found is None else _range(found),
+        'spread': None if distribution is None else _range(distribution),
     }
 
 
-def _range(found: Spread) -> dict[str, float]:
+def _range(distribution: Spread) -> dict[str, float]:
     """Return where a plot begins and ends, and what it marks."""
-    low, high = found.low, found.high
-    if found.scale:
-        low = max(low, found.median - _REACH * found.scale)
-        high = min(high, found.median + _REACH * found.scale)
+    low, high = distribution.low, distribution.high
+    if distribution.scale:
+        low = max(low, distribution.median - _REACH * distribution.scale)
+        high = min(high, distribution.median + _REACH * distribution.scale)
     return {
         'low': low,
-        'quarter': found.quarter,
-        'median': found.median,
-        'threeQuarters': found.three_quarters,
+        'quarter': distribution.quarter,
+        'median': distribution.median,
+        'threeQuarters': distribution.three_quarters,
         'high': high,
-        'scale': found.scale,
+        'scale': distribution.scale,
     }
 
 

@@ -1,4 +1,4 @@
-"""The table of the group level: one row a scan, and which scans stand out."""
+"""The table of the group level: one row for each scan, with its outliers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,11 +6,12 @@ from functools import cached_property
 
 from ...bids.participants import Participants
 from ...quality.descriptions import describe_measure
+from ..collect import Group
 from ..ratings import Verdict
+from ..records import ScanRecord
 from ..text import MISSING, one_line, write_tsv
 from .comparison import Quantity, largest_scores, list_quantities
 from .outliers import CUTOFF
-from .scans import Group, GroupScan
 
 Cell = str | float | None
 
@@ -62,7 +63,7 @@ class Column:
         ``'scan'``, ``'volume'``, ``'measure'``, ``'flags'``, ``'outliers'``, ``'rating'`` or
         ``'participants'``.
     description, units : str
-        What it holds; units are empty where there are none.
+        Description of the values, and their units, empty where they have none.
     values : tuple of str, float or None
         One for each scan, None where it is not known.
     """
@@ -76,7 +77,7 @@ class Column:
 
 @dataclass(frozen=True)
 class GroupTable:
-    """All that the group level tells of one model.
+    """The results of the group level for one model.
 
     Parameters
     ----------
@@ -85,7 +86,7 @@ class GroupTable:
     columns : tuple of Column
         The table.
     quantities : tuple of Quantity
-        What the scans are compared by.
+        The quantities by which scans are compared.
     verdicts : tuple of Verdict or None
         Of each scan.
     """
@@ -118,14 +119,14 @@ class GroupTable:
 def build_table(
     group: Group, verdicts: Mapping[tuple[str, str], Verdict], participants: Participants
 ) -> GroupTable:
-    """Put together what is known of all scans of one model.
+    """Build the table of all scans of one model.
 
     Parameters
     ----------
     group : Group
         The scans.
     verdicts : mapping of (str, str) to Verdict
-        By model and `GroupScan.bids_name`.
+        By model and `ScanRecord.bids_name`.
     participants : Participants
         Of the raw dataset.
 
@@ -138,7 +139,7 @@ def build_table(
     entities = _entity_columns(scans, taken)
     names = _structure_names(group, taken)
     measures = {
-        key: _free(key, 'measure', taken)
+        key: _unique(key, 'measure', taken)
         for key in dict.fromkeys(key for scan in scans for key in scan.measures)
     }
     quantities = tuple(list_quantities(group, names, measures))
@@ -161,13 +162,13 @@ def build_table(
     return GroupTable(group, columns, quantities, mine)
 
 
-def _entity_columns(scans: Sequence[GroupScan], taken: set[str]) -> list[Column]:
-    """Say which scan each row is of; other entities between participant and name."""
+def _entity_columns(scans: Sequence[ScanRecord], taken: set[str]) -> list[Column]:
+    """List the columns of BIDS entities, between participant and file name."""
     keys = dict.fromkeys(key for scan in scans for key in scan.outputs.name.entities)
     ordered = [key for key in ENTITIES if key in keys]
     ordered += [key for key in keys if key not in ENTITIES and key != 'sub']
 
-    def value(scan: GroupScan, key: str) -> str | None:
+    def value(scan: ScanRecord, key: str) -> str | None:
         label = scan.outputs.name.entities.get(key)
         return f'ses-{label}' if key == 'ses' and label is not None else label
 
@@ -175,7 +176,7 @@ def _entity_columns(scans: Sequence[GroupScan], taken: set[str]) -> list[Column]
         _column('participant_id', 'scan', 'Participant', scans, lambda scan: scan.participant_id),
         *(
             Column(
-                _free(ENTITIES.get(key, key), 'entity', taken), 'scan', f'BIDS entity {key}', '',
+                _unique(ENTITIES.get(key, key), 'entity', taken), 'scan', f'BIDS entity {key}', '',
                 tuple(value(scan, key) for scan in scans),
             )
             for key in ordered
@@ -186,13 +187,13 @@ def _entity_columns(scans: Sequence[GroupScan], taken: set[str]) -> list[Column]
 
 def _structure_names(group: Group, taken: set[str]) -> dict[int, str]:
     """Name the column of each label by the label table, or else by the first scan's table."""
-    titles = {index: style.name for index, style in group.styles.items() if index}
+    titles = {index: label.name for index, label in group.labels.items() if index}
     for scan in group.scans:
-        for index, name in scan.names.items():
-            titles.setdefault(index, name)
+        for row in scan.rows:
+            titles.setdefault(row.index, row.name)
     known = {index for scan in group.scans for index in scan.volumes} | titles.keys()
     return {
-        index: _free(one_line(titles.get(index, '')).replace(' ', '-'), f'label-{index}', taken)
+        index: _unique(one_line(titles.get(index, '')).replace(' ', '-'), f'label-{index}', taken)
         for index in sorted(known)
     }
 
@@ -214,23 +215,23 @@ def _volume_columns(group: Group, names: Mapping[int, str]) -> list[Column]:
     ]  # fmt: skip
 
 
-def _flag_columns(scans: Sequence[GroupScan]) -> list[Column]:
-    """List what makes results implausible."""
+def _flag_columns(scans: Sequence[ScanRecord]) -> list[Column]:
+    """List the columns of flags."""
 
-    def joined(scan: GroupScan) -> str | None:
+    def joined(scan: ScanRecord) -> str | None:
         return ','.join(flag.name for flag in scan.flags or ()) or None
 
-    def count(scan: GroupScan) -> float | None:
+    def count(scan: ScanRecord) -> float | None:
         return None if scan.flags is None else len(scan.flags)
 
     return [
-        _column('flags', 'flags', 'What makes the result implausible', scans, joined),
+        _column('flags', 'flags', 'Flags: reasons to look at the result', scans, joined),
         _column('n_flags', 'flags', 'Number of flags', scans, count),
     ]
 
 
 def _outlier_columns(quantities: Sequence[Quantity], count: int) -> list[Column]:
-    """List in what each scan stands out."""
+    """List the columns of outliers."""
     far: list[list[str]] = [[] for _ in range(count)]
     for quantity in quantities:
         for place in quantity.outliers:
@@ -243,7 +244,7 @@ def _outlier_columns(quantities: Sequence[Quantity], count: int) -> list[Column]
     rule = f'absolute robust z above {CUTOFF}'
     return [
         Column(
-            'outliers', 'outliers', f'In what the scan stands out: {rule}', '',
+            'outliers', 'outliers', f'Quantities in which the scan is an outlier: {rule}', '',
             tuple(','.join(names) or None for names in far),
         ),
         Column('n_outliers', 'outliers', 'Number of outliers', '', numbers),
@@ -252,14 +253,14 @@ def _outlier_columns(quantities: Sequence[Quantity], count: int) -> list[Column]
             tuple(None if score is None else round(score, 3) for score, _ in largest),
         ),
         Column(
-            'largest_robust_z_of', 'outliers', 'Whose robust z that is', '',
+            'largest_robust_z_of', 'outliers', 'The quantity with that robust z', '',
             tuple(name for _, name in largest),
         ),
     ]  # fmt: skip
 
 
 def _rating_columns(verdicts: Sequence[Verdict | None]) -> list[Column]:
-    """List what people said."""
+    """List the columns of ratings."""
     cells: list[tuple[Cell, Cell, Cell]] = [
         (None, None, None)
         if verdict is None
@@ -270,17 +271,17 @@ def _rating_columns(verdicts: Sequence[Verdict | None]) -> list[Column]:
         )
         for verdict in verdicts
     ]
-    told = ('pass, fail, unsure or mixed', 'Who looked at it', 'What they noted')
+    descriptions = ('pass, fail, unsure or mixed', 'Names of the raters', 'Their notes')
     return [
         Column(name, 'rating', text, '', tuple(cell[place] for cell in cells))
         for place, (name, text) in enumerate(
-            zip(('rating', 'rater', 'rating_note'), told, strict=True)
+            zip(('rating', 'rater', 'rating_note'), descriptions, strict=True)
         )
     ]
 
 
 def _participant_columns(
-    scans: Sequence[GroupScan], participants: Participants, taken: set[str]
+    scans: Sequence[ScanRecord], participants: Participants, taken: set[str]
 ) -> list[Column]:
     """List the columns of participants.tsv."""
     rows = [participants.rows.get(scan.participant_id, {}) for scan in scans]
@@ -288,9 +289,9 @@ def _participant_columns(
     def column(name: str) -> Column:
         cells = [row.get(name, MISSING) for row in rows]
         values = tuple(None if cell == MISSING else cell for cell in cells)
-        told = f'Column {one_line(name)} of participants.tsv'
+        description = f'Column {one_line(name)} of participants.tsv'
         return Column(
-            _free(one_line(name), 'participants', taken), 'participants', told, '', values
+            _unique(one_line(name), 'participants', taken), 'participants', description, '', values
         )
 
     return [column(name) for name in participants.columns]
@@ -300,15 +301,15 @@ def _column(
     name: str,
     kind: str,
     description: str,
-    scans: Sequence[GroupScan],
-    value: Callable[[GroupScan], Cell],
+    scans: Sequence[ScanRecord],
+    value: Callable[[ScanRecord], Cell],
     units: str = '',
 ) -> Column:
     return Column(name, kind, description, units, tuple(value(scan) for scan in scans))
 
 
-def _free(name: str, prefix: str, taken: set[str]) -> str:
-    """Return a name that no other column has, with a prefix where it must be, and take it."""
+def _unique(name: str, prefix: str, taken: set[str]) -> str:
+    """Return a column name that is not taken, with a prefix if needed, and take it."""
     chosen = name or prefix
     if chosen in taken:
         chosen = f'{prefix}_{name}'

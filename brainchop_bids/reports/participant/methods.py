@@ -1,62 +1,27 @@
-"""The methods text (``logs/CITATION.md``) as parts that a template can lay out and escape.
+"""The methods text (``logs/CITATION.md``) as HTML.
 
-Only what such a text uses is understood: headings, paragraphs, lists, emphasis, code, citation
-keys as pandoc writes them (``[@key]``) and DOIs. Everything else stays the text it is.
+Of Markdown only headings, lists, emphasis and code are understood, and citation keys as pandoc
+writes them (``[@key]``). Everything else, HTML and links included, stays text and is escaped.
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
 
-_INLINE = re.compile(
-    r'`(?P<code>[^`]+)`'
-    r'|\*\*(?P<strong>[^*]+)\*\*'
-    r'|\*(?P<em>[^*\s](?:[^*]*[^*\s])?)\*'
-    r'|\[(?P<keys>@[\w.:-]+(?:\s*;\s*@[\w.:-]+)*)\]'
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from markupsafe import Markup
+
+_KEY = r'@[\w.:-]+'
+_REFERENCE = re.compile(rf'\[(?P<key>{_KEY})\]:?\s+')
+_LINK = re.compile(
+    rf'\[(?P<keys>{_KEY}(?:\s*;\s*{_KEY})*)\]'
     # Only DOIs become links: a page must not send its reader anywhere else.
     r'|<?(?:https?://(?:dx\.)?doi\.org/|doi:\s*)(?P<doi>10\.\d{4,9}/[^\s<>"]*[^\s<>".,;)\]])>?'
 )
-_ITEM = re.compile(r'(?:[-*+]|\d+[.)])\s+')
-_REFERENCE = re.compile(r'\[@(?P<key>[\w.:-]+)\]:?\s+')
 
 
-@dataclass(frozen=True)
-class Span:
-    """A run of text.
-
-    Parameters
-    ----------
-    kind : str
-        ``'text'``, ``'code'``, ``'strong'``, ``'em'``, ``'doi'`` or ``'cite'``.
-    text : str
-        What is shown, not escaped.
-    href : str
-        Where a DOI leads, or the fragment of the reference that is cited.
-    """
-
-    kind: str
-    text: str
-    href: str = ''
-
-
-@dataclass(frozen=True)
-class Block:
-    """A paragraph, heading or item.
-
-    Parameters
-    ----------
-    kind : str
-        ``'heading'``, ``'paragraph'``, ``'list'`` or ``'references'``.
-    items : tuple of tuple of Span
-        One for a heading or paragraph, one for each entry of a list.
-    """
-
-    kind: str
-    items: tuple[tuple[Span, ...], ...]
-
-
-def parse_methods(text: str) -> tuple[Block, ...]:
-    """Take a methods text apart.
+def render_methods(text: str) -> Markup:
+    """Convert a methods text to HTML.
 
     Parameters
     ----------
@@ -65,83 +30,78 @@ def parse_methods(text: str) -> tuple[Block, ...]:
 
     Returns
     -------
-    tuple of Block
-        Entries that begin with ``[@key]`` are references: they are numbered in their order, and
-        the text's citations of them show these numbers.
+    Markup
+        Headings are ``h3``. List items that begin with ``[@key]`` are references: they are
+        numbered, and citations show and link these numbers. DOIs are links.
 
     Examples
     --------
-    >>> [block.kind for block in parse_methods('Done with X [@x].\\n\\n- [@x] A (2020).')]
-    ['paragraph', 'references']
+    >>> print(render_methods('Done with X [@x].\\n\\n- [@x] A (2020).'), end='')
+    <p>Done with X <a href="#reference-1">[1]</a>.</p>
+    <ol>
+    <li id="reference-1">A (2020).</li>
+    </ol>
     """
-    blocks = list(_split(text))
+    parser = MarkdownIt('zero').enable(['heading', 'list', 'emphasis', 'backticks'])
+    tokens = parser.parse(text)
+    numbers = _number_references(tokens)
+    for token in tokens:
+        if token.type.startswith('heading_'):
+            token.tag = 'h3'
+        if token.children:
+            token.children = [part for child in token.children for part in _link(child, numbers)]
+    # The renderer escapes text, code and addresses.
+    return Markup(parser.renderer.render(tokens, parser.options, {}))  # noqa: S704
+
+
+def _number_references(tokens: Sequence[Token]) -> dict[str, int]:
+    """Number the references, mark their items and return the numbers by key."""
     numbers: dict[str, int] = {}
     count = 0
-    for place, (kind, items) in enumerate(blocks):
-        matches = [_REFERENCE.match(item) for item in items]
-        if kind == 'list' and all(matches):
-            for match in filter(None, matches):
-                count += 1
-                numbers.setdefault(match['key'], count)
-            rest = [_REFERENCE.sub('', item, count=1) for item in items]
-            blocks[place] = ('references', rest)
-    parsed = [
-        Block(kind, tuple(tuple(_spans(item, numbers)) for item in items))
-        for kind, items in blocks
-    ]
-    return tuple(_merge(parsed))
-
-
-def _split(text: str) -> Iterator[tuple[str, list[str]]]:
-    """Cut the text into headings, paragraphs and lists, one line each entry."""
-    for chunk in re.split(r'\n\s*\n', text.replace('\r\n', '\n')):
-        lines = [line.strip() for line in chunk.split('\n') if line.strip()]
-        while lines and lines[0].startswith('#'):
-            yield 'heading', [lines.pop(0).lstrip('#').strip()]
-        if lines and _ITEM.match(lines[0]):
-            items: list[str] = []
-            for line in lines:
-                if match := _ITEM.match(line):
-                    items.append(line[match.end() :])
-                else:
-                    items[-1] += f' {line}'
-            yield 'list', items
-        elif lines:
-            yield 'paragraph', [' '.join(lines)]
-
-
-def _spans(text: str, numbers: Mapping[str, int]) -> Iterator[Span]:
-    """Cut a line into runs of one kind."""
-    done = 0
-    for match in _INLINE.finditer(text):
-        if match.start() > done:
-            yield Span('text', text[done : match.start()])
-        done = match.end()
-        kind = match.lastgroup or 'text'
-        if kind == 'doi':
-            yield Span('doi', f'https://doi.org/{match[kind]}', f'https://doi.org/{match[kind]}')
-        elif kind == 'keys':
-            for key in re.split(r'\s*;\s*', match[kind]):
-                number = numbers.get(key[1:])
-                if number is None:
-                    yield Span('text', f'[{key}]')
-                else:
-                    yield Span('cite', f'[{number}]', f'#reference-{number}')
-        else:
-            yield Span(kind, match[kind])
-    if done < len(text):
-        yield Span('text', text[done:])
-
-
-def _merge(blocks: list[Block]) -> Iterator[Block]:
-    """Join reference lists that only blank lines had parted, so that numbers run on."""
-    last: Block | None = None
-    for block in blocks:
-        if last is not None and last.kind == block.kind == 'references':
-            last = replace(last, items=last.items + block.items)
+    # A list is opened, then an item, a paragraph, and the text in it.
+    for place, (item, _, inline) in enumerate(zip(tokens, tokens[1:], tokens[2:], strict=False)):
+        match = _REFERENCE.match(inline.content) if item.type == 'list_item_open' else None
+        if match is None or not inline.children:
             continue
-        if last is not None:
-            yield last
-        last = block
-    if last is not None:
-        yield last
+        count += 1
+        numbers.setdefault(match['key'], count)
+        item.attrSet('id', f'reference-{count}')
+        inline.children[0].content = _REFERENCE.sub('', inline.children[0].content, count=1)
+        opening = tokens[place - 1]
+        if opening.type == 'bullet_list_open':
+            same = (token for token in tokens[place:] if token.level == opening.level)
+            closing = next(token for token in same if token.type == 'bullet_list_close')
+            opening.tag = closing.tag = 'ol'
+            if count > 1:
+                opening.attrSet('start', str(count))
+    return numbers
+
+
+def _link(token: Token, numbers: Mapping[str, int]) -> Iterator[Token]:
+    """Cut a text where citations and DOIs are, and make them links."""
+    if token.type != 'text':
+        yield token
+        return
+    end = 0
+    for match in _LINK.finditer(token.content):
+        yield _text(token.content[end : match.start()])
+        end = match.end()
+        if match['doi']:
+            yield from _anchor(f'https://doi.org/{match["doi"]}', rel='noreferrer noopener')
+            continue
+        for key in re.split(r'\s*;\s*', match['keys']):
+            if key in numbers:
+                yield from _anchor(f'#reference-{numbers[key]}', f'[{numbers[key]}]')
+            else:
+                yield _text(f'[{key}]')
+    yield _text(token.content[end:])
+
+
+def _anchor(href: str, text: str = '', **attributes: str) -> Iterator[Token]:
+    yield Token('link_open', 'a', 1, attrs={'href': href, **attributes})
+    yield _text(text or href)
+    yield Token('link_close', 'a', -1)
+
+
+def _text(content: str) -> Token:
+    return Token('text', '', 0, content=content)

@@ -1,4 +1,4 @@
-"""The page of a participant: one file that opens anywhere, without network or neighbours."""
+"""The page of a participant: one file that needs no network and no other files."""
 
 import base64
 import json
@@ -6,16 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from ...bids.derivatives import page_path
 from ...quality.descriptions import describe_measure
-from ...quality.norms import LabelRow, mark_labels
+from ...quality.normative import LabelRow, RangeCheck, check_volumes
 from ...system.atomic import write_text
 from .. import LABEL_ALPHA, UNKNOWN_COLOR
+from ..collect import modification_times, read_participant
 from ..crashes import Failure, find_failures
+from ..records import ScanRecord
 from ..render import dataset_name, fixed, render_template, webp_uri
-from ..sidecars import LabelVolume, number, plain
-from .methods import Block, parse_methods
-from .records import ScanRecord, collect_scans, newest_changes
+from ..sidecars import number, plain
+from .methods import render_methods
 
 # With more labels than this the colours stand in the table alone.
 _LEGEND_MOST = 24
@@ -41,7 +44,7 @@ def write_participant_page(
     session : str, optional
         Label, with or without ``ses-``: a page of this session alone.
     viewer : bool
-        Whether all slices go into the page.
+        Whether to include the viewer, that is all slices.
 
     Returns
     -------
@@ -57,14 +60,14 @@ def write_participant_page(
     root = Path(output_dir)
     page = page_path(root, participant, session)
     for _ in range(_TRIES):
-        before = newest_changes(root, participant)
-        scans = collect_scans(root, participant, session)
+        before = modification_times(root, participant)
+        scans = read_participant(root, participant, session)
         failures = find_failures(root, participant, session)
         if not scans and not failures:
             return None
         write_text(page, render_page(root, page.stem, scans, failures, viewer=viewer))
         # Another run may have replaced results while they were read.
-        if newest_changes(root, participant) == before:
+        if modification_times(root, participant) == before:
             break
     return page
 
@@ -84,13 +87,13 @@ def render_page(
     root : Path
         Root of the derivatives, for the methods text and the dataset's name.
     heading : str
-        Whose page it is, for instance ``'sub-01'``.
+        Heading, for instance ``'sub-01'``.
     scans : list of ScanRecord
-        What it shows.
+        The results to show.
     failures : sequence of Failure
         Scans that failed.
     viewer : bool
-        Whether all slices go into the page.
+        Whether to include the viewer, that is all slices.
 
     Returns
     -------
@@ -118,35 +121,35 @@ def render_page(
 
 
 def _section(scan: ScanRecord, blocks: dict[Path, str], *, viewer: bool) -> dict[str, Any]:
-    """Gather what the scripts need to know of a result; add the files that they unpack.
+    """Arrange a result for the scripts; add the files that they unpack to ``blocks``.
 
     Models of one scan share its slices.
     """
     files = {name: scan.figures.get(name) for name in ('slices', 'volume')}
     grid = _grid(scan.figures.get('grid')) if viewer else None
     return {
-        'anchor': scan.anchor,
+        'anchor': scan.outputs.anchor,
         'grid': grid,
         **{
             name: blocks.setdefault(path, f'block-{len(blocks) + 1}') if path and grid else None
             for name, path in files.items()
         },
         'labels': [
-            {'value': value, 'name': style.name, 'color': _rgb(style.color)}
-            for value, style in scan.styles.items()
+            {'value': index, 'name': label.name, 'color': _rgb(label.color)}
+            for index, label in scan.labels.items()
         ],
         'rated': {
-            'participant_id': f'sub-{scan.name.subject}',
-            'bids_name': scan.title,
+            'participant_id': scan.participant_id,
+            'bids_name': scan.bids_name,
             'model': scan.slug,
-            'source_sha256': scan.text('Brainchop', 'SourceSHA256'),
-            'model_sha256': scan.text('Model', 'SHA256'),
+            'source_sha256': scan.source_sha256,
+            'model_sha256': scan.model_sha256,
         },
     }
 
 
 def _grid(path: Path | None) -> dict[str, Any] | None:
-    """Read where the slices of the viewer lie; None where that cannot be made out."""
+    """Read the grid of the viewer's slices; None where it is missing or invalid."""
     try:
         grid: Any = json.loads(path.read_text('utf-8')) if path else None
         shape, columns, affine = grid['shape'], grid['columns'], grid['affine']
@@ -177,25 +180,27 @@ def _scan_context(scan: ScanRecord, section: dict[str, Any]) -> dict[str, Any]:
     total = scan.labelled_volume
     pictures = {name: _data_uri(scan.figures.get(name)) for name in _PICTURES}
     return {
-        'title': scan.title,
-        'anchor': scan.anchor,
+        'title': scan.bids_name,
+        'anchor': scan.outputs.anchor,
         'model': scan.model,
         'source': scan.source,
         'finished': scan.finished,
         'brain_volume': scan.brain_volume,
         'flags': scan.flags or (),
         'checked': scan.flags is not None,
-        'warnings': scan.notes_and_warnings,
+        'warnings': scan.warnings + scan.notes,
         'cuts': pictures['cuts'],
         'labels_layer': pictures['labels'],
         'outline_layer': pictures['outline'],
         'conform': pictures['conform'],
         'viewer': section['slices'] is not None,
-        'alt': _alternative(scan),
-        'legend': scan.volumes if len(scan.volumes) <= _LEGEND_MOST else (),
+        'alt': _alternative_text(scan),
+        'legend': scan.rows if len(scan.rows) <= _LEGEND_MOST else (),
         'rows': _rows(scan),
         'measures': [
-            (name, value, describe_measure(name)) for name, value in scan.measures.items()
+            (name, value, describe_measure(name))
+            for name, value in scan.measures.items()
+            if value is not None
         ],
         'total': total,
         'grids': scan.grids,
@@ -207,32 +212,32 @@ def _scan_context(scan: ScanRecord, section: dict[str, Any]) -> dict[str, Any]:
 def _rows(scan: ScanRecord) -> list[dict[str, Any]]:
     """Arrange the table of labels."""
     total = scan.labelled_volume
-    known = [
-        LabelRow(row.index, row.name, row.volume, style.freesurfer, style.mapping)
-        for row in scan.volumes
-        if (style := scan.styles.get(row.index)) is not None
-    ]
-    marks = mark_labels(known, scan.brain_volume)
+    known = [row for row in scan.rows if row.index in scan.labels]
+    checks = check_volumes(known, scan.brain_volume)
     return [
-        {'label': row, 'share': _share(row, total), 'mark': marks.get(row.index, ('', ''))}
-        for row in scan.volumes
+        {
+            'label': row,
+            'share': _share(row, total),
+            'check': checks.get(row.index, RangeCheck()),
+        }
+        for row in scan.rows
     ]
 
 
-def _share(row: LabelVolume, total: float) -> float | None:
+def _share(row: LabelRow, total: float) -> float | None:
     """Per cent of the labelled volume."""
     return None if row.volume is None or total <= 0 else 100 * row.volume / total
 
 
-def _alternative(scan: ScanRecord) -> str:
-    """Describe the picture to those who cannot see it."""
-    names = [row.name for row in scan.volumes]
-    what = ', '.join(names) or 'no labels'
+def _alternative_text(scan: ScanRecord) -> str:
+    """Describe the picture for screen readers."""
+    names = [row.name for row in scan.rows]
+    listed = ', '.join(names) or 'no labels'
     if len(names) > _LEGEND_MOST:
-        what = f'{len(names)} labels'
+        listed = f'{len(names)} labels'
     return (
-        f'Axial, coronal and sagittal cuts through {scan.title} with labels filled in: {what}. '
-        'The volumes are in the table of labels.'
+        f'Axial, coronal and sagittal cuts through {scan.bids_name} with labels filled in: '
+        f'{listed}. The volumes are in the table of labels.'
     )
 
 
@@ -248,7 +253,7 @@ def _brain_range(scans: list[ScanRecord]) -> str:
 
 
 def _settings(scan: ScanRecord) -> list[tuple[str, str]]:
-    """List what the result was made with; what is not known is left out."""
+    """List the settings of the result, as far as they are known."""
     removed = scan.table('Components')
     counts = [
         f'{fixed(count)} {what}'
@@ -259,14 +264,14 @@ def _settings(scan: ScanRecord) -> list[tuple[str, str]]:
         ('Program', ' '.join(filter(None, ['brainchop-bids', scan.text('Brainchop', 'Version')]))),
         ('Model', scan.model),
         ('Status of the model', scan.text('Model', 'Status')),
-        ('Model checksum (SHA-256)', scan.text('Model', 'SHA256')),
+        ('Model checksum (SHA-256)', scan.model_sha256),
         ('Classes', scan.text('Model', 'Classes')),
         ('Normalisation', scan.text('Model', 'Normalization')),
         ('Engine', scan.text('Engine')),
         ('Components kept', scan.text('Components', 'Rule')),
         ('Removed', ', '.join(counts)),
         ('Scan', scan.source),
-        ('Scan checksum (SHA-256)', scan.text('Brainchop', 'SourceSHA256')),
+        ('Scan checksum (SHA-256)', scan.source_sha256),
     ]
     listed += [
         (f'Setting {key}', value) for key, value in _flatten(scan.table('Brainchop', 'Settings'))
@@ -295,16 +300,16 @@ def _steps(scan: ScanRecord) -> list[tuple[str, float | None, float | None]]:
 
 
 def _data_uri(picture: Path | None) -> str | None:
-    """Return a WebP file as a data URI, or None where there is no such file."""
+    """Return a WebP file as a data URI, or None where it is missing."""
     try:
         return webp_uri(picture.read_bytes()) if picture else None
     except OSError:
         return None
 
 
-def _methods(root: Path) -> tuple[Block, ...]:
-    """Read the methods text; empty where there is none."""
+def _methods(root: Path) -> Markup:
+    """Read the methods text; empty where it is missing."""
     try:
-        return parse_methods((root / 'logs' / 'CITATION.md').read_text('utf-8', 'replace'))
+        return render_methods((root / 'logs' / 'CITATION.md').read_text('utf-8', 'replace'))
     except OSError:
-        return ()
+        return Markup()

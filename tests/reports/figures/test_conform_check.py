@@ -1,4 +1,4 @@
-"""The picture of the scan as it came, against boxes and sides worked out by nibabel."""
+"""The picture of the original scan, against boxes and sides worked out by nibabel."""
 
 import nibabel as nib
 import numpy as np

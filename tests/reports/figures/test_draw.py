@@ -11,7 +11,7 @@ from PIL import Image
 
 from brainchop_bids.bids.derivatives import FIGURES
 from brainchop_bids.cli.run import main
-from brainchop_bids.reports.participant.records import collect_scans
+from brainchop_bids.reports.collect import read_participant
 
 
 def labelled(content: bytes) -> float:
@@ -23,7 +23,7 @@ def test_reports_only_draws_again_what_is_missing(
 ) -> None:
     out = tmp_path / 'out'
     shutil.copytree(real_derivatives, out)
-    (before,) = collect_scans(out, '01')
+    (before,) = read_participant(out, '01')
     assert before.figures.keys() == FIGURES.keys()
     drawn = {name: path.read_bytes() for name, path in before.figures.items()}
     shutil.rmtree(out / 'sub-01' / 'figures')
@@ -34,7 +34,7 @@ def test_reports_only_draws_again_what_is_missing(
     assert main([str(part) for part in argv]) == 0
     assert str(out / 'sub-01.html') in capsys.readouterr().out
     assert not (out / 'sub-02.html').exists()
-    (after,) = collect_scans(out, '01')
+    (after,) = read_participant(out, '01')
     assert after.notes == ()
     again = {name: path.read_bytes() for name, path in after.figures.items()}
     for name in ('conform', 'slices', 'grid'):

@@ -22,20 +22,20 @@ def write_labels(root: Path, names: list[str], slug: str = 'x') -> None:
 
 
 def write_scan(
-    root: Path, stem: str, volumes: dict[str, float], *, slug: str = 'x', **facts: Any
+    root: Path, stem: str, volumes: dict[str, float], *, slug: str = 'x', **entries: Any
 ) -> Path:
     """Write what is read of one finished scan; return the path of its sidecar."""
     parts = stem.removesuffix('_T1w').split('_')
     folder = root.joinpath(*(part for part in parts if part.startswith(('sub-', 'ses-'))), 'anat')
     folder.mkdir(parents=True, exist_ok=True)
     name = f'{stem.removesuffix("_T1w")}_seg-{slug}_dseg'
-    told = {
+    metadata = {
         'BrainVolume': sum(volumes.values()),
         'Model': {'SHA256': MODEL},
         'Brainchop': {'SourceSHA256': SOURCE},
-        **facts,
+        **entries,
     }
-    (folder / f'{name}.json').write_text(json.dumps(told))
+    (folder / f'{name}.json').write_text(json.dumps(metadata))
     lines = ['index\tname\tvoxels\tvolume', '0\tBackground\t9\t9.0']
     lines += [
         f'{index}\t{label}\t{int(volume)}\t{volume:.3f}'

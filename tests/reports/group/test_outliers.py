@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import median_abs_deviation
 
-from brainchop_bids.reports.group.outliers import CUTOFF, LEAST_SCANS, robust_z, spread
+from brainchop_bids.reports.group.outliers import CUTOFF, MIN_SCANS, robust_z, spread
 
-NUMBERS = st.lists(st.floats(-1e6, 1e6), min_size=LEAST_SCANS, max_size=60)
+NUMBERS = st.lists(st.floats(-1e6, 1e6), min_size=MIN_SCANS, max_size=60)
 
 
 @given(NUMBERS)
@@ -36,8 +36,8 @@ def test_equal_values_have_no_scores_even_where_rounding_differs() -> None:
 
 
 def test_too_few_have_no_scores() -> None:
-    values = [float(value) for value in range(LEAST_SCANS - 1)]
-    assert robust_z([*values, None]) == [None] * LEAST_SCANS
+    values = [float(value) for value in range(MIN_SCANS - 1)]
+    assert robust_z([*values, None]) == [None] * MIN_SCANS
     scores = robust_z([*values, 1000.0, None])
     assert scores[-1] is None
     assert scores[-2] is not None

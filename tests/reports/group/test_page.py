@@ -18,7 +18,7 @@ from PIL import Image
 from brainchop_bids.bids.derivatives import ScanOutputs
 from brainchop_bids.bids.names import ScanName
 from brainchop_bids.reports.figures.thumbnail import thumbnail
-from brainchop_bids.reports.group.write import write_group
+from brainchop_bids.reports.group.outputs import write_group
 from tests.browser import OpenPage
 from tests.reports.group import group_data
 from tests.reports.group.test_table import HOSTILE, LABELS
@@ -156,7 +156,7 @@ def test_the_filter_and_the_switches(few: Path, open_page: OpenPage) -> None:
     assert 'sub-0003_T1w' in names(page)
 
 
-def test_sorting_by_keyboard_is_told(few: Path, open_page: OpenPage) -> None:
+def test_sorting_by_keyboard_is_announced(few: Path, open_page: OpenPage) -> None:
     page = open_page(write(few))
     assert header(page, 'flags').get_attribute('aria-sort') == 'none'
     button = header(page, 'flags').get_by_role('button')
@@ -300,11 +300,11 @@ def test_hostile_text_is_text(tmp_path: Path, open_page: OpenPage, text: str) ->
         f'participant_id\t"{quoted}"\nsub-01\t"{quoted}"\n', newline=''
     )
     group_data.write_labels(root, list(LABELS))
-    told = {'Name': text, 'Reason': text}
+    flag = {'Name': text, 'Reason': text}
     for number in range(1, 13):
         volumes = {**LABELS, 'CSF': LABELS['CSF'] * (1 + number / 100 + 3 * (number == 1))}
         scan = f'sub-{number:02d}_T1w'
-        group_data.write_scan(root, scan, volumes, Measures={text: number}, Flags=[told])
+        group_data.write_scan(root, scan, volumes, Measures={text: number}, Flags=[flag])
     entry = {'participant_id': 'sub-01', 'bids_name': 'sub-01_T1w', 'model': 'x'}
     ratings = [{**entry, 'rating': 'fail', 'note': text, 'rater': text}]
     (root / 'a_ratings.json').write_text(json.dumps({'Ratings': ratings}))

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from brainchop_bids.bids.participants import read_participants
-from brainchop_bids.reports.group.write import Written, write_group
+from brainchop_bids.reports.group.outputs import GroupOutputs, write_group
 from brainchop_bids.system.errors import DatasetError
 from tests.reports.group import group_data
 
@@ -35,7 +35,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / 'out'
 
 
-def run(root: Path, *options: tuple[str, ...], bids: Path | None = None) -> Written:
+def run(root: Path, *options: tuple[str, ...], bids: Path | None = None) -> GroupOutputs:
     return write_group(bids or root.parent / 'bids', root, *options)
 
 
@@ -132,20 +132,23 @@ def test_what_cannot_be_read_is_told_and_keeps_its_row(root: Path) -> None:
     assert found['White-Matter'].tolist()[4] == 'n/a'
     assert found['New-thing'].tolist() == ['n/a'] * 5 + ['4.5', 'n/a']
     assert found['flags'].tolist()[1] == 'odd,3,n/a'
-    for told in (
+    for message in (
         'sub-01/anat/sub-01_seg-x_dseg.json is missing',
         "sub-02/anat/sub-02_seg-x_dseg.json: BrainVolume is 'much', no number",
         'sub-02/anat/sub-02_seg-x_dseg.json: Measures is no JSON object',
         'sub-03/anat/sub-03_seg-x_dseg.json cannot be read',
         'sub-04/anat/sub-04_seg-x_dseg.tsv is missing',
         'sub-05/anat/sub-05_seg-x_dseg.tsv has no volume for labels 2, 3',
-        'sub-06/anat/sub-06_seg-x_dseg.tsv has label 77, which seg-x_dseg.tsv does not know',
+        'sub-06/anat/sub-06_seg-x_dseg.tsv has label 77, not in seg-x_dseg.tsv',
         'sub-07/anat/sub-07_seg-x_dseg.tsv cannot be read',
         'sub-08/anat/sub-08_seg-x_dseg.nii.gz is missing: sub-08_T1w is not finished',
         'sub-01/anat/copy of labels_dseg.tsv is left out',
         'sub-01/anat/sub-99_seg-x_dseg.tsv is left out',
     ):
-        assert len([note for note in written.notes if told in note]) == 1, (told, written.notes)
+        assert len([note for note in written.notes if message in note]) == 1, (
+            message,
+            written.notes,
+        )
     assert not [note for note in written.notes if '.brainchop-' in note]
 
 
@@ -239,7 +242,7 @@ def test_participants_and_sessions_are_honoured(root: Path) -> None:
         run(root, ('99',))
 
 
-def test_the_command_tells_and_writes_the_rest(
+def test_the_command_reports_and_writes_the_rest(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from brainchop_bids.cli.run import main
@@ -284,7 +287,7 @@ def test_participants_table_is_joined(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ('content', 'told'),
+    ('content', 'message'),
     [
         (None, 'is missing'),
         (b'', 'has no column participant_id'),
@@ -293,15 +296,15 @@ def test_participants_table_is_joined(root: Path) -> None:
         (b'participant_id\tage\nsub-01\t' + b'9' * 200_000 + b'\n', 'cannot be read'),
     ],
 )
-def test_participants_that_cannot_be_read_are_told(
-    tmp_path: Path, content: bytes | None, told: str
+def test_participants_that_cannot_be_read_are_reported(
+    tmp_path: Path, content: bytes | None, message: str
 ) -> None:
     if content is not None:
         (tmp_path / 'participants.tsv').write_bytes(content)
     found = read_participants(tmp_path)
     assert (found.columns, found.rows) == ((), {})
     assert len(found.notes) == 1
-    assert told in found.notes[0]
+    assert message in found.notes[0]
 
 
 def test_ratings_have_their_columns(root: Path) -> None:
@@ -317,7 +320,7 @@ def test_ratings_have_their_columns(root: Path) -> None:
     written = run(root)
     columns = ['rating', 'rater', 'rating_note']
     assert table(root)[columns].iloc[0].tolist() == ['mixed', 'Ann; Bob', 'Ann: cut off <b>']
-    assert any('there is no such result' in note for note in written.notes)
+    assert any('the result does not exist' in note for note in written.notes)
     # Those of scans that were not asked for are nobody's fault.
     group_data.write_scan(root, 'sub-02_T1w', LABELS)
     notes = run(root, ('02',)).notes

@@ -126,11 +126,11 @@ def test_volumes_are_those_of_the_table(derivatives: Path) -> None:
     page, _ = render(derivatives)
     rows = [row[:7] for row in page.rows]
     assert ['', '1', 'White Matter', '10', '12.5', '0.01', '25.13'] in rows
-    assert ['', '2', 'Grey', '30', '37.2', '0.04', '74.87'] in rows
+    assert ['', '2', 'Grey Matter', '30', '37.2', '0.04', '74.87'] in rows
     assert ['', '', 'All labels', '', '49.8', '0.05', '', ''] in page.rows
 
 
-def test_the_pictures_are_inside_and_told_in_words(derivatives: Path) -> None:
+def test_the_pictures_are_inside_and_described_in_words(derivatives: Path) -> None:
     page, _ = render(derivatives)
     names = ('seg-gw_desc-cuts_dseg', 'seg-gw_desc-labels_dseg', 'seg-gw_desc-outline_dseg')
     names += ('desc-conform_T1w',)
@@ -142,7 +142,7 @@ def test_the_pictures_are_inside_and_told_in_words(derivatives: Path) -> None:
     assert colours == ['background:#ffffff', 'background:#cd3e4e'] * 2
 
 
-def test_facts_of_the_run_are_told(
+def test_facts_of_the_run_are_shown(
     derivatives: Path, add_result: Add, sidecar_facts: Facts
 ) -> None:
     add_result('sub-01_T1w', sidecar=json.dumps(sidecar_facts(Warnings=['qform is odd'])))
@@ -164,7 +164,7 @@ def test_facts_of_the_run_are_told(
     assert ['segment', '9.1', '2,100'] in page.rows
 
 
-def test_flags_measures_and_marks_are_told(
+def test_flags_measures_and_marks_are_shown(
     derivatives: Path, add_result: Add, sidecar_facts: Facts
 ) -> None:
     flag = {'Name': 'brain-volume', 'Value': 0.61, 'Reason': 'The brain has 0.61 L.'}
@@ -215,10 +215,10 @@ def test_the_page_can_be_read_aloud(derivatives: Path, add_result: Add) -> None:
     levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch('h[1-6]', tag)]
     assert all(after - before <= 1 for before, after in pairwise(levels))
     assert all(cell.get('scope') in ('row', 'col') for cell in page.all('th'))
-    # What lies over a picture is told with it.
-    told = [image['alt'] for image in page.all('img') if 'data-layer' not in image]
-    assert len(told) == 4
-    assert all(told)
+    # Layers over a picture need no text of their own.
+    texts = [image['alt'] for image in page.all('img') if 'data-layer' not in image]
+    assert len(texts) == 4
+    assert all(texts)
     ids = {attributes['id'] for _, attributes in page.tags if 'id' in attributes}
     named = {
         attributes['aria-labelledby']
@@ -282,14 +282,14 @@ def test_a_broken_scan_has_its_place_beside_a_good_one(derivatives: Path, add_re
     (derivatives / 'logs/CITATION.md').unlink()
     (derivatives / 'dataset_description.json').write_text('[')
     page, _ = render(derivatives)
-    for told in (
+    for text in (
         'sub-01_run-2_T1w (not finished)',
         'cannot be read',
         'There is no picture of this scan',
         'No volumes are known',
         '(logs/CITATION.md) is missing',
     ):
-        assert told in page.text, told
+        assert text in page.text, text
     assert len(page.all('img')) == 4
     assert len([1 for _, attributes in page.tags if 'data-viewer' in attributes]) == 1
 
@@ -305,7 +305,7 @@ def test_a_hundred_labels_stay_usable(derivatives: Path, add_result: Add) -> Non
     assert all(box['tabindex'] == '0' and box['aria-labelledby'] for box in scrolling)
 
 
-def test_a_page_that_cannot_be_written_is_told_in_one_line(derivatives: Path) -> None:
+def test_a_page_that_cannot_be_written_is_described_in_one_line(derivatives: Path) -> None:
     (derivatives / 'sub-01.html').mkdir()
     with pytest.raises(OutputError, match=r'sub-01\.html'):
         write_participant_page(derivatives, '01')

@@ -47,9 +47,9 @@ def pixels(page: 'Page', selector: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(page.locator(selector).first.screenshot())))
 
 
-def told(page: 'Page') -> tuple[str, np.ndarray]:
+def readout(page: 'Page') -> tuple[str, np.ndarray]:
     """Return the label under the crosshair, and where that is in mm."""
-    text = page.locator('[data-told]').first.inner_text()
+    text = page.locator('[data-readout]').first.inner_text()
     found = re.fullmatch(r'(.+) · R (\S+), A (\S+), S (\S+) mm', text)
     assert found, text
     return found[1], np.array([float(part) for part in found.groups()[1:]])
@@ -105,19 +105,21 @@ def test_the_viewer_shows_the_scan_as_nibabel_does(
     labels = nib.load(anat / 'sub-01_space-conform_seg-tissue_dseg.nii.gz')
     names = {1: 'Gray Matter', 2: 'White Matter', 3: 'Cerebrospinal Fluid'}
     rng = np.random.default_rng(0)
-    _, middle = told(page)
+    _, middle = readout(page)
     for _ in range(12):
         for plane in ('axial', 'coronal', 'sagittal'):
             most = int(page.locator(f'[data-plane="{plane}"] input').get_attribute('max') or 0)
             slice_to(page, plane, int(rng.integers(most // 4, 3 * most // 4)))
-        label, place = told(page)
+        label, place = readout(page)
         voxel = np.rint(nib.affines.apply_affine(np.linalg.inv(labels.affine), place)).astype(int)
         value = int(np.asarray(labels.dataobj)[tuple(voxel)])
         assert label == (f'{names[value]} ({value})' if value else 'no label')
     page.locator('[data-find="2"]').click()
-    assert told(page)[0] == 'White Matter (2)'
-    assert np.abs(told(page)[1] - middle).max() < 40
-    at = np.rint(nib.affines.apply_affine(np.linalg.inv(scan.affine), told(page)[1])).astype(int)
+    assert readout(page)[0] == 'White Matter (2)'
+    assert np.abs(readout(page)[1] - middle).max() < 40
+    at = np.rint(nib.affines.apply_affine(np.linalg.inv(scan.affine), readout(page)[1])).astype(
+        int
+    )
     for axis, plane in enumerate(('sagittal', 'coronal', 'axial')):
         shot = page.locator(f'[data-plane="{plane}"] canvas').evaluate(
             "canvas => canvas.toDataURL('image/png')"
@@ -144,18 +146,18 @@ def test_the_cursor_and_the_keyboard_move_the_crosshair(
 ) -> None:
     page = open_page(real_derivatives / 'sub-02.html')
     show_viewer(page)
-    _, before = told(page)
+    _, before = readout(page)
     canvas = page.locator('[data-plane="axial"] canvas')
     box = canvas.bounding_box()
     assert box
     canvas.click(position={'x': 0.7 * box['width'], 'y': 0.3 * box['height']})
-    _, after = told(page)
+    _, after = readout(page)
     assert after[0] > before[0]
     assert after[1] > before[1]
     assert after[2] == before[2]
     page.locator('[data-plane="axial"] input').focus()
     page.keyboard.press('ArrowRight')
-    assert told(page)[1][2] == after[2] + 1
+    assert readout(page)[1][2] == after[2] + 1
 
 
 def test_the_table_of_volumes_sorts(real_derivatives: Path, open_page: OpenPage) -> None:
