@@ -132,7 +132,9 @@ def init_single_scan_wf(
     """
     spec = model if isinstance(model, ModelSpec) else load_spec(find_model(str(model)))
     workflow = LiterateWorkflow(name=name)
-    workflow.__desc__ = describe_methods([spec], components, resample, inference)
+    workflow.__desc__ = describe_methods(
+        [spec], components, resample, inference, normalization=normalization, conform=conform
+    )
     workflow.__postdesc__ = list_references(workflow.__desc__)
     several = ['channels'] if spec.in_channels > 1 else []
     inputnode = pe.Node(niu.IdentityInterface(fields=['t1w', *several]), name='inputnode')

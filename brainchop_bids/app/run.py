@@ -186,7 +186,13 @@ def _write_root(
     if anew or settings.boilerplate or not (logs / 'CITATION.md').exists():
         from brainchop_bids.workflows.boilerplate import describe_methods, list_references
 
-        text = describe_methods(specs, settings.components, settings.resample, settings.inference)
+        text = describe_methods(
+            specs,
+            settings.components,
+            settings.resample,
+            settings.inference,
+            normalization=settings.normalization,
+        )
         write_text(logs / 'CITATION.md', text + list_references(text))
 
 
