@@ -1,4 +1,4 @@
-"""The settings of one run: one frozen object, passed down, and written out as TOML."""
+"""Settings of one run: a frozen object that is passed down and written to a TOML file."""
 
 import json
 import sys
@@ -15,55 +15,55 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-# The App itself and the server that forks its workers, and one worker; measured, GB.
+# Memory of the App and its fork server, and of one worker; measured, GB.
 PROCESSES_GB, WORKER_GB = 0.26, 0.1
-# Fields that are no options.
+# Fields that are not options of the command line.
 _INTERNAL = ('notes', 'memory')
 _PER_RUN = ('config_file', 'dry_run', 'boilerplate', 'reports_only', 'write_graph')
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything a run was asked for; field names are those of the command line.
+    """Settings of a run; the fields are named like the options of the command line.
 
     Parameters
     ----------
     bids_dir, output_dir : Path
-        Absolute folders of the dataset and of the derivatives.
+        Folders of the dataset and of the derivatives, absolute.
     analysis_level : str
         ``'participant'`` or ``'group'``.
     participant_label, session_label : tuple of str
-        Labels asked for, without prefix; empty means all.
+        Selected labels, without prefix; empty means all.
     bids_filter_file, bids_database_dir, models_dir, use_plugin : Path, optional
-        Files and folders of these options.
+        Files and folders given by these options.
     skip_bids_validation, probseg, stop_on_first_crash, clean_workdir : bool
         Whether these options were given.
     frame : int, optional
-        Frame of files with several.
+        Frame of 4-D files, counted from 0.
     model : tuple of str
         Names or folders of the models.
     inference : InferenceOptions
-        How networks are run.
+        Options of the networks.
     normalization : str, optional
-        Replaces the model's own.
+        Normalization of intensities that replaces the model's.
     components : str, optional
-        Rule of clean-up, in place of the model's.
+        Clean-up rule that replaces the model's.
     label_codes : str
-        Values of labels, see `LabelTable.values`.
+        Values of labels in images and tables, see `LabelTable.values`.
     resample : str
-        Rule of the way back to the scan's grid.
+        Interpolation of labels on the scan's own grid.
     nprocs, omp_nthreads : int
-        Threads over all processes and of one.
+        Threads of all processes together, and of one process.
     mem : str, optional
-        Memory over all processes as asked for.
+        Memory of all processes together, as given on the command line.
     memory : Granted
-        Memory over all processes, and its origin.
+        Memory of all processes together, and what limits it.
     work_dir : Path
-        Absolute folder of intermediate files.
+        Folder of intermediate files, absolute.
     dry_run, write_graph, reports_only, viewer, boilerplate : bool
         Whether these options were given.
     verbose : int
-        How much is said.
+        Verbosity, from 0 to 3.
     """
 
     bids_dir: Path
@@ -101,12 +101,12 @@ class Settings:
 
     @property
     def filters(self) -> dict[str, Any]:
-        """The pybids filters for T1w scans from the filter file (``{}`` without one).
+        """Filters of pybids for T1w scans, read from the filter file (``{}`` without one).
 
         Raises
         ------
         SettingsError
-            If the file cannot be read or has another form.
+            If the file cannot be read or is not a JSON object of filters.
         """
         if self.bids_filter_file is None:
             return {}
@@ -123,7 +123,7 @@ class Settings:
 
     @property
     def network_memory(self) -> Granted:
-        """Memory that one network may use: less than all, since other processes run beside it."""
+        """Memory that one network may use; the rest is for the processes that run beside it."""
         others, total = PROCESSES_GB + WORKER_GB, self.memory.amount
         source = f'{others:.1f} GB less than the {total:.1f} GB of all processes'
         return Granted(max(0.1, total - others), source)
@@ -134,11 +134,11 @@ class Settings:
         Returns
         -------
         dict
-            Compared between runs to tell whether a result is current.
+            A result is current only if it was made with an equal recipe.
         """
         names = ('normalization', 'components', 'label_codes', 'resample', 'probseg', 'frame')
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        # Engine, device and crop change nothing.
+        # Engine, device and crop do not change results.
         changed = self.inference.to_dict()
         for name in ('precision', 'tta', 'subvolumes'):
             if name in changed:
@@ -155,7 +155,7 @@ class Settings:
         import tomli_w
 
         options = asdict(self)
-        # A config file has all options in one table, as the command line has.
+        # A config file has all options in one table, like the command line.
         options |= options.pop('inference')
         table = {}
         for name, value in options.items():
@@ -183,7 +183,7 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises
     ------
     SettingsError
-        If the file is unreadable or has an unknown option; the nearest one is named.
+        If the file is unreadable or has an unknown option; the message suggests the nearest one.
     """
     from difflib import get_close_matches
 
@@ -204,12 +204,12 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def make_settings(options: dict[str, Any]) -> Settings:
-    """Complete parsed options: absolute paths, and resources from the machine's grants.
+    """Make settings from parsed options: paths become absolute, resources get their defaults.
 
     Parameters
     ----------
     options : dict
-        Parsed command line.
+        Options of the command line and of the config file.
 
     Returns
     -------
@@ -229,14 +229,14 @@ def make_settings(options: dict[str, Any]) -> Settings:
     for item in fields(Settings):
         value = options.get(item.name)
         if value is not None and 'Path' in str(item.type):
-            # abspath, not resolve: a symlinked dataset keeps the name its user gave it.
+            # Symbolic links are kept, so that a dataset has the name that the user gave it.
             options[item.name] = Path(value).absolute()
         elif isinstance(value, list):
             options[item.name] = tuple(str(label) for label in value)
     options['participant_label'] = _bare(options.get('participant_label'), 'sub-')
     options['session_label'] = _bare(options.get('session_label'), 'ses-')
     models = options.get('model') or ()
-    # A folder is found again from wherever a config file is used later; a name stays a name.
+    # Folders become absolute, since the config file may be used elsewhere; names stay as they are.
     options['model'] = tuple(
         str(Path(model).absolute()) if Path(model).is_dir() else str(model)
         for model in dict.fromkeys([models] if isinstance(models, str) else models)
@@ -257,9 +257,9 @@ def make_settings(options: dict[str, Any]) -> Settings:
 
 
 def _asked_cpus(asked: int, granted: Granted, elsewhere: bool) -> Granted:
-    """Return the processors that were asked for, but no more than are granted here.
+    """Return the requested processors, but no more than are granted on this machine.
 
-    Where a plugin of the user's runs the nodes ``elsewhere``, other limits hold.
+    If a plugin runs the nodes ``elsewhere``, this machine's limits do not apply.
     """
     if elsewhere or asked <= granted.amount:
         return Granted(asked, '--nprocs')
@@ -267,7 +267,7 @@ def _asked_cpus(asked: int, granted: Granted, elsewhere: bool) -> Granted:
 
 
 def _threads(asked: int | None, nprocs: int | None, cpus: Granted, elsewhere: bool) -> int:
-    """Return the threads of one process: no more than are granted, wherever it runs."""
+    """Return the threads of one process, within the limits of the machine that it runs on."""
     if asked is None:
         return min(int(cpus.amount), 8)
     if nprocs and asked > nprocs:
@@ -279,5 +279,5 @@ def _threads(asked: int | None, nprocs: int | None, cpus: Granted, elsewhere: bo
 
 
 def _bare(labels: tuple[str, ...] | None, prefix: str) -> tuple[str, ...]:
-    """Drop the prefix and repeats, keeping the order."""
+    """Remove the prefix and duplicates, keeping the order."""
     return tuple(dict.fromkeys(label.removeprefix(prefix) for label in labels or ()))

@@ -1,4 +1,4 @@
-"""Workflow of a whole run: each scan by itself, with its figures and derivatives."""
+"""Workflow of a whole run: one independent workflow for each scan, down to its derivatives."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,9 +27,9 @@ from .segment import (
     model_outputs,
 )
 
-# Peak resident memory of a step that draws, GB.
+# Peak resident memory of a step that draws figures, GB.
 _DRAW_GB = 0.6
-# Peak resident memory, a 0.7 mm scan of 40 million voxels.
+# Peak resident memory of the quality measures on a 0.7 mm scan of 40 million voxels, GB.
 _QUALITY_GB = 0.8
 
 
@@ -48,13 +48,14 @@ def init_brainchop_wf(
     settings : Settings
         Settings of the run.
     work : sequence of (Scan, sequence of ModelSpec)
-        Scans to do, and with which models.
+        Scans to process, each with its models.
     owner : ModelSpec or None
         The model whose brain mask is written, see `mask_owner`.
     pool : Path, optional
         As for `init_segmentation_wf`.
     name : str, optional
-        By default it carries the version, because Nipype's cache does not see changed code.
+        Name of the workflow. The default has the package's version in it, because Nipype's cache
+        does not notice changed code.
 
     Returns
     -------
@@ -77,7 +78,7 @@ def init_scan_wf(
     scan: Scan,
     pool: Path | None = None,
 ) -> LiterateWorkflow:
-    """Build the workflow of one scan of a dataset: one conform, then each model.
+    """Build the workflow of one scan of a dataset: conform it once, then run each model.
 
     Parameters
     ----------
@@ -145,14 +146,14 @@ def init_model_wf(
     scan : Scan
         The scan.
     owns_mask : bool
-        Whether it writes the brain mask.
+        True if this model's brain mask is written.
     pool : Path, optional
         As for `init_segmentation_wf`.
 
     Returns
     -------
     LiterateWorkflow
-        Its ``inputnode`` takes what the conform step gives.
+        Its ``inputnode`` takes the outputs of the conform step.
     """
     workflow = LiterateWorkflow(name=f'{spec.slug}_wf')
     inputnode = pe.Node(
@@ -210,7 +211,7 @@ def init_model_wf(
 
 
 def _written(spec: ModelSpec, *, probseg: bool, mask: bool) -> list[tuple[str, str]]:
-    """Return the outputs of `init_segmentation_wf` that are written, and the inputs they go to."""
+    """Return pairs of an output of `init_segmentation_wf` and the `WriteDerivatives` input."""
     outputs = [field for field in model_outputs(spec) if not field.startswith('brain_mask')]
     pairs = [(field, field) for field in outputs]
     pairs += [('probseg', 'probabilities')] * probseg
@@ -230,7 +231,7 @@ def init_strip_node(settings: Settings, scan: Scan) -> pe.Node:
     Returns
     -------
     Node
-        Of `StripSkull`, its mask not yet given.
+        A `StripSkull` node whose mask is to be connected.
     """
     node = pe.Node(StripSkull(in_file=str(scan.path)), name='strip_skull', mem_gb=0.8)
     if settings.frame is not None:
@@ -252,12 +253,12 @@ def init_write_node(
     scan : Scan
         The scan.
     others : sequence of Path
-        Other scans of the head that the model takes.
+        Other scans of the same head that the model takes.
 
     Returns
     -------
     Node
-        Of `WriteDerivatives`, its images not yet given.
+        A `WriteDerivatives` node whose images are to be connected.
     """
     model = {'Name': spec.name, 'SHA256': spec.sha256, 'Classes': len(spec.labels)}
     if spec.status:
@@ -297,7 +298,7 @@ def init_quality_node(*, settings: Settings, spec: ModelSpec, scan: Scan) -> pe.
     Returns
     -------
     Node
-        Of `AssessQuality`, its labels not yet given.
+        An `AssessQuality` node whose labels are to be connected.
     """
     pairs = list(zip(spec.label_values(settings.label_codes), spec.labels, strict=True))
     node = pe.Node(
@@ -316,24 +317,24 @@ def init_quality_node(*, settings: Settings, spec: ModelSpec, scan: Scan) -> pe.
 
 
 def write_graph(workflow: LiterateWorkflow, folder: Path) -> Path:
-    """Draw the workflow (with Graphviz, where it is installed).
+    """Draw the workflow with Graphviz, if that is installed.
 
     Parameters
     ----------
     workflow : LiterateWorkflow
-        What to draw.
+        The workflow.
     folder : Path
-        Folder for the picture.
+        Folder for the drawing.
 
     Returns
     -------
     Path
-        The picture, or the ``.dot`` file where Graphviz is not installed.
+        The drawing, or the ``.dot`` file if Graphviz is not installed.
     """
     path = folder / 'workflow.dot'
     try:
         workflow.write_graph(dotfilename=str(path), graph2use='colored', format='svg')
     except OSError:
-        # Without Graphviz the description is there, and any other machine can draw it.
+        # Another machine with Graphviz can draw the description.
         return path
     return path.with_suffix('.svg')

@@ -6,10 +6,12 @@ from textwrap import fill
 
 from brainchop_bids import __version__
 from brainchop_bids.image.cleanup import Cleanup
+from brainchop_bids.image.conform import ConformOptions
+from brainchop_bids.image.normalise import Normalization
 from brainchop_bids.image.smooth import Smoothing
 from brainchop_bids.inference.options import InferenceOptions
 from brainchop_bids.inference.subvolumes import Subvolumes
-from brainchop_bids.models.spec import ModelSpec
+from brainchop_bids.models.spec import ModelSpec, mask_owner
 
 _RESAMPLED = {
     'linear': 'linear interpolation of the indicator function of each label, each voxel taking '
@@ -23,12 +25,22 @@ _COMBINED = {
     'vote': 'majority vote',
 }
 
+_NORMALIZED = {
+    'minmax': 'scaled to 0-1 between their minimum and maximum',
+    'zscore': 'standardized to zero mean and unit variance over voxels above 0',
+    'zscore-whole': 'standardized to zero mean and unit variance over all voxels',
+    'none': 'not scaled further',
+}
+
 
 def describe_methods(
     specs: Sequence[ModelSpec],
     components: str | None = None,
     resample: str = 'linear',
     inference: InferenceOptions | None = None,
+    *,
+    normalization: str | None = None,
+    conform: ConformOptions | None = None,
 ) -> str:
     """Write the methods text, with citation keys in pandoc's form.
 
@@ -37,11 +49,15 @@ def describe_methods(
     specs : sequence of ModelSpec
         The models of the run.
     components : str, optional
-        Rule of clean-up in place of the models' own.
+        Clean-up rule that replaces those of the models, see `Cleanup`.
     resample : {'linear', 'nearest'}
-        How labels return to the scan's grid.
+        Interpolation of labels on the scan's own grid.
     inference : InferenceOptions, optional
-        How the networks are run.
+        Options of the networks.
+    normalization : str, optional
+        Normalization that replaces those of the models, see `Normalization`.
+    conform : ConformOptions, optional
+        Options of the conform step; by default those of ``mri_convert -c``.
 
     Returns
     -------
@@ -50,13 +66,21 @@ def describe_methods(
     """
     options = inference or InferenceOptions()
     labelled = ' '.join(
-        _describe_model(spec, components or spec.cleanup, options) for spec in specs
+        _describe_model(
+            spec,
+            Cleanup.parse(components or spec.cleanup),
+            options,
+            Normalization.parse(normalization) if normalization else spec.normalization,
+        )
+        for spec in specs
     )
+    owner = mask_owner(specs) if len(specs) > 1 else None
+    if owner:
+        labelled += f' The brain mask of *{owner.name}* was used as the brain mask of the scan.'
     text = f"""
         Each T1-weighted scan was segmented with *brainchop-bids* {__version__}, a BIDS App
-        [@bidsapps] based on *Nipype* [@nipype]. Scans were conformed to 1 mm isotropic voxels
-        with intensities scaled to 0-255, reproducing `mri_convert -c` of *FreeSurfer*
-        [@freesurfer]. {labelled} Labels and masks were resampled to the native grid of the scan
+        [@bidsapps] based on *Nipype* [@nipype]. {_describe_conform(conform or ConformOptions())}
+        {labelled} Labels and masks were resampled to the native grid of the scan
         by {_RESAMPLED[resample]}. Connected components were computed with
         *connected-components-3d*, and images were read and written with *NiBabel* [@nibabel]."""
     return fill(' '.join(text.split()), 99, break_long_words=False, break_on_hyphens=False) + '\n'
@@ -68,7 +92,7 @@ def list_references(text: str) -> str:
     Parameters
     ----------
     text : str
-        Of `describe_methods`.
+        Text that `describe_methods` returned.
 
     Returns
     -------
@@ -80,15 +104,41 @@ def list_references(text: str) -> str:
     return '\n### References\n\n' + '\n'.join(cited) + '\n'
 
 
-def _describe_model(spec: ModelSpec, components: str, options: InferenceOptions) -> str:
+def _describe_conform(options: ConformOptions) -> str:
+    if options == ConformOptions():
+        return (
+            'Scans were conformed to 1 mm isotropic voxels with intensities scaled to 0-255, '
+            'reproducing `mri_convert -c` of *FreeSurfer* [@freesurfer].'
+        )
+    size = "the scan's smallest voxel size" if options.smallest else f'{options.voxel_size:g} mm'
+    field = ' and 256 voxels a side' if options.force_256 else ''
+    change = 'scaled' if options.scale else 'rounded'
+    return (
+        f'Scans were conformed to isotropic voxels of {size}{field} with {options.interpolation} '
+        f'interpolation and with intensities {change} to 0-255, following `mri_convert` of '
+        '*FreeSurfer* [@freesurfer].'
+    )
+
+
+def _describe_model(
+    spec: ModelSpec, cleanup: Cleanup, options: InferenceOptions, normalization: Normalization
+) -> str:
     status = f'; status: {spec.status}' if spec.status else ''
-    origin = 'MeshNet [@meshnet] and ' if spec.chain else ''
+    kind = ' of the MeshNet type [@meshnet]' if spec.chain else ''
     return f"""The model *{spec.name}* (SHA-256 {spec.sha256[:12]}{status}), a convolutional
-        network in the manner of {origin}*brainchop* [@brainchop], assigned one of
-        {len(spec.labels)} labels to each voxel. It was applied to
+        network{kind}, assigned one of {len(spec.labels)} labels (including background) to each
+        voxel, following the approach of *brainchop* [@brainchop]. Input intensities were
+        {_describe_normalization(normalization)}. The network was applied to
         {_describe_extent(spec, options)}. {_describe_extras(options)}
-        {_describe_smoothing(spec.smoothing)}{_describe_cleanup(Cleanup.parse(components), spec)}
-        {_describe_mask(spec)}{_describe_derived(spec)}"""
+        {_describe_smoothing(spec.smoothing)}{_describe_cleanup(cleanup, spec)}
+        {_describe_mask(spec, cleanup)}{_describe_derived(spec)}"""
+
+
+def _describe_normalization(rule: Normalization) -> str:
+    if rule.kind != 'quantile':
+        return _NORMALIZED[rule.kind]
+    clip = ', and clipped to this range' * rule.clip
+    return f'scaled to 0-1 between their {rule.low:g} and {rule.high:g} quantiles{clip}'
 
 
 def _describe_extent(spec: ModelSpec, options: InferenceOptions) -> str:
@@ -97,10 +147,11 @@ def _describe_extent(spec: ModelSpec, options: InferenceOptions) -> str:
             return 'the whole volume at once'
         return f'adjacent blocks of {" x ".join(map(str, spec.block))} voxels'
     rule = Subvolumes.parse(options.subvolumes)
-    text = f'cubes of {rule.size} voxels a side'
+    adjacent = 'overlapping' if rule.overlap else 'adjacent'
+    text = f'{adjacent} cubes of {rule.size} x {rule.size} x {rule.size} voxels'
+    text += f' (overlap: {rule.overlap} voxels)' * bool(rule.overlap)
+    text += f' and to {rule.random} more at random positions' * bool(rule.random)
     if rule.overlapping:
-        text += f' that overlapped by {rule.overlap} voxels'
-        text += f', and to {rule.random} more at random positions' * bool(rule.random)
         text += f', and the results were combined by {_COMBINED[rule.combine]}'
     return text
 
@@ -110,37 +161,34 @@ def _describe_extras(options: InferenceOptions) -> str:
     if options.tta:
         text += (
             'Class probabilities were averaged over the scan and its left-right mirror image, '
-            'with the labels of both sides exchanged. '
+            'with left and right labels exchanged. '
         )
     if options.precision == 'bf16':
-        text += 'Features of the network were computed in bfloat16 precision. '
+        text += 'The network was evaluated in bfloat16 precision. '
     return text
 
 
 def _describe_smoothing(smoothing: Smoothing) -> str:
     if not smoothing.voxels:
         return ''
-    which = 'Each voxel'
+    which = 'each voxel'
     if smoothing.below < 1:
-        which = (
-            f'Each voxel whose label had less than {smoothing.below:.0%} of the Gaussian weights '
-            'around it'
-        )
+        which += f' whose own label had a value below {smoothing.below:g}'
     return (
-        f'{which} was then assigned the label with the largest sum of Gaussian weights in its '
-        f'neighbourhood (standard deviation {smoothing.voxels:g} voxels). '
+        'Labels were smoothed: the indicator function of each label was convolved with a Gaussian '
+        f'kernel (standard deviation {smoothing.voxels:g} voxels), and {which} was assigned the '
+        'label with the largest value. '
     )
 
 
 def _describe_cleanup(cleanup: Cleanup, spec: ModelSpec) -> str:
-    of = {
-        'largest': 'the foreground',
-        'per-label': 'each label',
-        'groups': f'each group of labels ({str(cleanup).partition(":")[2].partition("+")[0]})',
-    }
-    text = ''
-    if cleanup.rule in of:
-        text = f'Only the largest 26-connected component of {of[cleanup.rule]} was kept. '
+    text = {
+        'none': '',
+        'largest': 'Only the largest 26-connected component of all labels together was kept. ',
+        'per-label': 'Only the largest 26-connected component of each label was kept. ',
+        'groups': 'Only the largest 26-connected component of each of these groups of labels was '
+        f'kept: {"; ".join(_names(spec, group) for group in cleanup.groups)}. ',
+    }[cleanup.rule]
     if cleanup.open_mm:
         text += (
             'Structures connected to it only through bridges narrower than '
@@ -148,43 +196,42 @@ def _describe_cleanup(cleanup: Cleanup, spec: ModelSpec) -> str:
         )
     if cleanup.min_mm3:
         text += f'Components smaller than {cleanup.min_mm3:g} mm^3 were removed. '
-    if cleanup.within_mm:
-        if spec.mask_rule.exclude:
-            text += (
-                'Labels from which the brain mask was made were removed outside it, and '
-                f'all other labels at more than {cleanup.within_mm:g} mm from it. '
-            )
-        else:
-            text += 'Labels outside the brain mask were removed. '
     if cleanup.fill:
-        text += 'Holes were filled with the label of the nearest voxel. '
+        text += 'Holes were filled with the label of the nearest labelled voxel. '
     return text
 
 
-def _describe_mask(spec: ModelSpec) -> str:
-    if not spec.covers_brain:
+def _describe_mask(spec: ModelSpec, cleanup: Cleanup) -> str:
+    """Describe the brain mask, and the labels that are removed because of it."""
+    if not (spec.covers_brain or cleanup.within_mm):
         return ''
     rule = spec.mask_rule
-    text = 'The brain mask is the largest connected component of all labels'
-    if rule.exclude:
-        names = [label.name for label in spec.labels if label.index in rule.exclude]
-        text += f' except {", ".join(names)}'
+    steps = []
     if rule.open_mm:
-        text += (
-            ', without structures connected to it only through bridges narrower than '
-            f'{2 * rule.open_mm:g} mm'
+        steps.append(
+            'structures connected to the largest component only through bridges narrower than '
+            f'{2 * rule.open_mm:g} mm were removed'
         )
     if rule.closing_mm:
-        text += f', morphologically closed with a ball of {rule.closing_mm:g} mm radius'
-    return f'{text}, with its holes filled. '
+        steps.append(f'the mask was closed with a ball of {rule.closing_mm:g} mm radius')
+    steps += ['its largest connected component was kept', 'holes were filled']
+    excluded = f' except {_names(spec, rule.exclude)}' if rule.exclude else ''
+    first = ', '.join(steps[:-1])
+    text = f'A brain mask was made from all labels{excluded}: {first}, and {steps[-1]}. '
+    if cleanup.within_mm:
+        kept = f'{excluded} within {cleanup.within_mm:g} mm of it' * bool(excluded)
+        again = ', and the rule for connected components was applied again'
+        again *= cleanup != Cleanup('none', within_mm=cleanup.within_mm)
+        text += f'Labels outside the brain mask were then removed{kept}{again}. '
+    return text
 
 
 def _describe_derived(spec: ModelSpec) -> str:
     text = ''
     if spec.intracranial:
         text += (
-            'Intracranial volume is the volume of a mask made in the same way from all labels, '
-            'including cerebrospinal fluid. '
+            'The intracranial volume was computed as the volume of a mask made in the same way '
+            'from all labels. '
         )
     for derived in spec.derived:
         names = ', '.join(label.name for label in derived.labels if label.index)
@@ -193,6 +240,11 @@ def _describe_derived(spec: ModelSpec) -> str:
             f'look-up table `{derived.table}`. '
         )
     return text
+
+
+def _names(spec: ModelSpec, indices: Sequence[int]) -> str:
+    """Return the names of labels, separated by commas."""
+    return ', '.join(label.name for label in spec.labels if label.index in indices)
 
 
 _REFERENCES = """

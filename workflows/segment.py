@@ -29,8 +29,8 @@ from brainchop_bids.system.resources import Granted, available_memory
 
 from .boilerplate import describe_methods, list_references
 
-# Peak resident memory of the steps in numpy, GB, as benchmarks/README.md tells: a worker holds
-# some 0.2 GB of imports, and a 0.7 mm scan twice as floats.
+# Peak resident memory of the NumPy steps, GB, see benchmarks/README.md: a worker holds about
+# 0.2 GB of imported modules, and a 0.7 mm scan twice as floats.
 _CONFORM_GB = 0.8
 _LABELS_GB = 0.8
 # Outputs of `DeriveLabels`.
@@ -54,32 +54,32 @@ def init_single_scan_wf(
 ) -> LiterateWorkflow:
     """Build a workflow that segments one T1w scan.
 
-    It writes nothing outside its work folder, so it can be a node of any Nipype pipeline.
+    It writes nothing outside its work folder and can be part of any Nipype pipeline.
 
     Parameters
     ----------
     model : ModelSpec or str or Path
-        A model, its folder or its name; by default the packaged one.
+        A model, its folder or its name; by default the packaged model.
     conform : ConformOptions, optional
         Target grid and interpolation; by default those of ``mri_convert -c``.
     inference : InferenceOptions, optional
-        How the network is run.
+        Options of the network.
     mem_gb : float, optional
-        Memory that may be used; by default what the machine grants.
+        Memory that may be used, GB; by default as much as the machine grants.
     normalization : str, optional
-        Replaces the model's own, e.g. ``'quantile:0.02:0.98:clip'``.
+        Normalization that replaces the model's own, e.g. ``'quantile:0.02:0.98:clip'``.
     components : str, optional
-        Which connected components stay, see `Cleanup`; by default as the model has it.
+        Rule for connected components, see `Cleanup`; by default the model's own.
     resample : {'linear', 'nearest'}
-        How labels return to the scan's own grid.
+        Interpolation of labels on the scan's own grid.
     label_codes : {'model', 'freesurfer'}
         Values of labels in images and tables: the model's own, or FreeSurfer's codes.
     probseg : bool
         Also make a probability map of each label.
     frame : int, optional
-        Frame of a file with several.
+        Frame of a 4-D file, counted from 0.
     omp_nthreads : int
-        Threads of one node.
+        Number of threads of one node.
     name : str
         Name of the workflow.
 
@@ -93,7 +93,7 @@ def init_single_scan_wf(
     t1w
         A T1-weighted scan: NIfTI-1/2 or MGH/MGZ.
     channels
-        List of the other scans, for models that take several.
+        Other scans of the same head, as a list, for models that take several.
 
     Outputs
     -------
@@ -106,21 +106,21 @@ def init_single_scan_wf(
     volumes
         TSV of index, name, voxels and volume (mm^3) of each label.
     probseg
-        With ``probseg``: one probability map a label, in the scan's own grid.
+        With ``probseg``: a probability map for each label, in the scan's own grid.
     derived_dsegs, derived_dsegs_conform, derived_volumes
-        Where the model has ``derived``: label images and tables of volumes of these
-        segmentations, in their order.
+        If the model has ``derived``: label images and tables of volumes of these
+        segmentations, in the same order.
     intracranial_volume
-        Where the model labels the fluid around the brain: in mm^3.
+        If the model labels the fluid around the brain: intracranial volume, mm^3.
     warnings, engine, normalization, removed_components, removed_voxels, brain_volume
-        What happened on the way.
+        Facts about the run; volumes in mm^3.
     conform_cost, segment_cost, components_cost, resample_cost
         Wall time (s) and peak resident memory (MB) of the steps.
 
     Raises
     ------
     ModelError
-        If the model is missing or incomplete, or a label has no such code.
+        If the model is missing or incomplete, or a label has no FreeSurfer code.
 
     Examples
     --------
@@ -132,7 +132,9 @@ def init_single_scan_wf(
     """
     spec = model if isinstance(model, ModelSpec) else load_spec(find_model(str(model)))
     workflow = LiterateWorkflow(name=name)
-    workflow.__desc__ = describe_methods([spec], components, resample, inference)
+    workflow.__desc__ = describe_methods(
+        [spec], components, resample, inference, normalization=normalization, conform=conform
+    )
     workflow.__postdesc__ = list_references(workflow.__desc__)
     several = ['channels'] if spec.in_channels > 1 else []
     inputnode = pe.Node(niu.IdentityInterface(fields=['t1w', *several]), name='inputnode')
@@ -179,16 +181,16 @@ def init_conform_node(
     conform : ConformOptions, optional
         Target grid and interpolation; by default those of ``mri_convert -c``.
     frame : int, optional
-        Frame of a file with several.
+        Frame of a 4-D file, counted from 0.
     omp_nthreads : int
-        Threads of the node.
+        Number of threads of the node.
     name : str
-        Its name.
+        Name of the node.
 
     Returns
     -------
     Node
-        Of `Conform`.
+        A `Conform` node.
     """
     options = conform or ConformOptions()
     node = pe.Node(
@@ -222,24 +224,24 @@ def init_segmentation_wf(
     spec : ModelSpec
         The model.
     memory : Granted, optional
-        Memory that the network may use; by default what the machine grants.
+        Memory that the network may use; by default as much as the machine grants.
     inference, normalization, components, resample, label_codes, probseg, omp_nthreads
         As for `init_single_scan_wf`.
     pool : Path, optional
-        Of `worker_pool`, whose processes then run the network.
+        Folder that `worker_pool` yields; its processes then run the network.
     name : str
         Name of the workflow.
 
     Returns
     -------
     LiterateWorkflow
-        Its ``inputnode`` takes ``t1w`` and ``t1w_conform``, and ``channels`` where the model
-        takes several scans; its ``outputnode`` has `model_outputs`.
+        Its ``inputnode`` takes ``t1w`` and ``t1w_conform``, and ``channels`` if the model takes
+        several scans; the fields of its ``outputnode`` are those of `model_outputs`.
 
     Raises
     ------
     ModelError
-        If a label has no such code.
+        If a label has no FreeSurfer code.
     """
     values = spec.label_values(label_codes)
     workflow = LiterateWorkflow(name=name)
@@ -263,7 +265,7 @@ def init_segmentation_wf(
     volumes = pe.Node(LabelVolumes(labels=names), name='volumes', mem_gb=_LABELS_GB)
     dseg, dseg_conform = resample_dseg, keep_components
     if label_codes != 'model':
-        # Only now: interpolation breaks ties by the labels' order.
+        # Recoded after resampling, because interpolation breaks ties by the order of labels.
         dseg = _recode(workflow, resample_dseg, 'dseg', values)
         dseg_conform = _recode(workflow, keep_components, 'dseg_conform', values)
     # fmt: off
@@ -338,12 +340,12 @@ def init_segment_node(
     Returns
     -------
     Node
-        Of `Segment`. Its ``mem_gb`` is what the network is planned to need on a whole volume.
+        A `Segment` node. Its ``mem_gb`` is the estimated memory of the network on a whole volume.
 
     Raises
     ------
     MemoryLimitError
-        Where the model does not fit.
+        If the model does not fit into the memory.
     """
     plan = make_plan(spec, CONFORMED_SHAPE, memory, inference)
     node = pe.Node(
@@ -363,7 +365,7 @@ def init_segment_node(
         mem_gb=WORKER_GB + (plan.need_gb if pool is None else 0),
         n_procs=omp_nthreads,
     )
-    # Undefined where they are not given: they then do not count in Nipype's hash.
+    # Undefined unless given, so that they do not count in Nipype's hash.
     given = {
         'subvolumes': inference.subvolumes,
         'normalization': normalization,
@@ -388,7 +390,7 @@ def _init_components_node(spec: ModelSpec, components: str | None) -> pe.Node:
 
 
 def _init_resample_node(field: str, method: str) -> pe.Node:
-    # Files are called as the outputs: whoever copies several into one folder loses none.
+    # File names are those of the outputs, so that several can be copied into one folder.
     return pe.Node(
         ResampleLabels(method=method, out_file=f'{field}.nii'),
         name=f'resample_{field.removeprefix("brain_")}',
@@ -399,7 +401,7 @@ def _init_resample_node(field: str, method: str) -> pe.Node:
 def _recode(
     workflow: LiterateWorkflow, source: pe.Node, field: str, values: Sequence[int]
 ) -> pe.Node:
-    """Add the node that gives labels other values, and return it."""
+    """Add a node that changes the values of labels, and return it."""
     node = pe.Node(
         RecodeLabels(values=list(values), out_file=f'{field}.nii'),
         name=f'recode_{field}',
@@ -410,7 +412,7 @@ def _recode(
 
 
 def _add_channels(workflow: LiterateWorkflow, spec: ModelSpec, omp_nthreads: int) -> None:
-    """Conform the other scans of models that take several."""
+    """Conform the other scans, for models that take several."""
     inputnode, segment = (workflow.get_node(name) for name in ('inputnode', 'segment'))
     channels = pe.Node(niu.Merge(spec.in_channels - 1), name='channels', mem_gb=0.1)
     for place, suffix in enumerate(spec.inputs[1:]):
@@ -422,7 +424,7 @@ def _add_channels(workflow: LiterateWorkflow, spec: ModelSpec, omp_nthreads: int
 
 
 def _add_derived(workflow: LiterateWorkflow, spec: ModelSpec) -> None:
-    """Derive segmentations from labels, which are not recoded yet."""
+    """Derive segmentations from the labels before they are recoded."""
     derive = _derive_node(spec)
     workflow.connect(workflow.get_node('resample_dseg'), 'out_file', derive, 'dseg')
     workflow.connect(workflow.get_node('keep_components'), 'out_file', derive, 'dseg_conform')
@@ -441,7 +443,7 @@ def _add_probabilities(workflow: LiterateWorkflow) -> None:
 
 
 def _derive_node(spec: ModelSpec) -> pe.Node:
-    """Build the node that makes what follows from a model's labels by tables."""
+    """Build the node that derives segmentations from a model's labels by look-up tables."""
     return pe.Node(
         DeriveLabels(
             names=[derived.name for derived in spec.derived],
@@ -456,12 +458,12 @@ def _derive_node(spec: ModelSpec) -> pe.Node:
 
 
 def _nth(items: list[str], place: int) -> str:
-    """Choose from a list; Nipype calls it by its source."""
+    """Return an item of a list; self-contained, because Nipype runs its source code."""
     return items[place]
 
 
 def model_outputs(spec: ModelSpec, *, probseg: bool = False) -> list[str]:
-    """Return what the workflow of one model has in its ``outputnode``."""
+    """Return the fields of the ``outputnode`` of a model's workflow."""
     images = ['dseg_conform', 'brain_mask_conform', 'dseg', 'brain_mask']
     facts = ['engine', 'normalization', 'removed_components', 'removed_voxels']
     costs = [f'{step}_cost' for step in ('segment', 'components', 'resample')]

@@ -1,8 +1,8 @@
 """Nipype's SLURM plugin, which here requests the resources of each node and reports failed jobs.
 
-Nipype 1.11 asks the queue once for each job and poll, takes a killed job for one whose result is
-late, takes an older result for that of a killed job, and leaves its jobs in the queue when it is
-stopped itself.
+Nipype 1.11 queries the queue separately for each job and poll, waits for the result of a killed
+job, mistakes an older result for that of a killed job, and leaves its jobs in the queue when it is
+stopped.
 """
 
 import math
@@ -18,21 +18,21 @@ from nipype.pipeline.plugins.slurm import SLURMPlugin
 
 from .multiproc import FailFastMixin
 
-# Python and Nipype in the job, beside what the node itself takes.
+# Memory of Python and Nipype in a job, in addition to that of the node.
 _JOB_GB = 0.3
 _MEMORY_OPTIONS = ('--mem', '--mem-per-cpu', '--mem-per-gpu')
-# How old what the queue said may be, s: it is asked for all jobs at once.
+# Longest time, s, for which an answer of the queue (about all jobs at once) is used again.
 _QUEUE_SECONDS = 1.5
 _COMMAND_SECONDS = 60
 
 
 class SlurmPlugin(FailFastMixin, SLURMPlugin):
-    """Submit each node as a job, with the memory and the processors that it needs.
+    """Submit each node as a job that requests the memory and processors of the node.
 
     Parameters
     ----------
     arguments : dict
-        Those of Nipype's plugin: ``sbatch_args`` (they win over what nodes ask for),
+        Those of Nipype's plugin: ``sbatch_args`` (they override the requests of nodes),
         ``template``, ``max_jobs``, ``max_tries``, ``retry_timeout`` (s).
     status_callback : callable
         Called with a node and ``'start'``, ``'end'`` or ``'exception'``.
@@ -59,7 +59,7 @@ class SlurmPlugin(FailFastMixin, SLURMPlugin):
         Raises
         ------
         Interrupted
-            After a polite kill; jobs are cancelled.
+            After SIGTERM or SIGINT; jobs are cancelled.
         RuntimeError
             If a node failed.
         """
@@ -87,7 +87,7 @@ class SlurmPlugin(FailFastMixin, SLURMPlugin):
             said = ' '.join((done.stderr or done.stdout).split())
             time.sleep(self._retry_timeout)
         else:
-            # Only this scan fails. SLURM's own numbers are positive.
+            # Only this scan fails. Job numbers of SLURM are positive, so this one is free.
             taskid = -1 - len(self._refused)
             self._refused[taskid] = said
         self._pending[taskid] = node.output_dir()
@@ -101,7 +101,7 @@ class SlurmPlugin(FailFastMixin, SLURMPlugin):
         return taskid in self._queued
 
     def _ask_queue(self) -> set[int]:
-        """Return those of our jobs that wait or run; all of them where nobody answers."""
+        """Return our jobs that are pending or running; all of them if there is no answer."""
         jobs = [task for task in self._pending if task > 0]
         done = _ask(['squeue', '--noheader', '--format=%A', '--jobs', ','.join(map(str, jobs))])
         if done.returncode and 'Invalid job id' not in done.stderr:
@@ -120,16 +120,16 @@ class SlurmPlugin(FailFastMixin, SLURMPlugin):
 
 
 def _needs(node: Any, given: Sequence[str]) -> list[str]:
-    """Return the processors and the memory that a node asks for."""
+    """Return the ``sbatch`` options that request a node's processors and memory."""
     needs = [f'--cpus-per-task={node.n_procs or 1}']
     if not any(option.split('=')[0] in _MEMORY_OPTIONS for option in given):
-        # SLURM counts in 2^20 bytes.
+        # SLURM's megabytes are 2^20 bytes.
         needs.append(f'--mem={math.ceil((node.mem_gb + _JOB_GB) * 1e9 / 2**20)}')
     return needs
 
 
 def _state(job: int) -> str:
-    """Return how a job ended, an empty text where SLURM has forgotten it."""
+    """Return the final state of a job, '' if SLURM no longer knows it."""
     match = re.search(r'\bJobState=(\w+)', _ask(['scontrol', 'show', 'job', str(job)]).stdout)
     return match[1] if match else ''
 
@@ -148,7 +148,7 @@ def _failure(line: str) -> dict[str, Any]:
 
 
 def _ask(command: Sequence[str]) -> 'subprocess.CompletedProcess[str]':
-    """Run a command of SLURM's."""
+    """Run a SLURM command."""
     try:
         # Our own commands, and no shell.
         return subprocess.run(  # noqa: S603

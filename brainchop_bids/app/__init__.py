@@ -1,1 +1,1 @@
-"""One run of the BIDS App: what to do and why, its execution, its progress and its summary."""
+"""One run of the BIDS App: selection of scans, execution, progress and summary."""

@@ -1,4 +1,4 @@
-"""Execution of the workflow over scans, and the failures of each."""
+"""Execution of the workflow over scans, and collection of their failures."""
 
 import os
 import shutil
@@ -21,9 +21,9 @@ from ..system.processes import own_folder
 from ..system.signals import raise_if_stopped
 from .progress import Display, Watcher
 
-# Scans of one graph.
+# Number of scans in one Nipype graph.
 _BATCH = 24
-# Of steps beside the networks.
+# Memory of the steps that run beside the networks, GB.
 _OTHERS_GB = 1.0
 
 
@@ -34,9 +34,9 @@ class Pool:
     Parameters
     ----------
     folder : Path or None
-        Of `worker_pool`; None where there are none.
+        Folder that `worker_pool` yields; None if there are no workers.
     memory_gb : float
-        Memory that they hold.
+        Memory that the workers hold, GB.
     """
 
     folder: Path | None = None
@@ -44,7 +44,7 @@ class Pool:
 
 
 def configure_nipype(settings: Settings) -> None:
-    """Set what Nipype says and how it fails, here and in the workers."""
+    """Configure Nipype's logging, here and in the workers."""
     level = ('CRITICAL', 'CRITICAL', 'INFO', 'DEBUG')[min(settings.verbose, 3)]
     folder = Path(os.environ['NIPYPE_CONFIG_DIR'])
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,21 +69,21 @@ def process(
     settings : Settings
         Settings of the run.
     work : list of (Scan, list of ModelSpec)
-        What to process, and with which models.
+        Scans to process, each with its models.
     owner : ModelSpec or None
         The model whose brain mask is written.
 
     Returns
     -------
     dict of str to str
-        Each scan that failed, and why in one line.
+        Labels of the scans that failed, and the reason for each in one line.
 
     Raises
     ------
     Interrupted
-        After a polite kill; its ``state`` says which scans are done and which not.
+        After SIGTERM or SIGINT; its ``state`` lists which scans are done and which are not.
     """
-    # Before Nipype is imported: it reads its configuration then.
+    # Nipype reads its configuration when it is imported.
     configure_nipype(settings)
     with own_folder(settings.work_dir) as folder, _worker_pool(settings, work) as pool:
         return _process(replace(settings, work_dir=folder), work, owner, pool)
@@ -133,7 +133,7 @@ def _process(
         if node not in watcher.finished:
             failures.setdefault(scan.label, rest)
             if watcher.written[node] or node in watcher.failures:
-                # What other models made, and why this one failed, is to be seen.
+                # The page shows the results of other models and why this one failed.
                 write_page(settings, scan)
     return failures
 
@@ -141,9 +141,9 @@ def _process(
 def _batches(
     settings: Settings, work: list[tuple[Scan, list[ModelSpec]]]
 ) -> Iterator[list[tuple[Scan, list[ModelSpec]]]]:
-    """Divide a long run: Nipype looks at all nodes of a graph whenever one has ended.
+    """Divide a long run, because Nipype visits all nodes of a graph whenever one has ended.
 
-    A plugin of the user's gets all at once; it may have room for all.
+    A plugin chosen by the user gets all scans at once, since it may run all of them in parallel.
     """
     size = len(work)
     if settings.use_plugin is None:
@@ -159,7 +159,7 @@ def _run_batch(
     pool: Pool,
     watcher: Watcher,
 ) -> str:
-    """Run some scans; return what stopped them, apart from failures of their own."""
+    """Run some scans; return the error that stopped the batch, '' if only single scans failed."""
     from brainchop_bids.workflows.bids import init_brainchop_wf, write_graph
 
     workflow = init_brainchop_wf(settings=settings, work=work, owner=owner, pool=pool.folder)
@@ -179,10 +179,10 @@ def _run_batch(
 
 @contextmanager
 def _worker_pool(settings: Settings, work: list[tuple[Scan, list[ModelSpec]]]) -> Iterator[Pool]:
-    """Start the processes that run networks, if they may stay.
+    """Start the processes that run networks, if they can be kept for the whole run.
 
-    There are as many as can run at once. They hold their memory for the next scan, so there must
-    be some more for the other steps; and none stays on a GPU, whose memory others want, too.
+    As many are started as can run at once. They keep their memory for the next scan, so some must
+    be left for the other steps. None is kept on a GPU, whose memory other processes may need.
     """
     from ..image.conform import CONFORMED_SHAPE
     from ..image.normalise import Normalization
@@ -196,7 +196,7 @@ def _worker_pool(settings: Settings, work: list[tuple[Scan, list[ModelSpec]]]) -
     number = min(settings.nprocs // settings.omp_nthreads, len(work))
     held = number * max(plan.need_gb for plan in plans)
     on_gpu = any(plan.device == 'gpu' for plan in plans)
-    # A plugin of the user's may run each node elsewhere.
+    # A plugin chosen by the user may run each node on another machine.
     if settings.use_plugin is not None or on_gpu or held + _OTHERS_GB > memory.amount:
         yield Pool()
         return
@@ -215,7 +215,7 @@ def _worker_pool(settings: Settings, work: list[tuple[Scan, list[ModelSpec]]]) -
 
 
 def _crash_files(logs: Path, since: float) -> dict[str, str]:
-    """Return what the crash files of this run say, by the name of the scan's workflow."""
+    """Return the error messages in the crash files of this run, by the scan's workflow name."""
     return {
         crash.workflow: last_words(crash.text) or f'see {crash.path}'
         for crash in read_crashes(logs, since)
@@ -223,7 +223,7 @@ def _crash_files(logs: Path, since: float) -> dict[str, str]:
 
 
 def _run_workflow(settings: Settings, workflow: Any, watcher: Watcher, pool: Pool) -> str:
-    """Run the workflow; return what stopped it, apart from failures of scans."""
+    """Run the workflow; return the error that stopped it, '' if only single scans failed."""
     try:
         if settings.use_plugin is None:
             from brainchop_bids.workflows.multiproc import ResilientMultiProcPlugin
@@ -247,14 +247,14 @@ def _run_workflow(settings: Settings, workflow: Any, watcher: Watcher, pool: Poo
 
 
 def _run_with(plugin: dict[str, Any], workflow: Any, watcher: Watcher) -> None:
-    """Run the workflow with a plugin of the user's."""
+    """Run the workflow with the plugin that the user has chosen."""
     arguments = plugin.get('plugin_args') or {}
     if plugin['plugin'] == 'SLURM':
         from brainchop_bids.workflows.slurm import SlurmPlugin
 
         execution = workflow.config['execution']
         execution['poll_sleep_duration'] = '2'
-        # Of a job that ended well: its file may be late where the folder is on another machine.
+        # On a network file system the result of a finished job may appear late.
         execution['job_finished_timeout'] = '60'
         workflow.run(
             SlurmPlugin(
@@ -268,7 +268,7 @@ def _run_with(plugin: dict[str, Any], workflow: Any, watcher: Watcher) -> None:
 
 
 def read_plugin(path: Path) -> dict[str, Any]:
-    """Read a plugin file as fMRIPrep's: YAML with ``plugin`` and ``plugin_args``.
+    """Read a plugin file in fMRIPrep's format: YAML with ``plugin`` and ``plugin_args``.
 
     Parameters
     ----------
@@ -282,7 +282,7 @@ def read_plugin(path: Path) -> dict[str, Any]:
     Raises
     ------
     SettingsError
-        If it is no such file, or its plugin cannot tell when scans are done.
+        If it is not such a file, or the plugin cannot tell when scans are done.
     """
     import yaml
 
@@ -305,7 +305,7 @@ def read_plugin(path: Path) -> dict[str, Any]:
 
 
 def write_page(settings: Settings, scan: Scan) -> None:
-    """Write the page of a scan's participant, or of its session where sessions were asked."""
+    """Write the page of a scan's participant, or of its session if sessions were selected."""
     from ..reports.participant.page import write_participant_page
 
     session = scan.name.session if settings.session_label else None

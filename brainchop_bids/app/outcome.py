@@ -11,7 +11,7 @@ from ..system.processes import name_a_home, protect_children
 from ..system.signals import interruptible
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-# What a shell shows of a program that ended because nobody read on, as `head` does.
+# Exit code that a shell reports for a program whose reader, e.g. `head`, closed the pipe.
 UNREAD = 128 + signal.SIGPIPE
 
 
@@ -23,24 +23,24 @@ def outcome(
     memory: str = 'memory ran out; grant more',
     interrupted: str = 'nothing is lost that was done',
 ) -> int:
-    """Do a command's work and turn what users can mend into a line and a code.
+    """Run a command's work and turn expected errors into one line and an exit code.
 
     Parameters
     ----------
     prog : str
-        The command, which begins the line.
+        Name of the command, which begins the line.
     work : callable
-        Returns the exit code.
+        Does the work and returns the exit code.
     usage : tuple of exceptions
-        Those that mean that the command cannot run as given.
+        Exceptions that mean that the command cannot run as given.
     memory, interrupted : str
-        What to say where memory runs out, and after a polite kill that knows nothing better.
+        Messages for a MemoryError, and for an interruption that has no message of its own.
 
     Returns
     -------
     int
-        The code that ``work`` returned, `FAILED` (SIGTERM, too), `USAGE`, `INTERRUPTED` or
-        `UNREAD`.
+        The code that ``work`` returned, `FAILED` (also after SIGTERM), `USAGE`, `INTERRUPTED`
+        or `UNREAD`.
     """
     name_a_home()
     protect_children()
@@ -57,7 +57,7 @@ def _outcome(
 ) -> int:
     try:
         code = work()
-        # What is left to write may find no reader either.
+        # Writing what is still buffered may fail as well.
         sys.stdout.flush()
         return code
     except BrokenPipeError:
@@ -81,13 +81,13 @@ def _outcome(
 
 
 def be_silent() -> None:
-    """Let standard output lead nowhere, where nobody reads it any more."""
-    # At the descriptor: what is still buffered is written as Python ends, which would complain.
+    """Redirect standard output to the null device, after its reader has gone."""
+    # At the level of the descriptor, because Python flushes its buffer at exit and would complain.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _unread() -> bool:
-    """Tell whether standard output is a pipe that nobody reads any more."""
+    """Return True if standard output is a pipe whose reader has gone."""
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))

@@ -1,4 +1,4 @@
-"""Progress of a run on the terminal: scans, their steps, and which are done or failed."""
+"""Progress of a run on the terminal: scans, their steps, and their outcome."""
 
 import sys
 import time
@@ -13,7 +13,7 @@ from ..system.errors import BrainchopError
 from ..system.signals import raise_if_stopped
 from .outcome import be_silent
 
-# Scans that one line names.
+# Most scans that are named in one line.
 _NAMED = 5
 
 STEPS = {
@@ -39,7 +39,7 @@ class Display:
     total : int
         Number of scans.
     verbose : int
-        1 or more says each step in plain lines too.
+        From 1 on, plain lines also report each step.
     """
 
     def __init__(self, total: int, verbose: int = 0) -> None:
@@ -72,7 +72,7 @@ class Display:
             self._live.stop()
 
     def step(self, scan: str, node: str) -> None:
-        """A step of a scan begins."""
+        """Show that a step of a scan has begun."""
         first = scan not in self._begun
         self._begun.setdefault(scan, time.monotonic())
         text = f'{scan}: {STEPS.get(node, node)}'
@@ -84,11 +84,11 @@ class Display:
             self.say(text)
 
     def finished(self, scan: str) -> None:
-        """A scan is done."""
+        """Show that a scan is done."""
         self._close(scan, 'done')
 
     def failed(self, scan: str, why: str) -> None:
-        """A scan has failed."""
+        """Show that a scan has failed."""
         self._close(scan, f'FAILED: {why}')
 
     def say(self, line: str) -> None:
@@ -99,7 +99,7 @@ class Display:
             try:
                 print(line, flush=True)
             except BrokenPipeError:
-                # Scans are worth more than what is told of them.
+                # The run goes on even if nobody reads its messages.
                 be_silent()
 
     def _close(self, scan: str, how: str) -> None:
@@ -113,16 +113,16 @@ class Display:
 
 
 class Watcher:
-    """Turn what Nipype reports of nodes into what is shown of scans.
+    """Translate Nipype's reports on nodes into the progress of scans.
 
     Parameters
     ----------
     display : Display
-        Where it is shown.
+        Display of the progress.
     scans : dict of str to (str, int)
-        Name of the scan's workflow to what the scan is called, and how many models it has.
+        Name of each scan's workflow to the scan's label and its number of models.
     on_done : callable
-        Called with the name of the workflow when all of a scan is written.
+        Called with the name of the workflow when all results of a scan are written.
     """
 
     def __init__(
@@ -136,21 +136,21 @@ class Watcher:
         self.models = {workflow: count for workflow, (_, count) in scans.items()}
         self.written = dict.fromkeys(scans, 0)
         self.on_done = on_done
-        # Other plugins than ours report that a node failed, but not why.
+        # Nipype's own plugins report that a node failed, but not why.
         self.sees_tracebacks = True
         self.failures: dict[str, str] = {}
         self.finished: set[str] = set()
 
     def status(self, node: object, status: str) -> None:
-        """Take a status of a node: ``'start'``, ``'end'`` or ``'exception'``.
+        """Process the status of a node: ``'start'``, ``'end'`` or ``'exception'``.
 
         Raises
         ------
         Interrupted
-            If a polite kill has come, whatever became of its own exception.
+            If SIGTERM or SIGINT was received, even if its exception was lost.
         """
         if status != 'end':
-            # Neither is more begun nor is the end of a stopped process a failure.
+            # After a signal nothing is started, and the end of a process is not a failure.
             raise_if_stopped()
         workflow, step = self._where(node)
         if workflow not in self.scans:
@@ -167,14 +167,14 @@ class Watcher:
             self._fail(workflow, f'the step {step} failed: see its crash file')
 
     def failure(self, node: object, traceback: list[str]) -> None:
-        """Take the traceback of a failed node."""
+        """Process the traceback of a failed node."""
         workflow, step = self._where(node)
         if workflow not in self.scans or workflow in self.failures:
             return
         self._fail(workflow, last_words(''.join(traceback)) or f'the step {step} failed')
 
     def state(self) -> str:
-        """Say in one line which scans are done and which not.
+        """Summarize in one line which scans are done and which are not.
 
         Returns
         -------

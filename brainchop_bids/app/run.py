@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def run(settings: 'Settings') -> int:
-    """Do what the settings ask for.
+    """Run the App with its settings.
 
     Parameters
     ----------
@@ -29,12 +29,12 @@ def run(settings: 'Settings') -> int:
     Returns
     -------
     int
-        0 all done, 1 some scan failed.
+        0 if all scans are done, 1 if one failed.
 
     Raises
     ------
     BrainchopError
-        Where the run cannot be done as asked for; nothing is written then.
+        If the run is not possible with these settings; nothing is written then.
     """
     check_address_space()
     _prepare_environment(settings)
@@ -44,9 +44,9 @@ def run(settings: 'Settings') -> int:
 
 
 def _prepare_environment(settings: 'Settings') -> None:
-    """Keep libraries from the network, from the home folder and from talking.
+    """Keep libraries from using the network and the home folder and from printing messages.
 
-    Set before Nipype is imported, and inherited by the workers.
+    Called before Nipype is imported; workers inherit the environment.
     """
     private = settings.work_dir / '.home'
     os.environ.update(
@@ -56,7 +56,7 @@ def _prepare_environment(settings: 'Settings') -> None:
         NIPYPE_CONFIG_DIR=str(private / 'nipype'),
         MPLCONFIGDIR=str(private / 'matplotlib'),
         KERAS_HOME=str(private / 'keras'),
-        # The BIDS validator's.
+        # Cache of the BIDS validator.
         DENO_DIR=str(private / 'deno'),
         DENO_NO_UPDATE_CHECK='1',
         TF_CPP_MIN_LOG_LEVEL='3',
@@ -64,7 +64,7 @@ def _prepare_environment(settings: 'Settings') -> None:
 
 
 def _participant(settings: 'Settings') -> int:
-    """Segment each scan that was asked for."""
+    """Segment the selected scans."""
     from ..bids.dataset import check_distinct, check_folders, check_writable
     from ..bids.query import check_dataset, find_scans
     from ..models.spec import load_spec
@@ -92,7 +92,7 @@ def _participant(settings: 'Settings') -> int:
     _check_options(settings, specs)
     specs, left_out = drop_duplicates(specs)
     workload = find_workload(settings, specs, selection)
-    # What does not fit is reported before anything is written.
+    # A model that does not fit into memory is reported before anything is written.
     plans = _describe_plans(settings, specs) if workload.todo else []
     announce(settings, specs, selection, workload, plans, left_out)
     if settings.dry_run:
@@ -110,7 +110,7 @@ def _participant(settings: 'Settings') -> int:
 def _process(
     settings: 'Settings', specs: 'Sequence[ModelSpec]', workload: 'Workload'
 ) -> dict[str, str]:
-    """Process the scans whose files are there; return those that failed, and why."""
+    """Process the scans whose files exist; return the scans that failed, and the reasons."""
     from ..bids.dataset import check_writable
     from ..models.spec import mask_owner
     from .workload import absent_file
@@ -127,7 +127,7 @@ def _process(
 
 
 def _check_options(settings: 'Settings', specs: 'Sequence[ModelSpec]') -> None:
-    """Find impossible values before the first scan is read."""
+    """Check the options before the first scan is read."""
     from ..image.normalise import Normalization
 
     if not specs:
@@ -154,7 +154,7 @@ def _check_options(settings: 'Settings', specs: 'Sequence[ModelSpec]') -> None:
 
 
 def _describe_plans(settings: 'Settings', specs: 'Sequence[ModelSpec]') -> list[str]:
-    """Say how each network will be run on a whole volume."""
+    """Describe how each network will be run on a whole volume."""
     from ..image.conform import CONFORMED_SHAPE
     from ..inference.plan import make_plan
 
@@ -172,7 +172,7 @@ def _write_root(
     *,
     anew: bool,
 ) -> None:
-    """Write what belongs to the dataset and to the run."""
+    """Write the files of the dataset and of the run."""
     from ..bids.dataset import describe, write_root
     from ..system.atomic import write_text
 
@@ -186,19 +186,25 @@ def _write_root(
     if anew or settings.boilerplate or not (logs / 'CITATION.md').exists():
         from brainchop_bids.workflows.boilerplate import describe_methods, list_references
 
-        text = describe_methods(specs, settings.components, settings.resample, settings.inference)
+        text = describe_methods(
+            specs,
+            settings.components,
+            settings.resample,
+            settings.inference,
+            normalization=settings.normalization,
+        )
         write_text(logs / 'CITATION.md', text + list_references(text))
 
 
 def _missing_pages(settings: 'Settings', scans: 'Sequence[Scan]') -> dict[str, str]:
-    """Write pages that an interrupted run did not come to."""
+    """Write the pages that are missing after an interrupted run."""
     from ..bids.derivatives import page_path
 
     failures = {}
     for scan in scans:
         session = scan.name.session if settings.session_label else None
         if not page_path(settings.output_dir, scan.name.subject, session).exists():
-            # Only where a page is missing: a run with nothing to do loads neither.
+            # Imported here, so that a run with nothing to do does not load it.
             from .execution import write_page
 
             try:
@@ -209,7 +215,7 @@ def _missing_pages(settings: 'Settings', scans: 'Sequence[Scan]') -> dict[str, s
 
 
 def _reports_only(settings: 'Settings', selection: 'Selection') -> int:
-    """Rebuild pages from the derivatives, and figures that are missing."""
+    """Rebuild pages from the derivatives, and draw missing figures."""
     from ..reports.collect import read_participant
     from ..reports.participant.page import write_participant_page
 
@@ -220,7 +226,7 @@ def _reports_only(settings: 'Settings', selection: 'Selection') -> int:
     for subject, session in sorted(sessions, key=str):
         for record in read_participant(settings.output_dir, subject, session):
             if record.finished and record.lacks_figures:
-                # Only then: drawing loads much that pages alone do not need.
+                # Imported here, because drawing loads libraries that pages do not need.
                 from ..reports.figures.draw import draw_missing
 
                 why = draw_missing(settings.bids_dir, record)
@@ -235,7 +241,7 @@ def _reports_only(settings: 'Settings', selection: 'Selection') -> int:
 
 
 def _group(settings: 'Settings') -> int:
-    """Gather the results of all scans into a table and a page for each model."""
+    """Collect the results of all scans in a table and a page for each model."""
     from ..reports.group.outputs import write_group
 
     written = write_group(

@@ -23,7 +23,7 @@ def announce(
     plans: 'Sequence[str]',
     left_out: 'Sequence[str]' = (),
 ) -> None:
-    """Say what will be done.
+    """Print what will be done.
 
     Parameters
     ----------
@@ -32,13 +32,13 @@ def announce(
     specs : sequence of ModelSpec
         The models.
     selection : Selection
-        Scans that were asked for.
+        The selected scans.
     workload : Workload
-        Scans to do, and scans that are done already.
+        Scans to process, and scans that are done already.
     plans : sequence of str
-        How each network will be run.
+        Description of how each network will be run.
     left_out : sequence of str
-        What is not made, and why.
+        Results that are left out, with the reason for each.
     """
     models = ', '.join(spec.name for spec in specs)
     print(
@@ -54,7 +54,7 @@ def announce(
             print(f'  {note}')
     for scan, needs in workload.todo:
         for spec, why in needs.items():
-            # What is done again is always told; a thousand new scans are not listed.
+            # Scans that are done again are always listed, new ones (maybe thousands) are not.
             if verbose or why != NEW:
                 print(f'  {scan.label}: to do{f" with {spec.name}" * (len(specs) > 1)} ({why})')
     if verbose:
@@ -70,18 +70,18 @@ def announce(
 def summarise(
     settings: 'Settings', workload: 'Workload', failures: dict[str, str], seconds: float
 ) -> int:
-    """Say what was done and what not.
+    """Print what was done and what failed.
 
     Parameters
     ----------
     settings : Settings
         Settings of the run.
     workload : Workload
-        Scans that were to do, and scans that were done already.
+        Scans that were to be processed, and scans that were done before.
     failures : dict of str to str
-        Scans that failed, and why.
+        Scans that failed, and the reasons.
     seconds : float
-        Wall time.
+        Wall time, s.
 
     Returns
     -------

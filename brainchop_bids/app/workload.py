@@ -1,4 +1,4 @@
-"""The scans of a run that are to be processed, and those whose results are current."""
+"""Scans of a run that must be processed, and scans whose results are current."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ class Workload:
 def find_workload(
     settings: Settings, specs: Sequence[ModelSpec], selection: Selection
 ) -> Workload:
-    """Find the scans that must be processed, and with which models.
+    """Find the scans that must be processed, and the models for each.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def find_workload(
     specs : sequence of ModelSpec
         The models.
     selection : Selection
-        Scans that were asked for.
+        The selected scans.
 
     Returns
     -------
@@ -74,7 +74,7 @@ def _why_redo(settings: Settings, scan: Scan, spec: ModelSpec, *, owns_mask: boo
     except DatasetError:
         return 'another scan of the head is missing'
     except OSError:
-        # The conform step says what is wrong with the scan.
+        # The conform step will report what is wrong with the scan.
         return 'the scan cannot be compared'
 
 
@@ -86,12 +86,12 @@ def absent_file(scan: Scan, specs: Iterable[ModelSpec]) -> str | None:
     scan : Scan
         The scan.
     specs : iterable of ModelSpec
-        The models, which may take other scans of the head, too.
+        The models, which may need other scans of the same head.
 
     Returns
     -------
     str or None
-        The file and the reason; None where all can be opened.
+        The file and the reason; None if all can be opened.
     """
     try:
         others = [path for spec in specs for path in find_siblings(scan, spec.inputs[1:])]
@@ -111,9 +111,9 @@ def drop_duplicates(specs: Sequence[ModelSpec]) -> tuple[list[ModelSpec], list[s
     Returns
     -------
     specs : list of ModelSpec
-        The models; of segmentations of the same name that are derived, the first one stays.
+        The models; of derived segmentations with the same name, the first one is kept.
     notes : list of str
-        What was left out and why, each one line.
+        One line for each segmentation that was dropped, with the reason.
     """
     taken = {spec.slug.lower(): spec.name for spec in specs}
     kept, notes = [], []

@@ -42,9 +42,9 @@ def build_parser() -> argparse.ArgumentParser:
     """Build the parser of ``brainchop-models``."""
     parser = argparse.ArgumentParser(
         prog=PROG,
-        description='See which models there are, fetch them, check them, and bring them from one '
-        'file format to another. Only `get` uses the network.',
-        epilog='Exit code: 0 done, 1 a model is at fault or cannot be had, 2 the command cannot '
+        description='List, download, check, import and convert models. Only `get` uses the '
+        'network.',
+        epilog='Exit code: 0 done, 1 a model is damaged or unavailable, 2 the command cannot '
         'run as given.',
     )
     parser.add_argument('--version', action='version', version=f'{PROG} {__version__}')
@@ -66,9 +66,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     command('list', _list, 'list the models that are installed or can be fetched')
     info = command('info', _info, 'print all that is known about a model')
-    info.add_argument('model', metavar='NAME|DIR')
+    info.add_argument('model', metavar='NAME|DIR', help='name or folder of the model')
     get = command('get', _get, 'download published models and check their SHA-256')
-    get.add_argument('names', metavar='NAME', nargs='*')
+    get.add_argument('names', metavar='NAME', nargs='*', help='names of models, as in list')
     get.add_argument('--all', action='store_true', help='download all published models')
     get.add_argument(
         '--mirror',
@@ -87,13 +87,18 @@ def build_parser() -> argparse.ArgumentParser:
     bring = command(
         'import',
         _import,
-        ("copy a model of any supported format into a folder of this package's form"),
+        "copy a model of any supported format into a folder of this package's form",
     )
-    bring.add_argument('folder', metavar='DIR', type=Path)
+    bring.add_argument('folder', metavar='DIR', type=Path, help="folder with the model's files")
     bring.add_argument('--name', help='name of the new model (default: that of the folder)')
     convert = command('convert', _convert, 'write a model in the format of another program')
-    convert.add_argument('model', metavar='NAME|DIR')
-    convert.add_argument('format', metavar='FORMAT', choices=_FORMATS, help=', '.join(_FORMATS))
+    convert.add_argument('model', metavar='NAME|DIR', help='name or folder of the model')
+    convert.add_argument(
+        'format',
+        metavar='FORMAT',
+        choices=_FORMATS,
+        help=f'format to write: {", ".join(_FORMATS)}',
+    )
     convert.add_argument('out', metavar='OUT', type=Path, help='folder for the files')
     return parser
 

@@ -73,7 +73,7 @@ def add_model_options(group: argparse._ArgumentGroup, *, several: bool = False) 
     )
     group.add_argument(
         '--normalization',
-        metavar='HOW',
+        metavar='RULE',
         help=(
             'normalization of intensities: minmax, quantile:LOW:HIGH[:clip], zscore '
             '(over voxels above 0), zscore-whole (over all voxels) or none (default: '
@@ -107,7 +107,8 @@ def add_inference_options(group: argparse._ArgumentGroup) -> None:
         metavar='auto|none|MM',
         default='auto',
         help='part of the volume that is computed: the head with a margin in mm around it, or '
-        f'everything (none); the labels there are the same (default: auto, {MARGIN_MM:g} mm)',
+        f'everything (none); labels inside are the same either way (default: auto, '
+        f'{MARGIN_MM:g} mm)',
     )
     group.add_argument(
         '--precision',
@@ -177,5 +178,5 @@ def add_frame_option(group: argparse._ArgumentGroup) -> None:
         '--frame',
         metavar='N',
         type=count,
-        help='frame to use of 4-D files with several, counted from 0',
+        help='frame of a 4-D file with several frames, counted from 0',
     )

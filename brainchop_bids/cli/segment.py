@@ -187,7 +187,10 @@ def _add_conform(parser: argparse.ArgumentParser) -> None:
         help='conform to 256 voxels a side whatever the field of view',
     )
     group.add_argument(
-        '--interpolation', choices=['trilinear', 'nearest', 'cubic'], default='trilinear'
+        '--interpolation',
+        choices=['trilinear', 'nearest', 'cubic'],
+        default='trilinear',
+        help='interpolation of intensities on the conformed grid (default: %(default)s)',
     )
     group.add_argument(
         '--no-scale',

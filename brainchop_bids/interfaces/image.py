@@ -12,8 +12,8 @@ class ConformInputSpec(BaseInterfaceInputSpec):
     """Inputs of `Conform`."""
 
     in_file = File(exists=True, mandatory=True, desc='scan: NIfTI-1/2 or MGH/MGZ')
-    reference = File(exists=True, desc='conformed scan of the same head, whose grid is used')
-    frame = traits.Int(desc='frame of a file with several, from 0')
+    reference = File(exists=True, desc='conformed scan of the same head whose grid is used')
+    frame = traits.Int(desc='frame of a 4-D file, counted from 0')
     voxel_size = traits.Float(1.0, usedefault=True, desc='target voxel size, mm')
     smallest = traits.Bool(
         False, usedefault=True, desc="conform to the scan's smallest voxel size"
@@ -27,7 +27,7 @@ class ConformInputSpec(BaseInterfaceInputSpec):
     scale = traits.Bool(
         True, usedefault=True, desc='scale intensities to 0-255 instead of rounding them'
     )
-    num_threads = traits.Int(1, usedefault=True, nohash=True, desc='threads')
+    num_threads = traits.Int(1, usedefault=True, nohash=True, desc='number of threads')
 
 
 class ConformOutputSpec(StepOutputSpec):
@@ -80,15 +80,15 @@ class KeepComponentsInputSpec(BaseInterfaceInputSpec):
     intracranial = traits.Bool(
         False, usedefault=True, desc='measure the intracranial volume (brain and fluid around it)'
     )
-    out_file = File('kept.nii', usedefault=True, desc='name of the labels')
-    out_mask = File('mask.nii', usedefault=True, desc='name of the brain mask')
+    out_file = File('kept.nii', usedefault=True, desc='file name of the labels')
+    out_mask = File('mask.nii', usedefault=True, desc='file name of the brain mask')
 
 
 class KeepComponentsOutputSpec(StepOutputSpec):
     """Outputs of `KeepComponents`."""
 
     out_file = File(exists=True, desc='labels that were kept')
-    out_mask = File(exists=True, desc='brain mask, holes filled')
+    out_mask = File(exists=True, desc='brain mask, with holes filled')
     removed_components = traits.Int(desc='number of components that were removed')
     removed_voxels = traits.Int(desc='number of voxels that were removed')
     intracranial_volume = traits.Float(desc='intracranial volume, mm^3')
@@ -138,7 +138,7 @@ class ResampleLabelsInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc='labels')
     reference = File(exists=True, mandatory=True, desc='image whose grid is used')
     method = traits.Enum('linear', 'nearest', usedefault=True, desc='interpolation')
-    out_file = File('resampled.nii', usedefault=True, desc='name of the result')
+    out_file = File('resampled.nii', usedefault=True, desc='file name of the result')
 
 
 class ResampleLabelsOutputSpec(StepOutputSpec):
@@ -148,7 +148,7 @@ class ResampleLabelsOutputSpec(StepOutputSpec):
 
 
 class ResampleLabels(StepInterface):
-    """Bring labels to the grid of another file, both placed as FreeSurfer places them.
+    """Resample labels to the grid of another file; headers are read as FreeSurfer reads them.
 
     Examples
     --------
@@ -174,18 +174,18 @@ class ResampleLabels(StepInterface):
 class ResampleProbabilitiesInputSpec(BaseInterfaceInputSpec):
     """Inputs of `ResampleProbabilities`."""
 
-    in_file = File(exists=True, mandatory=True, desc='probabilities, one volume a label, 4-D')
+    in_file = File(exists=True, mandatory=True, desc='probabilities, 4-D, one volume per label')
     reference = File(exists=True, mandatory=True, desc='image whose grid is used')
 
 
 class ResampleProbabilitiesOutputSpec(StepOutputSpec):
     """Outputs of `ResampleProbabilities`."""
 
-    out_files = traits.List(File(exists=True), desc='a 3-D file for each label')
+    out_files = traits.List(File(exists=True), desc='probability map of each label, 3-D')
 
 
 class ResampleProbabilities(StepInterface):
-    """Bring probabilities to the grid of another file, label by label.
+    """Resample probabilities to the grid of another file, label by label.
 
     Examples
     --------
@@ -217,8 +217,8 @@ class RecodeLabelsInputSpec(BaseInterfaceInputSpec):
     """Inputs of `RecodeLabels`."""
 
     in_file = File(exists=True, mandatory=True, desc='labels')
-    values = traits.List(traits.Int, mandatory=True, desc='new value of each label, from 0')
-    out_file = File('recoded.nii', usedefault=True, desc='name of the result')
+    values = traits.List(traits.Int, mandatory=True, desc='new value of labels 0, 1, 2, ...')
+    out_file = File('recoded.nii', usedefault=True, desc='file name of the result')
 
 
 class RecodeLabelsOutputSpec(StepOutputSpec):
@@ -257,23 +257,23 @@ class DeriveLabelsInputSpec(BaseInterfaceInputSpec):
     values = traits.List(
         traits.List(traits.Int),
         mandatory=True,
-        desc='new value of each label, from 0, for each of them',
+        desc='new values of labels 0, 1, 2, ... for each derived segmentation',
     )
     labels = traits.List(
-        traits.Dict(traits.Int, traits.Str), mandatory=True, desc='names of their labels'
+        traits.Dict(traits.Int, traits.Str), mandatory=True, desc='names of the labels of each'
     )
 
 
 class DeriveLabelsOutputSpec(StepOutputSpec):
-    """Outputs of `DeriveLabels`, each in the order of `names`."""
+    """Outputs of `DeriveLabels`, in the order of `names`."""
 
-    dsegs = traits.List(File(exists=True), desc="in the scan's own grid")
-    dsegs_conform = traits.List(File(exists=True), desc='in the conformed grid')
-    volumes = traits.List(File(exists=True), desc='TSV: index, name, voxels, volume in mm^3')
+    dsegs = traits.List(File(exists=True), desc="labels in the scan's own grid")
+    dsegs_conform = traits.List(File(exists=True), desc='labels in the conformed grid')
+    volumes = traits.List(File(exists=True), desc='tables of index, name, voxels, volume (mm^3)')
 
 
 class DeriveLabels(StepInterface):
-    """Make segmentations that follow from labels by a table, such as tissues from structures.
+    """Derive segmentations from labels by look-up tables, such as tissues from structures.
 
     Examples
     --------
@@ -312,14 +312,14 @@ class StripSkullInputSpec(BaseInterfaceInputSpec):
     """Inputs of `StripSkull`."""
 
     in_file = File(exists=True, mandatory=True, desc='scan')
-    mask = File(exists=True, mandatory=True, desc='brain mask in its grid')
-    frame = traits.Int(desc='frame of a file with several, from 0')
+    mask = File(exists=True, mandatory=True, desc="brain mask in the scan's grid")
+    frame = traits.Int(desc='frame of a 4-D file, counted from 0')
 
 
 class StripSkullOutputSpec(StepOutputSpec):
     """Outputs of `StripSkull`."""
 
-    out_file = File(exists=True, desc='the scan, 0 outside the mask')
+    out_file = File(exists=True, desc='scan that is 0 outside the mask')
 
 
 class StripSkull(StepInterface):
@@ -356,8 +356,8 @@ class LabelVolumesInputSpec(BaseInterfaceInputSpec):
 class LabelVolumesOutputSpec(StepOutputSpec):
     """Outputs of `LabelVolumes`."""
 
-    out_file = File(exists=True, desc='TSV: index, name, voxels, volume in mm^3')
-    brain_volume = traits.Float(desc='volume of the mask, mm^3')
+    out_file = File(exists=True, desc='table of index, name, voxels and volume (mm^3), TSV')
+    brain_volume = traits.Float(desc='volume of the brain mask, mm^3')
 
 
 class LabelVolumes(StepInterface):

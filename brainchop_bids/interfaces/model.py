@@ -12,27 +12,27 @@ class FindModelInputSpec(BaseInterfaceInputSpec):
     """Inputs of `FindModel`."""
 
     model = traits.Str(mandatory=True, desc='name of a model, or absolute path of its folder')
-    models_dir = Directory(exists=True, desc='folder that holds model folders')
+    models_dir = Directory(exists=True, desc='folder that contains model folders')
 
 
 class FindModelOutputSpec(StepOutputSpec):
-    """Outputs of `FindModel`, called as the inputs that they go to."""
+    """Outputs of `FindModel`, named like the inputs that they are connected to."""
 
-    name = traits.Str(desc='the name in seg-<name>: letters and digits')
-    model = Directory(exists=True, desc='its folder, for Segment')
-    model_sha256 = traits.Str(desc='its checksum, for Segment')
-    rule = traits.Str(desc='its rule for components, for KeepComponents')
-    mask_rule = traits.Dict(desc='its rule for the brain mask, for KeepComponents')
-    labels = traits.Dict(traits.Int, traits.Str, desc='names of its labels, for LabelVolumes')
-    inputs = traits.List(traits.Str, desc='BIDS suffixes of the scans that it takes')
-    covers_brain = traits.Bool(desc='whether a brain mask can be made of its labels')
+    name = traits.Str(desc="model's name in file names (seg-<name>): letters and digits")
+    model = Directory(exists=True, desc='model folder, for Segment')
+    model_sha256 = traits.Str(desc='checksum of the model, for Segment')
+    rule = traits.Str(desc="model's rule for components, for KeepComponents")
+    mask_rule = traits.Dict(desc="model's rule for the brain mask, for KeepComponents")
+    labels = traits.Dict(traits.Int, traits.Str, desc='names of the labels, for LabelVolumes')
+    inputs = traits.List(traits.Str, desc='BIDS suffixes of the scans that the model takes')
+    covers_brain = traits.Bool(desc='True if a brain mask can be made from the labels')
 
 
 class FindModel(StepInterface):
-    """Find a model by its name or folder and tell the other nodes what they must know of it.
+    """Find a model by its name or folder and output the facts that other nodes need.
 
-    It is for graphs that are iterated over models; `init_single_scan_wf` needs none. It is run
-    each time, so that a model that has changed is noticed.
+    It is for graphs that iterate over models; `init_single_scan_wf` does not need it. It runs
+    every time, so that a changed model is noticed.
 
     Raises
     ------

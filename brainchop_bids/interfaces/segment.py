@@ -20,17 +20,17 @@ class SegmentInputSpec(BaseInterfaceInputSpec):
     """Inputs of `Segment`."""
 
     in_file = File(exists=True, mandatory=True, desc='conformed scan')
-    out_file = File('dseg.nii', usedefault=True, desc='name of the labels')
+    out_file = File('dseg.nii', usedefault=True, desc='file name of the labels')
     channels = InputMultiPath(File(exists=True), desc='other scans of the head, conformed')
     model = Directory(exists=True, mandatory=True, desc='model folder')
     model_sha256 = traits.Str(desc='checksum of the model: a changed model is run again')
     computed_by = traits.Enum(*ENGINES, usedefault=True, desc='engine that runs the network')
     device = traits.Enum(*DEVICES, usedefault=True, desc='processor that runs the network')
-    precision = traits.Enum(*PRECISIONS, usedefault=True, desc='precision of the products')
+    precision = traits.Enum(*PRECISIONS, usedefault=True, desc='numerical precision')
     crop = traits.Str(
-        'auto', usedefault=True, desc='part that is computed: auto, none or mm around the head'
+        'auto', usedefault=True, desc='margin around the head: auto, none (compute all) or mm'
     )
-    tta = traits.Bool(False, usedefault=True, desc='average with the flipped scan')
+    tta = traits.Bool(False, usedefault=True, desc='average with the left-right mirror image')
     subvolumes = traits.Str(desc='cubes in place of the whole volume, see Subvolumes')
     memory_gb = traits.Float(nohash=True, desc='memory that may be used, GB')
     memory_source = traits.Str(
@@ -40,8 +40,8 @@ class SegmentInputSpec(BaseInterfaceInputSpec):
     probabilities = traits.Bool(
         False, usedefault=True, desc='write class probabilities, 4-D float32'
     )
-    pool = traits.Str(nohash=True, desc='folder of a worker pool, see worker_pool')
-    num_threads = traits.Int(1, usedefault=True, nohash=True, desc='threads')
+    pool = traits.Str(nohash=True, desc='folder that worker_pool returned')
+    num_threads = traits.Int(1, usedefault=True, nohash=True, desc='number of threads')
 
 
 class SegmentOutputSpec(StepOutputSpec):

@@ -136,17 +136,17 @@ def test_the_methods_text_names_model_and_rules(tmp_path: Path) -> None:
     ).visit_desc()
     assert 'of each label was kept' in text
     assert 'nearest-neighbour' in text
-    assert 'component of all labels, with its holes filled' in ' '.join(text.split())
+    assert 'A brain mask was made from all labels: its largest' in ' '.join(text.split())
     assert 'Gaussian' not in text
     assert '### References' in text
 
 
 def test_the_methods_text_tells_of_smoothing_and_mask() -> None:
     text = ' '.join(init_single_scan_wf(model='tissue', mem_gb=4).visit_desc().split())
-    assert 'Gaussian weights in its neighbourhood (standard deviation 0.9 voxels)' in text
+    assert 'convolved with a Gaussian kernel (standard deviation 0.9 voxels)' in text
     assert (
-        'all labels except Cerebrospinal Fluid, without structures connected to it only through'
-        in text
-    )
-    assert 'closed with a ball of 8 mm radius, with its holes filled' in text
-    assert 'all other labels at more than 5 mm from it' in text
+        'all labels except Cerebrospinal Fluid: structures connected to the largest component '
+        'only through bridges narrower than 8 mm were removed, the mask was closed with a ball '
+        'of 8 mm radius'
+    ) in text
+    assert 'removed except Cerebrospinal Fluid within 5 mm of it' in text
