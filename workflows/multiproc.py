@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, run_node
 
-from brainchop_bids.system.processes import begin_worker, start_fork_server
+from brainchop_bids.system.processes import begin_worker, describe_end, start_fork_server
 from brainchop_bids.system.signals import (
     end_processes,
     leave_or_go_on,
@@ -85,6 +86,7 @@ class ResilientMultiProcPlugin(FailFastMixin, MultiProcPlugin):
         self._context = multiprocessing.get_context('forkserver')
         self._context.set_forkserver_preload(['brainchop_bids.interfaces'])
         start_fork_server()
+        self._workers: set[BaseProcess] = set()
         self._tries: dict[int, int] = {}
         self._groups: dict[str, int] = {}
         self._nodes: dict[int, tuple[Any, bool]] = {}
@@ -166,16 +168,19 @@ class ResilientMultiProcPlugin(FailFastMixin, MultiProcPlugin):
             try:
                 future = self.pool.submit(_run, node, updatehash, taskid)
             except BrokenProcessPool:
-                self.pool = self._new_pool()
+                # What the old ones ended with is still asked for.
+                self.pool, self._workers = self._new_pool(), set()
                 future = self.pool.submit(_run, node, updatehash, taskid)
         except (EOFError, ConnectionError):
             # The fork server has ended, as it does where every process is told to.
             time.sleep(_SIGNAL_SECONDS)
             raise
+        workers = self._workers
+        workers.update(multiprocessing.active_children())
         self._task_obj[taskid] = future
-        future.add_done_callback(lambda done: self._finished(taskid, done))
+        future.add_done_callback(lambda done: self._finished(taskid, done, workers))
 
-    def _finished(self, taskid: int, future: Any) -> None:
+    def _finished(self, taskid: int, future: Any, workers: set[BaseProcess]) -> None:
         """Store a result whatever became of the worker; runs in the pool's own thread."""
         if future.cancelled():
             return
@@ -183,13 +188,13 @@ class ResilientMultiProcPlugin(FailFastMixin, MultiProcPlugin):
         if error is None:
             self._taskresult[taskid] = future.result()
             return
-        lost = 'brainchop_bids.system.errors.BrainchopError: a worker process was killed'
-        advice = 'most likely the memory ran out: grant more with --mem or run fewer at once'
+        lost = isinstance(error, BrokenProcessPool)
+        line = _why_lost(workers) if lost else f'the result of a step was lost: {error}'
         self._taskresult[taskid] = {
             'result': None,
-            'traceback': [f'{lost} ({error}); {advice}'],
+            'traceback': [f'brainchop_bids.system.errors.BrainchopError: {line}'],
             'taskid': taskid,
-            'lost': isinstance(error, BrokenProcessPool),
+            'lost': lost,
         }
 
     def _get_result(self, taskid: int) -> Any:
@@ -221,6 +226,16 @@ def _run(node: Any, updatehash: bool, taskid: int) -> Any:
     result = run_node(node, updatehash, taskid)
     leave_or_go_on()
     return result
+
+
+def _why_lost(workers: set[BaseProcess]) -> str:
+    """Describe in one line the end of the worker that broke a pool; the others still run."""
+    codes = [worker.exitcode for worker in list(workers)]
+    for code in codes:
+        if code is not None:
+            # It wrote to the standard error of this process.
+            return describe_end('a worker process', code, 'see the lines above')
+    return 'a worker process ended early: see the lines above'
 
 
 def _was_ended(result: dict[str, Any]) -> bool:

@@ -8,26 +8,26 @@ import contextlib
 import fcntl
 import json
 import os
-import signal
 import socket
 import subprocess
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..system.errors import BrainchopError
-from ..system.processes import for_children, module_command
+from ..system.processes import describe_end, for_children, module_command
 from .scan_settings import ScanSettings
 
 WORKER = 'brainchop_bids.inference.worker'
 # For a process that is not idle: the run is stopped, and its result is not wanted.
 _GRACE_SECONDS = 2
-_KILLED = (
-    'the segmentation process was killed: most likely the memory ran out; '
-    'grant more with --mem, run fewer scans at once, or use a smaller model'
-)
+# Between the end of a worker and the file that tells its exit code.
+_CODE_SECONDS, _POLL_SECONDS = 2, 0.02
+_PROCESS = 'the segmentation process'
 
 
 @dataclass(frozen=True)
@@ -87,30 +87,61 @@ def worker_pool(number: int, example: Request, threads: int) -> Iterator[Path]:
     """
     # Not in the work folder: names of sockets must be short.
     with tempfile.TemporaryDirectory(prefix='brainchop-') as folder:
-        processes = [
-            subprocess.Popen(  # noqa: S603, our own command
-                module_command(WORKER, str(Path(folder) / f'{place}.socket'), example.to_json()),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env=_environment(threads),
-            )
-            for place in range(number)
-        ]
-        for place in range(number):
-            (Path(folder) / f'{place}.lock').touch()
+        workers = [_Worker(Path(folder) / str(place), example, threads) for place in range(number)]
         try:
             yield Path(folder)
         finally:
-            for process in processes:
-                if process.stdin is not None:
-                    process.stdin.close()
-            for process in processes:
-                try:
-                    process.wait(timeout=_GRACE_SECONDS)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+            for worker in workers:
+                worker.close()
+            for worker in workers:
+                worker.end()
+
+
+class _Worker:
+    """A worker process, and a thread that leaves its exit code in a file when it ends.
+
+    Scans are sent to it by other processes, which cannot ask the system for the exit code.
+
+    Parameters
+    ----------
+    path : Path
+        Names of its files without their suffixes: ``.socket``, ``.lock``, ``.stderr``, ``.code``.
+    example : Request
+        A scan to come.
+    threads : int
+        Threads of the process.
+    """
+
+    def __init__(self, path: Path, example: Request, threads: int) -> None:
+        with path.with_suffix('.stderr').open('wb') as stderr:
+            self._process = subprocess.Popen(  # noqa: S603, our own command
+                module_command(WORKER, str(path.with_suffix('.socket')), example.to_json()),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                env=_environment(threads),
+            )
+        path.with_suffix('.lock').touch()
+        self._path = path
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._watcher.start()
+
+    def _watch(self) -> None:
+        code = self._process.wait()
+        hidden = self._path.with_suffix('.part')
+        hidden.write_text(str(code))
+        hidden.rename(self._path.with_suffix('.code'))
+
+    def close(self) -> None:
+        """Let the process end as soon as it is idle."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+    def end(self) -> None:
+        """Wait until the process has ended, and kill it where that takes too long."""
+        self._watcher.join(_GRACE_SECONDS)
+        self._process.kill()
+        self._watcher.join()
 
 
 def segment_in_pool(pool: Path, request: Request) -> dict[str, Any] | None:
@@ -141,7 +172,7 @@ def segment_in_pool(pool: Path, request: Request) -> dict[str, Any] | None:
                 connection.connect(str(lock.with_suffix('.socket')))
                 answer = _ask(connection, request)
             if not answer:
-                raise BrainchopError(_KILLED)
+                raise BrainchopError(_ended_early(lock))
             return _stats(answer)
     return None
 
@@ -181,7 +212,7 @@ def segment_in_process(request: Request) -> dict[str, Any]:
         )
         if answer.exists():
             return _stats(answer.read_text(encoding='utf-8'))
-    raise BrainchopError(_ended_early(done.returncode, done.stderr))
+    raise BrainchopError(describe_end(_PROCESS, done.returncode, done.stderr))
 
 
 def _environment(threads: int) -> dict[str, str]:
@@ -204,11 +235,12 @@ def _stats(answer: str) -> dict[str, Any]:
     return content
 
 
-def _ended_early(returncode: int, stderr: str) -> str:
-    """Describe the end of a process that gave no answer in one line."""
-    number = -returncode if returncode < 0 else returncode - 128
-    if number == signal.SIGKILL:
-        return _KILLED
-    lines = [line for line in stderr.splitlines() if line.strip()]
-    last = lines[-1] if lines else 'it wrote nothing to standard error'
-    return f'the segmentation process failed with exit code {returncode}: {last}'
+def _ended_early(lock: Path) -> str:
+    """Describe in one line the end of a worker that gave no answer."""
+    path, until = lock.with_suffix('.code'), time.monotonic() + _CODE_SECONDS
+    while not path.exists():
+        if time.monotonic() > until:
+            return f'{_PROCESS} gave no answer'
+        time.sleep(_POLL_SECONDS)
+    stderr = lock.with_suffix('.stderr').read_text(errors='replace')
+    return describe_end(_PROCESS, int(path.read_text()), stderr)

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import select
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -100,6 +101,39 @@ def start_fork_server(*, safe_path: bool = _HAS_SAFE_PATH) -> None:
         forkserver.ensure_running()
 
 
+def describe_end(process: str, code: int, stderr: str = '') -> str:
+    """Describe in one line how a process ended that was expected to give an answer.
+
+    Parameters
+    ----------
+    process : str
+        What it was, such as ``'the segmentation process'``.
+    code : int
+        Its exit code; ``-N`` or, of a shell, ``128 + N`` after signal N.
+    stderr : str
+        What it wrote to standard error.
+
+    Returns
+    -------
+    str
+        Only SIGKILL, by which the kernel ends what takes too much memory, is taken for want of
+        memory.
+    """
+    number = -code if code < 0 else code - 128
+    if number == signal.SIGKILL:
+        return (
+            f'{process} was killed: most likely the memory ran out; '
+            'grant more with --mem, run fewer scans at once, or use a smaller model'
+        )
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    if number in set(signal.Signals):
+        how = f'was stopped by {signal.Signals(number).name}'
+    else:
+        how = f'failed with exit code {code}'
+        lines = lines or ['it wrote nothing to standard error']
+    return ': '.join([f'{process} {how}', *lines[-1:]])
+
+
 def name_a_home() -> None:
     """Set ``HOME`` where nothing tells it: the user of a container need not have an account.
 
@@ -157,22 +191,14 @@ def _wait_and_end(pid: int) -> None:
     except ProcessLookupError:
         os._exit(1)
     except (OSError, AttributeError):
+        import psutil
+
         # Other systems than Linux have none.
-        while _exists(pid):
+        while psutil.pid_exists(pid):
             time.sleep(_POLL_SECONDS)
         os._exit(1)
     select.select([ended], [], [])
     os._exit(1)
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 @contextmanager

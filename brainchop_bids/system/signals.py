@@ -10,10 +10,13 @@ import signal
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from .errors import Interrupted
+
+if TYPE_CHECKING:
+    import psutil
 
 _NUMBERS = (signal.SIGTERM, signal.SIGINT)
 _stopped_by: list[int] = []
@@ -93,20 +96,24 @@ def end_processes(roots: Iterable[int], grace: float = 5.0) -> None:
     grace : float
         Seconds that they have to clean up.
     """
-    children = _children()
-    family = list(roots)
-    for pid in family:
-        family += [child for child in children.get(pid, []) if child not in family]
-    left = {pid: _born(pid) for pid in family}
+    import psutil
+
+    family = []
+    for pid in roots:
+        with suppress(psutil.NoSuchProcess):
+            root = psutil.Process(pid)
+            family += [root, *root.children(recursive=True)]
+    left = list(dict.fromkeys(family))
     begun = time.monotonic()
     while left and time.monotonic() < begun + grace + 1:
         # Again and again: a worker takes the first for its node, and the next for itself.
         polite = time.monotonic() < begun + grace
-        for pid in left:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGTERM if polite else signal.SIGKILL)
+        for process in left:
+            # It does not send to a later process of the same number.
+            with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                process.send_signal(signal.SIGTERM if polite else signal.SIGKILL)
         time.sleep(0.1)
-        left = {pid: born for pid, born in left.items() if _is_alive(pid, born)}
+        left = [process for process in left if _runs(process)]
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -115,31 +122,11 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
         raise Interrupted(number)
 
 
-def _children() -> dict[int, list[int]]:
-    """Return the children of each process of the machine."""
-    found: dict[int, list[int]] = {}
-    for folder in Path('/proc').glob('[0-9]*'):
-        fields = _stat(int(folder.name))
-        if fields:
-            found.setdefault(int(fields[1]), []).append(int(folder.name))
-    return found
+def _runs(process: 'psutil.Process') -> bool:
+    import psutil
 
-
-def _is_alive(pid: int, born: str) -> bool:
-    """Tell whether a process runs, and is no later one of the same number."""
-    fields = _stat(pid)
-    return bool(fields) and fields[0] != 'Z' and fields[19] == born
-
-
-def _born(pid: int) -> str:
-    fields = _stat(pid)
-    return fields[19] if fields else ''
-
-
-def _stat(pid: int) -> list[str]:
-    """Return what the kernel tells of a process, from its state on; nothing where it is gone."""
     try:
-        # The name may hold spaces and brackets.
-        return Path(f'/proc/{pid}/stat').read_text(errors='replace').rpartition(')')[2].split()
-    except OSError:
-        return []
+        # One that has ended stays a zombie until its parent asks for it.
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -1,6 +1,8 @@
-"""A worker that is killed fails its own scan, within seconds, and no other."""
+"""A worker that ends early fails its own scan, within seconds, and no other."""
 
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from nipype import Function, Node, Workflow
@@ -21,16 +23,12 @@ def work(folder: str, name: str, deadly: bool) -> None:
     Path(folder, name).touch()
 
 
-@pytest.mark.timeout(120)
-def test_a_killed_worker(tmp_path: Path) -> None:
-    workflow = Workflow('killed', base_dir=str(tmp_path / 'work'))
-    for number in range(4):
-        node = Node(Function(['folder', 'name', 'deadly'], [], work), name=f'node_{number}')
-        node.inputs.folder, node.inputs.name = str(tmp_path), f'done_{number}'
-        node.inputs.deadly = number == 1
-        workflow.add_nodes([node])
+def failures_of(nodes: list[Node], folder: Path) -> dict[str, str]:
+    """Run nodes, some of which fail, and return what is said of those."""
+    workflow = Workflow('killed', base_dir=str(folder / 'work'))
+    workflow.add_nodes(nodes)
     workflow.config['execution'] = {
-        'crashdump_dir': str(tmp_path),
+        'crashdump_dir': str(folder),
         'crashfile_format': 'txt',
         'poll_sleep_duration': '0.05',
     }
@@ -43,6 +41,38 @@ def test_a_killed_worker(tmp_path: Path) -> None:
     )
     with pytest.raises(RuntimeError):
         workflow.run(plugin)
+    return failures
+
+
+def make_nodes(number: int, folder: Path) -> list[Node]:
+    nodes = []
+    for place in range(number):
+        node = Node(Function(['folder', 'name', 'deadly'], [], work), name=f'node_{place}')
+        node.inputs.folder, node.inputs.name = str(folder), f'done_{place}'
+        node.inputs.deadly = False
+        nodes.append(node)
+    return nodes
+
+
+@pytest.mark.timeout(120)
+def test_a_killed_worker(tmp_path: Path) -> None:
+    nodes = make_nodes(4, tmp_path)
+    nodes[1].inputs.deadly = True
+    failures = failures_of(nodes, tmp_path)
     assert list(failures) == ['node_1']
-    assert 'worker process was killed' in failures['node_1']
+    assert 'a worker process was killed: most likely the memory ran out' in failures['node_1']
     assert sorted(path.name for path in tmp_path.glob('done_*')) == ['done_0', 'done_2', 'done_3']
+
+
+@pytest.mark.timeout(120)
+def test_a_worker_that_cannot_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType('only_here')
+    module.Thing = type('Thing', (), {'__module__': 'only_here'})  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, 'only_here', module)
+    nodes = make_nodes(2, tmp_path)
+    nodes[0].thing = module.Thing()
+    failures = failures_of(nodes, tmp_path)
+    assert list(failures) == ['node_0']
+    assert 'a worker process failed with exit code 1' in failures['node_0']
+    assert 'memory' not in failures['node_0']
+    assert (tmp_path / 'done_1').exists()
