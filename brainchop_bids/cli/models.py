@@ -1,7 +1,6 @@
 """``brainchop-models``: what there is to run, fetched, checked and brought into other forms."""
 
 import argparse
-import json
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -286,7 +285,7 @@ def _verified(folder: Path) -> str:
 
 
 def _import(arguments: argparse.Namespace) -> int:
-    from ..models.bring import import_model
+    from ..models.convert import import_model
     from ..models.zoo import cache_folder
 
     made = import_model(arguments.folder, cache_folder(arguments.models_dir), arguments.name)
@@ -295,21 +294,16 @@ def _import(arguments: argparse.Namespace) -> int:
 
 
 def _convert(arguments: argparse.Namespace) -> int:
-    from ..models.bring import describe_model
-    from ..models.convert import write_network
-    from ..models.formats import read_network
+    from ..models.convert import convert_model
     from ..models.spec import load_spec
     from ..models.zoo import find_model
-    from ..system.atomic import write_text
 
     folder = find_model(arguments.model, arguments.models_dir)
     spec = load_spec(folder)
     out = arguments.out
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SettingsError(f'{out}: is no empty folder; give a new one')
-    write_network(read_network(folder)[0], arguments.format, arguments.out)
-    content = json.dumps(describe_model(spec), indent=2) + '\n'
-    write_text(arguments.out / 'brainchop.json', content)
+    convert_model(spec, arguments.format, out)
     print(arguments.out)
     return DONE
 

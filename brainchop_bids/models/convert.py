@@ -1,20 +1,129 @@
-"""Networks from one file format to another."""
+"""Conversion of networks and whole model folders from one file format to another."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from ..system.atomic import publish
-from ..system.errors import ModelError, SettingsError
+from ..system.atomic import publish, write_text
+from ..system.errors import ModelError, OutputError, SettingsError
+from .formats import read_network
 from .formats.onnx_files import save_onnx
 from .formats.openvino_files import save_openvino
 from .formats.tfjs import save_tfjs
 from .formats.torch_files import save_safetensors
+from .labelfiles import OVERRIDES
 from .network import Network, fold_batchnorm
+from .spec import MODEL_NAME, ModelSpec, load_spec
+
+
+def import_model(folder: Path, models_dir: Path, name: str | None = None) -> Path:
+    """Copy a model of any readable format into a folder of models, as TensorFlow.js layers.
+
+    Parameters
+    ----------
+    folder : Path
+        Any folder that `read_network` reads, with or without labels and facts.
+    models_dir : Path
+        Folder of model folders.
+    name : str, optional
+        Name of the new folder; by default that of ``folder``.
+
+    Returns
+    -------
+    Path
+        ``models_dir/name``: ``model.json`` and weights, and ``brainchop.json`` with all that is
+        known of the model.
+
+    Raises
+    ------
+    SettingsError
+        If the name cannot be a folder's name, or is taken.
+    ModelError
+        If the model cannot be read.
+    OutputError
+        If it cannot be written.
+    """
+    name = folder.resolve().name if name is None else name
+    if not MODEL_NAME.fullmatch(name):
+        raise SettingsError(
+            f'{name!r} cannot be the name of a model; use letters, digits, - and _, as in '
+            '--name my_model'
+        )
+    target = models_dir / name
+    if target.exists():
+        raise SettingsError(f'{target}: exists already; choose another --name')
+    spec = load_spec(folder)
+    convert_model(replace(spec, name=name), 'tfjs', target)
+    copy = load_spec(target)
+    if (copy.weights_sha256, copy.labels) != (spec.weights_sha256, spec.labels):
+        raise OutputError(f'{target}: differs from {folder} when read back; check the disk')
+    return target
+
+
+def convert_model(spec: ModelSpec, form: str, folder: Path) -> None:
+    """Write a model's network and its ``brainchop.json``.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The model, with the folder that its network is read from.
+    form : str
+        One of `FORMATS`.
+    folder : Path
+        Gets the files.
+
+    Raises
+    ------
+    ModelError, OutputError, SettingsError
+        As `write_network`.
+    """
+    write_network(read_network(spec.folder)[0], form, folder)
+    write_text(folder / OVERRIDES, json.dumps(describe_model(spec), indent=2) + '\n')
+
+
+def describe_model(spec: ModelSpec) -> dict[str, Any]:
+    """Return the content of a model's ``brainchop.json``.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The model.
+
+    Returns
+    -------
+    dict
+        Ready for JSON.
+    """
+    facts: dict[str, Any] = {
+        'name': spec.name,
+        'normalization': str(spec.normalization),
+        **({'inputs': list(spec.inputs)} if len(spec.inputs) > 1 else {}),
+        'labels': [
+            {
+                'index': label.index,
+                'name': label.name,
+                'abbreviation': label.abbreviation,
+                'color': label.hex_color,
+                'mapping': label.mapping,
+                'freesurfer': label.freesurfer,
+            }
+            for label in spec.labels
+        ],
+        'components': spec.cleanup,
+        **({'smooth': spec.smoothing.to_dict()} if spec.smoothing.voxels else {}),
+        'mask': spec.mask_rule.to_dict() if spec.covers_brain else None,
+        **({'derived': {one.name: one.table for one in spec.derived}} if spec.derived else {}),
+    }
+    for key in ('status', 'license', 'citation', 'task'):
+        if getattr(spec, key):
+            facts[key] = getattr(spec, key)
+    return facts
 
 
 def write_network(network: Network, form: str, folder: Path) -> None:
-    """Write a network's file or files.
+    """Write the files of a network.
 
     Parameters
     ----------
@@ -28,14 +137,14 @@ def write_network(network: Network, form: str, folder: Path) -> None:
     Raises
     ------
     SettingsError
-        For a format that is not known, or that needs a package that is not installed.
+        If the format is not known, or needs a package that is not installed.
     ModelError
-        For a network that the format has no place for.
+        If the format cannot express the network.
     OutputError
-        Where the files cannot be written.
+        If the files cannot be written.
     """
     if form not in FORMATS:
-        raise SettingsError(f'{form}: no format to write; expected one of {", ".join(FORMATS)}')
+        raise SettingsError(f'{form}: unknown format; expected one of {", ".join(FORMATS)}')
     try:
         network = fold_batchnorm(network)
     except ModelError:
@@ -44,7 +153,7 @@ def write_network(network: Network, form: str, folder: Path) -> None:
     _WRITERS[form](network, folder)
 
 
-def _keras(suffix: str) -> Callable[[Network, Path], object]:
+def _keras_writer(suffix: str) -> Callable[[Network, Path], object]:
     def write(network: Network, folder: Path) -> None:
         from ..system.tensorflow_runtime import load_tensorflow
 
@@ -59,8 +168,8 @@ def _keras(suffix: str) -> Callable[[Network, Path], object]:
 
 _WRITERS: dict[str, Callable[[Network, Path], object]] = {
     'tfjs': save_tfjs,
-    'keras': _keras('.keras'),
-    'h5': _keras('.h5'),
+    'keras': _keras_writer('.keras'),
+    'h5': _keras_writer('.h5'),
     'safetensors': save_safetensors,
     'onnx': lambda network, folder: save_onnx(network, folder / 'model.onnx'),
     'openvino': lambda network, folder: save_openvino(network, folder / 'model.xml'),

@@ -79,7 +79,7 @@ def override_labels(table: LabelTable, entries: Any, path: Path) -> LabelTable:
     ModelError
         For unknown keys, labels that the network does not have, and values of the wrong kind.
     """
-    labels = dict(table.by_index)
+    labels = table.by_value()
     known = {field.name for field in fields(Label)}
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ModelError(f'{path}: "labels" is no list of objects; expected one for each class')

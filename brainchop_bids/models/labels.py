@@ -67,7 +67,7 @@ class LabelTable:
     Examples
     --------
     >>> table = LabelTable.from_names(['background', 'White Matter'])
-    >>> table.by_index[1].abbreviation
+    >>> table.by_value()[1].abbreviation
     'WhiteMatter'
     """
 
@@ -98,11 +98,6 @@ class LabelTable:
     def __len__(self) -> int:
         """Return the number of classes, background included."""
         return len(self.labels)
-
-    @property
-    def by_index(self) -> dict[int, Label]:
-        """The labels by the value they have in the image."""
-        return {label.index: label for label in self.labels}
 
     @property
     def colors(self) -> np.ndarray:
@@ -164,6 +159,10 @@ class LabelTable:
                 f'no FreeSurfer code for {", ".join(absent[:4])}{more}: use --label-codes model'
             )
         return tuple(code for code in found if code is not None)
+
+    def by_value(self, codes: str = 'model') -> dict[int, Label]:
+        """Return the labels by the value that they have in an image, see `values`."""
+        return dict(zip(self.values(codes), self.labels, strict=True))
 
     @classmethod
     def from_names(

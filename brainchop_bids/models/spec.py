@@ -44,7 +44,7 @@ from .derived import Derived, read_derived
 from .formats import read_network
 from .formats.files import read_json
 from .labelfiles import OVERRIDES, folder_labels, override_labels
-from .labels import LabelTable, with_facts
+from .labels import Label, LabelTable, with_facts
 from .levels import slab_values
 from .registry import known_facts
 
@@ -184,6 +184,10 @@ class ModelSpec:
             return self.labels.values(codes)
         except ModelError as error:
             raise ModelError(f'{self.name}: {error}') from error
+
+    def labels_by_value(self, codes: str) -> dict[int, Label]:
+        """Return the labels by the value that they have in images, see `label_values`."""
+        return dict(zip(self.label_values(codes), self.labels, strict=True))
 
     @property
     def classes(self) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from brainchop_bids.app.workload import drop_duplicates
-from brainchop_bids.models.bring import describe_model
+from brainchop_bids.models.convert import describe_model
 from brainchop_bids.models.spec import ModelSpec, load_spec
 from brainchop_bids.models.zoo import find_model
 from brainchop_bids.system.errors import ModelError
@@ -38,7 +38,7 @@ def test_labels_are_those_of_the_packaged_model_by_the_table(tmp_path: Path) -> 
     with TABLE.open(newline='') as file:
         rows = {row['name']: row for row in csv.DictReader(file, delimiter='\t')}
     assert tissue.values == tuple(int(rows[name]['index']) for name in STRUCTURES)
-    short = [tissue.labels.by_index[value].abbreviation for value in tissue.values]
+    short = [tissue.labels.by_value()[value].abbreviation for value in tissue.values]
     assert short == [rows[name]['label'] for name in STRUCTURES]
     assert describe_model(spec)['derived'] == {'tissue': 'aseg_to_tissue'}
 
@@ -49,7 +49,7 @@ def test_every_table_fits_the_packaged_model_of_its_name(tmp_path: Path) -> None
         tmp_path / 'net', labels=names, derived={'subcortical': 'aseg_to_subcortical'}
     )
     [derived] = spec.derived
-    assert derived.labels.by_index[derived.values[1]].name == 'Thalamus'
+    assert derived.labels.by_value()[derived.values[1]].name == 'Thalamus'
 
 
 @pytest.mark.parametrize(

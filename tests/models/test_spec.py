@@ -41,7 +41,7 @@ def test_upstream_models_are_known(shared, name):
     assert (spec.name, spec.known, spec.warnings) == (name, True, ())
     assert (spec.input_shape, spec.in_channels) == ((256, 256, 256), 1)
     assert spec.license == 'MIT'
-    background = spec.labels.by_index[0]
+    background = spec.labels.by_value()[0]
     assert (background.abbreviation, background.mapping) == ('BG', 0)
 
 
@@ -52,7 +52,7 @@ def test_labels_of_upstream_models(shared):
         labels = load_spec(models / name).labels
         assert [label.abbreviation for label in labels] == ['BG', 'WM', 'GM']
         assert [label.mapping for label in labels] == [0, 2, 1]
-        assert labels.by_index[2].hex_color == '#cd3e4e'
+        assert labels.by_value()[2].hex_color == '#cd3e4e'
     codes = [label.freesurfer for label in load_spec(models / 'model21_104class').labels]
     assert None not in codes
     assert len(set(codes)) == 104
@@ -106,8 +106,8 @@ def test_the_older_label_files(tmp_path):
     (folder / 'colorLUT.json').write_text(json.dumps(lut))
     labels = load_spec(folder).labels
     assert [label.name for label in labels] == list(names.values())
-    assert labels.by_index[1].color == (205, 62, 78)
-    assert labels.by_index[1].abbreviation == 'GrayMatter'
+    assert labels.by_value()[1].color == (205, 62, 78)
+    assert labels.by_value()[1].abbreviation == 'GrayMatter'
 
 
 def test_the_fitting_one_of_several_colormaps_is_taken(tmp_path):
@@ -138,8 +138,8 @@ def test_a_folder_may_say_everything_itself(tmp_path):
     assert spec.smoothing == Smoothing(0.8)
     assert spec.mask_rule == MaskRule(exclude=(1,), closing_mm=4.0)
     assert [label.name for label in spec.labels] == ['background', 'CSF', 'White Matter']
-    assert spec.labels.by_index[1].freesurfer == 24
-    assert spec.labels.by_index[2].abbreviation == 'WM'
+    assert spec.labels.by_value()[1].freesurfer == 24
+    assert spec.labels.by_value()[2].abbreviation == 'WM'
     assert spec.sha256 != plain
 
 
