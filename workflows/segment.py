@@ -243,7 +243,6 @@ def init_segmentation_wf(
     ModelError
         If a label has no FreeSurfer code.
     """
-    values = spec.label_values(label_codes)
     workflow = LiterateWorkflow(name=name)
     fields = ['t1w', 't1w_conform'] + ['channels'] * (spec.in_channels > 1)
     inputnode = pe.Node(niu.IdentityInterface(fields=fields), name='inputnode')
@@ -261,13 +260,14 @@ def init_segmentation_wf(
     keep_components = _init_components_node(spec, components)
     resample_dseg = _init_resample_node('dseg', resample)
     resample_mask = _init_resample_node('brain_mask', resample)
-    names = {value: label.name for value, label in zip(values, spec.labels, strict=True)}
+    labels = spec.labels_by_value(label_codes)
+    names = {value: label.name for value, label in labels.items()}
     volumes = pe.Node(LabelVolumes(labels=names), name='volumes', mem_gb=_LABELS_GB)
     dseg, dseg_conform = resample_dseg, keep_components
     if label_codes != 'model':
         # Recoded after resampling, because interpolation breaks ties by the order of labels.
-        dseg = _recode(workflow, resample_dseg, 'dseg', values)
-        dseg_conform = _recode(workflow, keep_components, 'dseg_conform', values)
+        dseg = _recode(workflow, resample_dseg, 'dseg', list(labels))
+        dseg_conform = _recode(workflow, keep_components, 'dseg_conform', list(labels))
     # fmt: off
     workflow.connect([
         (inputnode, segment, [('t1w_conform', 'in_file')]),

@@ -291,9 +291,8 @@ def _write(
             mask = labels_to_grid(mask, source, geometry, method=settings.resample)
     tables = {derived.name: derived.values for derived in spec.derived}
     images = [(path, recode(labels, tables[name])) for name, path in settings.derived]
-    values = spec.label_values(settings.label_codes)
     if settings.label_codes != 'model':
-        labels = recode(labels, values)
+        labels = recode(labels, spec.label_values(settings.label_codes))
     for path, image in (*images, (settings.out, labels), (settings.mask, mask)):
         if path is not None and image is not None:
             with writing(path):
@@ -304,6 +303,7 @@ def _write(
             save_nifti(staged.path(settings.brain), strip_skull(whole, mask), **placed)
     if settings.volumes is not None:
         with writing(settings.volumes):
-            names = {value: label.name for value, label in zip(values, spec.labels, strict=True)}
+            named = spec.labels_by_value(settings.label_codes)
+            names = {value: label.name for value, label in named.items()}
             table, _ = tabulate_volumes(labels, geometry, names)
             staged.path(settings.volumes).write_text(table, 'utf-8')
