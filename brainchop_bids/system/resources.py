@@ -184,7 +184,7 @@ def _address_space() -> float | None:
 
 
 def _slurm_cpus(environ: Mapping[str, str]) -> list[Granted]:
-    """Return the processors that SLURM grants per task, or per job if that is not set."""
+    """Return the processors that SLURM grants per task, or on this node if that is not set."""
     for name in ('SLURM_CPUS_PER_TASK', 'SLURM_CPUS_ON_NODE'):
         text = environ.get(name, '')
         if text.isdigit() and int(text) > 0:
