@@ -4,7 +4,7 @@ import numpy as np
 
 from .lookup import histogram
 
-# Voxels darker than this share of the 99th percentile of the head are air. Noise and ghosts are
+# Voxels below this share of the 99th percentile of non-zero voxels are air. Noise and ghosts are
 # below, skin and the fat under it far above.
 _AIR = 0.1
 # Smallest share of voxels of a plane that are not air in the head; fewer are specks.
