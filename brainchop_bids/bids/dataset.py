@@ -22,14 +22,14 @@ def check_folders(bids_dir: Path, output_dir: Path, work_dir: Path) -> None:
     Parameters
     ----------
     bids_dir, output_dir, work_dir : Path
-        Folders of the run; the latter two need not exist.
+        Folders of the run; output and work folder need not exist.
 
     Raises
     ------
     SettingsError
-        If output or work folder lies in the input.
+        If the output or work folder lies in the input.
     OutputError
-        If the output or work folder cannot be made or written to.
+        If the output or work folder cannot be created or written to.
     """
     bids, output, work = (path.resolve() for path in (bids_dir, output_dir, work_dir))
     advice = f'choose a folder outside it, or {bids_dir / "derivatives" / "brainchop"}'
@@ -52,17 +52,17 @@ def check_folders(bids_dir: Path, output_dir: Path, work_dir: Path) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Make a folder and check that files can be written to it.
+    """Create a folder and check that files can be written to it.
 
     Parameters
     ----------
     folder : Path
-        The folder; its parents are made too.
+        The folder; missing parents are created too.
 
     Raises
     ------
     OutputError
-        If that is not possible.
+        If the folder cannot be created or written to.
     """
     probe = folder / f'.brainchop-{os.getpid()}'
     with writing(folder):
@@ -77,14 +77,14 @@ def check_distinct(folder: Path, participants: Iterable[str]) -> None:
     Parameters
     ----------
     folder : Path
-        Where to; it exists. exFAT, NTFS and macOS take ``sub-A`` and ``sub-a`` for one name.
+        Existing folder for the files. On exFAT, NTFS and macOS ``sub-A`` is ``sub-a``.
     participants : iterable of str
         Labels without ``sub-``.
 
     Raises
     ------
     DatasetError
-        Naming the two.
+        If two participants share a name; the message names them.
     OutputError
         If the folder cannot be written to.
     """
@@ -107,14 +107,14 @@ def check_distinct(folder: Path, participants: Iterable[str]) -> None:
 
 
 def describe(raw: dict[str, Any], bids_dir: Path, output_dir: Path) -> dict[str, Any]:
-    """Make the description of the derivative dataset.
+    """Return the description of the derivative dataset.
 
     Parameters
     ----------
     raw : dict
-        The input's own description.
+        Description of the input dataset.
     bids_dir, output_dir : Path
-        Where input and output lie.
+        Folders of input and output.
 
     Returns
     -------
@@ -122,7 +122,7 @@ def describe(raw: dict[str, Any], bids_dir: Path, output_dir: Path) -> dict[str,
         Content of ``dataset_description.json``.
     """
     bids, output = bids_dir.resolve(), output_dir.resolve()
-    # A relative link survives the dataset being moved together with its derivatives.
+    # A relative link stays valid if the dataset is moved together with its derivatives.
     link = Path(os.path.relpath(bids, output)).as_posix() if bids in output.parents else None
     generated: dict[str, Any] = {
         'Name': 'brainchop-bids',
@@ -151,19 +151,19 @@ def describe(raw: dict[str, Any], bids_dir: Path, output_dir: Path) -> dict[str,
 
 
 def container_facts(environment: Mapping[str, str]) -> dict[str, str]:
-    """Tell which container image this runs from.
+    """Describe the container image that this process runs in.
 
     Parameters
     ----------
     environment : mapping of str to str
-        The process's. ``BRAINCHOP_IMAGE`` is set by our own images alone; Apptainer and
-        Singularity name the file they run.
+        Environment variables. ``BRAINCHOP_IMAGE`` is set by this package's images only; Apptainer
+        and Singularity name the file that they run.
 
     Returns
     -------
     dict
-        ``Type`` and ``Tag``, as ``GeneratedBy.Container`` of BIDS has them; empty outside of
-        our images.
+        ``Type`` and ``Tag``, as in ``GeneratedBy.Container`` of BIDS; empty outside of this
+        package's images.
     """
     tag = environment.get('BRAINCHOP_IMAGE')
     if not tag:
@@ -175,16 +175,16 @@ def container_facts(environment: Mapping[str, str]) -> dict[str, str]:
 def write_root(
     output_dir: Path, description: dict[str, Any], label_tables: Mapping[str, str]
 ) -> None:
-    """Write the root files; those that already say so are left alone.
+    """Write the files at the root of the derivatives; files with equal content are not touched.
 
     Parameters
     ----------
     output_dir : Path
         Root of the derivatives.
     description : dict
-        See `describe`.
+        Content of ``dataset_description.json``, see `describe`.
     label_tables : mapping of str to str
-        Each model's name in file names to its labels as TSV.
+        Model name in file names to table of labels as TSV.
 
     Raises
     ------
@@ -193,8 +193,8 @@ def write_root(
     """
     text = json.dumps(description, indent=2, ensure_ascii=False) + '\n'
     write_text(output_dir / 'dataset_description.json', text)
-    # "figures/" with a slash is not understood by bids-validator-deno 3; BIDS has no name for a
-    # table over participants.
+    # bids-validator-deno 3 does not understand "figures/" with a slash; BIDS has no name for a
+    # table of all participants.
     write_text(
         output_dir / '.bidsignore', '*.html\nfigures\nlogs\ngroup_*\n*_ratings.*\nratings\n'
     )

@@ -1,4 +1,4 @@
-"""The derivatives of one scan: their names, their sidecars, and whether they are current."""
+"""Derivatives of one scan: names, sidecars, and the check that they are current."""
 
 import json
 import re
@@ -12,9 +12,9 @@ from .. import __version__
 from ..system.atomic import Writer, copy_writer, publish, sha256, text_writer
 from .names import ScanName
 
-# Why a scan is processed that has no results.
+# Reason for processing a scan that has no results.
 NEW = 'not done yet'
-# `index` and `name` are BIDS' own and may not be described again.
+# `index` and `name` are defined by BIDS and must not be described again.
 COLUMNS = {
     'voxels': {'Description': 'Number of voxels with this label in the image'},
     'volume': {'Description': 'Volume of the structure', 'Units': 'mm^3'},
@@ -23,16 +23,16 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class FigureKind:
-    """How a figure of a page is named.
+    """File name of a figure of a page.
 
     Parameters
     ----------
     desc : str
         Value of the entity ``desc``.
     extension : str
-        With its dot.
+        Extension with its dot.
     of_model : bool
-        Whether each model has its own.
+        True if there is one for each model, False if there is one for each scan.
     """
 
     desc: str
@@ -40,8 +40,8 @@ class FigureKind:
     of_model: bool
 
 
-# `conform` shows what was cut out of the scan, `slices`, `grid` and `volume` are for the viewer;
-# `cuts`, `labels` and `outline` lie over each other.
+# `conform` shows the field of view of the conformed scan; `slices`, `grid` and `volume` are for
+# the viewer; `cuts`, `labels` and `outline` are layers of one picture.
 FIGURES = {
     'conform': FigureKind('conform', '.webp', False),
     'slices': FigureKind('slices', '.webp', False),
@@ -55,7 +55,7 @@ FIGURES = {
 
 @dataclass(frozen=True)
 class ScanOutputs:
-    """Where the results of one scan and one model lie.
+    """Paths of the results of one scan and one model.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class ScanOutputs:
     name : ScanName
         The source scan.
     slug : str
-        The model's name in file names.
+        Name of the model in file names.
     """
 
     root: Path
@@ -78,7 +78,7 @@ class ScanOutputs:
 
     @property
     def dseg(self) -> Path:
-        """Labels in the scan's own grid; the last file to appear."""
+        """Labels in the scan's own grid; this file is written last."""
         return self.anat / self.name.name('dseg', '.nii.gz', seg=self.slug)
 
     @property
@@ -103,7 +103,7 @@ class ScanOutputs:
 
     @property
     def brain(self) -> Path:
-        """The scan without its skull."""
+        """Skull-stripped scan."""
         return self.anat / self.name.name('T1w', '.nii.gz', desc='brain')
 
     @property
@@ -120,7 +120,7 @@ class ScanOutputs:
 
     @property
     def anchor(self) -> str:
-        """Where the page shows it: letters, digits and hyphens, as an HTML id and in links."""
+        """HTML id of the results on the page: letters, digits and hyphens."""
         return re.sub(r'[^A-Za-z0-9_-]', '-', f'{self.name.stem}_seg-{self.slug}')
 
     def probseg(self, abbreviation: str) -> Path:
@@ -130,14 +130,14 @@ class ScanOutputs:
 
 @dataclass(frozen=True)
 class DerivedFiles:
-    """A segmentation that follows from a model's labels by a table.
+    """Files of a segmentation that is derived from a model's labels by a look-up table.
 
     Parameters
     ----------
     slug : str
-        Its name in file names.
+        Name of the segmentation in file names.
     table : str
-        Name of the table.
+        Name of the look-up table.
     dseg, dseg_conform : Path
         Labels in the scan's own grid and in the conformed one.
     volumes : Path
@@ -152,7 +152,7 @@ class DerivedFiles:
 
 
 def page_path(root: Path, participant: str, session: str | None = None) -> Path:
-    """Return where the page of a participant lies, or of one of their sessions.
+    """Return the path of the page of a participant or of one of the sessions.
 
     Examples
     --------
@@ -173,7 +173,7 @@ def sidecar(path: Path) -> Path:
 def fingerprint(
     source: Path, model_sha256: str, recipe: dict[str, Any], others: Sequence[Path] = ()
 ) -> dict[str, Any]:
-    """Describe by content what a result depends on.
+    """Return the version, checksums and settings that a result depends on.
 
     Parameters
     ----------
@@ -184,12 +184,12 @@ def fingerprint(
     recipe : dict
         `Settings.recipe()`.
     others : sequence of Path
-        Other scans of the head that the model takes.
+        Other scans of the same head that the model takes.
 
     Returns
     -------
     dict
-        Version, checksums of source and model, settings.
+        Version, checksums of scans and model, settings.
     """
     return {
         'Version': __version__,
@@ -212,12 +212,12 @@ def why_redo(
     derived: Sequence[str] = (),
     others: Sequence[Path] = (),
 ) -> str | None:
-    """Say why a scan must be processed, or None where its results are complete and current.
+    """Return the reason for processing a scan, None if its results are complete and current.
 
     Parameters
     ----------
     outputs : ScanOutputs
-        Where the results would lie.
+        Paths of the results.
     source : Path
         The scan.
     model_sha256 : str
@@ -227,11 +227,11 @@ def why_redo(
     labels : list of str
         Abbreviations of the probability maps that this run writes.
     mask, brain : bool
-        Whether brain mask and scan without skull are this model's.
+        True if this model writes the brain mask and the skull-stripped scan.
     derived : sequence of str
-        Names of the segmentations that follow from its labels.
+        Names of the segmentations that are derived from the labels.
     others : sequence of Path
-        Other scans of the head that the model takes.
+        Other scans of the same head that the model takes.
 
     Returns
     -------
@@ -273,7 +273,7 @@ def why_redo(
 
 
 def _fact(path: Path, key: str) -> dict[str, Any] | None:
-    """Return an object of a sidecar, None where there is none."""
+    """Return an object of a sidecar, None if there is none."""
     try:
         value = json.loads(sidecar(path).read_text(encoding='utf-8'))[key]
     except (OSError, ValueError, KeyError, TypeError):
@@ -292,32 +292,32 @@ def write_scan(
     derived: Sequence[DerivedFiles] = (),
     record: dict[str, Any],
 ) -> None:
-    """Write all derivatives of a scan, labels in the scan's own grid last.
+    """Write all derivatives of a scan; labels in the scan's own grid are written last.
 
     Parameters
     ----------
     outputs : ScanOutputs
-        Names of the files.
+        Paths of the files.
     source : str
         The scan's path in its dataset.
     images : dict of str to Path
-        Files for ``preproc``, ``dseg_conform``, ``dseg`` and, where they are this model's,
-        ``mask`` and ``brain``.
+        Files of ``preproc``, ``dseg_conform``, ``dseg`` and, if this model writes them, ``mask``
+        and ``brain``.
     volumes : Path
-        Table.
+        Table of volumes.
     figures : dict of str to Path
-        Files for figures, by name.
+        Files of the figures, by name.
     probsegs : dict of str to Path
-        Abbreviation to probability map.
+        Abbreviation of a label to its probability map.
     derived : sequence of DerivedFiles
-        What follows from the labels.
+        Derived segmentations.
     record : dict
-        What is known of the run, for the sidecar of the labels.
+        Facts about the run, for the sidecar of the labels.
 
     Raises
     ------
     OutputError
-        If something cannot be written; then nothing has changed.
+        If a file cannot be written; existing files are then unchanged.
     """
     facts = _sidecars(outputs, source, probsegs, record)
     contents = {
@@ -382,7 +382,7 @@ def _sidecars(
 def _derived(
     outputs: ScanOutputs, files: DerivedFiles, record: dict[str, Any]
 ) -> tuple[dict[Path, dict[str, Any]], dict[Path, Path]]:
-    """Return sidecars and files of what follows from labels, by the paths of its outputs."""
+    """Return the sidecars and files of a derived segmentation, by the paths of its outputs."""
     other = replace(outputs, slug=files.slug)
     space = f'bids::{outputs.preproc.relative_to(outputs.root).as_posix()}'
     kept = ('Model', 'BrainVolume', 'IntracranialVolume', 'Brainchop')

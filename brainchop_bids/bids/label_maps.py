@@ -1,4 +1,4 @@
-"""Label maps of a derivative dataset, by the scan that each was made of."""
+"""Label maps of a derivative dataset, by the scan that each was made from."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,12 +7,12 @@ from ..image.headers import SUFFIXES
 from ..system.errors import BrainchopError, DatasetError
 from .names import ScanName
 
-# What tells scans apart; all other entities tell what was made of a scan, and by whom.
+# Entities that identify a scan; all others describe how a derivative was made.
 _OF_THE_SCAN = ('sub', 'ses', 'sample', 'task', 'acq', 'ce', 'rec', 'dir', 'run', 'echo', 'part')
 
 
 def scan_entities(name: ScanName) -> dict[str, str]:
-    """Return the entities of a name that tell scans apart.
+    """Return the entities of a name that identify the scan.
 
     Examples
     --------
@@ -35,12 +35,12 @@ def find_label_maps(folder: Path, wanted: Mapping[str, str]) -> list[tuple[ScanN
     Returns
     -------
     list of (ScanName, Path)
-        In the order of their paths.
+        Sorted by path.
 
     Raises
     ------
     DatasetError
-        Where there is none.
+        If there is none.
     """
     found = []
     for path in sorted(folder.rglob('sub-*_dseg.*')):

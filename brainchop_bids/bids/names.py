@@ -1,7 +1,7 @@
-"""Names of derivatives: the source's own entities plus ours, in the order BIDS demands.
+"""Names of derivatives: the entities of the scan and those that are added, in the order of BIDS.
 
-The source's entities are taken from its file name, not from an index, so that none is lost
-(padding, or an entity that the index does not know) and two scans never share a name.
+The entities of a scan are read from its file name and not from an index, so that none is lost
+(zero padding, or an entity unknown to the index) and two scans never share a name.
 """
 
 import re
@@ -10,23 +10,22 @@ from pathlib import Path, PurePosixPath
 
 from ..system.errors import DatasetError
 
-# Order of the BIDS schema (rules/entities.yaml) from `space` on; source entities that are not
-# named here come before.
+# Order of the BIDS schema (rules/entities.yaml) from `space` on; all other entities come before.
 _LATE = ('space', 'split', 'recording', 'chunk', 'seg', 'res', 'den', 'label', 'desc')
 
 
 @dataclass(frozen=True)
 class ScanName:
-    """What a BIDS file name says.
+    """Parts of a BIDS file name.
 
     Parameters
     ----------
     entities : dict of str to str
         Short entity names to values, in the order of the file name.
     suffix : str
-        For instance ``'T1w'``.
+        Suffix, e.g. ``'T1w'``.
     extension : str
-        For instance ``'.nii.gz'``.
+        Extension, e.g. ``'.nii.gz'``.
     """
 
     entities: dict[str, str]
@@ -82,12 +81,12 @@ class ScanName:
 
     @property
     def prefix(self) -> str:
-        """The entities alone, as they begin the file name."""
+        """The entities, as they stand at the beginning of the file name."""
         return self.stem.rpartition('_')[0]
 
     @property
     def folder(self) -> PurePosixPath:
-        """Folder of its derivatives, relative to the dataset."""
+        """Folder of the scan's derivatives, relative to the dataset."""
         parts = [f'{key}-{self.entities[key]}' for key in ('sub', 'ses') if key in self.entities]
         return PurePosixPath(*parts, 'anat')
 
@@ -97,9 +96,9 @@ class ScanName:
         Parameters
         ----------
         suffix, extension : str
-            Of the new file.
+            Suffix and extension of the new file.
         **added : str
-            Entities to add (``space='conform'``); they must not be in the source's name.
+            Entities to add (``space='conform'``); they must not be in the scan's name.
 
         Returns
         -------
@@ -119,7 +118,7 @@ class ScanName:
 
 
 def scan_node_name(stem: str) -> str:
-    """Make the name of a scan's workflow; Nipype allows letters, digits and underscores.
+    """Return the name of a scan's workflow; Nipype allows letters, digits and underscores.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The table of a dataset's participants, as far as it can be read."""
+"""Reading of a dataset's ``participants.tsv``."""
 
 import csv
 from dataclasses import dataclass, field
@@ -10,16 +10,16 @@ _KEY = 'participant_id'
 
 @dataclass(frozen=True)
 class Participants:
-    """What ``participants.tsv`` says.
+    """Content of ``participants.tsv``.
 
     Parameters
     ----------
     columns : tuple of str
-        All but ``participant_id``.
+        Names of all columns except ``participant_id``.
     rows : dict of str to dict of str to str
         Cells of each participant by ``participant_id`` (with ``sub-``) and column.
     notes : tuple of str
-        What could not be read or is left out, each one line.
+        One line for each problem: what could not be read or is left out.
     """
 
     columns: tuple[str, ...] = ()
@@ -38,12 +38,12 @@ def read_participants(bids_dir: Path) -> Participants:
     Returns
     -------
     Participants
-        Empty, with a note, where there is no such table. A participant of whom it says two
-        different things is left out.
+        Empty, with a note, if there is no such table. A participant with contradictory rows is
+        left out.
     """
     path = bids_dir / 'participants.tsv'
     try:
-        # A pipe or a device would be read for ever.
+        # Reading a pipe or a device would never end.
         if not path.is_file():
             return Participants(notes=(f'{path} is missing: its columns are left out',))
         with path.open(encoding='utf-8-sig', newline='') as file:
@@ -59,7 +59,7 @@ def read_participants(bids_dir: Path) -> Participants:
 
 
 def _join(path: Path, header: list[str], lines: list[list[str]]) -> Participants:
-    """Arrange lines by participant; leave out what is said twice."""
+    """Arrange rows by participant; leave out participants with contradictory rows."""
     notes = []
     places: dict[str, int] = {}
     for place, name in enumerate(header):

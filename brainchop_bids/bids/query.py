@@ -33,9 +33,9 @@ class Scan:
     path : Path
         The file, absolute.
     relative : str
-        Its path from the dataset's root, with forward slashes.
+        Path relative to the root of the dataset, with forward slashes.
     name : ScanName
-        What its name says.
+        Parsed file name.
     """
 
     path: Path
@@ -44,23 +44,23 @@ class Scan:
 
     @property
     def label(self) -> str:
-        """How logs call it: the file name without extension."""
+        """Name of the scan in logs: the file name without extension."""
         return self.name.stem
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The scans that were asked for.
+    """The selected scans.
 
     Parameters
     ----------
     scans : tuple of Scan
-        In the order of their paths.
+        Scans, sorted by path.
     missing : tuple of str
-        One line for each participant that was asked for by name and has no such scan, each
-        folder that may not be read, and each scan that is there both as .nii and .nii.gz.
+        One line for each requested participant without a matching scan, each folder without
+        permission to read it, and each scan that exists both as .nii and as .nii.gz.
     empty : tuple of str
-        Participants (``sub-...``) of a dataset-wide run that have no such scan.
+        Participants (``sub-...``) without a matching scan, if all were requested.
     """
 
     scans: tuple[Scan, ...]
@@ -79,7 +79,7 @@ def check_dataset(bids_dir: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        Its ``dataset_description.json``.
+        Content of its ``dataset_description.json``.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def check_dataset(bids_dir: Path) -> dict[str, Any]:
 
 
 def why_absent(path: Path) -> str | None:
-    """Say why a scan that is listed cannot be opened, or None where it can.
+    """Return the reason why a scan cannot be opened, None if it can.
 
     Parameters
     ----------
@@ -118,10 +118,10 @@ def why_absent(path: Path) -> str | None:
     Returns
     -------
     str or None
-        One line with what to do.
+        One line that also says what to do.
     """
     if path.is_symlink() and not path.exists():
-        # DataLad datasets hold links; what they point to comes when it is asked for.
+        # DataLad datasets contain links to files that are downloaded on request.
         return f'{path}: is a link to a file that is not here; run: datalad get {path}'
     if not path.exists():
         return f'{path}: is gone'
@@ -131,24 +131,24 @@ def why_absent(path: Path) -> str | None:
 
 
 def find_siblings(scan: Scan, suffixes: Sequence[str]) -> list[Path]:
-    """Find the other scans of a head that a model takes, beside its T1w.
+    """Find the other scans that a model takes, in the folder of the T1w scan.
 
     Parameters
     ----------
     scan : Scan
-        The T1w.
+        The T1w scan.
     suffixes : sequence of str
-        For instance ``['T2w']``.
+        BIDS suffixes of the other scans, e.g. ``['T2w']``.
 
     Returns
     -------
     list of Path
-        For each suffix the file with the T1w's own entities, else the only one of its folder.
+        For each suffix, the file with the entities of the T1w scan, or else the only file.
 
     Raises
     ------
     DatasetError
-        Where there is none, or several of which none has the same entities.
+        If there is none, or several of which none has the same entities.
     """
     found = []
     for suffix in suffixes:
@@ -167,7 +167,7 @@ def find_siblings(scan: Scan, suffixes: Sequence[str]) -> list[Path]:
 
 
 def list_participants(bids_dir: Path) -> list[str]:
-    """List the participants of a dataset by its folders, without indexing it.
+    """List the participants of a dataset from its folders, without indexing it.
 
     Parameters
     ----------
@@ -199,11 +199,11 @@ def find_scans(
     filters: dict[str, Any] | None = None,
     database_dir: Path | None = None,
 ) -> Selection:
-    """Find the T1w scans that were asked for.
+    """Find the selected T1w scans.
 
-    Only the anatomical folders of the chosen participants are indexed, so that one participant
-    of a thousand costs what one participant of one costs. With a database all participants'
-    anatomical folders are indexed once and the index is kept.
+    Only the anatomical folders of the selected participants are indexed, so that the time does
+    not depend on the size of the dataset. With a database, the anatomical folders of all
+    participants are indexed once and the index is kept.
 
     Parameters
     ----------
@@ -214,7 +214,7 @@ def find_scans(
     filters : dict, optional
         Further pybids filters, which replace the defaults (T1w, ``anat``, NIfTI, no phase).
     database_dir : Path, optional
-        Where the index is kept, or to be kept.
+        Folder of the index; created if it does not exist.
 
     Returns
     -------
@@ -223,7 +223,7 @@ def find_scans(
     Raises
     ------
     DatasetError
-        If nothing matches; the labels that exist are named.
+        If nothing matches; the message lists the labels that exist.
     """
     existing = list_participants(bids_dir)
     if not existing:
@@ -264,7 +264,7 @@ def find_scans(
 
 
 def _name_scans(bids_dir: Path, files: Iterable[str]) -> tuple[tuple[Scan, ...], list[str]]:
-    """Return scans by their names, and a line for each file that is left out."""
+    """Return the scans, and a line for each file that is left out."""
     by_label: dict[str, Scan] = {}
     left_out = []
     for path in map(Path, sorted(files)):
@@ -273,14 +273,14 @@ def _name_scans(bids_dir: Path, files: Iterable[str]) -> tuple[tuple[Scan, ...],
         except DatasetError as error:
             left_out.append(f'{path}: left out: {error}')
             continue
-        # Both would be written to the same names.
+        # The derivatives of both would have the same names.
         if by_label.setdefault(scan.label, scan) is not scan:
             left_out.append(f'{scan.path}: {scan.label} is there twice; keep .nii or .nii.gz')
     return tuple(by_label.values()), left_out
 
 
 def _index(bids_dir: Path, chosen: list[str], database_dir: Path | None) -> Any:
-    """Index the anatomical files of the chosen participants, or of all for a database."""
+    """Index the anatomical files of the selected participants, or of all for a database."""
     from bids.layout import BIDSLayout, BIDSLayoutIndexer
 
     ignore = [re.compile(rf'/({_OTHER_DATATYPES})(/|$)'), re.compile(r'/\.')]
@@ -300,7 +300,7 @@ def _index(bids_dir: Path, chosen: list[str], database_dir: Path | None) -> Any:
 
 
 def _unreadable(folder: Path) -> str | None:
-    """Say which folder may not be read; an index would silently be empty there."""
+    """Return a line on the first folder without read permission, which pybids would skip."""
     try:
         for path in (folder, *_subfolders(folder, 'anat'), *_subfolders(folder, 'ses-')):
             next(path.iterdir(), None)
@@ -323,7 +323,7 @@ def _nothing(
     sessions: tuple[str, ...],
     filters: dict[str, Any] | None,
 ) -> str:
-    """Say that nothing matches, and what there is instead."""
+    """Return a message that nothing matches and that lists what exists."""
     who = f'sub-{chosen[0]}' if len(chosen) == 1 else f'{len(chosen)} participants'
     message = f'{bids_dir}: no {what} for {who}'
     if filters:
@@ -337,6 +337,6 @@ def _nothing(
 
 
 def _shorten(labels: list[str], most: int = 12) -> str:
-    """Join labels, leaving out what makes the line unreadable."""
+    """Join the first labels in one line, and count the others."""
     shown = ', '.join(labels[:most])
     return f'{shown} and {len(labels) - most} more' if len(labels) > most else shown

@@ -1,7 +1,7 @@
-"""Check the input with bids-validator-deno, where it is installed, while scans run.
+"""Validation of the input with bids-validator-deno, if it is installed, while scans run.
 
-What it finds is told and never stops a run: many published datasets have errors that do not
-touch their anatomical images, and an unreadable image fails by itself, with a better message.
+Errors are reported and never stop a run: many published datasets have errors that do not concern
+their anatomical images, and an unreadable image fails by itself, with a better message.
 """
 
 import json
@@ -16,7 +16,7 @@ _LEFT_OVER_SECONDS = 20
 
 
 class BackgroundValidation:
-    """Run the validator beside the work.
+    """A validator that runs in the background.
 
     Parameters
     ----------
@@ -26,14 +26,14 @@ class BackgroundValidation:
 
     def __init__(self, bids_dir: Path) -> None:
         self._bids_dir = bids_dir
-        # Open as long as the process writes to it.
+        # Must stay open as long as the process writes to it.
         self._output = tempfile.TemporaryFile()  # noqa: SIM115
         self._process: subprocess.Popen[bytes] | None = None
-        # Beside this Python first: its folder may not be on the PATH.
+        # Look beside this Python first, because its folder may not be on the PATH.
         here = Path(sys.executable).parent / 'bids-validator-deno'
         command = str(here) if here.exists() else shutil.which('bids-validator-deno')
         if command:
-            # Both arguments are a program and a folder of ours, and there is no shell.
+            # No shell is involved, and both arguments are paths.
             self._process = subprocess.Popen(  # noqa: S603
                 [command, str(bids_dir), '--format', 'json', '--ignoreWarnings'],
                 stdout=self._output,
@@ -48,7 +48,7 @@ class BackgroundValidation:
             self._process.wait()
 
     def close(self) -> str:
-        """Wait a little for the validator and say in one line what it found.
+        """Wait briefly for the validator and summarize its findings in one line.
 
         Returns
         -------
@@ -66,12 +66,12 @@ class BackgroundValidation:
 
 
 def summarise(report: str, bids_dir: Path) -> str:
-    """Say in one line what the validator's JSON report holds.
+    """Summarize the validator's JSON report in one line.
 
     Parameters
     ----------
     report : str
-        What ``bids-validator-deno --format json`` printed.
+        Output of ``bids-validator-deno --format json``.
     bids_dir : Path
         The dataset, for the message.
 

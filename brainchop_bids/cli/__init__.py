@@ -1,1 +1,1 @@
-"""One module for each command."""
+"""Command lines: one module for each command."""

@@ -20,7 +20,7 @@ _SUMMARY = ('dice', 'jaccard', 'hausdorff95_mm', 'mean_surface_distance_mm', 'vo
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Score one segmentation or a dataset of them.
+    """Score one segmentation or all segmentations of a dataset.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def _cell(value: Any) -> Any:
 
 
 def _summary(rows: list[dict[str, Any]]) -> str:
-    """Return means, and standard deviations where there are several scans, of each label."""
+    """Return the mean of each label, and the standard deviation if there are several scans."""
     scans = len({row['scan'] for row in rows})
     heads = [*(key.removesuffix('_mm').replace('_', ' ') for key in _SUMMARY)]
     width = max(max(len(row['name']) for row in rows), 5)

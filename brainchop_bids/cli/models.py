@@ -1,4 +1,4 @@
-"""``brainchop-models``: what there is to run, fetched, checked and brought into other forms."""
+"""``brainchop-models``: list, download, check, import and convert models."""
 
 import argparse
 import math
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PROG = 'brainchop-models'
 _FORMATS = ('tfjs', 'keras', 'h5', 'safetensors', 'onnx', 'openvino')
-# Of two cores of an AMD EPYC with AVX-512, over upstream's models.
+# Multiplications per second of two cores of an AMD EPYC with AVX-512, over upstream's models.
 _PRODUCTS_A_SECOND = 6e10
 
 
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 done, 1 a model is at fault or cannot be had, 2 the command cannot run as given.
+        0 done, 1 a model is damaged or unavailable, 2 the command cannot run as given.
     """
     arguments = build_parser().parse_args(argv)
     return outcome(PROG, lambda: int(arguments.work(arguments)))
@@ -263,7 +263,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _verified(folder: Path) -> str:
-    """Check one model; return what was found to be well."""
+    """Check one model; return a line that lists the checks that it passed."""
     from ..inference.selftest import self_test
     from ..models.fetch import faults
     from ..models.registry import published_models

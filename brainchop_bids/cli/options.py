@@ -9,7 +9,7 @@ from ..system.errors import SettingsError
 
 
 def positive(text: str) -> int:
-    """Read a number above 0."""
+    """Parse a positive integer."""
     value = int(text)
     if value < 1:
         raise ValueError(text)
@@ -17,7 +17,7 @@ def positive(text: str) -> int:
 
 
 def count(text: str) -> int:
-    """Read a number that is not negative."""
+    """Parse a non-negative integer."""
     value = int(text)
     if value < 0:
         raise ValueError(text)
@@ -25,7 +25,7 @@ def count(text: str) -> int:
 
 
 def cleanup(text: str) -> str:
-    """Read a rule for connected components."""
+    """Parse a rule for connected components."""
     from ..image.cleanup import Cleanup
 
     try:
@@ -35,7 +35,7 @@ def cleanup(text: str) -> str:
 
 
 def subvolumes(text: str) -> str:
-    """Read a rule for cubes."""
+    """Parse a rule for subvolumes."""
     from ..inference.subvolumes import Subvolumes
 
     try:
@@ -44,13 +44,13 @@ def subvolumes(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-# What argparse calls them in its messages.
+# Names that argparse uses in its messages.
 positive.__name__ = 'positive number'
 count.__name__ = 'frame number'
 
 
 def add_model_options(group: argparse._ArgumentGroup, *, several: bool = False) -> None:
-    """Add which model or models, and how intensities are normalised."""
+    """Add the options of the model and of the normalization of intensities."""
     what = 'model folder, or name of a packaged or fetched model or of one in --models-dir'
     if several:
         group.add_argument(
@@ -83,7 +83,7 @@ def add_model_options(group: argparse._ArgumentGroup, *, several: bool = False) 
 
 
 def add_inference_options(group: argparse._ArgumentGroup) -> None:
-    """Add how networks are run; none of these but the last three changes labels."""
+    """Add the options of inference; only the last three of them change labels."""
     group.add_argument(
         '--engine',
         choices=ENGINES,
@@ -143,7 +143,7 @@ def add_inference_options(group: argparse._ArgumentGroup) -> None:
 
 
 def add_label_options(group: argparse._ArgumentGroup) -> None:
-    """Add how labels are cleaned up and brought back."""
+    """Add the options of the labels: clean-up, values and resampling."""
     group.add_argument(
         '--components',
         metavar='RULE',
@@ -173,7 +173,7 @@ def add_label_options(group: argparse._ArgumentGroup) -> None:
 
 
 def add_frame_option(group: argparse._ArgumentGroup) -> None:
-    """Add the frame of files with several."""
+    """Add the option of the frame of 4-D files."""
     group.add_argument(
         '--frame',
         metavar='N',

@@ -1,4 +1,4 @@
-"""Options of the BIDS App, spelled and meaning as in fMRIPrep where it has them."""
+"""Options of the BIDS App, with the names and meanings of fMRIPrep's where it has them."""
 
 import argparse
 from collections.abc import Callable

@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse_settings(argv: Sequence[str] | None = None) -> 'Settings':
-    """Read the command line, and a config file where one is named.
+    """Parse the command line, and read the config file if it names one.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> 'Settings':
     Raises
     ------
     SettingsError
-        If a value is impossible.
+        If an option has an invalid value.
     """
     from ..settings import make_settings, read_config
 
@@ -68,7 +68,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> 'Settings':
 
 
 def _positionals_first(argv: list[str]) -> list[str]:
-    """Keep options of several values from taking the folders that stand behind them.
+    """Move positional arguments to the front, where no option with several values takes them.
 
     Examples
     --------

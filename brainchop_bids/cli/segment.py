@@ -1,4 +1,4 @@
-"""``brainchop-segment``: one scan, no BIDS."""
+"""``brainchop-segment``: segment one scan outside a BIDS dataset."""
 
 import argparse
 import sys
@@ -37,8 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 done, 1 the scan could not be segmented, 2 the command cannot run as given (a model
-        that is missing or damaged included).
+        0 done, 1 the scan could not be segmented, 2 the command cannot run as given (which
+        includes a model that is missing or damaged).
     """
     arguments = build_parser().parse_args(argv)
     return outcome(
@@ -239,7 +239,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     check_address_space()
     settings = _settings(arguments)
-    # Only now: usage errors answer at once.
+    # Imported late, so that usage errors are reported at once.
     from ..inference.scan import Stopwatch, segment_scan
     from ..models.spec import load_spec
     from ..models.zoo import find_model

@@ -1,4 +1,4 @@
-"""``brainchop-train``: train a network on images made from label maps."""
+"""``brainchop-train``: train a network on labelled scans or on synthetic images."""
 
 import argparse
 import json
@@ -24,7 +24,7 @@ UNFINISHED = 75
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train, or go on training.
+    """Train a network, or resume a training.
 
     Parameters
     ----------
@@ -34,8 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 done, 1 training failed, 2 the command cannot run as given, 75 stopped in good order
-        before the end: the same command goes on.
+        0 done, 1 training failed, 2 the command cannot run as given, 75 stopped before the end
+        with a checkpoint: the same command resumes it.
     """
     arguments = build_parser().parse_args(argv)
     return outcome(
@@ -109,7 +109,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    # Before anything imports Keras, which chooses its backend once.
+    # Set before Keras is imported, since it chooses its backend once.
     if arguments.backend:
         if find_spec(arguments.backend) is None:
             raise SettingsError(
@@ -118,7 +118,7 @@ def _run(arguments: argparse.Namespace) -> int:
             )
         os.environ['KERAS_BACKEND'] = arguments.backend
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-    # Generators cannot be shuffled, which Keras finds worth a warning.
+    # Keras warns that generators cannot be shuffled.
     warnings.filterwarnings('ignore', message='.*shuffle=True.*')
     from ..system.tensorflow_runtime import quiet
 
@@ -150,7 +150,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _transfer(arguments: argparse.Namespace) -> list[str]:
-    """Return what the options of transfer learning change in the config; JSON is TOML here."""
+    """Return the config changes of the transfer options; JSON values are valid TOML here."""
     changes = []
     if arguments.init:
         changes.append(f'init.model={json.dumps(arguments.init)}')

@@ -1,1 +1,1 @@
-"""Pure functions on arrays and affines; no Nipype, no pybids, no TensorFlow."""
+"""Pure functions on arrays and affines, without Nipype, pybids or TensorFlow."""

@@ -1,10 +1,10 @@
-"""Bounding boxes of marked voxels."""
+"""Bounding boxes of masks."""
 
 import numpy as np
 
 
 def bounding_box(mask: np.ndarray) -> tuple[slice, ...] | None:
-    """Return the smallest box that holds all that is True; None where nothing is.
+    """Return the smallest box that contains all True elements, None if there are none.
 
     Parameters
     ----------
@@ -13,7 +13,7 @@ def bounding_box(mask: np.ndarray) -> tuple[slice, ...] | None:
     """
     box: list[slice] = []
     for axis in range(mask.ndim):
-        # Within what is left, so that each step has less to look at.
+        # Each axis is searched within the box so far, which is faster.
         part = mask[tuple(box)]
         others = tuple(other for other in range(mask.ndim) if other != axis)
         found = np.flatnonzero(part.any(axis=others))

@@ -14,28 +14,28 @@ from .io import Volume
 def conform_channels(
     volumes: Sequence[Volume], options: ConformOptions | None = None, *, threads: int = 1
 ) -> tuple[Conformed, np.ndarray]:
-    """Conform a scan and bring other scans of the head onto its grid, by their headers.
+    """Conform a scan, and resample other scans of the same head onto its grid by their headers.
 
     Parameters
     ----------
     volumes : sequence of Volume
-        The first determines the grid.
+        Scans of one head; the first one determines the grid.
     options : ConformOptions, optional
         As for `brainchop_bids.image.conform.conform`.
     threads : int
-        Planes resliced at once.
+        Number of threads.
 
     Returns
     -------
     conformed : Conformed
         The first scan.
     data : uint8 array
-        (W, W, W) of a single scan, (W, W, W, C) of several.
+        (W, W, W) for a single scan, (W, W, W, C) for several.
 
     Raises
     ------
     InputError
-        As `conform` and `conform_to_grid` do.
+        As for `conform` and `conform_to_grid`.
     """
     first, *others = volumes
     options = options or ConformOptions()
@@ -55,20 +55,20 @@ def conform_to_grid(
     *,
     threads: int = 1,
 ) -> Conformed:
-    """Conform a scan onto the grid of another scan of the head, by the headers of both.
+    """Conform a scan onto the grid of another scan of the same head, by the headers of both.
 
     Parameters
     ----------
     volume : Volume
         The scan.
     grid : Geometry
-        The grid.
+        Grid of the result.
     reference : Path or str or None
         File of the scan that has this grid, for messages.
     options : ConformOptions
         Interpolation and scaling.
     threads : int
-        Planes resliced at once.
+        Number of threads.
 
     Returns
     -------
@@ -77,7 +77,7 @@ def conform_to_grid(
     Raises
     ------
     InputError
-        Where the scan has nothing where the other one lies.
+        If the fields of view do not overlap.
     """
     moved = conform(volume, options, grid=grid, threads=threads)
     if not moved.data.any():

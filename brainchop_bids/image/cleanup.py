@@ -1,4 +1,4 @@
-"""Rules for the clean-up of labels, and for the brain mask that is made of them."""
+"""Rules for the clean-up of labels and for the brain mask."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,39 +9,38 @@ import numpy as np
 from ..system.errors import SettingsError
 
 RULES = ('largest', 'per-label', 'none')
-# What a rule looks like on a command line and in brainchop.json.
+# Syntax of a rule on the command line and in brainchop.json.
 GRAMMAR = (
     'largest, per-label, none or groups:1,2/3, then perhaps +open:MM (with largest), '
     '+min:MM3, +within:MM and +fill'
 )
 _SIZES = ('open', 'min', 'within')
-# Of a mask's balls; a larger one joins or swallows whole brains.
+# Largest radius of a ball; a larger one would join or remove whole brains.
 _MOST_MM = 50
 
 
 @dataclass(frozen=True)
 class Cleanup:
-    """What stays of a label map.
+    """Rule for the clean-up of a label map.
 
     Parameters
     ----------
     rule : {'largest', 'per-label', 'none', 'groups'}
-        ``'largest'`` joins all labels and keeps the one largest foreground component
-        (brainchop's rule); ``'per-label'`` keeps the largest component of each label;
-        ``'groups'`` joins the labels of a group and keeps the largest component of each group;
-        ``'none'`` keeps all.
+        ``'largest'`` keeps the largest component of all labels together (brainchop's rule);
+        ``'per-label'`` keeps the largest component of each label; ``'groups'`` keeps the largest
+        component of each group of labels; ``'none'`` keeps all components.
     groups : tuple of tuple of int
-        Labels that belong together, for ``'groups'``; all that are in none stay.
+        Groups of labels, for ``'groups'``; labels in no group are kept.
     open_mm : float
-        Radius of a ball, for ``'largest'``: thick things that hang on the largest component by a
-        bridge that this ball does not pass go too.
+        Radius of a ball in mm, for ``'largest'``: structures connected to the largest component
+        only through bridges narrower than this ball are removed. 0 for none.
     min_mm3 : float
-        Components smaller than that go, in mm^3, whatever the rule.
+        Components smaller than this, in mm^3, are removed.
     within_mm : float
-        Labels farther than that from the brain mask become background, in mm; so does, at any
-        distance, what is outside the mask of the labels that the mask is made of. 0 for not.
+        Labels outside the brain mask are removed; those that the mask excludes are kept up to
+        this distance in mm. 0 to keep all.
     fill : bool
-        Whether holes, background without a way out, get the label of the nearest voxel.
+        True to give holes (enclosed background) the label of the nearest labelled voxel.
 
     Examples
     --------
@@ -60,12 +59,12 @@ class Cleanup:
 
     @classmethod
     def parse(cls, text: str) -> 'Cleanup':
-        """Read what `str` gives.
+        """Parse a rule as `str` writes it.
 
         Raises
         ------
         SettingsError
-            Where the text is no rule.
+            If the text is not a rule.
         """
         rule, *options = text.split('+')
         rule, _, listed = rule.partition(':')
@@ -112,19 +111,19 @@ class Cleanup:
 
 @dataclass(frozen=True)
 class MaskRule:
-    """How a brain mask is made of labels, see `brainchop_bids.image.components.brain_mask`.
+    """Rule for making a brain mask from labels, see `brainchop_bids.image.components.brain_mask`.
 
     Parameters
     ----------
     exclude : tuple of int
-        Labels that the mask is not made of, such as fluid, which looks like much else in a head.
-        Where they lie between the others they are in the mask all the same.
+        Labels that are left out, such as fluid, which networks also find outside the brain.
+        Enclosed by other labels, they are part of the mask all the same.
     open_mm : float
-        Radius in mm of a ball. What hangs on the brain by bridges that this ball does not pass is
-        left out, such as muscle of the neck; 0 for nothing.
+        Radius of a ball in mm. Structures connected to the brain only through bridges narrower
+        than this ball, such as muscles of the neck, are left out; 0 for none.
     closing_mm : float
-        Radius in mm of the ball of a morphological closing, over sulci and ventricles that are
-        none of the labels; 0 for none.
+        Radius in mm of the ball of a morphological closing, which adds sulci and ventricles
+        without a label; 0 for none.
 
     Examples
     --------
@@ -138,12 +137,12 @@ class MaskRule:
 
     @classmethod
     def from_dict(cls, content: Any) -> 'MaskRule':
-        """Read what `to_dict` gives; every key may be left out.
+        """Build from a mapping as `to_dict` returns it; missing keys take their defaults.
 
         Raises
         ------
         SettingsError
-            Where a key is not known or a value is not possible.
+            If a key is unknown or a value is invalid.
         """
         if not isinstance(content, Mapping) or set(content) - set(cls.__dataclass_fields__):
             known = ', '.join(f'"{key}"' for key in cls.__dataclass_fields__)
@@ -162,10 +161,10 @@ class MaskRule:
         return cls(tuple(exclude), **sizes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what `from_dict` reads, ready for JSON."""
+        """Return the fields, ready for JSON."""
         return {**asdict(self), 'exclude': list(self.exclude)}
 
 
 def _digits(number: float) -> str:
-    """Write a number so that it is read back as it was, and with no sign of the grammar."""
+    """Write a number without loss and without characters that have a meaning in rules."""
     return np.format_float_positional(number, trim='-')

@@ -1,4 +1,4 @@
-"""Connected components: what brainchop keeps of a label map, and a brain mask without holes."""
+"""Connected components of label maps, and brain masks."""
 
 import math
 from collections.abc import Sequence
@@ -13,13 +13,14 @@ from .boxes import bounding_box
 from .cleanup import Cleanup, MaskRule
 from .lookup import histogram, lookup
 
-# Of the largest part's size, eroded: smaller ones are gyri, not tongues.
+# Smallest size of a part of the eroded mask that is removed, relative to the largest part;
+# smaller parts are gyri.
 _THICK = 0.001
 
 
 @dataclass(frozen=True)
 class Removed:
-    """What a component rule took away.
+    """Numbers of components and voxels that a rule changed.
 
     Parameters
     ----------
@@ -28,7 +29,7 @@ class Removed:
     voxels : int
         Number of voxels set to background.
     filled : int
-        Number of background voxels that got a label.
+        Number of background voxels that were given a label.
     """
 
     components: int
@@ -43,33 +44,33 @@ def clean_labels(
     *,
     zooms: Sequence[float] | np.ndarray = (1, 1, 1),
 ) -> tuple[np.ndarray, np.ndarray, Removed]:
-    """Clean a label map up, make the brain mask of it, and drop the labels far from that.
+    """Clean up a label map, make the brain mask from it, and remove labels far from the mask.
 
     Parameters
     ----------
     labels : (X, Y, Z) array of unsigned integers
         Label map, 0 is background.
     rule : Cleanup or str
-        What stays; text as `Cleanup.parse` reads it.
+        Clean-up rule; text is read by `Cleanup.parse`.
     mask_rule : MaskRule, optional
-        How the mask is made; by default of all labels as they are.
+        Rule for the mask; by default it is made from all labels.
     zooms : sequence of 3 float
         Voxel sizes in mm.
 
     Returns
     -------
     labels : (X, Y, Z) array
-        As `keep_components` gives them; then without what `Cleanup.within_mm` forbids and
-        without the islands that this leaves.
+        Labels that were kept: after `keep_components`, labels are removed as
+        `Cleanup.within_mm` says, and then the islands that this leaves.
     mask : (X, Y, Z) uint8
-        Of `brain_mask`.
+        Brain mask, see `brain_mask`.
     removed : Removed
-        What was set to background.
+        Numbers of components and voxels that were changed.
 
     Raises
     ------
     SettingsError
-        For another rule.
+        If the text is not a rule.
     """
     cleanup = Cleanup.parse(rule) if isinstance(rule, str) else rule
     mask_rule = mask_rule or MaskRule()
@@ -94,29 +95,29 @@ def keep_components(
     *,
     zooms: Sequence[float] | np.ndarray = (1, 1, 1),
 ) -> tuple[np.ndarray, Removed]:
-    """Drop islands, by 26-connectivity.
+    """Remove connected components (26 neighbours) of a label map by a rule.
 
     Parameters
     ----------
     labels : (X, Y, Z) array of unsigned integers
         Label map, 0 is background.
     rule : Cleanup or str
-        What stays; text as `Cleanup.parse` reads it. Its ``within_mm`` is not looked at, since
-        that needs a mask: see `clean_labels`.
+        Clean-up rule; text is read by `Cleanup.parse`. Its ``within_mm`` is ignored, since it
+        needs a mask: see `clean_labels`.
     zooms : sequence of 3 float
         Voxel sizes in mm.
 
     Returns
     -------
     labels : (X, Y, Z) array
-        A new array of the same dtype (the same array where nothing is to be done).
+        A new array of the same dtype (the same array if there is nothing to do).
     removed : Removed
-        What was set to background.
+        Numbers of components and voxels that were changed.
 
     Raises
     ------
     SettingsError
-        For another rule.
+        If the text is not a rule.
 
     Examples
     --------
@@ -152,7 +153,7 @@ def keep_components(
 
 
 def _joined(labels: np.ndarray, cleanup: Cleanup) -> np.ndarray:
-    """Return the map in which components are sought: labels that belong together are one."""
+    """Return the map whose components are computed: labels of one group have one value."""
     if cleanup.rule == 'groups':
         table = np.arange(int(labels.max()) + 1, dtype=labels.dtype)
         for group in cleanup.groups:
@@ -164,7 +165,7 @@ def _joined(labels: np.ndarray, cleanup: Cleanup) -> np.ndarray:
 def _kept(
     joined: np.ndarray, parts: np.ndarray, sizes: np.ndarray, cleanup: Cleanup
 ) -> np.ndarray:
-    """Tell which components the rule keeps, whatever their size."""
+    """Return a flag for each component: True if the rule keeps it, regardless of its size."""
     keep = np.zeros(sizes.size, dtype=bool)
     if cleanup.rule == 'none':
         keep[1:] = True
@@ -180,7 +181,7 @@ def _kept(
 
 
 def _without_hangers(mask: np.ndarray, zooms: np.ndarray, radius: float) -> np.ndarray:
-    """Drop what lies nearer to another thick part of the mask than to the largest one."""
+    """Remove voxels that are nearer to another part of the eroded mask than to the largest."""
     padded, inside = _padded(mask, zooms, radius)
     parts = _parts(~_within(~padded, zooms, radius)[inside])
     sizes = _sizes(parts)
@@ -203,7 +204,7 @@ def _without_hangers(mask: np.ndarray, zooms: np.ndarray, radius: float) -> np.n
 
 
 def _filled(labels: np.ndarray) -> tuple[np.ndarray, int]:
-    """Give holes the label of the nearest labelled voxel."""
+    """Fill holes with the label of the nearest labelled voxel."""
     holes = fill_holes(labels != 0) & (labels == 0)
     if not holes.any():
         return labels, 0
@@ -218,7 +219,10 @@ def _filled(labels: np.ndarray) -> tuple[np.ndarray, int]:
 def brain_mask(
     labels: np.ndarray, zooms: Sequence[float] | np.ndarray, rule: MaskRule | None = None
 ) -> np.ndarray:
-    """Make a brain mask: labels without what hangs on them, closed, one component, holes filled.
+    """Make a brain mask from labels.
+
+    Structures connected through narrow bridges are removed, the mask is closed, its largest
+    component is kept, and holes are filled.
 
     Parameters
     ----------
@@ -227,12 +231,12 @@ def brain_mask(
     zooms : sequence of 3 float
         Voxel sizes in mm.
     rule : MaskRule, optional
-        What the mask is made of, and how; by default of all labels as they are.
+        Rule for the mask; by default it is made from all labels.
 
     Returns
     -------
     (X, Y, Z) uint8
-        1 in the brain. All zero where the label map has no foreground.
+        1 inside the brain; all zero if the label map has no foreground.
     """
     rule, zooms = rule or MaskRule(), np.asarray(zooms, dtype=float)
     foreground = labels != 0
@@ -258,7 +262,7 @@ def _near_mask(
     exclude: tuple[int, ...],
     zooms: Sequence[float] | np.ndarray,
 ) -> np.ndarray:
-    """Drop labels that are not in the mask, the excluded ones only beyond the radius."""
+    """Remove labels outside the mask; excluded labels are kept within the radius around it."""
     result = np.zeros_like(labels)
     box = bounding_box((labels != 0) | (mask != 0))
     if box is None:
@@ -272,7 +276,7 @@ def _near_mask(
 def _padded(
     mask: np.ndarray, zooms: np.ndarray, radius: float
 ) -> tuple[np.ndarray, tuple[slice, ...]]:
-    """Return the mask with a border wider than the radius, and where in it the mask lies."""
+    """Return the mask with a border wider than the radius, and the mask's box in the result."""
     reach = [1 + int(radius // zoom) for zoom in zooms]
     inside = tuple(slice(r, r + n) for r, n in zip(reach, mask.shape, strict=True))
     return np.pad(mask, [(r, r) for r in reach]), inside
@@ -284,17 +288,17 @@ def _largest(mask: np.ndarray) -> np.ndarray:
 
 
 def fill_holes(mask: np.ndarray) -> np.ndarray:
-    """Fill every hole that no path of face neighbours joins to the border.
+    """Fill holes: background that no path of face neighbours connects to the border.
 
     Parameters
     ----------
     mask : (X, Y, Z) bool
-        What to fill.
+        Mask.
 
     Returns
     -------
     (X, Y, Z) bool
-        As `scipy.ndimage.binary_fill_holes` gives, by one pass of component labelling.
+        As `scipy.ndimage.binary_fill_holes`, but in a single pass of component labelling.
     """
     outside = _parts(np.pad(~mask, 1, constant_values=True), connectivity=6)
     return (outside != outside[0, 0, 0])[1:-1, 1:-1, 1:-1]
@@ -305,17 +309,17 @@ def _close(mask: np.ndarray, zooms: np.ndarray, radius: float) -> np.ndarray:
 
 
 def _within(mask: np.ndarray, zooms: np.ndarray, radius: float) -> np.ndarray:
-    """Tell which voxels lie within ``radius`` mm of the mask (dilation by a ball).
+    """Return the voxels within ``radius`` mm of the mask (dilation by a ball).
 
-    Squared distances, one axis after the other, as in the exact Euclidean transform of
-    Felzenszwalb and Huttenlocher (2012), but looking no further than the radius: for the few mm
+    Squared distances are computed along one axis after the other, as in the exact Euclidean
+    transform of Felzenszwalb and Huttenlocher (2012), but only up to the radius. For the few mm
     of a closing this is much faster than the full transform.
     """
     zooms = np.asarray(zooms, dtype=np.float64)
     limit = radius * radius * (1 + 1e-6)
     dtype: np.dtype[Any] = np.dtype(np.float32)
     if radius <= 8 and np.allclose(zooms, 1, rtol=0, atol=1e-6):
-        # Of millimetres all squares are whole: bytes are four times as quick.
+        # With voxels of 1 mm all squares are integers, and bytes are four times as fast.
         zooms, dtype = np.ones(3), np.dtype('u1')
     most = dtype.type(limit)
     far = dtype.type(2 * most + 1)
@@ -339,8 +343,8 @@ def _shifted(axis: int, step: int) -> tuple[tuple[slice, ...], tuple[slice, ...]
 
 
 def _parts(array: np.ndarray, connectivity: Literal[6, 26] = 26) -> np.ndarray:
-    # cc3d 4.1 misreads views with an axis of one voxel, and its way for binary images runs out
-    # of labels on tiny ones (and is the slower one): give it a compact array of integers.
+    # cc3d 4.1 misreads views with an axis of one voxel, and its code for binary images runs out
+    # of labels on tiny ones and is slower. A compact array of integers avoids both.
     values = array.view(np.uint8) if array.dtype == bool else array
     return cc3d.connected_components(np.array(values, order='F'), connectivity=connectivity)
 

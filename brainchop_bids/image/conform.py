@@ -1,6 +1,6 @@
-"""The grid and intensities every model here was trained on: what ``mri_convert -c`` makes.
+"""Conforming of scans as FreeSurfer's ``mri_convert -c`` does it: grid and intensities.
 
-float32 wherever FreeSurfer uses it, because ties are decided there.
+Computations are in float32 wherever they are in FreeSurfer, because rounding decides ties.
 """
 
 from collections.abc import Mapping
@@ -19,40 +19,40 @@ from .sampling import Sampler, for_each, nearest, trilinear
 
 INTERPOLATIONS = ('trilinear', 'nearest', 'cubic')
 _SIDE = 256
-# Of a head that fits into it, at 1 mm.
+# Shape of the conformed grid at 1 mm, for heads that fit into it.
 CONFORMED_SHAPE = (_SIDE, _SIDE, _SIDE)
 _BINS = 1000
 _LIA = ((-1, 0, 0), (0, 0, 1), (0, -1, 0))
 _HIGH = 0.999
-_ZERO = 1e-15  # smaller values are background for the histogram
+_ZERO = 1e-15  # smaller values are background in the histogram
 _CODES = 1 << 16
 _PIECE = 1 << 16
-# The largest float32 below one half: adding it and cutting off rounds halves up for every
-# float32, where adding one half would lift 0.49999997 to 1.
+# The largest float32 below one half: adding it and truncating rounds halves up for every float32,
+# whereas adding one half would round 0.49999997 to 1.
 _HALF = np.nextafter(np.float32(0.5), np.float32(0))
 
 
 @dataclass(frozen=True)
 class ConformOptions:
-    """Choices of the conform step; the defaults are ``mri_convert -c``.
+    """Options of the conform step; the defaults are those of ``mri_convert -c``.
 
     Parameters
     ----------
     voxel_size : float
-        Side of a voxel in mm (``--conform_size``).
+        Voxel size in mm (``--conform_size``).
     smallest : bool
-        Take the scan's smallest voxel size instead (``--conform_min``).
+        Use the scan's smallest voxel size instead (``--conform_min``).
     force_256 : bool
-        Always 256 voxels a side, even if the head is cut (``--cw256``).
+        Always use 256 voxels a side, even if the head is cropped (``--cw256``).
     interpolation : {'trilinear', 'nearest', 'cubic'}
-        How values between voxels are found.
+        Interpolation of intensities.
     scale : bool
-        Stretch intensities to 0..255; without it they are only rounded and cut.
+        Scale intensities to 0..255; otherwise they are only rounded and clipped.
 
     Raises
     ------
     SettingsError
-        For an impossible size or an unknown interpolation.
+        If the voxel size or the interpolation is invalid.
     """
 
     voxel_size: float = 1.0
@@ -62,7 +62,7 @@ class ConformOptions:
     scale: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be done."""
+        """Check the values."""
         if not (np.isfinite(self.voxel_size) and self.voxel_size > 0):
             raise SettingsError(f'voxel size is {self.voxel_size} mm; give a number above 0')
         if self.interpolation not in INTERPOLATIONS:
@@ -73,12 +73,12 @@ class ConformOptions:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> 'ConformOptions':
-        """Build from a mapping as `to_dict` gives it; missing keys take their defaults.
+        """Build from a mapping as `to_dict` returns it; missing keys take their defaults.
 
         Raises
         ------
         SettingsError
-            For keys that are not known, or impossible values.
+            If a key is unknown or a value is invalid.
         """
         unknown = set(values) - set(cls.__dataclass_fields__)
         if unknown:
@@ -86,7 +86,7 @@ class ConformOptions:
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return every field, ready for JSON or TOML."""
+        """Return all fields, ready for JSON or TOML."""
         return asdict(self)
 
 
@@ -97,15 +97,15 @@ class Conformed:
     Parameters
     ----------
     data : (W, W, W) uint8
-        LIA, in Fortran order.
+        Intensities in LIA orientation and Fortran order.
     geometry : Geometry
-        Its grid.
+        Grid of the volume.
     affine : (4, 4) float64
         Nominal affine: exactly axis-aligned.
     warnings : tuple of str
-        Those of the volume that was read, and of this step.
+        Warnings about the volume that was read, and of this step.
     unchanged : bool
-        Whether the input was conformed already and came back as it was.
+        True if the input was conformed already and was returned unchanged.
     """
 
     data: np.ndarray
@@ -122,24 +122,24 @@ def conform(
     grid: Geometry | None = None,
     threads: int = 1,
 ) -> Conformed:
-    """Bring a volume to uint8, cubic voxels and a cubic LIA grid.
+    """Convert a volume to uint8 and resample it to isotropic voxels in a cubic LIA grid.
 
-    First intensities, in the volume's own grid (left alone where they are uint8 already): from
-    the minimum to the brightest thousandth of the voxels that are not 0. Then the grid: 256
-    voxels a side, or more where the field of view exceeds 281 mm. A volume that has this grid
-    already is not resliced.
+    Intensities are scaled first, in the volume's own grid (unless they are uint8 already): from
+    the minimum to the brightest thousandth of the non-zero voxels. Then the volume is resampled
+    to 256 voxels a side, or more if the field of view exceeds 281 mm. A volume that has this
+    grid already is not resampled.
 
     Parameters
     ----------
     volume : Volume
-        What `brainchop_bids.image.io.read_volume` gives.
+        Volume as `brainchop_bids.image.io.read_volume` returns it.
     options : ConformOptions
-        Choices; the defaults are ``mri_convert -c``.
+        Options; the defaults are those of ``mri_convert -c``.
     grid : Geometry, optional
-        The grid to bring it to, in place of one around its own centre: that of another conformed
-        scan.
+        Grid of the result, such as that of another conformed scan; by default a grid around the
+        volume's own centre.
     threads : int
-        Planes resliced at once.
+        Number of threads.
 
     Returns
     -------
@@ -149,13 +149,13 @@ def conform(
     Raises
     ------
     InputError
-        Where intensities span more than float32 can hold.
+        If the range of intensities exceeds that of float32.
 
     Notes
     -----
-    Every neighbour outside the field of view counts as 0 by itself, which blends the border of
-    the field of view into the background. With ``'cubic'`` the border is mirrored instead, and
-    voxels a whole voxel outside are 0.
+    Neighbours outside the field of view count as 0, which blends the border of the field of view
+    into the background. With ``'cubic'`` the border is mirrored instead, and voxels that are a
+    whole voxel outside are 0.
 
     References
     ----------
@@ -180,7 +180,7 @@ def conform(
 def conformed_grid(
     source: Geometry, options: ConformOptions = ConformOptions()
 ) -> tuple[Geometry, list[str]]:
-    """Return the grid that a scan is brought to.
+    """Return the conformed grid of a scan.
 
     Parameters
     ----------
@@ -192,9 +192,9 @@ def conformed_grid(
     Returns
     -------
     grid : Geometry
-        Cubic, LIA, around the centre of the source.
+        Cubic LIA grid around the centre of the source.
     warnings : list of str
-        What is unusual about it.
+        One line for each unusual property of the grid.
     """
     size = np.float32(source.zooms.min() if options.smallest else options.voxel_size)
     reach = (source.zooms * np.array(source.shape, np.float32)).max()
@@ -213,27 +213,27 @@ def conformed_grid(
 
 
 def to_uint8(values: np.ndarray, *, scale: bool = True) -> np.ndarray:
-    """Stretch intensities to 0..255 and round, as conform does in the native grid.
+    """Scale intensities to 0..255 and round them, as `conform` does in the native grid.
 
     Parameters
     ----------
     values : array of integers or floats
         Finite intensities of one volume.
     scale : bool
-        Stretch; otherwise only round and cut.
+        Scale; otherwise only round and clip.
 
     Returns
     -------
     uint8 array of the same shape
-        Step 4 of FreeSurfer's conform: the brightest thousandth of the foreground is cut.
+        Scaled as in FreeSurfer's conform: the brightest thousandth of the foreground is clipped.
 
     Raises
     ------
     InputError
-        If the intensities span more than float32 can.
+        If the range of intensities exceeds that of float32.
     """
     if values.dtype in (np.int16, np.uint16):
-        # Every step looks at one value at a time: do it once per value, not once per voxel.
+        # The result depends on the value alone, so compute it once per value, not per voxel.
         codes = values.view(np.uint16)
         counts = histogram(codes, _CODES)
         table = np.arange(_CODES, dtype=np.uint16).view(values.dtype).astype(np.float32)
@@ -252,7 +252,7 @@ def to_uint8(values: np.ndarray, *, scale: bool = True) -> np.ndarray:
 
 
 def window(values: np.ndarray) -> tuple[np.float32, np.float32]:
-    """Return how `to_uint8` stretches intensities: ``(values - low) * factor``.
+    """Return the scaling of `to_uint8`, which is ``(values - low) * factor``.
 
     Parameters
     ----------
@@ -262,11 +262,12 @@ def window(values: np.ndarray) -> tuple[np.float32, np.float32]:
     Returns
     -------
     low, factor : float32
+        Lowest value, and factor.
 
     Raises
     ------
     InputError
-        If the intensities span more than float32 can.
+        If the range of intensities exceeds that of float32.
     """
     return _window([flat(values)], [None])
 
@@ -274,7 +275,7 @@ def window(values: np.ndarray) -> tuple[np.float32, np.float32]:
 def _window(
     pieces: list[np.ndarray], counts: list[np.ndarray | None]
 ) -> tuple[np.float32, np.float32]:
-    """Return the darkest value and the factor that stretches the window from it to 0..255."""
+    """Return the lowest value and the factor that scales the window above it to 0..255."""
     low = np.float32(min(piece.min() for piece in pieces))
     high = np.float32(max(piece.max() for piece in pieces))
     with np.errstate(over='ignore'):
@@ -302,7 +303,7 @@ def _window(
 
 
 def _top_bin(bins: np.ndarray, nonzero: int) -> int:
-    """Return one bin below the one where the brightest thousandth of the foreground ends."""
+    """Return the bin below the one that the brightest thousandth of the foreground reaches."""
     wanted = int((1.0 - float(np.float32(_HIGH))) * nonzero)
     found, number = 0, _BINS - 1
     while found < wanted and number > 0:
@@ -312,7 +313,7 @@ def _top_bin(bins: np.ndarray, nonzero: int) -> int:
 
 
 def _rounded(values: np.ndarray, window: tuple[np.float32, np.float32] | None) -> np.ndarray:
-    """Stretch, cut to 0..255 and round half up; what was exactly 0 stays 0 when stretched."""
+    """Scale, clip to 0..255 and round halves up; a value of exactly 0 stays 0 when scaled."""
     out = values
     if window is not None:
         low, factor = window
@@ -325,12 +326,12 @@ def _rounded(values: np.ndarray, window: tuple[np.float32, np.float32] | None) -
 
 
 def _half_up(values: np.ndarray) -> np.ndarray:
-    """Round float32 values of 0..255 to the nearest integer, halves up."""
+    """Round float32 values in 0..255 to the nearest integer, halves up."""
     return (values + _HALF).astype(np.uint8)
 
 
 def _round_plane(values: np.ndarray) -> np.ndarray:
-    # A weighted mean of uint8 never leaves 0..255 by more than the cast to float32 takes back.
+    # A weighted mean of uint8 values exceeds 0..255 by less than the rounding to float32.
     return _half_up(values.astype(np.float32))
 
 
@@ -370,7 +371,7 @@ def _cubic(values: np.ndarray, sampler: Sampler, threads: int) -> np.ndarray:
 
 
 def _voxel_to_voxel(source: Geometry, target: Geometry) -> np.ndarray:
-    """Return target voxel to source voxel (4, 4) float32, rounded as FreeSurfer rounds it."""
+    """Return the (4, 4) float32 matrix from target to source voxels, rounded as in FreeSurfer."""
     inverse, onto = _inverse(source.vox2ras), target.vox2ras
     product = inverse[:, :1] * onto[:1]
     for n in range(1, 4):
@@ -382,8 +383,8 @@ def _inverse(matrix: np.ndarray) -> np.ndarray:
     """Invert by cofactors times the reciprocal of the determinant, all in float32.
 
     This is the form of VNL's 4x4 inverse, which FreeSurfer calls. An LU decomposition is more
-    accurate, but differs in the last bit, and on grids whose voxel sizes are simple fractions of
-    a millimetre that bit decides millions of exact ties.
+    accurate but differs in the last bit, which decides millions of exact ties on grids whose
+    voxel sizes are simple fractions of a millimetre.
     """
     adjugate = np.empty((4, 4), dtype=np.float32)
     for i in range(4):

@@ -1,4 +1,4 @@
-"""Geometry of a voxel grid in the scanner: sizes, directions and centre, as in FreeSurfer."""
+"""Geometry of a voxel grid: voxel sizes, directions and centre, as in FreeSurfer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,24 +6,24 @@ from dataclasses import dataclass
 import nibabel as nib
 import numpy as np
 
-_SINGULAR = 1e-4  # |determinant| of unit direction columns; a healthy grid has 1
+_SINGULAR = 1e-4  # |determinant| of unit direction columns; 1 for orthogonal axes
 
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
     """A voxel grid in RAS+ millimetres.
 
-    The centre is voxel coordinate ``shape / 2``, not ``(shape - 1) / 2``: half a voxel beyond the
-    centre of the box, as in FreeSurfer's ``c_ras``.
+    The centre is at voxel coordinate ``shape / 2``, not ``(shape - 1) / 2``: half a voxel beyond
+    the centre of the box, as in FreeSurfer's ``c_ras``.
 
     Parameters
     ----------
     shape : tuple of 3 int
-        Voxels along each axis.
+        Number of voxels along each axis.
     zooms : (3,) float32
         Voxel sizes in mm.
     cosines : (3, 3) float32
-        Direction of each voxel axis, one per column.
+        Direction cosines of the voxel axes, one per column.
     c_ras : (3,) float32
         Position of the grid's centre in mm.
 
@@ -39,7 +39,7 @@ class Geometry:
     c_ras: np.ndarray
 
     def __post_init__(self) -> None:
-        """Fix types once, so that every later product is rounded where it should be."""
+        """Convert the types, which determine where later products are rounded."""
         x, y, z = (int(n) for n in self.shape)
         object.__setattr__(self, 'shape', (x, y, z))
         for name, shape in (('zooms', (3,)), ('cosines', (3, 3)), ('c_ras', (3,))):
@@ -52,21 +52,21 @@ class Geometry:
     def from_affine(
         cls, affine: np.ndarray, shape: Sequence[int], zooms: np.ndarray | None = None
     ) -> 'Geometry':
-        """Split an affine into directions, sizes and centre.
+        """Build from an affine.
 
         Parameters
         ----------
         affine : (4, 4) array
             Voxel index to RAS+ mm.
         shape : sequence of 3 int
-            Voxels along each axis.
+            Number of voxels along each axis.
         zooms : (3,) array, optional
-            Voxel sizes in mm that replace the lengths of the affine's columns.
+            Voxel sizes in mm; by default the lengths of the affine's columns.
 
         Raises
         ------
         ValueError
-            Where a column is not finite, has no length, or the columns lie in one plane.
+            If a column is not finite or has no length, or the columns lie in one plane.
         """
         columns = np.asarray(affine, dtype=np.float64)[:3, :3]
         origin = np.asarray(affine, dtype=np.float64)[:3, 3]
@@ -81,8 +81,8 @@ class Geometry:
         cosines = (columns / lengths).astype(np.float32)
         if abs(np.linalg.det(cosines.astype(np.float64))) < _SINGULAR:
             raise ValueError('is singular (its axes lie in one plane)')
-        # float32 at every step, left to right: FreeSurfer multiplies its float matrices so, and
-        # the last bit of the centre decides ties of the conform step.
+        # float32 at every step, from left to right, as in FreeSurfer: the last bit of the centre
+        # decides ties of the conform step.
         steps = cosines * sizes
         i, j, k = (np.float32(n / 2) for n in shape[:3])
         c_ras = (steps[:, 0] * i + steps[:, 1] * j) + steps[:, 2] * k
@@ -91,7 +91,7 @@ class Geometry:
 
     @property
     def affine(self) -> np.ndarray:
-        """Return voxel index to RAS+ mm as (4, 4) float64, without float32 rounding."""
+        """Voxel index to RAS+ mm, (4, 4) float64, without rounding to float32."""
         matrix = np.eye(4)
         matrix[:3, :3] = self.cosines.astype(np.float64) * self.zooms.astype(np.float64)
         middle = np.asarray(self.shape, dtype=np.float64) / 2
@@ -100,17 +100,17 @@ class Geometry:
 
     @property
     def vox2ras(self) -> np.ndarray:
-        """Return voxel index to RAS+ mm as (4, 4) float32: double sums, stored once."""
+        """Voxel index to RAS+ mm, (4, 4) float32, rounded once."""
         return self.affine.astype(np.float32)
 
     @property
     def voxel_volume(self) -> float:
-        """Return the volume of one voxel in mm^3, shear included."""
+        """Volume of one voxel in mm^3, including shear."""
         return float(abs(np.linalg.det(self.affine[:3, :3])))
 
     @property
     def corners(self) -> np.ndarray:
-        """Return the outer corners of the box of voxels in RAS+ mm, (8, 3) float64.
+        """Outer corners of the box of voxels in RAS+ mm, (8, 3) float64.
 
         Examples
         --------
@@ -123,23 +123,22 @@ class Geometry:
         return placed
 
     def __str__(self) -> str:
-        """Say how many voxels of what size there are."""
+        """Return the numbers and the sizes of voxels."""
         sizes = 'x'.join(f'{size:.3g}' for size in self.zooms)
         return f'{"x".join(map(str, self.shape))} voxels of {sizes} mm'
 
     def apart(self, other: 'Geometry') -> float:
-        """Return how far the boxes of two grids are from being one, in mm.
+        """Return the distance between the boxes of two grids, in mm.
 
         Parameters
         ----------
         other : Geometry
-            A grid whose axes may be in another order or direction, and its voxels of another
-            size: only the box that they fill counts.
+            Another grid; order and direction of its axes and its voxel sizes do not matter.
 
         Returns
         -------
         float
-            The largest distance from a corner of either to the nearest one of the other.
+            The largest distance from a corner of either box to the nearest one of the other.
 
         Examples
         --------
@@ -153,16 +152,16 @@ class Geometry:
 
     @property
     def orientation(self) -> str:
-        """Return the nearest anatomical direction of each axis, such as ``'LIA'``."""
+        """Nearest anatomical direction of each axis, e.g. ``'LIA'``."""
         return ''.join(nib.orientations.aff2axcodes(self.affine))
 
     def matches(self, other: 'Geometry', tolerance: float = 1e-5) -> bool:
-        """Tell whether two grids have the same dimensions, sizes, directions and centre.
+        """Return True if two grids have the same shape, voxel sizes, directions and centre.
 
         Parameters
         ----------
         other : Geometry
-            The grid to compare with.
+            Another grid.
         tolerance : float
             Largest absolute difference of any size, cosine or coordinate.
         """

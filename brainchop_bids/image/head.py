@@ -1,13 +1,13 @@
-"""Bounding box of the head: everything around it need not be computed."""
+"""Bounding box of the head, outside of which nothing needs to be computed."""
 
 import numpy as np
 
 from .lookup import histogram
 
-# Of the brightness that the brightest hundredth of the head begins with: darker is air. Noise and
-# ghosts lie below, the skin and the fat under it far above.
+# Voxels below this share of the 99th percentile of non-zero voxels are air. Noise and ghosts are
+# below, skin and the fat under it far above.
 _AIR = 0.1
-# A plane belongs to the head where so many of its voxels are no air; fewer are specks.
+# Smallest share of voxels of a plane that are not air in the head; fewer are specks.
 _SPECKS = 0.002
 
 
@@ -21,14 +21,14 @@ def head_box(
     data : (X, Y, Z) uint8 array
         A conformed volume.
     margin : tuple of 3 int
-        Voxels to add on each side, along each axis.
+        Number of voxels to add on either side, along each axis.
     multiple : int
-        The box's sides are multiples of it where the volume's are.
+        The sides of the box are multiples of this number if those of the volume are.
 
     Returns
     -------
     tuple of 3 slice
-        All of the volume where no head stands out.
+        The box; the whole volume if no head is found.
     """
     bright = data > _air(data)
     box = []
@@ -43,7 +43,7 @@ def head_box(
 
 
 def _air(data: np.ndarray) -> float:
-    """Return the brightness below which there is air."""
+    """Return the intensity below which voxels are air."""
     counts = histogram(data, 256)
     ends = np.cumsum(counts[1:])
     if not ends[-1]:
@@ -52,7 +52,7 @@ def _air(data: np.ndarray) -> float:
 
 
 def _widened(start: int, stop: int, length: int, multiple: int) -> slice:
-    """Cut off what is outside, and widen to a multiple."""
+    """Clip to the volume, and widen to a multiple."""
     start, stop = max(0, start), min(length, stop)
     stop = min(length, start + -(-(stop - start) // multiple) * multiple)
     start = max(0, stop - -(-(stop - start) // multiple) * multiple)

@@ -13,39 +13,39 @@ from nibabel.spatialimages import HeaderDataError
 from ..system.errors import InputError
 from .geometry import Geometry
 
-# No name ends in two of them. The last one's voxels are in a file beside it.
+# No name ends in two of them. The voxels of the last one are in a second file.
 SUFFIXES = ('.nii', '.nii.gz', '.mgh', '.mgz', '.mgh.gz', '.hdr')
 GZIP = b'\x1f\x8b'
-_HEAD = 1024  # longer than any header that is read here
-# Enough compressed bytes to give `_HEAD`, whatever names and comments the gzip header carries.
+_HEAD = 1024  # bytes, longer than any header that is read here
+# Enough compressed bytes to give `_HEAD`, even if the gzip header has names and comments.
 _PREFIX = 1 << 16
 _UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # to mm: unknown, m, mm, um
 
 
 @dataclass(frozen=True, eq=False)
 class Header:
-    """What is needed to find a scan's voxels and place them.
+    """Facts about an image file: position, type and scaling of its voxels, and its grid.
 
     Parameters
     ----------
     raw : nibabel header
-        The header as it stands in the file.
+        The header as it is in the file.
     compressed : bool
-        Whether the file is gzip, whatever its name says.
+        True if the content is compressed by gzip, regardless of the file's name.
     dtype : numpy.dtype
-        Type of the stored values, byte order included.
+        Type of the stored values, including their byte order.
     offset : int
         Position of the first voxel in the uncompressed file, in bytes.
     frames : int
         Number of volumes.
     slope, inter : float
-        Scale factors; 1 and 0 where the file has none.
+        Slope and intercept of stored values; 1 and 0 if the file has none.
     geometry : Geometry
         Grid of one volume.
     warnings : tuple of str
-        What was odd but could be read.
+        One line for each irregularity that did not prevent reading.
     voxels : Path, optional
-        The file that holds the voxels, where it is another.
+        File with the voxels, if they are in a second file.
     """
 
     raw: object
@@ -61,23 +61,23 @@ class Header:
 
 
 def bad(path: Path, found: str, advice: str) -> InputError:
-    """Make the error for a scan: its name, what was found, what to do."""
+    """Return the error for a scan: its name, the problem and what to do."""
     return InputError(f'{path}: {found}; {advice}')
 
 
 def zlib_reason(error: Exception) -> str:
-    """Return what zlib found, without the number of its error."""
+    """Return zlib's message without its error number."""
     return str(error).rpartition(': ')[2]
 
 
 def stem(path: Path) -> str:
-    """Return a file's name without the suffix of an image."""
+    """Return the name of a file without the extension of an image."""
     suffix = next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), '')
     return path.name[: len(path.name) - len(suffix)]
 
 
 def read_header(path: Path) -> Header:
-    """Read and check a header without touching the voxels.
+    """Read and check a header without reading the voxels.
 
     Parameters
     ----------
@@ -88,12 +88,12 @@ def read_header(path: Path) -> Header:
     Raises
     ------
     InputError
-        Where the file cannot be read or is not a three-dimensional scalar image.
+        If the file cannot be read or is not a three-dimensional scalar image.
 
     Notes
     -----
-    Analyze says neither how a head lies nor where: its axes are taken for L, A, S around
-    position 0, as nibabel has it, whatever SPM or others put into the unused fields.
+    Analyze has neither an orientation nor a position: its axes are taken to be L, A, S around
+    position 0, as in nibabel, whatever SPM or others have written to unused fields.
     """
     if path.suffix.lower() == '.img':
         raise bad(path, 'holds voxels only', 'give the .hdr file beside it')
@@ -120,20 +120,20 @@ def array_header(
     inter: float,
     affine: np.ndarray | None,
 ) -> Header:
-    """Check the header of an image in memory by the rules for files.
+    """Check the header of an image in memory by the same rules as for files.
 
     Parameters
     ----------
     path : Path
         Name of the image, for messages.
     raw : nibabel header or None
-        NIfTI or MGH header; None for images whose affine alone says where they lie.
+        NIfTI or MGH header; None for images whose position is given by an affine only.
     stored : (X, Y, Z, ...) array
         Values as they are stored.
     slope, inter : float
-        Scale factors.
+        Slope and intercept of stored values.
     affine : (4, 4) array or None
-        Voxel index to RAS+ mm, where there is no header.
+        Voxel index to RAS+ mm, if there is no header.
 
     Returns
     -------
@@ -142,7 +142,7 @@ def array_header(
     Raises
     ------
     InputError
-        Where it is no scalar volume that can be placed.
+        If it is not a scalar volume with a valid position.
     """
     _check_dtype(path, stored.dtype, f'data type {stored.dtype}')
     shape, frames = _checked_dims(path, [*stored.shape, *(1,) * (7 - stored.ndim)])
@@ -253,7 +253,7 @@ def _checked_nifti(path: Path, raw: nib.Nifti1Header, compressed: bool) -> Heade
     shape, frames = _checked_dims(path, sizes)
     slope, inter = _scaling(path, raw)
     geometry, warnings = _nifti_geometry(path, raw, shape)
-    # 0 is found in files of old writers; the voxels then follow the header and its extender.
+    # Old programs wrote 0; the voxels then follow the header and its extender.
     least = int(raw['sizeof_hdr']) + 4
     offset = max(int(raw['vox_offset']), least)
     return Header(raw, compressed, dtype, offset, frames, slope, inter, geometry, tuple(warnings))
@@ -290,7 +290,7 @@ def _checked_dims(path: Path, sizes: list[int]) -> tuple[tuple[int, int, int], i
 
 def _scaling(path: Path, raw: nib.Nifti1Header) -> tuple[float, float]:
     slope, inter = float(raw['scl_slope']), float(raw['scl_inter'])
-    # nibabel and others leave NaN where there is nothing to scale.
+    # nibabel and others write NaN if values are not scaled.
     if slope == 0 or not np.isfinite(slope):
         return 1.0, 0.0
     if not np.isfinite(inter):
@@ -371,7 +371,7 @@ def _mgh(path: Path, block: bytes, compressed: bool) -> Header:
     sizes = [int(n) for n in raw['dims']] + [1, 1, 1]
     shape, frames = _checked_dims(path, sizes)
     try:
-        # nibabel puts a default of its own where the flag is not set: ask the file.
+        # nibabel replaces the header's values if the flag is not set, so read it from the file.
         known = int.from_bytes(block[28:30], 'big') == 1
         geometry = _mgh_geometry(raw, shape) if known else _coronal(shape)
     except ValueError as error:
@@ -380,7 +380,7 @@ def _mgh(path: Path, block: bytes, compressed: bool) -> Header:
 
 
 def _coronal(shape: tuple[int, int, int]) -> Geometry:
-    """Return FreeSurfer's grid for files that name none: coronal slices of 1 mm, centred."""
+    """Return FreeSurfer's default grid for files without one: coronal, 1 mm, centred."""
     cosines = np.array([[-1, 0, 0], [0, 0, 1], [0, -1, 0]])
     return Geometry(shape, np.ones(3), cosines, np.zeros(3))
 

@@ -1,4 +1,4 @@
-"""Reading scans and writing images, each in one piece or not at all."""
+"""Reading of scans, and writing of NIfTI images."""
 
 import zlib
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from .geometry import Geometry
 from .headers import GZIP, Header, bad, read_header, zlib_reason
 
 _LABEL_INTENT = 'label'  # code 1002
-_PIECE = 1 << 22  # bytes handed to the compressor at once
-_LEVEL = 4  # of zlib: a third smaller than 1 on label maps, half the time of 6
+_PIECE = 1 << 22  # bytes that are compressed at once
+_LEVEL = 4  # zlib's level: label maps are a third smaller than with 1, in half the time of 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,15 +25,15 @@ class Volume:
     Parameters
     ----------
     data : (X, Y, Z) array
-        uint8, int16, uint16, int32 or float32; read-only where it is the file's own buffer.
+        uint8, int16, uint16, int32 or float32; may be read-only.
     geometry : Geometry
-        Its grid.
+        Grid of the volume.
     warnings : tuple of str
-        What was odd but could be read.
+        One line for each irregularity that did not prevent reading.
     path : Path, optional
-        Where it came from.
+        File that it was read from.
     header : nibabel header, optional
-        The header as it stood in the file.
+        The header as it is in the file.
     """
 
     data: np.ndarray
@@ -44,10 +44,10 @@ class Volume:
 
 
 def read_volume(path: Path | str, *, frame: int | None = None) -> Volume:
-    """Read one volume as ``mri_convert`` would.
+    """Read one volume as ``mri_convert`` does.
 
-    Stored integers stay as they are unless the header scales them; scaled values and 64-bit
-    types become float32. Values that are not finite become 0.
+    Stored integers keep their type unless the header scales them; scaled values and 64-bit types
+    become float32. Values that are not finite become 0.
 
     Parameters
     ----------
@@ -55,18 +55,18 @@ def read_volume(path: Path | str, *, frame: int | None = None) -> Volume:
         NIfTI-1 or NIfTI-2 (``.nii``, ``.nii.gz``), MGH (``.mgh``, ``.mgz``, ``.mgh.gz``), or
         the ``.hdr`` of an image in two files (NIfTI-1, Analyze 7.5).
     frame : int, optional
-        Which volume of a 4-D file, counted from 0. Needed where there are several.
+        Volume of a 4-D file, counted from 0; required if there are several.
 
     Returns
     -------
     Volume
-        With ``warnings`` for everything that was odd; nothing is printed.
+        Irregularities are in its ``warnings``; nothing is printed.
 
     Raises
     ------
     InputError
-        Where the file is missing, damaged, no scalar 3-D image, or has several frames and
-        none was chosen.
+        If the file is missing, damaged or not a scalar 3-D image, or has several frames and
+        none was selected.
     """
     path = Path(path)
     header = read_header(path)
@@ -75,18 +75,18 @@ def read_volume(path: Path | str, *, frame: int | None = None) -> Volume:
 
 
 def volume_of(path: Path, header: Header, stored: np.ndarray, frame: int | None) -> Volume:
-    """Take one volume of values in memory, by the rules of `read_volume`.
+    """Return one volume of an image in memory, by the same rules as `read_volume`.
 
     Parameters
     ----------
     path : Path
-        Its file, or a name for messages.
+        File of the image, or a name for messages.
     header : Header
-        Its header.
+        Header of the image.
     stored : (X, Y, Z, ...) array
         Values as they are stored.
     frame : int, optional
-        Frame of an image with several, counted from 0.
+        Volume of a 4-D image, counted from 0.
 
     Returns
     -------
@@ -95,7 +95,7 @@ def volume_of(path: Path, header: Header, stored: np.ndarray, frame: int | None)
     Raises
     ------
     InputError
-        Where there are several frames and none was chosen.
+        If there are several frames and none was selected.
     """
     chosen = _chosen_frame(path, header.frames, frame)
     frames = stored.reshape((*header.geometry.shape, header.frames), order='F')
@@ -125,29 +125,29 @@ def read_geometry(path: Path | str) -> tuple[Geometry, tuple[str, ...]]:
     geometry : Geometry
         Grid of one volume.
     warnings : tuple of str
-        What was odd but could be read.
+        One line for each irregularity that did not prevent reading.
 
     Raises
     ------
     InputError
-        Where the header cannot be read.
+        If the header cannot be read.
     """
     header = read_header(Path(path))
     return header.geometry, header.warnings
 
 
 def require_contrast(volume: Volume) -> None:
-    """Refuse a volume in which there is nothing to see.
+    """Check that a volume is not constant.
 
     Parameters
     ----------
     volume : Volume
-        What was read.
+        The volume.
 
     Raises
     ------
     InputError
-        Where every voxel has the same value.
+        If all voxels have the same value.
     """
     low, high = volume.data.min(), volume.data.max()
     if low == high:
@@ -169,14 +169,14 @@ def load_labels(path: Path | str) -> tuple[np.ndarray, Geometry]:
     Returns
     -------
     labels : (X, Y, Z) array
-        The smallest unsigned type that holds them.
+        Labels in the smallest unsigned type.
     geometry : Geometry
-        Its grid.
+        Grid of the label map.
 
     Raises
     ------
     InputError
-        Where the file cannot be read or holds anything but whole numbers from 0.
+        If the file cannot be read or has values other than non-negative integers.
     """
     volume = read_volume(path)
     data = volume.data
@@ -196,18 +196,18 @@ def save_nifti(
     labels: bool = False,
     description: str = '',
 ) -> Path:
-    """Write a NIfTI image whose bytes depend on nothing but the arguments.
+    """Write a NIfTI image; equal arguments give equal bytes.
 
     Parameters
     ----------
     path : Path or str
-        ``.nii`` or ``.nii.gz``; removed again where writing fails.
+        ``.nii`` or ``.nii.gz``; removed if writing fails.
     data : (X, Y, Z) or (X, Y, Z, frames) array
-        Written in its own type, without a slope. bool becomes uint8.
+        Written in its own type, without scaling; bool becomes uint8.
     affine : (4, 4) array, optional
-        Voxel index to RAS+ mm: becomes sform and qform with code 1, in mm.
+        Voxel index to RAS+ mm; written as sform and qform with code 1, in mm.
     like : Path or str, optional
-        A scan whose sform, qform, codes and units are copied to the last bit.
+        A scan whose sform, qform, codes and units are copied exactly.
     labels : bool
         Store in the smallest unsigned type, with intent code 1002 (label).
     description : str
@@ -221,11 +221,11 @@ def save_nifti(
     Raises
     ------
     InputError
-        Where ``like`` cannot be read.
+        If ``like`` cannot be read.
     OutputError
-        Where the file cannot be written (no space, no permission).
+        If the file cannot be written (no space, no permission).
     ValueError
-        Where not exactly one of ``affine`` and ``like`` is given, shapes disagree, or labels are
+        If not exactly one of ``affine`` and ``like`` is given, shapes differ, or labels are
         negative.
     """
     path = Path(path)
@@ -300,10 +300,10 @@ def _stored(path: Path, header: Header, frame: int) -> np.ndarray:
 
 
 def _inflate(path: Path) -> bytes:
-    """Decompress whole members at once, checksums included: faster than the gzip module."""
+    """Decompress a file and check its checksums; faster than the gzip module."""
     rest = path.read_bytes()
     parts = []
-    # What follows the last member and is no gzip (zeros, mostly) is padding of some writers.
+    # Some programs write padding, mostly zeros, behind the last member.
     while rest.startswith(GZIP):
         stream = zlib.decompressobj(31)
         parts.append(stream.decompress(rest))
@@ -314,7 +314,7 @@ def _inflate(path: Path) -> bytes:
 
 
 def _as_read(stored: np.ndarray, header: Header) -> np.ndarray:
-    """Scale or widen stored values as FreeSurfer's reader does, float32 at every step."""
+    """Scale or convert stored values as FreeSurfer does, in float32 at every step."""
     kind, size = stored.dtype.kind, stored.dtype.itemsize
     if (header.slope, header.inter) != (1.0, 0.0):
         with np.errstate(over='ignore', invalid='ignore'):
@@ -337,19 +337,19 @@ def _finite(values: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def nifti_header(affine: np.ndarray | None, data: np.ndarray) -> nib.Nifti1Header:
-    """Make the header of an image.
+    """Return the header of an image.
 
     Parameters
     ----------
     affine : (4, 4) array
-        Voxel index to RAS+ mm: becomes sform and qform with code 1.
+        Voxel index to RAS+ mm; written as sform and qform with code 1.
     data : array
-        The image.
+        Voxels of the image.
 
     Returns
     -------
     nibabel.Nifti1Header
-        In mm.
+        Header with mm as its unit.
     """
     header = nib.Nifti1Header()
     header.set_data_dtype(data.dtype)
@@ -368,7 +368,7 @@ def _header_like(like: Path, data: np.ndarray) -> nib.Nifti1Header:
         )
     if not isinstance(source.raw, nib.Nifti1Header):
         return nifti_header(source.geometry.affine, data)
-    # NIfTI-2 stays NIfTI-2: its sform has 64 bits.
+    # The sform of NIfTI-2 has 64 bits, so the format is kept.
     wide = isinstance(source.raw, nib.Nifti2Header)
     header = nib.Nifti2Header() if wide else nib.Nifti1Header()
     header.set_data_shape(data.shape)
@@ -414,7 +414,7 @@ def _pour(stream: BinaryIO, head: bytes, body: np.ndarray, *, compressed: bool) 
         stream.write(head)
         stream.writelines(pieces)
         return
-    # No name and no time in the gzip header: equal images are equal files.
+    # Without name and time in the gzip header equal images are equal files.
     packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, 31)
     for piece in chain([head], pieces):
         stream.write(packer.compress(piece))

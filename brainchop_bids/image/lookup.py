@@ -1,7 +1,7 @@
-"""Histograms and lookup tables over whole volumes without index arrays as big as they are.
+"""Histograms and lookup tables of whole volumes, without index arrays of the same size.
 
-NumPy turns any index into 64-bit integers first, which for a uint8 volume of 256^3 is 134 MB of
-traffic; a few thousand at a time stay in the cache.
+NumPy converts indices to 64-bit integers, which is 134 MB for a uint8 volume of 256^3. Converted
+in pieces of a few thousand, they stay in the cache.
 """
 
 from collections.abc import Sequence
@@ -24,12 +24,12 @@ def histogram(array: np.ndarray, size: int = 0) -> np.ndarray:
     array : array of unsigned integers or bool
         Any shape.
     size : int
-        Least length of the result.
+        Minimum length of the result.
 
     Returns
     -------
     (n,) int64
-        ``n`` is the larger of ``size`` and the largest value plus one.
+        Number of elements with each value; ``n`` is at least ``size`` and the largest value + 1.
 
     Examples
     --------
@@ -46,7 +46,7 @@ def histogram(array: np.ndarray, size: int = 0) -> np.ndarray:
 
 
 def lookup(table: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Replace every code by its entry of a table.
+    """Replace each code by its entry in a table.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def lookup(table: np.ndarray, codes: np.ndarray) -> np.ndarray:
         return result
     source, target = flat(codes), flat(result)
     for start in range(0, source.size, _CHUNK):
-        # mode='clip' spares the buffered bounds check; codes are in range by contract.
+        # mode='clip' avoids a buffered check of bounds; all codes are within the table.
         np.take(
             table, source[start : start + _CHUNK], out=target[start : start + _CHUNK], mode='clip'
         )
@@ -79,19 +79,19 @@ def lookup(table: np.ndarray, codes: np.ndarray) -> np.ndarray:
 
 
 def recode(labels: np.ndarray, values: Sequence[int]) -> np.ndarray:
-    """Give labels other values.
+    """Change the values of labels.
 
     Parameters
     ----------
     labels : array of unsigned integers
         Labels 0 to n - 1.
     values : sequence of int
-        The new value of each, none below 0.
+        New value of each label, non-negative.
 
     Returns
     -------
     array
-        Of the smallest unsigned type that holds all values.
+        Labels in the smallest unsigned type that holds all values.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Normalization of intensities, as each model was trained with."""
+"""Normalization of intensities for networks."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -15,7 +15,7 @@ KINDS = ('minmax', 'quantile', 'zscore', 'zscore-whole', 'none')
 
 @dataclass(frozen=True)
 class Normalization:
-    """How a model's input is scaled.
+    """Rule for scaling the input of a network.
 
     Parameters
     ----------
@@ -26,12 +26,12 @@ class Normalization:
     low, high : float
         The two quantiles, between 0 and 1; used by ``'quantile'`` only.
     clip : bool
-        Cut the result of ``'quantile'`` to 0..1.
+        Clip the result of ``'quantile'`` to 0..1.
 
     Raises
     ------
     SettingsError
-        For an unknown kind or quantiles out of order.
+        If the kind is unknown or the quantiles are not in ascending order.
 
     Examples
     --------
@@ -45,7 +45,7 @@ class Normalization:
     clip: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what no volume could be scaled by."""
+        """Check the values."""
         if self.kind not in KINDS:
             raise SettingsError(
                 f'normalisation {self.kind!r} is not known; use one of {", ".join(KINDS)}'
@@ -58,12 +58,12 @@ class Normalization:
 
     @classmethod
     def parse(cls, text: str) -> 'Normalization':
-        """Read the short form: a kind, or ``quantile:LOW:HIGH[:clip]``.
+        """Parse the short form: a kind, or ``quantile:LOW:HIGH[:clip]``.
 
         Raises
         ------
         SettingsError
-            Where the text has another form.
+            If the text is not such a rule.
         """
         kind, *rest = text.strip().split(':')
         clip = bool(rest) and rest[-1] == 'clip'
@@ -84,12 +84,12 @@ class Normalization:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> 'Normalization':
-        """Build from a mapping as `to_dict` gives it; missing keys take their defaults.
+        """Build from a mapping as `to_dict` returns it; missing keys take their defaults.
 
         Raises
         ------
         SettingsError
-            For keys that are not known.
+            If a key is unknown.
         """
         unknown = set(values) - set(cls.__dataclass_fields__)
         if unknown:
@@ -101,45 +101,45 @@ class Normalization:
         return asdict(self) if self.kind == 'quantile' else {'kind': self.kind}
 
     def __str__(self) -> str:
-        """Return the short form that `parse` reads."""
+        """Return the short form, as `parse` reads it."""
         if self.kind != 'quantile':
             return self.kind
         return f'quantile:{self.low}:{self.high}' + (':clip' if self.clip else '')
 
 
 def normalise(data: np.ndarray, normalization: Normalization) -> np.ndarray:
-    """Scale a volume's intensities.
+    """Scale the intensities of a volume.
 
     Parameters
     ----------
     data : (X, Y, Z) array
-        Intensities; uint8 goes through a table of 256 entries.
+        Intensities; uint8 values are scaled by a look-up table.
     normalization : Normalization
         The rule.
 
     Returns
     -------
     (X, Y, Z) float32
-        In the memory order of ``data``. A constant volume gives zeros; so does a volume
-        without foreground under ``'zscore'``.
+        In the memory order of ``data``. Constant volumes become 0, and with ``'zscore'`` also
+        volumes without foreground.
     """
     return normaliser(data, normalization)(data)
 
 
 def normalise_channels(images: np.ndarray, normalization: Normalization) -> np.ndarray:
-    """Scale each channel of a volume by its own numbers, as the App does.
+    """Scale each channel of a volume separately, as the App does.
 
     Parameters
     ----------
     images : (X, Y, Z, C) array
         Intensities.
     normalization : Normalization
-        The rule, of each channel.
+        Rule for each channel.
 
     Returns
     -------
     (X, Y, Z, C) float32
-        Channel by channel in memory.
+        Each channel is contiguous in memory.
     """
     scaled = np.empty((images.shape[-1], *images.shape[:-1]), np.float32)
     for number in range(images.shape[-1]):
@@ -150,7 +150,7 @@ def normalise_channels(images: np.ndarray, normalization: Normalization) -> np.n
 def normaliser(
     data: np.ndarray, normalization: Normalization
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the function by which `normalise` scales each part of a volume.
+    """Return a function that scales parts of a volume as `normalise` scales the whole.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ def normaliser(
 def _scaled(data: np.ndarray, shift: float, span: float) -> np.ndarray:
     result = data.astype(np.float32)
     result -= np.float32(shift)
-    # A span of zero means a constant volume (or a constant bulk of one): nothing to stretch.
+    # The span is zero if the volume, or the part between the quantiles, is constant.
     if span > 0:
         result /= np.float32(span)
     return result
@@ -223,12 +223,12 @@ def _range_of_counts(counts: np.ndarray, rule: Normalization) -> tuple[float, fl
 
 
 def _quantile_of_counts(counts: np.ndarray, q: float) -> float:
-    """Equal `numpy.quantile`'s default (linear, Hyndman and Fan's type 7) on the counted data."""
+    """Compute `numpy.quantile` (linear, Hyndman and Fan's type 7) from counts of values."""
     ends = np.cumsum(counts)
     position = q * (int(ends[-1]) - 1)
     lower = int(np.floor(position))
     upper = min(lower + 1, int(ends[-1]) - 1)
     a, b = (int(np.searchsorted(ends, i, side='right')) for i in (lower, upper))
     part = position - lower
-    # NumPy interpolates from the nearer end; so do we, to agree to the last bit.
+    # Interpolated from the nearer end, as in NumPy, for equality to the last bit.
     return b - (b - a) * (1 - part) if part >= 0.5 else a + (b - a) * part

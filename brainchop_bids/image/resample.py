@@ -1,4 +1,4 @@
-"""Label maps and probabilities on another grid, by the affines of both."""
+"""Resampling of label maps and probabilities to another grid, by the affines of both."""
 
 import numpy as np
 
@@ -17,29 +17,30 @@ def labels_to_grid(
     method: str = 'linear',
     threads: int = 1,
 ) -> np.ndarray:
-    """Resample a label map without inventing labels.
+    """Resample a label map; no new labels arise.
 
     Parameters
     ----------
     labels : (X, Y, Z) array of unsigned integers
         Label map on the source grid.
     source, target : Geometry
-        The two grids.
+        Grid of the labels, and grid of the result.
     method : {'linear', 'nearest'}
-        ``'linear'`` takes the label whose indicator, linearly interpolated, is the largest; of
-        equal ones the smaller label. ``'nearest'`` takes the nearest voxel's label.
+        With ``'linear'``, the indicator function of each label is interpolated linearly and the
+        label with the largest value is taken, the smallest label in a tie. ``'nearest'`` takes
+        the label of the nearest voxel.
     threads : int
-        Planes worked on at once.
+        Number of threads.
 
     Returns
     -------
     array of ``target.shape``
-        Same dtype as ``labels``; outside the source's field of view background (0).
+        Same dtype as ``labels``; 0 (background) outside the source's field of view.
 
     Raises
     ------
     ValueError
-        For another method, or labels that are not on the source grid.
+        If the method is unknown, or the labels do not have the shape of the source grid.
     """
     if labels.shape != source.shape:
         raise ValueError(f'labels have shape {labels.shape}, expected {source.shape}')
@@ -55,7 +56,7 @@ def labels_to_grid(
 
 def _voxel_to_voxel(source: Geometry, target: Geometry) -> np.ndarray:
     matrix = np.linalg.inv(source.affine) @ target.affine
-    # What inversion leaves of a zero would hide that the grids are parallel.
+    # Rounding errors of the inversion would hide that the grids are parallel.
     matrix[np.abs(matrix) < _NOTHING] = 0
     return matrix
 
@@ -78,9 +79,9 @@ def _most_likely(labels: np.ndarray, sampler: Sampler, threads: int) -> np.ndarr
 
 
 def _alike(flat: np.ndarray, sampler: Sampler) -> np.ndarray:
-    """Tell for every voxel whether it and its seven upper neighbours have one label.
+    """Return True for voxels that have the same label as their seven upper neighbours.
 
-    Nearly all do, and where they do there is nothing to interpolate.
+    This holds for nearly all voxels, and these need no interpolation.
     """
     low, high = flat.copy(), flat.copy()
     for stride in sampler.strides:
@@ -92,7 +93,7 @@ def _alike(flat: np.ndarray, sampler: Sampler) -> np.ndarray:
 def _vote(
     flat: np.ndarray, base: np.ndarray, parts: list[np.ndarray], strides: tuple[int, int, int]
 ) -> np.ndarray:
-    """Give each of eight corners the summed weight of its label; return the heaviest label."""
+    """Sum the weights of each label over the eight corners; return the label with the largest."""
     corners = [(a, b, c) for a in (0, 1) for b in (0, 1) for c in (0, 1)]
     found, weights = [], []
     for corner in corners:
@@ -123,14 +124,14 @@ def image_to_grid(
     data : (X, Y, Z) array
         Values on the source grid.
     source, target : Geometry
-        The two grids.
+        Grid of the values, and grid of the result.
     threads : int
-        Planes worked on at once.
+        Number of threads.
 
     Returns
     -------
     float32 array of ``target.shape``
-        Neighbours outside the source's field of view count as 0.
+        Values; neighbours outside the source's field of view count as 0.
     """
     sampler = Sampler(_voxel_to_voxel(source, target), source.shape, target.shape)
     return trilinear(data, sampler, lambda values: values, np.float32, threads)

@@ -1,8 +1,7 @@
-"""Values of one grid at the voxels of another, one plane at a time.
+"""Interpolation of the values of one grid at the voxels of another.
 
-Everything here works plane by plane along the last target axis: temporaries stay in the cache,
-memory is bounded, and planes are independent, so threads share them (NumPy and SciPy release
-the interpreter's lock).
+Planes along the last target axis are computed one by one: temporary arrays stay in the cache,
+memory is bounded, and threads share the planes (NumPy and SciPy release the interpreter's lock).
 """
 
 from collections.abc import Callable, Iterator
@@ -14,28 +13,28 @@ import numpy as np
 
 Shape = tuple[int, int, int]
 
-# One plane of zeros before the first voxel, two behind the last: a neighbour outside the field
-# of view then is an ordinary lookup, even for a coordinate of exactly n.
+# With one plane of zeros before the first voxel and two after the last, neighbours outside the
+# field of view are ordinary lookups, even at a coordinate of exactly n.
 _BEFORE, _BEHIND = 1, 2
 
-_BAND = 1 << 15  # voxels worked on at once: their temporaries fit the second-level cache
-_MARGIN = 0.01  # voxels: far above any rounding of the coordinates
-_LEVEL = 1e-6  # a coordinate that changes less from voxel to voxel does not bound a row
+_BAND = 1 << 15  # voxels that are computed at once; temporary arrays fit into the level-2 cache
+_MARGIN = 0.01  # voxels, far above any rounding error of the coordinates
+_LEVEL = 1e-6  # a coordinate that changes less from voxel to voxel does not limit a row
 
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """Where voxels of a target plane lie in the source.
+    """Source positions of the voxels in a part of a target plane.
 
     Parameters
     ----------
     box : tuple of 2 slices
         Rows (second target axis) and columns (first target axis) of the plane.
     base : (J, I) intp
-        Index of each voxel's lower corner in the flat source of `Sampler.pad`.
+        Index of each voxel's lower corner in the flat array of `Sampler.pad`.
     parts : tuple of 3 float arrays
-        Fractions 0..1 between lower and upper corner along the three axes of the padded source,
-        each broadcast to ``base``.
+        Position between lower and upper corner, 0..1, along the three axes of the padded source;
+        each broadcasts to ``base``.
     """
 
     box: tuple[slice, slice]
@@ -44,7 +43,7 @@ class Piece:
 
 
 class Sampler:
-    """The positions of a target grid's voxels in a source grid.
+    """Positions of a target grid's voxels in a source grid.
 
     Parameters
     ----------
@@ -57,8 +56,8 @@ class Sampler:
 
     def __init__(self, matrix: np.ndarray, source: Shape, target: Shape) -> None:
         self.target = target
-        # The source is kept with its axes in the order in which the target walks along them, the
-        # fastest one last: neighbouring voxels then are neighbours in memory.
+        # The axes of the source are kept in the order of the target's axes, the fastest one last,
+        # so that neighbouring voxels are neighbours in memory.
         self.order = _aligned_axes(matrix[:3, :3])
         self.size = tuple(source[axis] for axis in self.order)
         self._rows = [matrix[axis] for axis in self.order]
@@ -69,11 +68,11 @@ class Sampler:
         self._index = [np.arange(n, dtype=real) for n in target]
 
     def arrange(self, data: np.ndarray) -> np.ndarray:
-        """Return the source with axes as the sampler keeps them, C-contiguous."""
+        """Return the source with its axes in the sampler's order, C-contiguous."""
         return np.ascontiguousarray(data.transpose(self.order))
 
     def pad(self, data: np.ndarray) -> np.ndarray:
-        """Return the source as the sampler keeps it, with a border of zeros, flat."""
+        """Return the source with its axes in the sampler's order and a border of zeros, flat."""
         shape = [n + _BEFORE + _BEHIND for n in self.size]
         padded = np.zeros(shape, dtype=data.dtype)
         inside = tuple(slice(_BEFORE, _BEFORE + n) for n in self.size)
@@ -81,28 +80,28 @@ class Sampler:
         return padded.reshape(-1)
 
     def axis(self, number: int) -> np.ndarray:
-        """Return the source coordinate along one kept axis, where the grids are parallel.
+        """Return the source coordinates along one axis, for parallel grids.
 
-        Kept axis 0 follows the target's last axis, 2 its first.
+        In the sampler's order, axis 0 is that of the target's last axis, 2 that of its first.
         """
         row, index = self._rows[number], self._index[2 - number]
         return row[2 - number] * index + row[3]
 
     def pieces(self, k: int) -> Iterator[Piece]:
-        """Locate the parts of one target plane that see the source, a band of rows at a time."""
+        """Yield the parts of a target plane that overlap the source, band by band of rows."""
         for box, where in self.coordinates(k):
             lower = [np.floor(x) for x in where]
             base: Any = _BEFORE * sum(self.strides)
             for x, stride in zip(lower, self.strides, strict=True):
-                # Doubles hold these integers exactly, and multiply faster.
+                # These integers are exact in double precision, which multiplies faster.
                 base = base + np.multiply(x, stride, dtype=np.float64)
             parts = tuple(np.subtract(x, low) for x, low in zip(where, lower, strict=True))
             yield Piece(box, base.astype(np.intp), (parts[0], parts[1], parts[2]))
 
     def coordinates(self, k: int) -> Iterator[tuple[tuple[slice, slice], list[np.ndarray]]]:
-        """Give boxes of a plane, and the source coordinates in them along each kept axis.
+        """Yield boxes of a plane, and the source coordinates in them along each axis.
 
-        Coordinates broadcast to (J, I) and are cut to -1..n.
+        Coordinates broadcast to (J, I) and are clipped to -1..n.
         """
         width = max(1, self.target[0])
         height = max(1, _BAND // width)
@@ -113,7 +112,7 @@ class Sampler:
                 yield box, self._in_box(k, box)
 
     def _box(self, k: int, rows: slice) -> tuple[slice, slice] | None:
-        """Return a box that holds every voxel of some rows whose neighbours reach the source."""
+        """Return a box with all voxels of some rows that have neighbours in the source."""
         first = np.zeros(rows.stop - rows.start)
         last = np.full(rows.stop - rows.start, self.target[0] - 1.0)
         index = np.arange(rows.start, rows.stop)
@@ -139,7 +138,7 @@ class Sampler:
         where = []
         for row, n in zip(self._rows, self.size, strict=True):
             if self.separable:
-                # One term only: adding the others' zeros would change nothing.
+                # Only one term differs from zero.
                 steps = (row[0] * i, row[1] * j, row[2] * self._index[2][k : k + 1, None])
                 x = steps[int(np.flatnonzero(row[:3])[0])] + row[3]
             else:
@@ -151,7 +150,7 @@ class Sampler:
 
 
 def for_each(work: Callable[[int], None], count: int, threads: int) -> None:
-    """Call ``work`` with every number below ``count``, in threads where there are several."""
+    """Call ``work`` with every number below ``count``, in several threads if asked for."""
     if threads <= 1 or count < 2:
         for number in range(count):
             work(number)
@@ -175,21 +174,21 @@ def trilinear(
 ) -> np.ndarray:
     """Interpolate linearly, in double precision.
 
-    Every neighbour outside the source counts as 0 by itself, so that the border is blended
-    (SciPy's ``mode='grid-constant'``).
+    Neighbours outside the source count as 0, so that the border is blended (SciPy's
+    ``mode='grid-constant'``).
 
     Parameters
     ----------
     data : (X, Y, Z) array
-        The source.
+        Values of the source.
     sampler : Sampler
-        Where to look.
+        Positions in the source.
     finish : callable
-        Turns a plane of float64 values into what is stored.
+        Converts a plane of float64 values to the values of the result.
     dtype : numpy scalar type
         Type of the result.
     threads : int
-        Planes worked on at once.
+        Number of threads.
 
     Returns
     -------
@@ -212,16 +211,16 @@ def trilinear(
 
 
 def nearest(data: np.ndarray, sampler: Sampler, threads: int = 1) -> np.ndarray:
-    """Take the nearest voxel's value; a fraction below one half takes the lower voxel.
+    """Take the value of the nearest voxel: the lower one if the fraction is below one half.
 
     Parameters
     ----------
     data : (X, Y, Z) array
-        The source.
+        Values of the source.
     sampler : Sampler
-        Where to look.
+        Positions in the source.
     threads : int
-        Planes worked on at once.
+        Number of threads.
 
     Returns
     -------
@@ -243,7 +242,7 @@ def nearest(data: np.ndarray, sampler: Sampler, threads: int = 1) -> np.ndarray:
 
 
 def _aligned_axes(matrix: np.ndarray) -> tuple[int, int, int]:
-    """Return the source axes that the target's last, middle and first axis follow."""
+    """Return the source axes nearest to the target's last, middle and first axis."""
     weight = np.abs(matrix.astype(np.float64))
     best, score = (2, 1, 0), -1.0
     for order in ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)):
@@ -281,7 +280,7 @@ def _lerp(low: np.ndarray, high: np.ndarray, part: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class _Line:
-    """Neighbours and weights along one axis, for the target positions that see the source."""
+    """Neighbours and weights along one axis, for target positions that overlap the source."""
 
     box: slice
     lower: np.ndarray

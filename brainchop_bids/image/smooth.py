@@ -1,4 +1,4 @@
-"""Smoothing of labels, where a network alternates from voxel to voxel."""
+"""Smoothing of label maps."""
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -11,24 +11,24 @@ from scipy import ndimage
 from ..system.errors import SettingsError
 from .boxes import bounding_box
 
-# Standard deviations after which the Gaussian is cut off.
+# Radius of the Gaussian kernel, in standard deviations.
 _TRUNCATE = 3.0
-# Planes that are smoothed at once: what a thread holds is some 40 bytes for each of their voxels.
+# Planes that a thread smooths at once, with about 40 bytes for each voxel.
 _SLAB = 32
 
 
 @dataclass(frozen=True)
 class Smoothing:
-    """How labels are smoothed, see `smooth_labels`.
+    """Rule for smoothing labels, see `smooth_labels`.
 
     Parameters
     ----------
     voxels : float
-        Standard deviation of the Gaussian, in voxels; 0 for no smoothing. Not in mm: a network
-        is unsure from voxel to voxel, however large they are.
+        Standard deviation of the Gaussian, in voxels; 0 for no smoothing. It is not in mm,
+        because errors of a network alternate from voxel to voxel at any voxel size.
     below : float
-        Above 0 and at most 1. Only voxels whose own label has less than this share of the
-        weights around them change; with 1 all do.
+        Threshold above 0, at most 1: only voxels at which the smoothed indicator function of
+        their own label is below it change their label. With 1 all may change.
 
     Examples
     --------
@@ -41,12 +41,12 @@ class Smoothing:
 
     @classmethod
     def from_dict(cls, content: Any) -> 'Smoothing':
-        """Read what `to_dict` gives.
+        """Build from a mapping as `to_dict` returns it; missing keys take their defaults.
 
         Raises
         ------
         SettingsError
-            Where a key is not known or a value is not possible.
+            If a key is unknown or a value is invalid.
         """
         if (
             not isinstance(content, Mapping)
@@ -64,29 +64,29 @@ class Smoothing:
         return found
 
     def to_dict(self) -> dict[str, float]:
-        """Return what `from_dict` reads, ready for JSON."""
+        """Return the fields, ready for JSON."""
         return asdict(self)
 
 
 def smooth_labels(labels: np.ndarray, smoothing: Smoothing, *, threads: int = 1) -> np.ndarray:
-    """Give voxels the label that has most of the Gaussian weights around them.
+    """Assign each voxel the label with the largest Gaussian-weighted share of its neighbourhood.
 
-    The indicator function of each label is smoothed, and the label with the largest value wins;
-    of several, the smallest label. Beyond the volume there is no label.
+    The indicator function of each label is smoothed with a Gaussian kernel, and the label with
+    the largest value is taken, the smallest one in a tie. Outside the volume there is no label.
 
     Parameters
     ----------
     labels : (X, Y, Z) array of unsigned integers
-        Label map, 0 is background, which is a label like the others.
+        Label map; background, 0, is treated like the other labels.
     smoothing : Smoothing
-        How much.
+        The rule.
     threads : int
-        Threads; the result is the same for any number.
+        Number of threads, which does not change the result.
 
     Returns
     -------
     (X, Y, Z) array
-        A new array of the same dtype (the same array where nothing is to be done).
+        A new array of the same dtype (the same array if there is nothing to do).
 
     Examples
     --------
@@ -97,7 +97,7 @@ def smooth_labels(labels: np.ndarray, smoothing: Smoothing, *, threads: int = 1)
     if box is None:
         return labels
     reach = int(_TRUNCATE * smoothing.voxels + 0.5)
-    # Weights beyond the box must be those of background that is there, not of nothing.
+    # The box is widened, so that the background around the labels has its weight.
     box = _grown(box, 2 * reach, labels.shape)
     inside, result = labels[box], labels.copy()
     smoothed = result[box]
@@ -131,7 +131,7 @@ def _smoothed(labels: np.ndarray, smoothing: Smoothing) -> np.ndarray:
     reach = int(_TRUNCATE * smoothing.voxels + 0.5)
     for label in np.unique(labels):
         alike = labels == label
-        # Elsewhere its weights are 0.
+        # Outside this box the smoothed indicator function is 0.
         box = _grown(bounding_box(alike) or (), reach, labels.shape)
         share = ndimage.gaussian_filter(
             alike[box].astype(np.float32), smoothing.voxels, mode='constant', truncate=_TRUNCATE

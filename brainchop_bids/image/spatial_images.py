@@ -1,4 +1,4 @@
-"""Images of nibabel, conformed in memory."""
+"""Conforming of nibabel images in memory."""
 
 from pathlib import Path
 from typing import Any
@@ -21,22 +21,22 @@ def conform_image(
 ) -> nib.Nifti1Image:
     """Conform an image as FreeSurfer's ``mri_convert -c`` does.
 
-    It is to `nibabel.processing.conform` what FreeSurfer's recipe is to a spline: intensities
-    become uint8 by FreeSurfer's rule, the grid is FreeSurfer's, and values are those that
-    `brainchop_bids.image.conform.conform` computes.
+    Unlike `nibabel.processing.conform`, which interpolates with splines and keeps the intensity
+    range, it scales intensities to uint8 and chooses the grid as FreeSurfer does. The voxels are
+    those of `brainchop_bids.image.conform.conform`.
 
     Parameters
     ----------
     img : nibabel.spatialimages.SpatialImage
-        3-D, or 4-D with one frame or a chosen one. Values are taken as they are stored, with the
-        slope and intercept of a file; the place is that of a NIfTI or MGH header as FreeSurfer
-        reads it, and of any other image its affine.
+        3-D image, or 4-D image with one frame or a selected one. Values are taken as they are
+        stored, with slope and intercept. The position is that of a NIfTI or MGH header as
+        FreeSurfer reads it, and the affine for any other image.
     options : ConformOptions, optional
         Target grid and interpolation; by default those of ``mri_convert -c``.
     frame : int, optional
-        Frame of an image with several, counted from 0.
+        Volume of a 4-D image, counted from 0.
     threads : int
-        Planes resliced at once.
+        Number of threads.
 
     Returns
     -------
@@ -46,8 +46,8 @@ def conform_image(
     Raises
     ------
     InputError
-        Where the image is no scalar 3-D volume that can be placed, or has several frames and none
-        was chosen.
+        If the image is not a scalar 3-D volume with a valid position, or has several frames and
+        none was selected.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def conform_image(
 
 
 def read_image(img: nib.spatialimages.SpatialImage, *, frame: int | None = None) -> Volume:
-    """Take the volume of an image of nibabel, as `read_volume` takes that of a file.
+    """Return the volume of a nibabel image, as `read_volume` returns that of a file.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def read_image(img: nib.spatialimages.SpatialImage, *, frame: int | None = None)
 
 
 def _stored(img: nib.spatialimages.SpatialImage) -> tuple[np.ndarray, float, float]:
-    """Return values as they are stored, their slope and their intercept."""
+    """Return the stored values, their slope and their intercept."""
     proxy: Any = img.dataobj
     if nib.is_proxy(proxy):
         return np.asarray(proxy.get_unscaled()), float(proxy.slope), float(proxy.inter)

@@ -12,7 +12,7 @@ from .lookup import histogram
 
 
 def label_volumes(labels: np.ndarray, voxel_volume: float) -> dict[int, tuple[int, float]]:
-    """Count the voxels of every label that occurs, background included.
+    """Count the voxels of every label that occurs, including background.
 
     Parameters
     ----------
@@ -41,21 +41,21 @@ def label_volumes(labels: np.ndarray, voxel_volume: float) -> dict[int, tuple[in
 def intracranial_volume(
     labels: np.ndarray, zooms: Sequence[float] | np.ndarray, rule: MaskRule
 ) -> float:
-    """Measure the brain with the fluid around it.
+    """Measure the volume of the brain and the fluid around it.
 
     Parameters
     ----------
     labels : (X, Y, Z) array of unsigned integers
-        Label map, 0 is background; fluid around the brain has a label.
+        Label map, 0 is background; the fluid around the brain has a label.
     zooms : sequence of 3 float
         Voxel sizes in mm.
     rule : MaskRule
-        How the brain mask is made. Here no label is left out of it.
+        Rule for the brain mask; its ``exclude`` is ignored.
 
     Returns
     -------
     float
-        Volume in mm^3 of `brain_mask` of all labels.
+        Volume of the `brain_mask` of all labels, in mm^3.
 
     Examples
     --------
@@ -69,14 +69,14 @@ def intracranial_volume(
 
 
 def volumes_table(volumes: dict[int, tuple[int, float]], names: Mapping[int, str]) -> str:
-    """Write volumes as a table.
+    """Return volumes as a table.
 
     Parameters
     ----------
     volumes : dict of int to (int, float)
-        As `label_volumes` gives them.
+        Volumes as returned by `label_volumes`.
     names : dict of int to str
-        Every label that gets a row, also those that were not found.
+        Names of the labels in the table, including labels without voxels.
 
     Returns
     -------

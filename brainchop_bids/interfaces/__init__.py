@@ -1,4 +1,4 @@
-"""Nipype interfaces: thin, no numerics of their own."""
+"""Nipype interfaces around the functions of this package."""
 
 from .derivatives import DrawLabels, DrawScan, WriteDerivatives
 from .image import (

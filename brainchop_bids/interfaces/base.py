@@ -1,4 +1,4 @@
-"""Base of the interfaces: run time and memory of a step."""
+"""Base class of the interfaces, which measures run time and memory."""
 
 from pathlib import Path
 from time import perf_counter
@@ -10,7 +10,7 @@ from ..system.resources import forget_peak, peak_mb
 
 
 class StepOutputSpec(TraitedSpec):
-    """Outputs that every step has."""
+    """Outputs of every step."""
 
     seconds = traits.Float(desc='wall time of the step, s')
     peak_mb = traits.Float(desc='peak resident memory of its process, MB')
@@ -18,9 +18,9 @@ class StepOutputSpec(TraitedSpec):
 
 
 class StepInterface(SimpleInterface):
-    """An interface whose work is one method that returns its outputs.
+    """Base class of interfaces that do their work in one method, which returns the outputs.
 
-    Subclasses define ``_work``. Its run time and the peak memory of the process become the
+    Subclasses define ``_work``. Its run time and the peak memory of the process are added as the
     outputs ``seconds`` and ``peak_mb``.
     """
 
@@ -32,12 +32,12 @@ class StepInterface(SimpleInterface):
         forget_peak()
         start = perf_counter()
         outputs = self._work(Path(runtime.cwd))
-        # A step in another process brings its own.
+        # A step that ran in another process returns its own measures.
         measures = measured(round(perf_counter() - start, 3), round(peak_mb(), 1))
         self._results.update({**measures, **outputs})
         return runtime
 
 
 def measured(seconds: float, peak: float) -> dict[str, Any]:
-    """Return the outputs of `StepOutputSpec`."""
+    """Return the outputs in `StepOutputSpec`."""
     return {'seconds': seconds, 'peak_mb': peak, 'cost': (seconds, peak)}

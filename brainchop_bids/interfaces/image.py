@@ -95,7 +95,7 @@ class KeepComponentsOutputSpec(StepOutputSpec):
 
 
 class KeepComponents(StepInterface):
-    """Keep the largest 26-connected components of labels, and make a brain mask.
+    """Remove connected components of labels by a rule, and make a brain mask.
 
     Examples
     --------
@@ -228,7 +228,7 @@ class RecodeLabelsOutputSpec(StepOutputSpec):
 
 
 class RecodeLabels(StepInterface):
-    """Give labels other values, for instance FreeSurfer's codes.
+    """Change the values of labels, e.g. to FreeSurfer's codes.
 
     Examples
     --------
@@ -361,7 +361,7 @@ class LabelVolumesOutputSpec(StepOutputSpec):
 
 
 class LabelVolumes(StepInterface):
-    """Count voxels and measure the volume of each label.
+    """Count the voxels and measure the volume of each label.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Interface to the network, in a process of its own."""
+"""Interface that runs the network in a separate process."""
 
 from pathlib import Path
 from typing import Any
@@ -54,10 +54,10 @@ class SegmentOutputSpec(StepOutputSpec):
 
 
 class Segment(StepInterface):
-    """Label a conformed scan with a model, in a process of its own.
+    """Label a conformed scan with a model, in a separate process.
 
-    All components stay, see `KeepComponents`. `FindModel` gives the folder and the checksum of a
-    model that is known by its name.
+    No components are removed, see `KeepComponents`. `FindModel` outputs the folder and the
+    checksum of a model that is given by its name.
 
     Examples
     --------

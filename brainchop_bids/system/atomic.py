@@ -1,4 +1,4 @@
-"""Files appear whole or not at all: written beside their place, then renamed."""
+"""Atomic writing: files are written beside their destination and then renamed."""
 
 import errno
 import gzip
@@ -15,23 +15,23 @@ from types import TracebackType
 from .errors import OutputError
 
 _MARK = '.brainchop-'
-# Long enough that no run still writes such a file, short enough that litter does not last.
+# Age of a temporary file after which no run can still be writing it.
 _STALE_SECONDS = 3600
 
 Writer = Callable[[Path], object]
 
 
 class Staged:
-    """Files written beside their places, which get their names in one sweep at the end.
+    """Files that are written under temporary names and renamed together at the end.
 
-    A context manager: leaving it in peace renames, in the order the files were asked for;
-    leaving it by an error removes what was written and leaves what was there.
+    A context manager: on success it renames the files, in the order in which their names were
+    requested; after an exception it removes them, and existing files stay as they are.
 
     Parameters
     ----------
     replaces : Path, optional
-        A file whose presence says that the set is complete: it is removed before the first
-        rename, so that an interrupted sweep never looks finished.
+        A file whose presence marks the set as complete. It is removed before the first rename,
+        so that an interrupted set never looks complete.
 
     Examples
     --------
@@ -45,17 +45,17 @@ class Staged:
         self._scratch: list[Path] = []
 
     def __enter__(self) -> 'Staged':
-        """Start with nothing staged."""
+        """Return the empty set of files."""
         return self
 
     def path(self, final: Path) -> Path:
-        """Return the name to write to; its suffixes are those of the final name."""
+        """Return the temporary path to write to; it has the suffixes of the final one."""
         _sweep(final)
         self._files.append((_beside(final), final))
         return self._files[-1][0]
 
     def scratch(self, near: Path) -> Path:
-        """Return the name of a file that is removed at the end."""
+        """Return the path of a temporary file that is removed at the end."""
         self._scratch.append(_beside(near))
         return self._scratch[-1]
 
@@ -65,7 +65,7 @@ class Staged:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Rename what was staged, or remove it after an error.
+        """Rename the files, or remove them after an exception.
 
         Raises
         ------
@@ -86,19 +86,19 @@ class Staged:
 
 
 def publish(files: Sequence[tuple[Path, Writer]], *, replaces: Path | None = None) -> None:
-    """Write several files, then give them their names in one sweep and in the given order.
+    """Write several files under temporary names, then rename them in the given order.
 
     Parameters
     ----------
     files : sequence of (Path, callable)
-        Final path and what writes the content to the path it is called with.
+        Final path, and a function that writes the content to the path that it is given.
     replaces : Path, optional
         As for `Staged`.
 
     Raises
     ------
     OutputError
-        If a file cannot be written; nothing is left behind and what was there stays.
+        If a file cannot be written; existing files are then unchanged.
     """
     with Staged(replaces) as staged:
         for path, write in files:
@@ -109,7 +109,7 @@ def publish(files: Sequence[tuple[Path, Writer]], *, replaces: Path | None = Non
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Say in one line which file could not be written, why, and what to do.
+    """Turn an `OSError` into one line: the file that could not be written, the reason, advice.
 
     Raises
     ------
@@ -133,9 +133,9 @@ def bytes_writer(content: bytes) -> Writer:
 
 
 def copy_writer(source: Path) -> Writer:
-    """Return a writer that copies a file, compressing it where the name ends in ``.gz``.
+    """Return a writer that copies a file, and compresses it if the name ends in ``.gz``.
 
-    The gzip header carries neither time nor name: equal content gives equal bytes.
+    The gzip header has neither time nor name, so that equal contents give equal bytes.
     """
 
     def write(path: Path) -> None:
@@ -153,7 +153,7 @@ def copy_writer(source: Path) -> Writer:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write one text file whole or not at all; a file that already says so is left alone.
+    """Write a text file atomically; a file that has this content already is not touched.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ def sha256(path: Path) -> str:
 
 
 def cannot_write(path: Path, error: OSError) -> str:
-    """Say in one line that a file cannot be written, why, and what to do."""
+    """Return a line that says that a file cannot be written, the reason, and advice."""
     reason = error.strerror or str(error)
     advice = {
         errno.ENOSPC: 'free some space',
@@ -201,7 +201,7 @@ def _beside(path: Path) -> Path:
 
 
 def _sweep(path: Path) -> None:
-    """Remove what a killed run left of this very file."""
+    """Remove temporary files that a killed run left of this file."""
     for litter in path.parent.glob(f'{_MARK}*-{path.name}'):
         try:
             if time.time() - litter.stat().st_mtime > _STALE_SECONDS:

@@ -1,7 +1,7 @@
-"""The errors a user can cause and mend.
+"""Errors that a user can cause and fix.
 
-Each message is one line that names the file, what was found there and what to do next; the
-commands print it as it stands, without a traceback.
+Each message is one line that names the file, the problem, and what to do next; commands print it
+without a traceback.
 """
 
 import signal
@@ -11,7 +11,7 @@ class BrainchopError(Exception):
     """Base of every error that this package raises on purpose."""
 
     def __init__(self, message: str) -> None:
-        # One line whatever a quoted library message contained: logs are read with grep.
+        # Always one line, even if it quotes a library's message, so that logs can be searched.
         super().__init__(' '.join(str(message).split()))
 
 
@@ -20,19 +20,19 @@ class InputError(BrainchopError):
 
 
 class DatasetError(BrainchopError):
-    """A BIDS dataset that is missing, empty or has nothing that matches."""
+    """A BIDS dataset that is missing or empty, or has no matching scan."""
 
 
 class ModelError(BrainchopError):
-    """A model folder that is missing, incomplete or not understood."""
+    """A model folder that is missing, incomplete or not supported."""
 
 
 class SettingsError(BrainchopError):
-    """Options that contradict each other or name impossible values."""
+    """Options that contradict each other or have invalid values."""
 
 
 class MemoryLimitError(BrainchopError):
-    """A scan that needs more memory than is granted, whatever way it is computed."""
+    """A scan that needs more memory than is granted, even if computed in parts."""
 
 
 class DeviceMemoryError(BrainchopError):
@@ -44,20 +44,20 @@ class OutputError(BrainchopError):
 
 
 class Interrupted(SystemExit):
-    """A polite kill, by a batch system's time limit or by a person.
+    """An interruption by SIGTERM or SIGINT, from a batch system or a person.
 
-    No `Exception`, so that nothing on the way takes it for a failure of a scan.
+    It is not an `Exception`, so that no handler takes it for the failure of a scan.
 
     Parameters
     ----------
     number : int
-        The signal.
+        Number of the signal.
     """
 
     def __init__(self, number: int) -> None:
         super().__init__(f'stopped by {signal.Signals(number).name}')
         self.number = number
-        # What is done and what is not, for the line that is said at the end.
+        # Summary of finished and unfinished scans, for the last line that is printed.
         self.state = ''
-        # Of a process that lets it pass; a shell's code for Ctrl-C.
+        # Exit code if nothing catches it; 130 is that of shells after Ctrl-C.
         self.code = 130 if number == signal.SIGINT else 1

@@ -1,7 +1,7 @@
 """Processes of a run: they import nothing from the current folder, and none outlives the run.
 
-After ``kill -9`` of a run its workers would wait for work for ever, and what they were doing would
-be written into folders that the next run uses.
+After ``kill -9`` of a run its workers would otherwise wait for work for ever, and write what they
+were computing into folders that the next run uses.
 """
 
 import fcntl
@@ -22,19 +22,19 @@ from .atomic import writing
 
 _PARENT = 'BRAINCHOP_PARENT'
 _POLL_SECONDS = 0.5
-# Python 3.10 knows no -P, and puts '' first for -c; of what comes before this line it imports
-# nothing but built-in modules.
+# Python 3.10 has no -P, and with -c it puts '' first on the path; only built-in modules are
+# imported before this line.
 _RUN_MODULE = (
     'import sys; sys.path[:] = [path for path in sys.path if path]; import runpy; '
     "del sys.argv[0]; runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
 )
-# Debian's word for the home of those who have none: it is nowhere, and nobody can make it.
+# Debian's home folder for users without one: it does not exist and cannot be created.
 NO_HOME = '/nonexistent'
 _HAS_SAFE_PATH = sys.version_info >= (3, 11)
 
 
 def module_command(module: str, *arguments: str, safe_path: bool = _HAS_SAFE_PATH) -> list[str]:
-    """Make the command that runs a module, and imports nothing from the current folder.
+    """Return a command that runs a module without importing from the current folder.
 
     A dataset may hold files such as ``numpy.py``.
 
@@ -43,9 +43,9 @@ def module_command(module: str, *arguments: str, safe_path: bool = _HAS_SAFE_PAT
     module : str
         Name of the module.
     *arguments : str
-        Its command line.
+        Arguments of the module.
     safe_path : bool
-        Whether Python knows ``-P`` (3.11 and later do).
+        True if Python has the option ``-P`` (3.11 and later).
 
     Returns
     -------
@@ -72,8 +72,8 @@ def starting_children(*, safe_path: bool = _HAS_SAFE_PATH) -> Iterator[None]:
     Parameters
     ----------
     safe_path : bool
-        Whether Python knows ``PYTHONSAFEPATH``. Where it does not, processes are started in the
-        folder of Python's own library, from where they move on to the current one.
+        True if Python reads ``PYTHONSAFEPATH`` (3.11 and later). Otherwise processes are started
+        in the folder of Python's standard library and then change to the current one.
     """
     if safe_path:
         yield
@@ -87,7 +87,7 @@ def starting_children(*, safe_path: bool = _HAS_SAFE_PATH) -> Iterator[None]:
 
 
 def start_fork_server(*, safe_path: bool = _HAS_SAFE_PATH) -> None:
-    """Start the process that forks workers, and the one that cleans up behind them.
+    """Start the fork server and the resource tracker of `multiprocessing`.
 
     Parameters
     ----------
@@ -135,24 +135,24 @@ def describe_end(process: str, code: int, stderr: str = '') -> str:
 
 
 def name_a_home() -> None:
-    """Set ``HOME`` where nothing tells it: the user of a container need not have an account.
+    """Set ``HOME`` if it is undefined, as for users of a container who have no account.
 
-    Libraries ask for it as they are imported, and fail where there is no answer.
+    Some libraries need it when they are imported, and fail without it.
     """
     if os.path.expanduser('~') == '~':
         os.environ['HOME'] = NO_HOME
 
 
 def for_children() -> dict[str, str]:
-    """Return the environment by which `die_with_parent` knows this process as the parent."""
+    """Return the environment that tells `die_with_parent` the number of this process."""
     return {_PARENT: str(os.getpid())}
 
 
 def die_with_parent() -> None:
-    """End this process as soon as the one that started it ends, however that ends.
+    """End this process as soon as the process that started it ends, for whatever reason.
 
-    Does nothing where `for_children` is not in the environment: a command that a user has
-    started may go on without its shell.
+    It does nothing unless `for_children` is in the environment: a command that a user has
+    started may outlive its shell.
     """
     parent = os.environ.get(_PARENT)
     if parent is not None:
@@ -172,7 +172,7 @@ def begin_worker(folder: str | Path) -> None:
     Parameters
     ----------
     folder : str or Path
-        Where to be, as Nipype wants it.
+        Working folder, as Nipype requires it.
     """
     os.chdir(folder)
     os.environ.update(for_children())
@@ -180,8 +180,8 @@ def begin_worker(folder: str | Path) -> None:
 
 
 def _end_with(pid: int) -> None:
-    # Not the kernel's signal at the death of a parent: between us there may be a shell, or the
-    # fork server, which waits for its workers.
+    # The kernel's parent-death signal does not help: a shell may stand in between, or the fork
+    # server, which waits for its workers.
     threading.Thread(target=_wait_and_end, args=(pid,), daemon=True).start()
 
 
@@ -203,12 +203,12 @@ def _wait_and_end(pid: int) -> None:
 
 @contextmanager
 def own_folder(folder: Path) -> Iterator[Path]:
-    """Keep two runs from working in one folder: the second one gets a folder within it.
+    """Keep two runs from using one folder: the second run gets a subfolder.
 
     Parameters
     ----------
     folder : Path
-        The work folder; made where it is missing.
+        The work folder; created if it is missing.
 
     Yields
     ------
@@ -218,17 +218,17 @@ def own_folder(folder: Path) -> Iterator[Path]:
     Raises
     ------
     OutputError
-        If it cannot be made.
+        If it cannot be created.
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     path = folder / '.lock'
     with writing(path):
-        # Somebody else's, in a folder that several users share, or no file at all.
+        # It may belong to another user of a shared folder, or not be a regular file.
         opened = path.open('w')
     with opened as lock:
         try:
-            # Held by the process, whatever becomes of it; on NFS, too, since Linux 2.6.12.
+            # The lock ends with the process, however that ends; on NFS since Linux 2.6.12.
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             with writing(folder):

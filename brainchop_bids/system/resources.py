@@ -1,7 +1,7 @@
 """Processors and memory that this process may use.
 
-Nipype reads ``/proc/meminfo`` and counts all processors of the machine; on a cluster the
-scheduler or a container grants less, and exceeding the grant is answered with a kill.
+Nipype reads ``/proc/meminfo`` and counts all processors of the machine. A scheduler or a container
+grants less, and kills processes that exceed the grant.
 """
 
 import os
@@ -17,22 +17,22 @@ from .errors import MemoryLimitError, SettingsError
 
 _SUFFIXES = {'': 1e6, 'K': 1e3, 'M': 1e6, 'G': 1e9, 'T': 1e12}
 _CGROUP = Path('/sys/fs/cgroup')
-# Address space that OpenVINO's libraries take beyond the memory they use, what each thread's stack
-# and heap reserve, and what the smallest network needs; measured.
+# Address space of OpenVINO's libraries beyond the memory that they use, address space that each
+# thread's stack and heap reserve, and memory of the smallest network; measured, GB.
 _LIBRARIES_GB, _THREAD_GB, _LEAST_GB = 1.45, 0.13, 0.4
 _MEMINFO = Path('/proc/meminfo')
 
 
 @dataclass(frozen=True)
 class Granted:
-    """An amount of a resource and where it was read.
+    """An amount of a resource and its origin.
 
     Parameters
     ----------
     amount : float
         Processors, or memory in GB (1e9 bytes).
     source : str
-        What limits it, for the log.
+        Origin of the limit, for the log.
     """
 
     amount: float
@@ -71,20 +71,19 @@ def parse_memory(text: str) -> float:
 
 
 def available_cpus(environ: Mapping[str, str] | None = None, cgroup: Path = _CGROUP) -> Granted:
-    """Return the processors granted by SLURM, cgroup and affinity, the least of them.
+    """Return the lowest of the numbers of processors granted by SLURM, cgroup and affinity.
 
     Parameters
     ----------
     environ : mapping of str, optional
         Environment variables; by default those of this process.
     cgroup : Path
-        Where the cgroup file system is mounted.
+        Mount point of the cgroup file system.
 
     Returns
     -------
     Granted
-        Whole processors (at least 1) and what limits them; where several grant the same, the
-        first of them.
+        Whole processors (at least 1) and the origin of the limit; of equal limits the first.
     """
     environ = os.environ if environ is None else environ
     found = [*_slurm_cpus(environ)]
@@ -100,22 +99,22 @@ def available_memory(
     cgroup: Path = _CGROUP,
     meminfo: Path = _MEMINFO,
 ) -> Granted:
-    """Return the memory granted by SLURM, cgroup, ulimit and the machine, the least of them.
+    """Return the lowest of the amounts of memory granted by SLURM, cgroup, ulimit and machine.
 
     Parameters
     ----------
     environ : mapping of str, optional
         Environment variables; by default those of this process.
     cgroup : Path
-        Where the cgroup file system is mounted.
+        Mount point of the cgroup file system.
     meminfo : Path
         The kernel's memory table.
 
     Returns
     -------
     Granted
-        Memory in GB (1e9 bytes) and what limits it. Of what the machine itself has free, nine
-        tenths are taken.
+        Memory in GB (1e9 bytes) and the origin of the limit. The machine grants nine tenths of
+        its free memory.
     """
     environ = os.environ if environ is None else environ
     found = []
@@ -123,7 +122,7 @@ def available_memory(
     if node.isdigit() and int(node) > 0:
         found.append(Granted(int(node) * 2**20 / 1e9, 'SLURM_MEM_PER_NODE'))
     elif per_cpu.isdigit() and int(per_cpu) > 0:
-        # Of those that SLURM counts, fewer may be usable.
+        # SLURM may count more processors than can be used.
         cpus = max((granted.amount for granted in _slurm_cpus(environ)), default=1)
         found.append(Granted(int(per_cpu) * cpus * 2**20 / 1e9, 'SLURM_MEM_PER_CPU'))
     limit = _cgroup_memory(cgroup)
@@ -139,7 +138,7 @@ def available_memory(
 
 
 def forget_peak() -> None:
-    """Let `peak_mb` count from now on, where the system can."""
+    """Restart the measurement of `peak_mb`, if the system supports that."""
     with suppress(OSError):
         Path('/proc/self/clear_refs').write_text('5')
 
@@ -147,7 +146,7 @@ def forget_peak() -> None:
 def peak_mb() -> float:
     """Return the peak resident memory of this process since `forget_peak`, MB (10^6 bytes)."""
     try:
-        # Unlike getrusage, not what the parent had when it forked this process.
+        # Unlike getrusage, this does not include the parent's memory at the time of the fork.
         with open('/proc/self/status', encoding='ascii') as status:
             line = next(line for line in status if line.startswith('VmHWM'))
         return int(line.split()[1]) * 1024 / 1e6
@@ -157,12 +156,12 @@ def peak_mb() -> float:
 
 
 def check_address_space() -> None:
-    """Refuse to start where libraries could not even be loaded.
+    """Check that the address space is large enough to load the libraries.
 
     Raises
     ------
     MemoryLimitError
-        Before NumPy's own libraries abort the process.
+        If it is not; NumPy's libraries would abort the process.
     """
     space = _address_space()
     least = _mapped_gb(available_cpus().amount) + _LEAST_GB
@@ -174,7 +173,7 @@ def check_address_space() -> None:
 
 
 def _mapped_gb(threads: float) -> float:
-    """Return how much more address space than memory a process takes, GB."""
+    """Return the address space of a process in excess of its memory, GB."""
     return _LIBRARIES_GB + _THREAD_GB * threads
 
 
@@ -185,7 +184,7 @@ def _address_space() -> float | None:
 
 
 def _slurm_cpus(environ: Mapping[str, str]) -> list[Granted]:
-    """Return the processors that SLURM grants a task, or a job that names no number for each."""
+    """Return the processors that SLURM grants per task, or on this node if that is not set."""
     for name in ('SLURM_CPUS_PER_TASK', 'SLURM_CPUS_ON_NODE'):
         text = environ.get(name, '')
         if text.isdigit() and int(text) > 0:
@@ -194,7 +193,7 @@ def _slurm_cpus(environ: Mapping[str, str]) -> list[Granted]:
 
 
 def _cgroup_cpus(root: Path) -> float | None:
-    """Return the processors of the least cgroup quota, version 2 or 1."""
+    """Return the processors of the lowest cgroup quota, version 2 or 1."""
     quotas = []
     for folder in _own_cgroups(root, 'cpu'):
         text = _read(folder / 'cpu.max').split()
@@ -212,7 +211,7 @@ def _cgroup_memory(root: Path) -> int | None:
     for folder in _own_cgroups(root, 'memory'):
         for name in ('memory.max', 'memory.high', 'memory.limit_in_bytes'):
             text = _read(folder / name)
-            # Version 1 writes "no limit" as a number near 2**63.
+            # In version 1 a number near 2**63 means no limit.
             if text.isdigit() and 0 < int(text) < 2**60:
                 limits.append(int(text))
     return min(limits, default=None)
@@ -232,12 +231,12 @@ def _own_cgroups(root: Path, controller: str) -> list[Path]:
         own = base / name.lstrip('/')
         chain = [own, *own.parents]
         folders += chain[: chain.index(base)] if base in chain else []
-    # Inside a container the mount shows the container's own group at its root.
+    # Inside a container the root of the mount is the container's own group.
     return [*folders, root, root / controller]
 
 
 def _free_memory(meminfo: Path) -> float:
-    """Return the memory in GB that the kernel calls available."""
+    """Return the memory that the kernel reports as available, GB."""
     match = re.search(r'^MemAvailable:\s+(\d+) kB', _read(meminfo), re.MULTILINE)
     return int(match[1]) * 1024 / 1e9 if match else 8.0
 

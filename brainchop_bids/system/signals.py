@@ -1,8 +1,8 @@
-"""Polite kills: SIGTERM, a batch system's warning before the time limit, and SIGINT, Ctrl-C.
+"""Clean interruption by SIGTERM (a batch system's warning of the time limit) and SIGINT (Ctrl-C).
 
-The first one raises `Interrupted` in the main thread, so that whatever is open is left by its
-context managers, which remove half-written files. Later ones change nothing: batch systems repeat
-themselves, and a terminal's Ctrl-C reaches parent and children alike.
+The first signal raises `Interrupted` in the main thread, so that context managers remove
+half-written files. Later signals are ignored: batch systems repeat theirs, and Ctrl-C in a
+terminal reaches parent and children alike.
 """
 
 import os
@@ -24,7 +24,7 @@ _parents: list[int] = []
 
 
 def stopped_by() -> int | None:
-    """Return the signal that has come, None before.
+    """Return the number of the signal that was received, None if there was none.
 
     Returns
     -------
@@ -34,12 +34,12 @@ def stopped_by() -> int | None:
 
 
 def raise_if_stopped() -> None:
-    """Raise again what came at a moment when Python, or a library, dropped it.
+    """Raise `Interrupted` again, in case Python or a library dropped the first one.
 
     Raises
     ------
     Interrupted
-        If a signal has come.
+        If a signal was received.
     """
     if _stopped_by:
         raise Interrupted(_stopped_by[0])
@@ -47,14 +47,14 @@ def raise_if_stopped() -> None:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let the first polite kill raise `Interrupted`, and ignore all others.
+    """Let the first SIGTERM or SIGINT raise `Interrupted`, and ignore all later ones.
 
-    Handlers that were there return, unless a signal has come: the process ends then, and a second
-    signal must not cut that short. (Python's own end takes handlers away, and leaves alone what
-    is ignored.)
+    Previous handlers are restored, unless a signal was received: the process is then ending, and
+    a second signal must not interrupt that. (At exit, Python removes handlers but keeps ignored
+    signals ignored.)
     """
     before = {}
-    # In another thread than the main one, nobody can be interrupted.
+    # Signals can only be handled in the main thread.
     with suppress(ValueError):
         for number in _NUMBERS:
             if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
@@ -67,9 +67,9 @@ def interruptible() -> Iterator[None]:
 
 
 def prepare_worker() -> None:
-    """Set up a process that the App started: it ends politely.
+    """Prepare a process that the App has started for SIGTERM.
 
-    Ctrl-C is left to the App, which tells its workers by SIGTERM.
+    Ctrl-C is ignored here, because the App sends SIGTERM to its workers.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _interrupt)
@@ -77,9 +77,9 @@ def prepare_worker() -> None:
 
 
 def leave_or_go_on() -> None:
-    """Let a worker that was stopped in a node take the next one, unless nobody waits for it.
+    """Let a worker that was interrupted in a node run the next one, or end if its run is gone.
 
-    It is called when the node has been left, and does not return where the fork server is gone.
+    It is called after the node has been left, and does not return if the fork server has ended.
     """
     if _parents and os.getppid() != _parents[0]:
         os._exit(1)
@@ -87,14 +87,14 @@ def leave_or_go_on() -> None:
 
 
 def end_processes(roots: Iterable[int], grace: float = 5.0) -> None:
-    """End processes and all that they started: first politely, then at once.
+    """End processes and all their descendants, first with SIGTERM, then with SIGKILL.
 
     Parameters
     ----------
     roots : iterable of int
         Process numbers.
     grace : float
-        Seconds that they have to clean up.
+        Time between the two signals, s.
     """
     import psutil
 

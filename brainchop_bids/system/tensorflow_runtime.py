@@ -1,4 +1,4 @@
-"""TensorFlow, loaded quietly and set up once."""
+"""Import and configuration of TensorFlow."""
 
 import os
 import sys
@@ -10,13 +10,13 @@ from .errors import BrainchopError
 
 
 def load_tensorflow(threads: int | None = None) -> Any:
-    """Import TensorFlow, as Keras' backend, with so many threads.
+    """Import TensorFlow as the backend of Keras, and configure it.
 
     Parameters
     ----------
     threads : int, optional
-        Threads of one operation; TensorFlow's choice by default. It counts from the first use
-        in a process on; TensorFlow cannot change it later.
+        Number of threads of one operation; by default TensorFlow's choice. It cannot be changed
+        after the first operation of a process.
 
     Returns
     -------
@@ -26,14 +26,13 @@ def load_tensorflow(threads: int | None = None) -> Any:
     Raises
     ------
     BrainchopError
-        Where Keras already runs on another backend in this process, or TensorFlow cannot be
-        imported.
+        If Keras already uses another backend in this process, or TensorFlow cannot be imported.
     """
     if 'keras' not in sys.modules:
         os.environ['KERAS_BACKEND'] = 'tensorflow'
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-    # Only oneDNN has dilated convolutions on a CPU, and on processors with AVX2 alone TensorFlow
-    # 2.21 does not use it unasked.
+    # On a CPU only oneDNN has dilated convolutions, and TensorFlow 2.21 does not enable it on
+    # processors that have AVX2 but not AVX-512.
     os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')
     try:
         with quiet():
@@ -48,26 +47,26 @@ def load_tensorflow(threads: int | None = None) -> Any:
             f'Keras runs on {keras.backend.backend()} in this process; inference needs '
             'KERAS_BACKEND=tensorflow, set before Keras is imported'
         )
-    # Advice to programmers is of no use to those who run a model.
+    # Hide messages that are meant for programmers.
     tf.get_logger().setLevel('ERROR')
     try:
         if threads:
             tf.config.threading.set_intra_op_parallelism_threads(threads)
-            # One operation follows another here: a second one in parallel only costs memory.
+            # Operations follow each other; running two in parallel would only take memory.
             tf.config.threading.set_inter_op_parallelism_threads(1)
         for gpu in tf.config.list_physical_devices('GPU'):
-            # Otherwise it takes all of the card's memory, whatever the others do there.
+            # Otherwise it allocates all memory of the GPU, even if other processes use it.
             tf.config.experimental.set_memory_growth(gpu, True)
     except RuntimeError:
-        # The process has computed before: threads and memory stay as they are.
+        # TensorFlow has been used in this process before: its configuration is fixed.
         pass
-    # Otherwise recent cards round every factor to 10 bits, and labels differ from a CPU's.
+    # Otherwise recent GPUs round factors to 10 bits, and labels differ from those of a CPU.
     tf.config.experimental.enable_tensor_float_32_execution(False)
     return tf
 
 
 def engine_versions() -> str:
-    """Return what computes, e.g. ``keras 3.15.1 on tensorflow 2.21.0``."""
+    """Return the library and its version, e.g. ``keras 3.15.1 on tensorflow 2.21.0``."""
     import keras
     import tensorflow as tf
 
@@ -76,7 +75,7 @@ def engine_versions() -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Drop what C++ code writes to standard error while it loads; exceptions still tell.
+    """Suppress what C++ code writes to standard error; exceptions are not affected.
 
     TensorFlow reports its build options and a missing GPU before it reads its own log level.
     """
@@ -84,7 +83,7 @@ def quiet() -> Iterator[None]:
         sys.stderr.flush()
         saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     except (OSError, AttributeError):
-        # No standard error at all (a daemon): nothing to hold back.
+        # There is no standard error, as in a daemon.
         yield
         return
     os.dup2(nowhere, 2)
