@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..system.errors import BrainchopError, Interrupted
-from ..system.processes import die_with_parent, name_a_home
+from ..system.processes import die_with_parent, name_a_home, protect_children
 from ..system.resources import available_memory, check_address_space, forget_peak
 from ..system.signals import interruptible, stopped_by
 from .pool import Request
@@ -39,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     die_with_parent()
     name_a_home()
+    # Python's -P holds for this process alone.
+    protect_children()
     first, second = sys.argv[1:] if argv is None else argv
     if first == '--once':
         content = answer(sys.stdin.read())

@@ -1,0 +1,63 @@
+"""What a new user does: clone, install (not editable), and run in the folder of the clone."""
+
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+from tests.builders import write_dataset, write_model
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*command: object, cwd: Path) -> str:
+    done = subprocess.run(
+        list(map(str, command)),
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> tuple[Path, Path]:
+    """Return a clone, and the folder of the commands of what was installed from it."""
+    if not (ROOT / '.git').exists():
+        pytest.skip('these tests do not lie in a clone')
+    clone = tmp_path / 'clone'
+    run('git', 'clone', '--quiet', ROOT, clone, cwd=tmp_path)
+    venv.create(tmp_path / 'venv', with_pip=False)
+    python = tmp_path / 'venv' / 'bin' / 'python'
+    (place,) = (tmp_path / 'venv').glob('lib/python*/site-packages')
+    # All other packages are borrowed; what installs packages in an editable way is not.
+    borrowed = [path for path in sys.path if Path(path).name == 'site-packages']
+    (place / 'borrowed.pth').write_text('\n'.join(borrowed) + '\n')
+    run(
+        python, '-m', 'pip', 'install', '--quiet', '--no-deps', '--no-build-isolation',
+        '--ignore-installed', '--no-index', clone, cwd=tmp_path,
+    )  # fmt: skip
+    return clone, python.parent
+
+
+def test_a_clone_is_installed_and_runs_in_its_own_folder(
+    installed: tuple[Path, Path], tmp_path: Path
+) -> None:
+    clone, commands = installed
+    show = 'import brainchop_bids.workflows as found; print(found.__file__)'
+    assert str(tmp_path / 'venv') in run(commands / 'python', '-c', show, cwd=tmp_path)
+    # Nothing is imported from here.
+    (clone / 'brainchop_bids' / '__init__.py').write_text('raise ImportError("the clone")\n')
+    name = 'sub-01/anat/sub-01_T1w.nii.gz'
+    dataset = write_dataset(tmp_path / 'bids', [name])
+    out = tmp_path / 'out'
+    told = run(
+        commands / 'brainchop', dataset, out, 'participant', '-w', tmp_path / 'work',
+        '--model', write_model(tmp_path / 'net'), '--skip-bids-validation', cwd=clone,
+    )  # fmt: skip
+    assert '1 scan' in told
+    assert (out / name.replace('_T1w', '_seg-net_dseg')).exists()
