@@ -18,7 +18,7 @@ from .flags import Flag, Quantities, find_flags
 from .histogram import Distribution
 from .limits import LIMITS
 from .measures import efc, fber, sharpness, tissue_measures, wm2max
-from .regions import Blocks, air_blocks, box_of, head_blocks, void_mask
+from .regions import BlockGrid, air_blocks, box_of, head_blocks, void_mask
 from .symmetry import mirror_asymmetry
 
 # BIDS' common labels that are tissues.
@@ -135,7 +135,7 @@ def _assess_brain(
     quantities: Quantities,
 ) -> Assessment:
     """Assess a scan whose labels cover the brain, given what the labels alone say."""
-    blocks = Blocks.of(volume.data, void, brain, volume.geometry)
+    blocks = BlockGrid.of(volume.data, void, brain, volume.geometry)
     head = head_blocks(blocks)
     measures = _background_measures(volume.data, void, blocks, head)
     regions = _tissue_intensities(volume.data, labels, brain, scheme)
@@ -215,7 +215,7 @@ def _tissue_intensities(
 
 
 def _air_intensities(
-    data: np.ndarray, void: np.ndarray, blocks: Blocks, head: np.ndarray
+    data: np.ndarray, void: np.ndarray, blocks: BlockGrid, head: np.ndarray
 ) -> Distribution | None:
     """Return the intensities of air; None for too little air, or air that was set to 0."""
     inside = blocks.expand(air_blocks(blocks, head), data.shape)
@@ -227,7 +227,7 @@ def _air_intensities(
 
 
 def _background_measures(
-    data: np.ndarray, void: np.ndarray, blocks: Blocks, head: np.ndarray
+    data: np.ndarray, void: np.ndarray, blocks: BlockGrid, head: np.ndarray
 ) -> dict[str, float | None]:
     """Return the measures of head and background."""
     inside = blocks.expand(head, data.shape)
@@ -248,7 +248,7 @@ def _brain_quantities(
     quantities: Quantities,
     labels: np.ndarray,
     brain: np.ndarray,
-    blocks: Blocks,
+    blocks: BlockGrid,
     geometry: Geometry,
 ) -> Quantities:
     """Add quantities of the brain's shape; ``labels`` are those of the box around it."""
@@ -263,7 +263,7 @@ def _brain_quantities(
     )
 
 
-def _head_quantities(quantities: Quantities, blocks: Blocks, head: np.ndarray) -> Quantities:
+def _head_quantities(quantities: Quantities, blocks: BlockGrid, head: np.ndarray) -> Quantities:
     """Add quantities of the head around the brain."""
     brain, none = blocks.brain > 0, blocks.brain == 0
     core = blocks.brain > 0.5

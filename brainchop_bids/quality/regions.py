@@ -31,7 +31,7 @@ _HAT_BELOW_CENTRE_MM = 22.0
 
 
 @dataclass(frozen=True, eq=False)
-class Blocks:
+class BlockGrid:
     """A scan and its brain in blocks of some 4 mm.
 
     Parameters
@@ -57,7 +57,7 @@ class Blocks:
     @classmethod
     def of(
         cls, data: np.ndarray, void: np.ndarray, brain: np.ndarray, geometry: Geometry
-    ) -> 'Blocks':
+    ) -> 'BlockGrid':
         """Reduce a scan, its empty voxels and its brain mask, all on one grid."""
         x, y, z = (max(1, round(BLOCK_MM / zoom)) for zoom in geometry.zooms.tolist())
         factors = (x, y, z)
@@ -165,12 +165,12 @@ def _spread(mask: np.ndarray, axis: int, combine: np.ufunc) -> np.ndarray:
     return result
 
 
-def head_blocks(blocks: Blocks) -> np.ndarray:
+def head_blocks(blocks: BlockGrid) -> np.ndarray:
     """Find the head: the brain and all that is clearly brighter than air, closed and filled.
 
     Parameters
     ----------
-    blocks : Blocks
+    blocks : BlockGrid
         Scan and brain.
 
     Returns
@@ -196,12 +196,12 @@ def head_blocks(blocks: Blocks) -> np.ndarray:
     return fill_holes(wide)[inside] | (blocks.brain > 0)
 
 
-def air_blocks(blocks: Blocks, head: np.ndarray) -> np.ndarray:
+def air_blocks(blocks: BlockGrid, head: np.ndarray) -> np.ndarray:
     """Find the air around the head, above its base, clear of empty background.
 
     Parameters
     ----------
-    blocks : Blocks
+    blocks : BlockGrid
         Scan and brain.
     head : bool array
         As `head_blocks` gives it.

@@ -18,7 +18,7 @@ from .text import log_line
 
 
 @dataclass(frozen=True)
-class Group:
+class ScanGroup:
     """All finished scans of one model.
 
     Parameters
@@ -78,7 +78,7 @@ def read_groups(
     root: Path,
     participants: tuple[str, ...] = (),
     sessions: tuple[str, ...] = (),
-) -> tuple[list[Group], list[str]]:
+) -> tuple[list[ScanGroup], list[str]]:
     """Read the results of all finished scans, except their images.
 
     Parameters
@@ -90,7 +90,7 @@ def read_groups(
 
     Returns
     -------
-    groups : list of Group
+    groups : list of ScanGroup
         One for each model with a finished scan, by name.
     notes : list of str
         Files that could not be read or were left out, one line each.
@@ -111,7 +111,7 @@ def read_groups(
             # Among thousands of scans a path is found sooner than a file's name.
             folder = scan.outputs.name.folder.as_posix()
             notes += [f'{folder}/{note}' for note in scan.notes]
-        groups.append(Group(root, slug, labels, scans))
+        groups.append(ScanGroup(root, slug, labels, scans))
     return groups, [log_line(note) for note in notes]
 
 

@@ -263,14 +263,14 @@ def _read_rows(
     renamed = [
         index
         for index, row in by_index.items()
-        if index in labels and _differ(row.name, labels[index].name)
+        if index in labels and _names_differ(row.name, labels[index].name)
     ]
     if renamed:
         notes.append(f'{path.name} has other names for {_list(renamed)} than {table}')
     return tuple(by_index.values())
 
 
-def _differ(name: str, other: str) -> bool:
+def _names_differ(name: str, other: str) -> bool:
     return name != other and one_line(name) != one_line(other)
 
 

@@ -57,13 +57,13 @@ def render_template(
         undefined=StrictUndefined,
     )
     environment.filters['fixed'] = fixed
-    script = '\n'.join(_read(name) for name in scripts)
+    script = '\n'.join(_resource(name) for name in scripts)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     html = environment.get_template(template).render(
         heading=heading,
         version=__version__,
         # Ours, and with brackets that must not be escaped.
-        style=Markup('\n'.join(_read(name) for name in styles)),  # noqa: S704
+        style=Markup('\n'.join(_resource(name) for name in styles)),  # noqa: S704
         script=Markup(script),  # noqa: S704
         script_hash=Markup(f"'sha256-{digest}'" if script else "'none'"),  # noqa: S704
         **context,
@@ -100,6 +100,6 @@ def dataset_name(root: Path) -> str:
     return name if isinstance(name, str) else ''
 
 
-def _read(name: str) -> str:
+def _resource(name: str) -> str:
     folder = resources.files('brainchop_bids.data') / _FOLDER
     return (folder / name).read_text('utf-8')

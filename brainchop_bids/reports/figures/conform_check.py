@@ -86,7 +86,7 @@ def _panel(
     # Millimetres along the two axes, turned so that they point right and up in the picture.
     signs = np.array([1 if scan.orientation[axis] in _UPRIGHT else -1 for axis in (across, up)])
     extent = np.array([scan.shape[across], scan.shape[up]]) * zooms[[across, up]]
-    outline = _section(corners, normal, (middle + 0.5) * zooms[normal])[:, [across, up]]
+    outline = _cross_section(corners, normal, (middle + 0.5) * zooms[normal])[:, [across, up]]
     image = np.sort(np.array([[0, 0], extent]) * signs, axis=0)
     outline = outline * signs
     seen = np.vstack([image, outline])
@@ -134,7 +134,7 @@ def _tile(cut: npt.NDArray, limits: tuple[float, float], *, transposed: bool) ->
     return grey.astype(np.uint8) if transposed else grey.astype(np.uint8).T
 
 
-def _section(
+def _cross_section(
     corners: npt.NDArray[np.float64], normal: int, height: float
 ) -> npt.NDArray[np.float64]:
     """Cut a cube by a plane: the corners of the section in order around it, (n, 3)."""

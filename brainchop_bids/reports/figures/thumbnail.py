@@ -34,7 +34,7 @@ def thumbnail(outputs: ScanOutputs) -> bytes | None:
         with warnings.catch_warnings():
             # A picture of a size that no figure has is refused, not unpacked.
             warnings.simplefilter('error', Image.DecompressionBombWarning)
-            scan, labels = (_read(outputs.figure(name)) for name in ('cuts', 'labels'))
+            scan, labels = (_read_picture(outputs.figure(name)) for name in ('cuts', 'labels'))
             whole = flatten(scan, labels.convert('RGBA'))
     except (OSError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning):
         return None
@@ -66,7 +66,7 @@ def flatten(scan: Image.Image, labels: Image.Image, alpha: float = LABEL_ALPHA) 
     return picture
 
 
-def _read(path: Path) -> Image.Image:
+def _read_picture(path: Path) -> Image.Image:
     with Image.open(path, formats=['WEBP']) as picture:
         picture.load()
         return picture

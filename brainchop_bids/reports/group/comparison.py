@@ -8,7 +8,7 @@ brain is compared by the brain volume.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..collect import Group
+from ..collect import ScanGroup
 from ..records import ScanRecord
 from ..text import one_line
 from .outliers import CUTOFF, robust_z
@@ -62,13 +62,13 @@ class Quantity:
 
 
 def list_quantities(
-    group: Group, names: Mapping[int, str], measures: Mapping[str, str]
+    group: ScanGroup, names: Mapping[int, str], measures: Mapping[str, str]
 ) -> Iterator[Quantity]:
     """List the quantities by which scans are compared.
 
     Parameters
     ----------
-    group : Group
+    group : ScanGroup
         The scans.
     names : mapping of int to str
         The columns of the labels.

@@ -16,7 +16,7 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
-class Spread:
+class ValueSpread:
     """Quartiles, range and scale of a group of values.
 
     Parameters
@@ -38,7 +38,7 @@ class Spread:
     scale: float
 
 
-def spread(values: Sequence[float | None]) -> Spread | None:
+def spread(values: Sequence[float | None]) -> ValueSpread | None:
     """Describe the distribution of some values.
 
     Parameters
@@ -48,7 +48,7 @@ def spread(values: Sequence[float | None]) -> Spread | None:
 
     Returns
     -------
-    Spread or None
+    ValueSpread or None
         None where no value is known.
     """
     known = _known(values)
@@ -56,7 +56,7 @@ def spread(values: Sequence[float | None]) -> Spread | None:
         return None
     quartiles = np.quantile(known, [0, 0.25, 0.5, 0.75, 1])
     low, quarter, median, three_quarters, high = map(float, quartiles)
-    return Spread(int(known.size), low, quarter, median, three_quarters, high, _scale(known))
+    return ValueSpread(int(known.size), low, quarter, median, three_quarters, high, _scale(known))
 
 
 def robust_z(values: Sequence[float | None]) -> list[float | None]:

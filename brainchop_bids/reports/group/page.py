@@ -21,7 +21,7 @@ from ..render import dataset_name, render_template, webp_uri
 from ..sidecars import number
 from ..text import one_line
 from .comparison import Quantity, total
-from .outliers import CUTOFF, MIN_SCANS, Spread, spread
+from .outliers import CUTOFF, MIN_SCANS, ValueSpread, spread
 from .table import Column, GroupTable
 
 _THUMBNAILS = 12
@@ -68,7 +68,7 @@ def render_group_page(table: GroupTable) -> str:
         facts=_facts(table),
         flags=_flag_counts(group.scans),
         worst=[_worst(table, place, links[place]) for place in table.worst[:_THUMBNAILS]],
-        verdict=_verdict(table),
+        verdict=_explain_order(table),
         cutoff=CUTOFF,
         least=MIN_SCANS,
         reach=_REACH,
@@ -127,7 +127,7 @@ def _flag_counts(scans: Sequence[ScanRecord]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
 
 
-def _verdict(table: GroupTable) -> str:
+def _explain_order(table: GroupTable) -> str:
     """Explain the order of the scans to open first."""
     flagged = any(scan.flags for scan in table.group.scans)
     far = any(quantity.outliers for quantity in table.quantities)
@@ -269,7 +269,7 @@ def _drawn(quantity: Quantity, column: int) -> dict[str, Any]:
     }
 
 
-def _range(distribution: Spread) -> dict[str, float]:
+def _range(distribution: ValueSpread) -> dict[str, float]:
     """Return where a plot begins and ends, and what it marks."""
     low, high = distribution.low, distribution.high
     if distribution.scale:

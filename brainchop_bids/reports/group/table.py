@@ -6,7 +6,7 @@ from functools import cached_property
 
 from ...bids.participants import Participants
 from ...quality.descriptions import describe_measure
-from ..collect import Group
+from ..collect import ScanGroup
 from ..ratings import Verdict
 from ..records import ScanRecord
 from ..text import MISSING, one_line, write_tsv
@@ -81,7 +81,7 @@ class GroupTable:
 
     Parameters
     ----------
-    group : Group
+    group : ScanGroup
         The scans, in the order of the rows.
     columns : tuple of Column
         The table.
@@ -91,7 +91,7 @@ class GroupTable:
         Of each scan.
     """
 
-    group: Group
+    group: ScanGroup
     columns: tuple[Column, ...]
     quantities: tuple[Quantity, ...]
     verdicts: tuple[Verdict | None, ...]
@@ -117,13 +117,13 @@ class GroupTable:
 
 
 def build_table(
-    group: Group, verdicts: Mapping[tuple[str, str], Verdict], participants: Participants
+    group: ScanGroup, verdicts: Mapping[tuple[str, str], Verdict], participants: Participants
 ) -> GroupTable:
     """Build the table of all scans of one model.
 
     Parameters
     ----------
-    group : Group
+    group : ScanGroup
         The scans.
     verdicts : mapping of (str, str) to Verdict
         By model and `ScanRecord.bids_name`.
@@ -185,7 +185,7 @@ def _entity_columns(scans: Sequence[ScanRecord], taken: set[str]) -> list[Column
     ]  # fmt: skip
 
 
-def _structure_names(group: Group, taken: set[str]) -> dict[int, str]:
+def _structure_names(group: ScanGroup, taken: set[str]) -> dict[int, str]:
     """Name the column of each label by the label table, or else by the first scan's table."""
     titles = {index: label.name for index, label in group.labels.items() if index}
     for scan in group.scans:
@@ -198,7 +198,7 @@ def _structure_names(group: Group, taken: set[str]) -> dict[int, str]:
     }
 
 
-def _volume_columns(group: Group, names: Mapping[int, str]) -> list[Column]:
+def _volume_columns(group: ScanGroup, names: Mapping[int, str]) -> list[Column]:
     """List brain volume and the volume of every label."""
     brain = 'Volume of the brain mask'
     return [

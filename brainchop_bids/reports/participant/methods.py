@@ -49,7 +49,9 @@ def render_methods(text: str) -> Markup:
         if token.type.startswith('heading_'):
             token.tag = 'h3'
         if token.children:
-            token.children = [part for child in token.children for part in _link(child, numbers)]
+            token.children = [
+                part for child in token.children for part in _link_text(child, numbers)
+            ]
     # The renderer escapes text, code and addresses.
     return Markup(parser.renderer.render(tokens, parser.options, {}))  # noqa: S704
 
@@ -77,7 +79,7 @@ def _number_references(tokens: Sequence[Token]) -> dict[str, int]:
     return numbers
 
 
-def _link(token: Token, numbers: Mapping[str, int]) -> Iterator[Token]:
+def _link_text(token: Token, numbers: Mapping[str, int]) -> Iterator[Token]:
     """Cut a text where citations and DOIs are, and make them links."""
     if token.type != 'text':
         yield token

@@ -196,7 +196,7 @@ def _scan_context(scan: ScanRecord, section: dict[str, Any]) -> dict[str, Any]:
         'viewer': section['slices'] is not None,
         'alt': _alternative_text(scan),
         'legend': scan.rows if len(scan.rows) <= _LEGEND_MOST else (),
-        'rows': _rows(scan),
+        'rows': _volume_rows(scan),
         'measures': [
             (name, value, describe_measure(name))
             for name, value in scan.measures.items()
@@ -209,7 +209,7 @@ def _scan_context(scan: ScanRecord, section: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _rows(scan: ScanRecord) -> list[dict[str, Any]]:
+def _volume_rows(scan: ScanRecord) -> list[dict[str, Any]]:
     """Arrange the table of labels."""
     total = scan.labelled_volume
     known = [row for row in scan.rows if row.index in scan.labels]
