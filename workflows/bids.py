@@ -11,26 +11,21 @@ from brainchop_bids import __version__
 from brainchop_bids.bids.names import scan_node_name
 from brainchop_bids.bids.query import Scan, find_siblings
 from brainchop_bids.interfaces import (
-    AssessQuality,
     DrawLabels,
     DrawScan,
-    StripSkull,
-    WriteDerivatives,
 )
 from brainchop_bids.models.spec import ModelSpec
 from brainchop_bids.settings import Settings
 
+from .nodes import init_conform_node, init_quality_node, init_strip_node, init_write_node
 from .segment import (
     connect_all,
-    init_conform_node,
     init_segmentation_wf,
     model_outputs,
 )
 
 # Peak resident memory of a step that draws figures, GB.
 _DRAW_GB = 0.6
-# Peak resident memory of the quality measures on a 0.7 mm scan of 40 million voxels, GB.
-_QUALITY_GB = 0.8
 
 
 def init_brainchop_wf(
@@ -216,104 +211,6 @@ def _written(spec: ModelSpec, *, probseg: bool, mask: bool) -> list[tuple[str, s
     pairs = [(field, field) for field in outputs]
     pairs += [('probseg', 'probabilities')] * probseg
     return pairs + [('brain_mask', 'mask')] * mask
-
-
-def init_strip_node(settings: Settings, scan: Scan) -> pe.Node:
-    """Build the node that sets a scan to 0 outside its brain mask.
-
-    Parameters
-    ----------
-    settings : Settings
-        Settings of the run.
-    scan : Scan
-        The scan.
-
-    Returns
-    -------
-    Node
-        A `StripSkull` node whose mask is to be connected.
-    """
-    node = pe.Node(StripSkull(in_file=str(scan.path)), name='strip_skull', mem_gb=0.8)
-    if settings.frame is not None:
-        node.inputs.frame = settings.frame
-    return node
-
-
-def init_write_node(
-    *, settings: Settings, spec: ModelSpec, scan: Scan, others: Sequence[Path] = ()
-) -> pe.Node:
-    """Build the node that writes the derivatives of a scan and a model.
-
-    Parameters
-    ----------
-    settings : Settings
-        Settings of the run.
-    spec : ModelSpec
-        The model.
-    scan : Scan
-        The scan.
-    others : sequence of Path
-        Other scans of the same head that the model takes.
-
-    Returns
-    -------
-    Node
-        A `WriteDerivatives` node whose images are to be connected.
-    """
-    model = {'Name': spec.name, 'SHA256': spec.sha256, 'Classes': len(spec.labels)}
-    if spec.status:
-        model['Status'] = spec.status
-    return pe.Node(
-        WriteDerivatives(
-            output_dir=str(settings.output_dir),
-            source=scan.relative,
-            slug=spec.slug,
-            source_file=str(scan.path),
-            other_files=[str(path) for path in others],
-            recipe=settings.recipe(),
-            model=model,
-            rule=settings.components or spec.cleanup,
-            smoothing=spec.smoothing.to_dict(),
-            mask_rule=spec.mask_rule.to_dict() if spec.covers_brain else {},
-            abbreviations=[label.abbreviation for label in spec.labels],
-            derived={derived.name: derived.table for derived in spec.derived},
-        ),
-        name='write',
-        mem_gb=0.3,
-    )
-
-
-def init_quality_node(*, settings: Settings, spec: ModelSpec, scan: Scan) -> pe.Node:
-    """Build the node that measures a scan's quality with a model's labels.
-
-    Parameters
-    ----------
-    settings : Settings
-        Settings of the run.
-    spec : ModelSpec
-        The model.
-    scan : Scan
-        The scan.
-
-    Returns
-    -------
-    Node
-        An `AssessQuality` node whose labels are to be connected.
-    """
-    labels = spec.labels_by_value(settings.label_codes)
-    node = pe.Node(
-        AssessQuality(
-            in_file=str(scan.path),
-            names={value: label.name for value, label in labels.items()},
-            tissues={value: label.mapping for value, label in labels.items() if label.mapping},
-            covers_brain=spec.covers_brain,
-        ),
-        name='quality',
-        mem_gb=_QUALITY_GB,
-    )
-    if settings.frame is not None:
-        node.inputs.frame = settings.frame
-    return node
 
 
 def write_graph(workflow: LiterateWorkflow, folder: Path) -> Path:

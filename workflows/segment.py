@@ -8,31 +8,28 @@ from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
-from brainchop_bids.image.conform import CONFORMED_SHAPE, ConformOptions
+from brainchop_bids.image.conform import ConformOptions
 from brainchop_bids.inference.options import InferenceOptions
-from brainchop_bids.inference.plan import make_plan
 from brainchop_bids.interfaces import (
-    Conform,
-    DeriveLabels,
-    KeepComponents,
     LabelVolumes,
     RecodeLabels,
-    ResampleLabels,
     ResampleProbabilities,
-    Segment,
 )
 from brainchop_bids.models import DEFAULT_MODEL
 from brainchop_bids.models.spec import ModelSpec, load_spec
 from brainchop_bids.models.zoo import find_model
-from brainchop_bids.settings import WORKER_GB
 from brainchop_bids.system.resources import Granted, available_memory
 
 from .boilerplate import describe_methods, list_references
+from .nodes import (
+    LABELS_GB,
+    init_components_node,
+    init_conform_node,
+    init_derive_node,
+    init_resample_node,
+    init_segment_node,
+)
 
-# Peak resident memory of the NumPy steps, GB, see benchmarks/README.md: a worker holds about
-# 0.2 GB of imported modules, and a 0.7 mm scan twice as floats.
-_CONFORM_GB = 0.8
-_LABELS_GB = 0.8
 # Outputs of `DeriveLabels`.
 _DERIVED = ('dsegs', 'dsegs_conform', 'volumes')
 
@@ -167,42 +164,6 @@ def init_single_scan_wf(
     return workflow
 
 
-def init_conform_node(
-    conform: ConformOptions | None = None,
-    *,
-    frame: int | None = None,
-    omp_nthreads: int = 1,
-    name: str = 'conform',
-) -> pe.Node:
-    """Build the node that conforms a scan, once for all models.
-
-    Parameters
-    ----------
-    conform : ConformOptions, optional
-        Target grid and interpolation; by default those of ``mri_convert -c``.
-    frame : int, optional
-        Frame of a 4-D file, counted from 0.
-    omp_nthreads : int
-        Number of threads of the node.
-    name : str
-        Name of the node.
-
-    Returns
-    -------
-    Node
-        A `Conform` node.
-    """
-    options = conform or ConformOptions()
-    node = pe.Node(
-        Conform(**options.to_dict(), num_threads=omp_nthreads),
-        name=name,
-        mem_gb=_CONFORM_GB,
-    )
-    if frame is not None:
-        node.inputs.frame = frame
-    return node
-
-
 def init_segmentation_wf(
     *,
     spec: ModelSpec,
@@ -257,12 +218,12 @@ def init_segmentation_wf(
         pool=pool,
         omp_nthreads=omp_nthreads,
     )
-    keep_components = _init_components_node(spec, components)
-    resample_dseg = _init_resample_node('dseg', resample)
-    resample_mask = _init_resample_node('brain_mask', resample)
+    keep_components = init_components_node(spec, components)
+    resample_dseg = init_resample_node('dseg', resample)
+    resample_mask = init_resample_node('brain_mask', resample)
     labels = spec.labels_by_value(label_codes)
     names = {value: label.name for value, label in labels.items()}
-    volumes = pe.Node(LabelVolumes(labels=names), name='volumes', mem_gb=_LABELS_GB)
+    volumes = pe.Node(LabelVolumes(labels=names), name='volumes', mem_gb=LABELS_GB)
     dseg, dseg_conform = resample_dseg, keep_components
     if label_codes != 'model':
         # Recoded after resampling, because interpolation breaks ties by the order of labels.
@@ -318,86 +279,6 @@ def _connect_outputs(workflow: LiterateWorkflow, spec: ModelSpec) -> None:
         workflow.connect(keep_components, 'intracranial_volume', outputnode, 'intracranial_volume')
 
 
-def init_segment_node(
-    spec: ModelSpec,
-    inference: InferenceOptions,
-    memory: Granted,
-    *,
-    normalization: str | None = None,
-    pool: Path | None = None,
-    omp_nthreads: int = 1,
-    name: str = 'segment',
-) -> pe.Node:
-    """Build the node that runs the network on a conformed scan.
-
-    Parameters
-    ----------
-    spec, inference, memory, normalization, pool, omp_nthreads
-        As for `init_segmentation_wf`.
-    name : str
-        Name of the node.
-
-    Returns
-    -------
-    Node
-        A `Segment` node. Its ``mem_gb`` is the estimated memory of the network on a whole volume.
-
-    Raises
-    ------
-    MemoryLimitError
-        If the model does not fit into the memory.
-    """
-    plan = make_plan(spec, CONFORMED_SHAPE, memory, inference)
-    node = pe.Node(
-        Segment(
-            computed_by=inference.engine,
-            device=inference.device,
-            precision=inference.precision,
-            crop=inference.crop,
-            tta=inference.tta,
-            memory_gb=memory.amount,
-            memory_source=memory.source,
-            model=str(spec.folder),
-            model_sha256=spec.sha256,
-            num_threads=omp_nthreads,
-        ),
-        name=name,
-        mem_gb=WORKER_GB + (plan.need_gb if pool is None else 0),
-        n_procs=omp_nthreads,
-    )
-    # Undefined unless given, so that they do not count in Nipype's hash.
-    given = {
-        'subvolumes': inference.subvolumes,
-        'normalization': normalization,
-        'pool': None if pool is None else str(pool),
-    }
-    node.inputs.trait_set(**{name: value for name, value in given.items() if value is not None})
-    return node
-
-
-def _init_components_node(spec: ModelSpec, components: str | None) -> pe.Node:
-    return pe.Node(
-        KeepComponents(
-            rule=components or spec.cleanup,
-            mask_rule=spec.mask_rule.to_dict(),
-            intracranial=spec.intracranial,
-            out_file='dseg_conform.nii',
-            out_mask='brain_mask_conform.nii',
-        ),
-        name='keep_components',
-        mem_gb=_LABELS_GB,
-    )
-
-
-def _init_resample_node(field: str, method: str) -> pe.Node:
-    # File names are those of the outputs, so that several can be copied into one folder.
-    return pe.Node(
-        ResampleLabels(method=method, out_file=f'{field}.nii'),
-        name=f'resample_{field.removeprefix("brain_")}',
-        mem_gb=_LABELS_GB,
-    )
-
-
 def _recode(
     workflow: LiterateWorkflow, source: pe.Node, field: str, values: Sequence[int]
 ) -> pe.Node:
@@ -405,7 +286,7 @@ def _recode(
     node = pe.Node(
         RecodeLabels(values=list(values), out_file=f'{field}.nii'),
         name=f'recode_{field}',
-        mem_gb=_LABELS_GB,
+        mem_gb=LABELS_GB,
     )
     workflow.connect(source, 'out_file', node, 'in_file')
     return node
@@ -425,7 +306,7 @@ def _add_channels(workflow: LiterateWorkflow, spec: ModelSpec, omp_nthreads: int
 
 def _add_derived(workflow: LiterateWorkflow, spec: ModelSpec) -> None:
     """Derive segmentations from the labels before they are recoded."""
-    derive = _derive_node(spec)
+    derive = init_derive_node(spec)
     workflow.connect(workflow.get_node('resample_dseg'), 'out_file', derive, 'dseg')
     workflow.connect(workflow.get_node('keep_components'), 'out_file', derive, 'dseg_conform')
     for field in _DERIVED:
@@ -436,25 +317,10 @@ def _add_probabilities(workflow: LiterateWorkflow) -> None:
     """Write a probability map of each label in the scan's own grid."""
     inputnode, segment = (workflow.get_node(name) for name in ('inputnode', 'segment'))
     segment.inputs.probabilities = True
-    resample_probseg = pe.Node(ResampleProbabilities(), name='resample_probseg', mem_gb=_LABELS_GB)
+    resample_probseg = pe.Node(ResampleProbabilities(), name='resample_probseg', mem_gb=LABELS_GB)
     workflow.connect(segment, 'out_probabilities', resample_probseg, 'in_file')
     workflow.connect(inputnode, 't1w', resample_probseg, 'reference')
     workflow.connect(resample_probseg, 'out_files', workflow.get_node('outputnode'), 'probseg')
-
-
-def _derive_node(spec: ModelSpec) -> pe.Node:
-    """Build the node that derives segmentations from a model's labels by look-up tables."""
-    return pe.Node(
-        DeriveLabels(
-            names=[derived.name for derived in spec.derived],
-            values=[list(derived.values) for derived in spec.derived],
-            labels=[
-                {label.index: label.name for label in derived.labels} for derived in spec.derived
-            ],
-        ),
-        name='derive',
-        mem_gb=_LABELS_GB,
-    )
 
 
 def _nth(items: list[str], place: int) -> str:
