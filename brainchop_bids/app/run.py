@@ -67,7 +67,7 @@ def _participant(settings: 'Settings') -> int:
     """Segment each scan that was asked for."""
     from ..bids.dataset import check_distinct, check_folders, check_writable
     from ..bids.query import check_dataset, find_scans
-    from ..models.derived import leave_out_twins
+    from ..models.derived import skip_duplicates
     from ..models.spec import load_spec
     from ..models.zoo import find_model
     from .summary import announce, summarise
@@ -91,7 +91,7 @@ def _participant(settings: 'Settings') -> int:
         return _reports_only(settings, selection)
     specs = [load_spec(find_model(model, settings.models_dir)) for model in settings.model]
     _check_options(settings, specs)
-    specs, left_out = leave_out_twins(specs)
+    specs, left_out = skip_duplicates(specs)
     workload = find_workload(settings, specs, selection)
     # What does not fit is reported before anything is written.
     plans = _describe_plans(settings, specs) if workload.todo else []

@@ -1,4 +1,4 @@
-"""Segmentations that follow from a model's labels by a table, such as tissues from structures."""
+"""Segmentations derived from a model's labels by a table, such as tissues from structures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Derived:
-    """A segmentation that follows from the labels of a model.
+    """A segmentation that is derived from the labels of a model.
 
     Parameters
     ----------
     name : str
-        Its name in file names, and that of the packaged model whose labels it has.
+        Name in file names, which is that of the packaged model whose labels it has.
     table : str
-        The packaged table, from FreeSurfer's codes to these labels.
+        Name of the packaged table from FreeSurfer's codes to these labels.
     labels : LabelTable
-        The labels.
+        Labels of the segmentation.
     values : tuple of int
-        Which of them each label of the model becomes, for `brainchop_bids.image.lookup.recode`;
-        all below 255.
+        Derived label, below 255, of each label of the model, for
+        `brainchop_bids.image.lookup.recode`.
     """
 
     name: str
@@ -58,7 +58,7 @@ def read_derived(content: Any, labels: LabelTable, path: Path) -> tuple[Derived,
     Raises
     ------
     ModelError
-        Where a name or table is not known, a label has no FreeSurfer code, or the table lacks one.
+        If a name or table is unknown, a label has no FreeSurfer code, or the table lacks it.
     """
     names, tables = _named_labels(), packaged_tables()
     if not isinstance(content, dict) or not (
@@ -68,18 +68,18 @@ def read_derived(content: Any, labels: LabelTable, path: Path) -> tuple[Derived,
             f'{path}: "derived" is {content!r}; expected names of {", ".join(names)}, each with '
             f'one of the tables {", ".join(tables)}'
         )
-    found = []
+    derived = []
     for name, table in content.items():
         try:
             own = _read_labels(names[name])
-            found.append(Derived(name, table, own, _values(labels, table, len(own))))
+            derived.append(Derived(name, table, own, _values(labels, table, len(own))))
         except ModelError as error:
             raise ModelError(f'{path}: "derived" {name}: {error}') from error
-    return tuple(found)
+    return tuple(derived)
 
 
-def leave_out_twins(specs: Sequence['ModelSpec']) -> tuple[list['ModelSpec'], list[str]]:
-    """Leave out what is derived where another segmentation of the run has the same name.
+def skip_duplicates(specs: Sequence['ModelSpec']) -> tuple[list['ModelSpec'], list[str]]:
+    """Skip derived segmentations whose names another segmentation of the run has.
 
     Parameters
     ----------
@@ -89,26 +89,26 @@ def leave_out_twins(specs: Sequence['ModelSpec']) -> tuple[list['ModelSpec'], li
     Returns
     -------
     specs : list of ModelSpec
-        The models; of segmentations of the same name that are derived, the first one stays.
+        The models, with the first of several derived segmentations of the same name.
     notes : list of str
-        What was left out and why, each one line.
+        A line for each skipped segmentation.
     """
-    taken = {spec.slug.lower(): spec.name for spec in specs}
-    kept, notes = [], []
+    owners = {spec.slug.lower(): spec.name for spec in specs}
+    results, notes = [], []
     for spec in specs:
-        stay = []
+        kept = []
         for derived in spec.derived:
-            other = taken.get(derived.name.lower())
+            other = owners.get(derived.name.lower())
             if other is None:
-                taken[derived.name.lower()] = spec.name
-                stay.append(derived)
+                owners[derived.name.lower()] = spec.name
+                kept.append(derived)
             else:
                 notes.append(
-                    f'seg-{derived.name} is that of {other}; the one that follows from the labels '
-                    f'of {spec.name} is left out, run {spec.name} into another folder to have it'
+                    f'seg-{derived.name} is that of {other}; the one derived from the labels of '
+                    f'{spec.name} is skipped, run {spec.name} into another folder to have it'
                 )
-        kept.append(replace(spec, derived=tuple(stay)))
-    return kept, notes
+        results.append(replace(spec, derived=tuple(kept)))
+    return results, notes
 
 
 def _values(labels: LabelTable, table: str, classes: int) -> tuple[int, ...]:
@@ -118,22 +118,22 @@ def _values(labels: LabelTable, table: str, classes: int) -> tuple[int, ...]:
         raise ModelError(f'the table {table} has {mapping.classes} labels; expected {classes}')
     codes = [label.freesurfer if label.index else 0 for label in labels]
     values = [None if code is None else mapping.indices.get(code) for code in codes]
-    strange = [
+    missing = [
         f'{label.name} ({"no code" if code is None else code})'
         for label, code, value in zip(labels, codes, values, strict=True)
         if value is None
     ]
-    if strange:
-        more = f' and {len(strange) - 4} more' if len(strange) > 4 else ''
+    if missing:
+        more = f' and {len(missing) - 4} more' if len(missing) > 4 else ''
         raise ModelError(
-            f'the table {table} has no place for {", ".join(strange[:4])}{more}; give each label '
+            f'the table {table} has no place for {", ".join(missing[:4])}{more}; give each label '
             'a "freesurfer" code that it has'
         )
     return tuple(value for value in values if value is not None)
 
 
 def _named_labels() -> dict[str, Path]:
-    """Return the files of the packaged models that tell their labels."""
+    """Return the ``brainchop.json`` files of the packaged models by name."""
     folder = Path(str(resources.files('brainchop_bids.data').joinpath('models')))
     return {path.parent.name: path for path in sorted(folder.glob(f'*/{OVERRIDES}'))}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from brainchop_bids.models.convert import describe_model
-from brainchop_bids.models.derived import leave_out_twins
+from brainchop_bids.models.derived import skip_duplicates
 from brainchop_bids.models.spec import ModelSpec, load_spec
 from brainchop_bids.models.zoo import find_model
 from brainchop_bids.system.errors import ModelError
@@ -91,14 +91,14 @@ def test_a_table_of_other_labels_is_refused(tmp_path: Path) -> None:
 
 def test_of_two_with_one_name_the_model_s_own_stays(tmp_path: Path) -> None:
     first, second = structures(tmp_path / 'first'), structures(tmp_path / 'second')
-    specs, notes = leave_out_twins([first, second])
+    specs, notes = skip_duplicates([first, second])
     assert specs == [first, replace(second, derived=())]
     assert len(notes) == 1
     assert notes[0].startswith('seg-tissue is that of first; ')
     own = load_spec(find_model('tissue'))
-    specs, notes = leave_out_twins([first, own])
+    specs, notes = skip_duplicates([first, own])
     assert specs == [replace(first, derived=()), own]
-    assert 'that of tissue; the one that follows from the labels of first is left out' in notes[0]
+    assert 'that of tissue; the one derived from the labels of first is skipped' in notes[0]
 
 
 @pytest.mark.parametrize(
