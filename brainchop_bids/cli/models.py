@@ -58,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     def command(name: str, work: Callable[[Any], int], text: str) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=text, description=text, parents=[folder])
-        made.set_deverify_files(work=work)
+        made.set_defaults(work=work)
         return made
 
     command('list', _list, 'show all models that are here or can be fetched')

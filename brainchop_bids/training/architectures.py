@@ -166,13 +166,13 @@ def _import_builder(name: str) -> Builder:
             f'model.architecture {name}: {module_name} cannot be imported '
             f'({type(error).__name__}: {reason})'
         ) from error
-    builder = getattr(module, function, None)
-    if not callable(builder):
+    candidate = getattr(module, function, None)
+    if not callable(candidate):
         names = [key for key, value in vars(module).items() if callable(value)]
         near = difflib.get_close_matches(function, names, 1, 0.5)
         hint = f'; did you mean {near[0]}?' if near else ''
         raise SettingsError(f'model.architecture {name}: {module_name} has no such function{hint}')
-    builder: Builder = builder
+    builder: Builder = candidate
     return builder
 
 

@@ -135,7 +135,9 @@ def refused(*chain, match):
 def test_what_cannot_be_folded_is_named():
     norm = layers.BatchNormalization
     refused(norm(name='first'), layers.Conv3D(2, 3), match="'first' cannot be folded")
-    refused(layers.Conv3D(2, 3), layers.ReLU(), norm(name='late'), match="'late'.*not a convolution")
+    refused(
+        layers.Conv3D(2, 3), layers.ReLU(), norm(name='late'), match="'late'.*not a convolution"
+    )
     refused(layers.Conv3D(2, 3, activation='relu'), norm(), match='not a convolution')
     refused(layers.Conv3D(2, 3), norm(axis=1), match='axis 1')
     inputs = keras.Input((8, 8, 8, 1))
