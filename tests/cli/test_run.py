@@ -360,7 +360,7 @@ def test_tissues_follow_from_structures(tmp_path: Path) -> None:
     assert 'sub-01_seg-tissue_dseg.tsv is missing' in why.stdout
     both = ('--model', model, write_model(tmp_path / 'tissue'), *rest, '--dry-run')
     other = run(dataset, out, 'participant', *both, cwd=tmp_path)
-    assert 'seg-tissue is that of tissue; the one that follows from' in other.stdout
+    assert 'seg-tissue is that of tissue; the one derived from' in other.stdout
 
 
 def test_a_model_that_takes_two_scans(tmp_path: Path) -> None:
