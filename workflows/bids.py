@@ -177,8 +177,8 @@ def init_model_wf(
     segmentation_wf.inputs.inputnode.t1w = str(scan.path)
     if others:
         segmentation_wf.inputs.inputnode.channels = [str(path) for path in others]
-    values = spec.label_values(settings.label_codes)
-    colors = {value: label.color for value, label in zip(values, spec.labels, strict=True)}
+    labels = spec.labels_by_value(settings.label_codes)
+    colors = {value: label.color for value, label in labels.items()}
     draw_labels = pe.Node(DrawLabels(colors=colors), name='draw_labels', mem_gb=_DRAW_GB)
     quality = init_quality_node(settings=settings, spec=spec, scan=scan)
     write = init_write_node(settings=settings, spec=spec, scan=scan, others=others)
@@ -301,12 +301,12 @@ def init_quality_node(*, settings: Settings, spec: ModelSpec, scan: Scan) -> pe.
     Node
         Of `AssessQuality`, its labels not yet given.
     """
-    pairs = list(zip(spec.label_values(settings.label_codes), spec.labels, strict=True))
+    labels = spec.labels_by_value(settings.label_codes)
     node = pe.Node(
         AssessQuality(
             in_file=str(scan.path),
-            names={value: label.name for value, label in pairs},
-            tissues={value: label.mapping for value, label in pairs if label.mapping},
+            names={value: label.name for value, label in labels.items()},
+            tissues={value: label.mapping for value, label in labels.items() if label.mapping},
             covers_brain=spec.covers_brain,
         ),
         name='quality',

@@ -259,7 +259,7 @@ def init_segmentation_wf(
     keep_components = _init_components_node(spec, components)
     resample_dseg = _init_resample_node('dseg', resample)
     resample_mask = _init_resample_node('brain_mask', resample)
-    names = {value: label.name for value, label in zip(values, spec.labels, strict=True)}
+    names = {value: label.name for value, label in spec.labels_by_value(label_codes).items()}
     volumes = pe.Node(LabelVolumes(labels=names), name='volumes', mem_gb=_LABELS_GB)
     dseg, dseg_conform = resample_dseg, keep_components
     if label_codes != 'model':

@@ -396,6 +396,7 @@ def _write(
             save_nifti(staged.path(settings.brain), strip_skull(whole, mask), **placed)
     if settings.volumes is not None:
         with writing(settings.volumes):
-            names = {value: label.name for value, label in zip(values, spec.labels, strict=True)}
+            by_value = spec.labels_by_value(settings.label_codes)
+            names = {value: label.name for value, label in by_value.items()}
             table, _ = tabulate_volumes(labels, geometry, names)
             staged.path(settings.volumes).write_text(table, 'utf-8')
