@@ -20,10 +20,13 @@ from segment_one import existing, machine
 
 from brainchop_bids.image.normalise import Normalization, normalise
 from brainchop_bids.models.mapping import read_mapping
-from brainchop_bids.training.augment.synthesis import SynthesisOptions, synthesise, t1_prior
-from brainchop_bids.training.data.patches import draw_patch, prepare
+from brainchop_bids.training.augment.synthesis import synthesise
+from brainchop_bids.training.augment.tissues import t1_prior
+from brainchop_bids.training.data.label_maps import build_atlas
+from brainchop_bids.training.data.patches import draw_patch
 from brainchop_bids.training.data.sampling import draw_box
 from brainchop_bids.training.data.sources import load_label_map
+from brainchop_bids.training.options import SynthesisOptions
 
 MAPPING = 'aseg_to_subcortical'
 RULE = Normalization('quantile')
@@ -73,7 +76,7 @@ def _run(way: str) -> str:
 def _measured(options: argparse.Namespace) -> dict[str, object]:
     mapping, prior = read_mapping(MAPPING), t1_prior()
     codes = load_label_map(Path(options.label_map), mapping)
-    atlas = prepare(codes, mapping)
+    atlas = build_atlas(codes, mapping)
     if options.way == 'patches':
         del codes
     # What loading the map took is given back, and forgotten.

@@ -29,7 +29,9 @@ from brainchop_bids.models.labels import lateral_pairs
 from brainchop_bids.models.mapping import read_mapping
 from brainchop_bids.models.spec import load_spec
 from brainchop_bids.models.zoo import find_model
-from brainchop_bids.training.augment.synthesis import SynthesisOptions, synthesise, t1_prior
+from brainchop_bids.training.augment.synthesis import synthesise
+from brainchop_bids.training.augment.tissues import t1_prior
+from brainchop_bids.training.options import SynthesisOptions
 
 # The table for FreeSurfer's codes that a model's labels are compared by.
 MAPPINGS = {

@@ -91,13 +91,15 @@ def measure(way: str, label_maps: Path, steps: int) -> dict[str, Any]:
     """
     from brainchop_bids.models.mapping import read_mapping
     from brainchop_bids.system.resources import peak_mb
-    from brainchop_bids.training.config import read_config
-    from brainchop_bids.training.devices import prepare
+    from brainchop_bids.training.config import read_training_config
+    from brainchop_bids.training.devices import configure_keras
     from brainchop_bids.training.loop import stage_builder
 
     recipe, number, _, changes = WAYS[way]
-    config = read_config(RECIPES / f'{recipe}.toml', [*changes, f"data.label_maps='{label_maps}'"])
-    policy = prepare(config.precision)
+    config = read_training_config(
+        RECIPES / f'{recipe}.toml', [*changes, f"data.label_maps='{label_maps}'"]
+    )
+    policy = configure_keras(config.precision)
     classes = read_mapping(config.data.mapping).classes
     model = stage_builder(config, classes)(number)
     stage = config.stages[number]

@@ -13,11 +13,11 @@ from pathlib import Path
 from brainchop_bids.models.mapping import read_mapping
 from brainchop_bids.training.callbacks import CHECKPOINTS
 from brainchop_bids.training.checkpoints import list_states, load_state
-from brainchop_bids.training.config import read_config
+from brainchop_bids.training.config import read_training_config
 from brainchop_bids.training.export import write_model
 from brainchop_bids.training.loop import CONFIG, stage_builder
-from brainchop_bids.training.network import trained_network
-from brainchop_bids.training.optimizers import take_average
+from brainchop_bids.training.optimizers import apply_average
+from brainchop_bids.training.stages import trained_network
 
 
 def main() -> int:
@@ -26,14 +26,14 @@ def main() -> int:
     parser.add_argument('run', type=Path)
     parser.add_argument('out', type=Path)
     arguments = parser.parse_args()
-    config = read_config(arguments.run / CONFIG)
+    config = read_training_config(arguments.run / CONFIG)
     states = list_states(arguments.run / CHECKPOINTS)
     if not states:
         parser.error(f'{arguments.run}: has no checkpoint yet')
     number, step, path = states[-1]
     model = stage_builder(config, read_mapping(config.data.mapping).classes)(number)
     load_state(path, model)
-    take_average(model)
+    apply_average(model)
     network = trained_network(config.model, config.stages[number], model)
     folder = arguments.out / config.card.name
     write_model(config, network, folder)

@@ -3,7 +3,7 @@
     python recipes/on_places.py MODEL MAPPING OUT
 
 A dilated layer of an even dilation never mixes even voxels with odd ones (see
-`brainchop_bids.training.network`), so that on every second voxel such a network is one on 2 mm
+`brainchop_bids.training.stages`), so that on every second voxel such a network is one on 2 mm
 places already: only its first layer must find the voxels among the channels of a place. Its
 labels become those of MAPPING, a table of `brainchop_bids/data/mappings`, by their names without
 sides; a label that it does not know begins as its background. Training begins with the result

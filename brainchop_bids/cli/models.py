@@ -104,10 +104,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _list(arguments: argparse.Namespace) -> int:
     from ..models.registry import published_models
-    from ..models.zoo import list_models, model_places
+    from ..models.zoo import list_models, search_folders
 
     rows, here = [], set()
-    for place in model_places(arguments.models_dir):
+    for place in search_folders(arguments.models_dir):
         for name in list_models(place):
             if name not in here:
                 here.add(name)
@@ -211,9 +211,9 @@ def _info(arguments: argparse.Namespace) -> int:
 def _get(arguments: argparse.Namespace) -> int:
     from ..models.fetch import fetch_model
     from ..models.registry import published_models, published_name
-    from ..models.zoo import cache_folder, list_models, model_places
+    from ..models.zoo import cache_folder, list_models, search_folders
 
-    known, packaged = published_models(), model_places()[0]
+    known, packaged = published_models(), search_folders()[0]
     names = list(known) if arguments.all else [published_name(name) for name in arguments.names]
     own = list_models(packaged)
     there = [name for name in names if name in own]
@@ -234,7 +234,7 @@ def _get(arguments: argparse.Namespace) -> int:
                 known[name],
                 folder,
                 mirror=arguments.mirror,
-                tell=lambda line: say(PROG, line),
+                report=lambda line: say(PROG, line),
             )
         except BrainchopError as error:
             say(PROG, f'error: {error}')
@@ -245,12 +245,12 @@ def _get(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from ..models.zoo import find_model, list_models, model_places
+    from ..models.zoo import find_model, list_models, search_folders
 
     if arguments.names:
         folders = [find_model(name, arguments.models_dir) for name in arguments.names]
     else:
-        places = model_places(arguments.models_dir)
+        places = search_folders(arguments.models_dir)
         folders = [place / name for place in places for name in list_models(place)]
     failed = 0
     for folder in folders:
@@ -265,7 +265,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 def _verified(folder: Path) -> str:
     """Check one model; return a line that lists the checks that it passed."""
     from ..inference.selftest import self_test
-    from ..models.fetch import faults
+    from ..models.fetch import verify_files
     from ..models.registry import published_models
     from ..models.spec import load_spec
 
@@ -275,7 +275,7 @@ def _verified(folder: Path) -> str:
     if spec.known:
         said.append('weights as published')
     if model is not None:
-        wrong = faults(folder, model)
+        wrong = verify_files(folder, model)
         if wrong and not spec.known:
             raise ModelError(f'{wrong[0]}; fetch it again with {PROG} get {model.name}')
         said[-1:] = ['weights as published'] if wrong else ['all files as published']

@@ -124,26 +124,28 @@ def _run(arguments: argparse.Namespace) -> int:
 
     out = arguments.out or Path(arguments.config.stem)
     with quiet():
-        from ..training.config import read_config
+        from ..training.config import read_training_config
 
-        config = read_config(arguments.config, [*arguments.changes, *_transfer(arguments)])
-        from ..training.callbacks import Clock
+        config = read_training_config(
+            arguments.config, [*arguments.changes, *_transfer(arguments)]
+        )
+        from ..training.callbacks import StopCondition
         from ..training.export import export
         from ..training.loop import train
-        from ..training.report.page import write_page
+        from ..training.report.page import write_training_page
 
-    clock = Clock(time.monotonic() + 60 * arguments.minutes if arguments.minutes else None)
+    stop = StopCondition(time.monotonic() + 60 * arguments.minutes if arguments.minutes else None)
 
-    def stop(number: int, frame: Any) -> None:
-        clock.asked = True
+    def request_stop(number: int, frame: Any) -> None:
+        stop.requested = True
 
-    signal.signal(signal.SIGTERM, stop)
-    made = train(config, out, clock)
-    if made is None:
+    signal.signal(signal.SIGTERM, request_stop)
+    trained = train(config, out, stop)
+    if trained is None:
         say(PROG, f'{out}: stopped before the end; run the same command to go on')
         return UNFINISHED
-    folder = export(config, *made, out)
-    page = write_page(out, config, _facts())
+    folder = export(config, *trained, out)
+    page = write_training_page(out, config, _facts())
     say(PROG, f'{folder}: done; try it with brainchop-segment T1W OUT --model {folder}')
     say(PROG, f'{page}: how it went')
     return DONE

@@ -188,7 +188,11 @@ def split_gather(network: Network) -> tuple[Network, int]:
         Voxels of a place along each axis; 1 where there is no such layer.
     """
     first = network.ops[1] if len(network.ops) > 1 else network.ops[0]
-    if first.kind != 'conv' or not first.by_cubes or len(network.takers(network.ops[0].name)) > 1:
+    if (
+        first.kind != 'conv'
+        or not first.by_cubes
+        or len(network.consumers(network.ops[0].name)) > 1
+    ):
         return network, 1
     kernel, bias = _weights(first)
     square = kernel.reshape(-1, first.channels)

@@ -1,4 +1,4 @@
-"""Architectures, weights and labels: what a model is."""
+"""Models: architectures, weights, labels and file formats."""
 
-# The packaged model that is run where nobody chooses. Here, so that help texts load nothing else.
+# The packaged model that is used by default. Defined here, so that help texts load nothing else.
 DEFAULT_MODEL = 'tissue'

@@ -1,7 +1,4 @@
-"""Convolutions with what stands behind them: the parts that all networks here are made of.
-
-Written in `keras.layers` alone, so that they train on each of Keras' backends.
-"""
+"""Convolution blocks, with normalisation, activation and dropout, on any Keras backend."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,36 +10,36 @@ from .keras_model import activation_layer
 from .network import ACTIVATIONS, LEAKY_SLOPE
 
 NORM_EPSILON = 1e-5
-# Of moving statistics; of one patch a step they are means over some fifty patches.
+# Momentum of moving statistics, which are means over about fifty patches with one in each step.
 NORM_MOMENTUM = 0.98
 NORMS = ('none', 'batch', 'group')
 
 
 @dataclass(frozen=True)
-class Blocks:
-    """Makes convolutions, each with its normalisation, activation and dropout.
+class ConvBlocks:
+    """Adds convolutions with normalisation, activation and dropout to a network.
 
     Parameters
     ----------
     activation : str
         One of `brainchop_bids.models.network.ACTIVATIONS`.
     norm : {'none', 'batch', 'group'}
-        Between convolution and activation: none, batch normalisation (which `fold_batchnorm`
-        takes out again), or each channel over the volume, without scale or shift.
+        Normalisation between convolution and activation: none, batch normalisation (which
+        `fold_batchnorm` removes), or of each channel over the volume, without scale and shift.
     dropout : float
-        Share of channels that training drops after each activation.
+        Rate of spatial dropout after each activation.
     initializer : str or keras.initializers.Initializer
-        Of kernels.
+        Initialiser of kernels.
     epsilon : float
-        Of batch normalisation.
+        Epsilon of batch normalisation.
     always_bias : bool
-        Whether convolutions that are normalised have a bias too. It changes nothing, since a
-        normalisation subtracts it, but files of others hold it.
+        Whether convolutions with normalisation have a bias, too. It has no effect, but other
+        programs' files have it.
 
     Raises
     ------
     ModelError
-        For an unknown activation or norm.
+        If activation or norm are unknown.
     """
 
     activation: str
@@ -53,10 +50,10 @@ class Blocks:
     always_bias: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what there is no layer for."""
+        """Check activation and norm."""
         if self.activation not in ACTIVATIONS or self.norm not in NORMS:
             raise ModelError(
-                f'a network with activation {self.activation!r} and norm {self.norm!r}; expected '
+                f'activation {self.activation!r} with norm {self.norm!r} is unknown; expected '
                 f'one of {", ".join(sorted(ACTIVATIONS))} and one of {", ".join(NORMS)}'
             )
 
@@ -71,22 +68,22 @@ class Blocks:
         transposed: bool = False,
         **settings: Any,
     ) -> Any:
-        """Add a convolution and what follows it.
+        """Add a convolution, and the layers after it.
 
         Parameters
         ----------
         tensor : keras.KerasTensor
             ``(batch, X, Y, Z, Cin)``.
         channels, size : int
-            Of its output, and side of its kernel, voxels.
+            Number of output channels, and side of the kernel in voxels.
         name : str
-            With ``{}`` where each layer's name says what it is.
+            Name with ``{}`` for the kind of each layer.
         activated : bool
             Whether activation and dropout follow.
         transposed : bool
-            Whether it makes the grid finer.
+            Whether the convolution is transposed.
         **settings
-            Of Keras' layer, such as ``strides``.
+            Further arguments of the Keras layer, such as ``strides``.
 
         Returns
         -------
@@ -98,7 +95,7 @@ class Blocks:
             channels,
             size,
             padding='same',
-            # A normalisation subtracts whatever a bias adds.
+            # Normalisation subtracts the bias.
             use_bias=self.always_bias or self.norm == 'none',
             kernel_initializer=self.initializer,
             name=name.format('conv3d_transpose' if transposed else 'conv3d'),
@@ -113,7 +110,7 @@ class Blocks:
         return self.activate(tensor, name) if activated else tensor
 
     def activate(self, tensor: Any, name: str) -> Any:
-        """Add an activation and the dropout behind it."""
+        """Add an activation and dropout."""
         alpha = LEAKY_SLOPE if self.activation == 'leaky_relu' else 1.0
         tensor = activation_layer(self.activation, alpha, name.format('activation'))(tensor)
         if self.dropout:

@@ -1,4 +1,4 @@
-"""Segmentations that follow from a model's labels by a table, such as tissues from structures."""
+"""Segmentations derived from a model's labels by a table, such as tissues from structures."""
 
 from dataclasses import dataclass
 from importlib import resources
@@ -14,19 +14,19 @@ from .mapping import packaged_tables, read_mapping
 
 @dataclass(frozen=True)
 class Derived:
-    """A segmentation that follows from the labels of a model.
+    """A segmentation that is derived from the labels of a model.
 
     Parameters
     ----------
     name : str
-        Its name in file names, and that of the packaged model whose labels it has.
+        Name in file names, which is that of the packaged model whose labels it has.
     table : str
-        The packaged table, from FreeSurfer's codes to these labels.
+        Name of the packaged table from FreeSurfer's codes to these labels.
     labels : LabelTable
-        The labels.
+        Labels of the segmentation.
     values : tuple of int
-        Which of them each label of the model becomes, for `brainchop_bids.image.lookup.recode`;
-        all below 255.
+        Derived label, below 255, of each label of the model, for
+        `brainchop_bids.image.lookup.recode`.
     """
 
     name: str
@@ -54,7 +54,7 @@ def read_derived(content: Any, labels: LabelTable, path: Path) -> tuple[Derived,
     Raises
     ------
     ModelError
-        Where a name or table is not known, a label has no FreeSurfer code, or the table lacks one.
+        If a name or table is unknown, a label has no FreeSurfer code, or the table lacks it.
     """
     names, tables = _named_labels(), packaged_tables()
     if not isinstance(content, dict) or not (
@@ -64,14 +64,14 @@ def read_derived(content: Any, labels: LabelTable, path: Path) -> tuple[Derived,
             f'{path}: "derived" is {content!r}; expected names of {", ".join(names)}, each with '
             f'one of the tables {", ".join(tables)}'
         )
-    found = []
+    derived = []
     for name, table in content.items():
         try:
             own = _read_labels(names[name])
-            found.append(Derived(name, table, own, _values(labels, table, len(own))))
+            derived.append(Derived(name, table, own, _values(labels, table, len(own))))
         except ModelError as error:
             raise ModelError(f'{path}: "derived" {name}: {error}') from error
-    return tuple(found)
+    return tuple(derived)
 
 
 def _values(labels: LabelTable, table: str, classes: int) -> tuple[int, ...]:
@@ -81,22 +81,22 @@ def _values(labels: LabelTable, table: str, classes: int) -> tuple[int, ...]:
         raise ModelError(f'the table {table} has {mapping.classes} labels; expected {classes}')
     codes = [label.freesurfer if label.index else 0 for label in labels]
     values = [None if code is None else mapping.indices.get(code) for code in codes]
-    strange = [
+    missing = [
         f'{label.name} ({"no code" if code is None else code})'
         for label, code, value in zip(labels, codes, values, strict=True)
         if value is None
     ]
-    if strange:
-        more = f' and {len(strange) - 4} more' if len(strange) > 4 else ''
+    if missing:
+        more = f' and {len(missing) - 4} more' if len(missing) > 4 else ''
         raise ModelError(
-            f'the table {table} has no place for {", ".join(strange[:4])}{more}; give each label '
+            f'the table {table} has no place for {", ".join(missing[:4])}{more}; give each label '
             'a "freesurfer" code that it has'
         )
     return tuple(value for value in values if value is not None)
 
 
 def _named_labels() -> dict[str, Path]:
-    """Return the files of the packaged models that tell their labels."""
+    """Return the ``brainchop.json`` files of the packaged models by name."""
     folder = Path(str(resources.files('brainchop_bids.data').joinpath('models')))
     return {path.parent.name: path for path in sorted(folder.glob(f'*/{OVERRIDES}'))}
 

@@ -1,4 +1,4 @@
-"""Published models from upstream's addresses: checked, resumable, and never half there."""
+"""Downloads of published models, with checksums, resumption and atomic installation."""
 
 import fcntl
 import hashlib
@@ -16,7 +16,7 @@ from ..system.atomic import writing
 from ..system.errors import ModelError
 from .registry import Published
 
-_PIECE = 1 << 16
+_CHUNK = 1 << 16
 _TIMEOUT = 30.0
 
 
@@ -25,20 +25,20 @@ def fetch_model(
     folder: Path,
     *,
     mirror: str | None = None,
-    tell: Callable[[str], None] = lambda line: None,
+    report: Callable[[str], None] = lambda line: None,
 ) -> Path:
-    """Fetch a model's files, or what is missing of them.
+    """Download the files of a model, unless they are complete.
 
     Parameters
     ----------
     model : Published
-        Which one.
+        The model.
     folder : Path
-        Gets a folder of the model's name, once all its files have their checksums.
+        Folder of model folders. The model's folder appears when all its files are verified.
     mirror : str, optional
-        Address of a folder of model folders, in place of upstream's.
-    tell : callable
-        Is given a line for each file.
+        URL of a folder of model folders, in place of upstream's.
+    report : callable
+        Called with a line for each file.
 
     Returns
     -------
@@ -48,44 +48,43 @@ def fetch_model(
     Raises
     ------
     ModelError
-        Where a file cannot be had or is another one than it should be. What came is kept
-        beside the folder's place, and the next call goes on from there.
+        If a file cannot be downloaded or is wrong. Partial downloads are kept in a hidden
+        folder, and the next call resumes them.
     OutputError
-        Where it cannot be written.
+        If files cannot be written.
     """
     target, part = folder / model.name, folder / f'.{model.name}.part'
     base = model.url if mirror is None else f'{mirror.rstrip("/")}/{model.name}/'
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder / f'.{model.name}.lock'):
-        if not faults(target, model):
-            tell(f'{target}: is there already')
+    with _locked(folder / f'.{model.name}.lock'):
+        if not verify_files(target, model):
+            report(f'{target}: exists already')
             return target
         with writing(part):
             part.mkdir(exist_ok=True)
         for name, facts in model.files.items():
-            if _fault(part / name, facts):
-                tell(f'{base}{name} ({facts["bytes"]:,} bytes)')
-                _fetch(f'{base}{name}', part / name, facts, target)
+            if _check_file(part / name, facts):
+                report(f'{base}{name} ({facts["bytes"]:,} bytes)')
+                _download(f'{base}{name}', part / name, facts, target)
         with writing(target):
             if target.exists():
-                # A folder that failed its checks: its files are replaced, all at once.
+                # A damaged folder is replaced as a whole.
                 shutil.rmtree(target)
             os.replace(part, target)
     return target
 
 
-def faults(folder: Path, model: Published) -> list[str]:
-    """Return what is wrong with a published model's folder, a line for each file at fault."""
-    found = []
+def verify_files(folder: Path, model: Published) -> list[str]:
+    """Compare a published model's folder with its checksums; return a line for each error."""
+    errors = []
     for name, facts in model.files.items():
-        reason = _fault(folder / name, facts)
-        if reason:
-            found.append(f'{folder / name}: {reason}')
-    return found
+        if reason := _check_file(folder / name, facts):
+            errors.append(f'{folder / name}: {reason}')
+    return errors
 
 
-def _fault(path: Path, facts: Mapping[str, Any]) -> str:
+def _check_file(path: Path, facts: Mapping[str, Any]) -> str:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -100,56 +99,55 @@ def _fault(path: Path, facts: Mapping[str, Any]) -> str:
     return ''
 
 
-def _fetch(url: str, path: Path, facts: Mapping[str, Any], target: Path) -> None:
-    have = path.stat().st_size if path.exists() else 0
-    if have >= facts['bytes']:
-        # As long as it should be, and yet not it.
+def _download(url: str, path: Path, facts: Mapping[str, Any], target: Path) -> None:
+    size = path.stat().st_size if path.exists() else 0
+    if size >= facts['bytes']:
+        # Complete, but wrong.
         path.unlink()
-        have = 0
+        size = 0
     request = urllib.request.Request(url, headers={'User-Agent': 'brainchop-bids'})  # noqa: S310
-    if have:
-        request.add_header('Range', f'bytes={have}-')
-    by_hand = f'on a machine that can, fetch it and put it at {target / path.name}'
+    if size:
+        request.add_header('Range', f'bytes={size}-')
+    manually = f'on a machine with access, download it and put it at {target / path.name}'
     try:
-        # Proxies are those of the environment.
-        with urllib.request.build_opener().open(request, timeout=_TIMEOUT) as answer:
-            goes_on = answer.status == 206
-            with writing(path), path.open('ab' if goes_on else 'wb') as file:
-                _copy(answer, file, facts['bytes'] - (have if goes_on else 0))
+        # Uses the proxies of the environment.
+        with urllib.request.build_opener().open(request, timeout=_TIMEOUT) as response:
+            resumed = response.status == 206
+            with writing(path), path.open('ab' if resumed else 'wb') as file:
+                _copy(response, file, facts['bytes'] - (size if resumed else 0))
     except urllib.error.HTTPError as error:
         raise ModelError(
-            f'{url}: the server says {error.code} {error.reason}; {by_hand}'
+            f'{url}: the server answers {error.code} {error.reason}; {manually}'
         ) from error
     except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
         reason = getattr(error, 'reason', None) or error or type(error).__name__
-        raise ModelError(f'{url}: cannot be fetched ({reason}); {by_hand}') from error
-    reason = _fault(path, facts)
-    if reason:
-        short = path.stat().st_size < facts['bytes']
-        if not short:
+        raise ModelError(f'{url}: cannot be downloaded ({reason}); {manually}') from error
+    if reason := _check_file(path, facts):
+        partial = path.stat().st_size < facts['bytes']
+        if not partial:
             path.unlink()
-        again = 'run the command again to go on' if short else 'the server has another file'
-        raise ModelError(f'{url}: what came {reason}; {again}')
+        advice = 'run the command again to resume' if partial else 'the server has another file'
+        raise ModelError(f'{url}: the download {reason}; {advice}')
 
 
-def _copy(answer: Any, file: Any, limit: int) -> None:
-    # One byte more than wanted is enough to know that it is another file.
-    left = limit + 1
+def _copy(response: Any, file: Any, expected: int) -> None:
+    # One byte more than expected shows that it is another file.
+    left = expected + 1
     while left > 0:
         try:
-            piece = answer.read(min(_PIECE, left))
+            chunk = response.read(min(_CHUNK, left))
         except OSError as error:
-            # Not the disk's fault, which `writing` would make of it.
+            # Not to be taken for an error of the disk by `writing`.
             raise urllib.error.URLError(error) from error
-        if not piece:
+        if not chunk:
             return
-        file.write(piece)
-        left -= len(piece)
+        file.write(chunk)
+        left -= len(chunk)
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Wait until no other process fetches the same model."""
+def _locked(path: Path) -> Iterator[None]:
+    """Wait until no other process downloads the same model."""
     with writing(path):
         file = path.open('w')
     with file:

@@ -1,4 +1,4 @@
-"""Between networks as data and Keras models."""
+"""Conversion between `Network` and Keras models."""
 
 import json
 from collections.abc import Callable
@@ -50,32 +50,32 @@ def build_model(network: Network, input_shape: tuple[int | None, ...] = (None, N
     network : Network
         The network.
     input_shape : tuple of int or None
-        Spatial shape of the input; open by default, so that one model serves every volume.
+        Spatial shape of the input; open by default, for volumes of any shape.
 
     Returns
     -------
     keras.Model
-        ``(batch, X, Y, Z, channels)`` to what the last operation gives, float32.
+        ``(batch, X, Y, Z, channels)`` to the output of the last operation, float32.
     """
     tensors: dict[str, Any] = {}
     for op in network.ops:
         if op.kind == 'input':
             tensors[op.name] = keras.Input((*input_shape, op.channels), name='input')
             continue
-        layer = _MAKERS[op.kind](op)
-        given = [tensors[name] for name in op.inputs]
-        tensors[op.name] = layer(given if op.kind in ('add', 'concatenate') else given[0])
+        layer = _LAYERS[op.kind](op)
+        inputs = [tensors[name] for name in op.inputs]
+        tensors[op.name] = layer(inputs if op.kind in ('add', 'concatenate') else inputs[0])
         layer.set_weights([op.weights[variable.name] for variable in layer.weights])
     return keras.Model(tensors[network.ops[0].name], tensors[network.ops[-1].name])
 
 
 def network_of(model: Any) -> Network:
-    """Return a Keras model as data.
+    """Convert a Keras model to a `Network`.
 
     Parameters
     ----------
     model : keras.Model
-        A built Functional or Sequential model of layers that the file formats know.
+        A built Functional or Sequential model of supported layers.
 
     Returns
     -------
@@ -84,7 +84,7 @@ def network_of(model: Any) -> Network:
     Raises
     ------
     ModelError
-        For a layer that is not supported, or a model without weights.
+        If a layer is not supported, or the model is not built.
     """
     source = Path(f'model {model.name!r}')
     if not model.built:
@@ -95,7 +95,7 @@ def network_of(model: Any) -> Network:
         f'{layer.name}/{variable.name}': keras.ops.convert_to_numpy(variable)
         for layer in model.layers
         for variable in layer.weights
-        # The state of a random number generator is none of a network's weights.
+        # The state of a random generator of dropout is not a weight.
         if variable.name != 'seed_generator_state'
     }
     return network_from_layers(source, layers, weights, output=output)
@@ -154,7 +154,7 @@ def _max_pool(op: Op) -> Any:
     )
 
 
-_MAKERS: dict[str, Callable[[Op], Any]] = {
+_LAYERS: dict[str, Callable[[Op], Any]] = {
     'conv': _convolution(keras.layers.Conv3D),
     'conv_transpose': _convolution(keras.layers.Conv3DTranspose),
     'batch_norm': _batch_norm,

@@ -1,6 +1,6 @@
-"""Label names and colours as model folders carry them, in brainchop's two forms.
+"""Label names and colours in model folders, in brainchop's two formats.
 
-``colormap.json``, of which a folder may have several for networks of different outputs::
+``colormap.json``, of which a folder may have several for different numbers of classes::
 
     {"R": [0, 255], "G": [0, 255], "B": [0, 255], "labels": ["background", "brain"]}
 
@@ -15,80 +15,79 @@ from typing import Any
 from ..system.errors import ModelError
 from .formats.files import read_json
 from .freesurfer import freesurfer_code
-from .labels import Color, Label, LabelTable, camel_case, clean, parse_color
+from .labels import Color, Label, LabelTable, camel_case, clean_name, parse_color
 
 OVERRIDES = 'brainchop.json'
 
 
 def folder_labels(folder: Path, classes: int) -> tuple[LabelTable | None, list[Path]]:
-    """Read the labels a model folder carries.
+    """Read the labels in a model folder.
 
     Parameters
     ----------
     folder : Path
         The model's folder.
     classes : int
-        The network's number of classes. Of several ``colormap*.json`` the first one with so
-        many labels, in the order of their names, is taken.
+        Number of classes. The first ``colormap*.json``, by name, with so many labels is used.
 
     Returns
     -------
     table : LabelTable or None
-        None where the folder carries no labels.
+        None if the folder has no labels.
     files : list of Path
-        What was read.
+        Files of the labels.
 
     Raises
     ------
     ModelError
-        Where labels or colours are not understood, or none of them has the right number.
+        If labels or colours cannot be read, or their number is wrong.
     """
-    found: list[str] = []
+    counts: list[str] = []
     for path in sorted(folder.glob('colormap*.json')):
         names, colors = _colormap(path)
         count = len(names) if names is not None else len(colors)
         if count == classes:
             names = names or _numbered(classes)
             return LabelTable.from_names(names, colors or None), [path]
-        found.append(f'{path.name} has {count}')
-    if found:
+        counts.append(f'{path.name} has {count}')
+    if counts:
         raise ModelError(
             f'{folder}: the network has {classes} classes, but of its label tables '
-            f'{", ".join(found)}; give it a colormap.json with {classes} labels'
+            f'{", ".join(counts)}; add a colormap.json with {classes} labels'
         )
     path = folder / 'labels.json'
     if path.exists():
-        return _older(path, folder / 'colorLUT.json', classes)
+        return _read_pair(path, folder / 'colorLUT.json', classes)
     return None, []
 
 
 def override_labels(table: LabelTable, entries: Any, path: Path) -> LabelTable:
-    """Replace parts of a table by what ``brainchop.json`` says.
+    """Replace fields of labels by those in ``brainchop.json``.
 
     Parameters
     ----------
     table : LabelTable
-        What is known so far.
+        The labels.
     entries : list of dict
-        Each with ``index`` (else its place in the list) and any of the fields of `Label`.
+        Fields of `Label` for each label; ``index`` is by default the position in the list.
     path : Path
         The file, for messages.
 
     Raises
     ------
     ModelError
-        For unknown keys, labels that the network does not have, and values of the wrong kind.
+        If keys or indices are unknown, or values are of the wrong type.
     """
     labels = table.by_value()
-    known = {field.name for field in fields(Label)}
+    keys = {field.name for field in fields(Label)}
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise ModelError(f'{path}: "labels" is no list of objects; expected one for each class')
-    for place, entry in enumerate(entries):
-        index = entry.get('index', place)
-        if set(entry) - known or type(index) is not int or index not in labels:
+        raise ModelError(f'{path}: "labels" is not a list of objects; expected one for each class')
+    for position, entry in enumerate(entries):
+        index = entry.get('index', position)
+        if set(entry) - keys or type(index) is not int or index not in labels:
             raise ModelError(
-                f'{path}: label {entry!r} is not understood; expected "index" 0 to '
-                f'{len(table) - 1} and keys of {sorted(known)}'
+                f'{path}: label {entry!r} is invalid; expected "index" 0 to '
+                f'{len(table) - 1} and keys of {sorted(keys)}'
             )
         values = {key: value for key, value in entry.items() if key != 'index'}
         try:
@@ -111,7 +110,7 @@ def _checked(values: dict[str, Any]) -> dict[str, Any]:
         if key in values and not isinstance(values[key], str):
             raise ValueError(f'"{key}" is {values[key]!r}; expected text')
     if 'name' in values:
-        values['name'] = clean(values['name'])
+        values['name'] = clean_name(values['name'])
         values.setdefault('abbreviation', camel_case(values['name']))
         values.setdefault('freesurfer', freesurfer_code(values['name']))
     return values
@@ -122,15 +121,15 @@ def _numbered(classes: int) -> list[str]:
 
 
 def _colormap(path: Path) -> tuple[list[str] | None, list[Color]]:
-    """Return names (None where there are none) and colours ([] where there are none)."""
+    """Return names, or None, and colours, or an empty list."""
     content = read_json(path)
     if not isinstance(content, dict):
-        raise ModelError(f'{path}: is no object with "R", "G", "B" and "labels"')
+        raise ModelError(f'{path}: is not an object with "R", "G", "B" and "labels"')
     names = content.get('labels')
     if names is not None and not (
         isinstance(names, list) and all(isinstance(name, str) for name in names)
     ):
-        raise ModelError(f'{path}: "labels" is no list of names')
+        raise ModelError(f'{path}: "labels" is not a list of names')
     parts = [content.get(key, []) for key in 'RGB']
     lengths = [len(part) if isinstance(part, list) else -1 for part in parts]
     count = lengths[0] if names is None else len(names)
@@ -144,7 +143,7 @@ def _colormap(path: Path) -> tuple[list[str] | None, list[Color]]:
         raise ModelError(f'{path}: {error}') from error
 
 
-def _older(path: Path, lut: Path, classes: int) -> tuple[LabelTable, list[Path]]:
+def _read_pair(path: Path, lut: Path, classes: int) -> tuple[LabelTable, list[Path]]:
     names = _numbered_entries(path, classes)
     if not lut.exists():
         return LabelTable.from_names(names), [path]

@@ -1,4 +1,4 @@
-"""What a model's classes mean: names, colours and the codes other tools know them by."""
+"""Label tables: names, colours and codes of a model's classes."""
 
 import colorsys
 import csv
@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import StringIO
-from pathlib import Path
 
 import numpy as np
 
@@ -27,18 +26,18 @@ class Label:
     Parameters
     ----------
     index : int
-        The value in the image; 0 is background.
+        Value in images; 0 is background.
     name : str
-        The name as the model's authors wrote it.
+        Name, as the model's authors write it.
     abbreviation : str
-        Letters and digits only: it becomes part of file names (``label-<abbreviation>``).
+        Name for file names (``label-<abbreviation>``), of letters and digits.
     color : tuple of int
         Red, green, blue, 0 to 255.
     mapping : int or None
-        The tissue among BIDS' common labels: 0 background, 1 grey matter, 2 white matter,
-        3 cerebrospinal fluid; None where a label is none of them or a mixture.
+        Tissue, as one of BIDS' common labels: 0 background, 1 grey matter, 2 white matter,
+        3 cerebrospinal fluid; None for others and for mixtures.
     freesurfer : int or None
-        FreeSurfer's code, where the label is exactly one of FreeSurfer's structures.
+        FreeSurfer's code, if the label is one of FreeSurfer's structures.
     """
 
     index: int
@@ -56,13 +55,12 @@ class Label:
 
 @dataclass(frozen=True)
 class LabelTable:
-    """The labels of one model, indices 0 to n - 1 in order.
+    """The labels of a model, in the order of their indices 0 to n - 1.
 
     Raises
     ------
     ModelError
-        Where indices are not 0 to n - 1, or an abbreviation is empty, not alphanumeric or
-        used twice.
+        If indices are not 0 to n - 1, or an abbreviation is not alphanumeric or not unique.
 
     Examples
     --------
@@ -74,7 +72,7 @@ class LabelTable:
     labels: tuple[Label, ...]
 
     def __post_init__(self) -> None:
-        """Refuse tables that would give two classes one file name."""
+        """Check indices, and that file names of labels will be unique."""
         indices = [label.index for label in self.labels]
         if indices != list(range(len(indices))):
             raise ModelError(
@@ -83,7 +81,7 @@ class LabelTable:
         seen: set[str] = set()
         for label in self.labels:
             short = label.abbreviation
-            # File systems that ignore case would merge `wm` with `WM`.
+            # Some file systems ignore case.
             if not (short.isascii() and short.isalnum()) or short.lower() in seen:
                 raise ModelError(
                     f'label {label.index} ({label.name}) has the abbreviation {short!r}; '
@@ -92,7 +90,7 @@ class LabelTable:
             seen.add(short.lower())
 
     def __iter__(self) -> Iterator[Label]:
-        """Go through the labels in the order of their indices."""
+        """Iterate over the labels in the order of their indices."""
         return iter(self.labels)
 
     def __len__(self) -> int:
@@ -105,29 +103,30 @@ class LabelTable:
         return np.array([label.color for label in self.labels], dtype=np.uint8).reshape(-1, 3)
 
     def mirrored(self) -> tuple[int, ...]:
-        """Return the index that each label has in a scan flipped left to right.
+        """Return the index of each label after a flip from left to right.
 
         Returns
         -------
         tuple of int
-            Labels of one side by those of the other, as their names have it.
+            Index of the label of the other side, by name; that of the label itself if it has no
+            side.
 
         Raises
         ------
         ModelError
-            Where a side has no other.
+            If a label has no counterpart.
         """
-        places = {label.name.lower(): label.index for label in self.labels}
-        found = []
+        indices = {label.name.lower(): label.index for label in self.labels}
+        mirrored = []
         for label in self.labels:
             other = other_side(label.name)
-            if other not in places:
+            if other not in indices:
                 raise ModelError(
                     f'label {label.name!r} has no counterpart {other!r} on the other side; leave '
                     'out --tta'
                 )
-            found.append(places[other])
-        return tuple(found)
+            mirrored.append(indices[other])
+        return tuple(mirrored)
 
     def values(self, codes: str = 'model') -> tuple[int, ...]:
         """Return the value of each label in an image.
@@ -140,7 +139,7 @@ class LabelTable:
         Raises
         ------
         ModelError
-            Naming the labels without such a code.
+            If labels have no such code; the message names them.
 
         Examples
         --------
@@ -149,16 +148,14 @@ class LabelTable:
         """
         if codes == 'model':
             return tuple(label.index for label in self.labels)
-        found = [0, *(label.freesurfer for label in self.labels[1:])]
-        absent = [
-            label.name for label, code in zip(self.labels, found, strict=True) if code is None
-        ]
-        if absent:
-            more = f' and {len(absent) - 4} more' if len(absent) > 4 else ''
+        missing = [label.name for label in self.labels[1:] if label.freesurfer is None]
+        if missing:
+            more = f' and {len(missing) - 4} more' if len(missing) > 4 else ''
             raise ModelError(
-                f'no FreeSurfer code for {", ".join(absent[:4])}{more}: use --label-codes model'
+                f'no FreeSurfer code for {", ".join(missing[:4])}{more}: use --label-codes model'
             )
-        return tuple(code for code in found if code is not None)
+        # Background is 0, whatever its code.
+        return (0, *(label.freesurfer or 0 for label in self.labels[1:]))
 
     def by_value(self, codes: str = 'model') -> dict[int, Label]:
         """Return the labels by the value that they have in an image, see `values`."""
@@ -175,18 +172,17 @@ class LabelTable:
         names : iterable of str
             One for each class.
         colors : sequence of (r, g, b), optional
-            One for each class; distinct ones are made up when there are none.
+            One for each class; by default `distinct_colors`.
 
         Returns
         -------
         LabelTable
-            Abbreviations are the names in CamelCase; FreeSurfer codes are filled in where a
-            name is FreeSurfer's own; tissues are left open.
+            Abbreviations are the names in CamelCase; FreeSurfer's codes are those of names that
+            FreeSurfer uses; tissues are None.
         """
-        listed = [clean(name) for name in names]
-        palette = list(colors) if colors is not None else distinct_colors(len(listed))
-        shorts = unique_abbreviations(listed)
-        rows = zip(listed, shorts, palette, strict=True)
+        cleaned = [clean_name(name) for name in names]
+        palette = list(colors) if colors is not None else distinct_colors(len(cleaned))
+        rows = zip(cleaned, unique_abbreviations(cleaned), palette, strict=True)
         return cls(
             tuple(
                 Label(i, name, short, color, None, freesurfer_code(name))
@@ -195,51 +191,27 @@ class LabelTable:
         )
 
     def to_tsv(self, codes: str = 'model') -> str:
-        """Return the table as BIDS wants it in ``seg-<model>_dseg.tsv``.
+        """Return the table as the content of a BIDS ``dseg.tsv`` file.
 
         Parameters
         ----------
         codes : str
-            What ``index`` is, see `values`.
+            Codes in the column ``index``, see `values`.
         """
         text = StringIO()
         writer = csv.writer(text, delimiter='\t', lineterminator='\n', quoting=csv.QUOTE_MINIMAL)
         writer.writerow(COLUMNS)
         pairs = zip(self.values(codes), self.labels, strict=True)
         for value, label in sorted(pairs, key=lambda pair: pair[0]):
-            known = (
+            other_codes = (
                 MISSING if code is None else code for code in (label.mapping, label.freesurfer)
             )
-            writer.writerow((value, label.name, label.abbreviation, label.hex_color, *known))
+            writer.writerow((value, label.name, label.abbreviation, label.hex_color, *other_codes))
         return text.getvalue()
-
-    @classmethod
-    def from_tsv(cls, path: str | Path) -> 'LabelTable':
-        """Read a table that `to_tsv` wrote.
-
-        Raises
-        ------
-        ModelError
-            Where the file is missing, lacks a column or holds something else than labels.
-        """
-        try:
-            with Path(path).open(encoding='utf-8', newline='') as file:
-                reader = csv.DictReader(file, delimiter='\t')
-                rows = list(reader)
-            missing = set(COLUMNS) - set(reader.fieldnames or ())
-            if missing:
-                raise ValueError(f'no column {", ".join(sorted(missing))}')
-            return cls(tuple(_from_row(row) for row in rows))
-        except OSError as error:
-            raise ModelError(f'{path}: cannot be read ({error.strerror})') from error
-        except (TypeError, ValueError) as error:
-            raise ModelError(
-                f'{path}: is no label table ({error}); expected the columns {", ".join(COLUMNS)}'
-            ) from error
 
 
 def other_side(name: str) -> str:
-    """Return the name of a structure on the other side, in lower case; its own if it has none.
+    """Return the lower-case name of a structure on the other side; its own without a side.
 
     Examples
     --------
@@ -250,64 +222,54 @@ def other_side(name: str) -> str:
 
 
 def side(name: str) -> str:
-    """Return ``'left'``, ``'right'`` or an empty string, as a structure's name has it.
+    """Return the side in a structure's name: ``'left'``, ``'right'`` or an empty string.
 
     Examples
     --------
     >>> side('Left-Hippocampus'), side('ctx-rh-insula'), side('CSF')
     ('left', 'right', '')
     """
-    found = {part for part in _words(name) if part in _SIDES}
-    if len(found) != 1:
+    sides = {part for part in _words(name) if part in _SIDES}
+    if len(sides) != 1:
         return ''
-    return 'left' if found <= {'left', 'lh', 'l'} else 'right'
+    return 'left' if sides <= {'left', 'lh', 'l'} else 'right'
 
 
 def lateral_pairs(names: Mapping[int, str]) -> list[tuple[int, int]]:
-    """Return the labels of left and right that belong together.
+    """Return pairs of corresponding left and right labels.
 
     Parameters
     ----------
     names : mapping of int to str
-        Label to name.
+        Names by label.
 
     Returns
     -------
     list of (int, int)
-        Left and right, in the order of the left ones.
+        Left and right label, in the order of the left ones.
 
     Examples
     --------
     >>> lateral_pairs({1: 'Left-Caudate', 2: 'CSF', 3: 'Right-Caudate', 4: 'Left-Putamen'})
     [(1, 3)]
     """
-    places = {name.lower(): label for label, name in names.items() if side(name) == 'right'}
-    pairs = ((label, places.get(other_side(name))) for label, name in names.items())
-    found = [(left, right) for left, right in pairs if right is not None]
-    return [(left, right) for left, right in found if side(names[left]) == 'left']
+    right = {name.lower(): label for label, name in names.items() if side(name) == 'right'}
+    left = {label: other_side(name) for label, name in names.items() if side(name) == 'left'}
+    return [(label, right[other]) for label, other in left.items() if other in right]
 
 
 def _words(name: str) -> list[str]:
-    """Split a name where letters end, or before a capital, into lower-case parts."""
+    """Split a name into lower-case words and what separates them."""
     return [part.lower() for part in re.split(r'([^a-zA-Z]+|(?<=[a-z])(?=[A-Z]))', name)]
 
 
-def _from_row(row: dict[str, str]) -> Label:
-    codes = (
-        None if row[key] in (MISSING, '') else int(row[key]) for key in ('mapping', 'freesurfer')
-    )
-    return Label(
-        int(row['index']), row['name'], row['abbreviation'], parse_color(row['color']), *codes
-    )
-
-
-def clean(name: str) -> str:
-    """Return a name on one line, without tabs, as a cell of a TSV file must be."""
+def clean_name(name: str) -> str:
+    """Replace all white space by single spaces, as needed in a TSV file."""
     return ' '.join(str(name).split())
 
 
 def camel_case(name: str) -> str:
-    """Return letters and digits of a name, each word's first letter a capital.
+    """Return the letters and digits of a name in CamelCase.
 
     Examples
     --------
@@ -319,12 +281,12 @@ def camel_case(name: str) -> str:
 
 
 def unique_abbreviations(names: Sequence[str]) -> list[str]:
-    """Return one abbreviation per name, no two alike even where case is ignored."""
+    """Return abbreviations of names that are unique even if case is ignored."""
     seen: set[str] = set()
     result = []
     for index, name in enumerate(names):
         base = camel_case(name) or f'Label{index}'
-        # Neither half of a doubled name may also be another label's own name.
+        # A name with a number may be the name of another label.
         short, number = base, 1
         while short.lower() in seen:
             number += 1
@@ -335,10 +297,10 @@ def unique_abbreviations(names: Sequence[str]) -> list[str]:
 
 
 def distinct_colors(count: int) -> list[Color]:
-    """Return colours that differ; the first, of the background, is black.
+    """Return distinct colours, of which the first, for the background, is black.
 
-    Hues advance by the golden section of the circle, so that neighbours in the list lie far
-    apart however many there are.
+    Hues advance by the golden ratio of the circle, so that neighbours in the list differ strongly
+    for any number of colours.
     """
     golden = (5**0.5 - 1) / 2
     colors: list[Color] = [(0, 0, 0)]
@@ -350,12 +312,12 @@ def distinct_colors(count: int) -> list[Color]:
 
 
 def parse_color(value: object) -> Color:
-    """Read a colour: ``'#rrggbb'``, ``'rgb(r, g, b)'`` or three numbers.
+    """Parse a colour: ``'#rrggbb'``, ``'rgb(r, g, b)'`` or three numbers.
 
     Raises
     ------
     ValueError
-        For anything else, and for parts outside 0 to 255.
+        For anything else, and for values outside 0 to 255.
     """
     parts: list[int] = []
     if isinstance(value, str):
@@ -371,12 +333,12 @@ def parse_color(value: object) -> Color:
     return parts[0], parts[1], parts[2]
 
 
-def with_facts(table: LabelTable, facts: Sequence[Label]) -> LabelTable:
-    """Give a folder's own labels the codes that are known of the model.
+def add_known_codes(table: LabelTable, facts: Sequence[Label]) -> LabelTable:
+    """Add abbreviations and codes from the registry to the labels in a model folder.
 
-    Names and colours stay as the folder has them; a label whose name differs from the known
-    one was renamed by somebody and keeps what follows from its new name. Only where a lone label
-    is grey or white, which nobody could tell from the scan below, it takes the known colour.
+    Names and colours of the folder are kept, and labels whose names differ from those of the
+    registry are not changed. A single grey label also gets the colour of the registry, since grey
+    cannot be distinguished from the scan.
     """
     alone = len(table) == 2
     merged = []

@@ -1,4 +1,4 @@
-"""Networks that are chains but for coarser grids in between, as a U-Net is."""
+"""Decomposition of U-Nets at their finest level, to compute them slab by slab."""
 
 from dataclasses import dataclass, replace
 
@@ -7,18 +7,18 @@ from .network import Network, Op
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """The finest level of a network that adds to it what the coarser ones make of it.
+    """A network that is a chain except for an addition of upsampled coarser features.
 
     Parameters
     ----------
     before : Network
-        A chain, from the input to what is added to.
+        A chain from the input to the features at the finest level.
     below : Network
-        From there to what is added, on a coarser grid.
+        Network from these features to those on a coarser grid that are added.
     up : int
-        How many nearest neighbours along each axis take one value of this.
+        Factor of upsampling by nearest neighbours along each axis.
     after : Network
-        A chain, from the sum to the output.
+        A chain from the sum to the output.
     """
 
     before: Network
@@ -28,7 +28,7 @@ class Level:
 
 
 def finest_level(network: Network) -> Level | None:
-    """Take a network apart at its finest level.
+    """Decompose a network at its finest level.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def finest_level(network: Network) -> Level | None:
     Returns
     -------
     Level or None
-        None where it is built otherwise; chains are what `Network.streams` allows.
+        None if the network has another structure; chains must satisfy `Network.streams`.
     """
     ops = network.ops
     end = len(ops) - 1
@@ -51,13 +51,13 @@ def finest_level(network: Network) -> Level | None:
     sizes = set(coarse.settings['size']) if _is_upsampling(coarse) else set()
     start = ops.index(fine)
     below = [op for op in ops[start + 1 : end] if op is not coarse]
-    known = {fine.name, *(op.name for op in below)}
+    sources = {fine.name, *(op.name for op in below)}
     if (
         len(sizes) != 1
-        or network.takers(coarse.name) != [sums]
+        or network.consumers(coarse.name) != [sums]
         or not below
         or below[-1].name != coarse.inputs[0]
-        or not all(known.issuperset(op.inputs) for op in below)
+        or not all(sources.issuperset(op.inputs) for op in below)
     ):
         return None
     before = replace(network, ops=ops[: start + 1])
@@ -68,7 +68,7 @@ def finest_level(network: Network) -> Level | None:
 
 
 def slab_values(network: Network) -> float:
-    """Return the values that are held at once for each voxel of the input by going by slabs.
+    """Return the number of values in memory for each voxel of the input, computed by slabs.
 
     Parameters
     ----------
@@ -78,18 +78,19 @@ def slab_values(network: Network) -> float:
     Returns
     -------
     float
-        Of a chain those of its largest layer, of a network with a `Level` those of its finest
-        layers; 0 where all of it has to be computed as one graph.
+        For a chain the size of its largest layer, for a network with a `Level` that of its finest
+        layers; 0 if the network cannot be computed by slabs.
     """
     if network.streams:
         kinds = [op.kind for op in network.ops if 'kernel' in op.weights]
-        # A coarser grid is held while a finer one is made of it, unless that is the last layer's.
+        # The coarse input of a transposed convolution is kept while its output is computed, except
+        # for the last layer.
         return network.values * (1.25 if 'conv_transpose' in kinds[:-1] else 1.0)
     return network.held if finest_level(network) is not None else 0.0
 
 
 def _leads_only_to(network: Network, op: Op, other: Op) -> bool:
-    return other.inputs == (op.name,) and network.takers(op.name) == [other]
+    return other.inputs == (op.name,) and network.consumers(op.name) == [other]
 
 
 def _is_upsampling(op: Op) -> bool:
@@ -97,5 +98,5 @@ def _is_upsampling(op: Op) -> bool:
 
 
 def _from(network: Network, op: Op, ops: 'list[Op] | tuple[Op, ...]') -> Network:
-    """Return a network of operations that one feeds."""
+    """Return the network of some operations, with the output of one as its input."""
     return replace(network, ops=(Op(op.name, 'input', (), op.channels), *ops))

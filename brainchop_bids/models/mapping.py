@@ -1,13 +1,13 @@
-"""Tables that say which label of ours a code of somebody else's is.
+"""Tables from the codes of label maps to labels.
 
-A table is a TSV file with the columns ``code`` and ``index``, and perhaps ``label``, the name of
-the index (others are for people to read)::
+A table is a TSV file with the columns ``code`` and ``index``, and optionally ``label``, the name
+of the index; other columns are ignored::
 
     code	name	index	label
     2	Left-Cerebral-White-Matter	2	WM
 
-The label table of a BIDS derivative, with its columns ``index`` and ``mapping``, is one as well:
-from its labels to BIDS' common ones, 0 background, 1 GM, 2 WM, 3 CSF.
+The label table of a BIDS derivative, with the columns ``index`` and ``mapping``, is also such a
+table, from its labels to BIDS' common ones, 0 background, 1 GM, 2 WM, 3 CSF.
 """
 
 import csv
@@ -21,22 +21,22 @@ import numpy as np
 from ..image.lookup import histogram
 from ..system.errors import ModelError
 
-# Codes of FreeSurfer's cortical parcellations reach 14175; larger ones are no label map.
+# Codes of FreeSurfer's cortical parcellations are up to 14175; larger ones are not labels.
 LARGEST_CODE = 65535
 
 
 @dataclass(frozen=True)
 class LabelMapping:
-    """Codes and the labels they belong to.
+    """A table from codes to labels.
 
     Parameters
     ----------
     name : str
-        Where it was read, for messages.
+        Name or path of the table, for messages.
     indices : dict of int to int
-        The label of each code.
+        Label of each code.
     labels : dict of int to str
-        Names of labels, as far as the table gives them.
+        Names of labels, as far as the table has them.
     """
 
     name: str
@@ -50,12 +50,12 @@ class LabelMapping:
 
     @property
     def empty(self) -> list[int]:
-        """Labels below the last that no code belongs to."""
+        """Labels, up to the last one, that no code is mapped to."""
         return sorted(set(range(self.classes)).difference(self.indices.values()))
 
     @cached_property
     def table(self) -> np.ndarray:
-        """The labels by code, uint8; 255 where there is none."""
+        """Label of each code, uint8; 255 for codes without a label."""
         table = np.full(max(self.indices) + 1, 255, np.uint8)
         for code, index in self.indices.items():
             table[code] = index
@@ -67,7 +67,7 @@ class LabelMapping:
         Parameters
         ----------
         codes : integer array
-            As somebody else wrote them, 0 to 65535.
+            Codes of 0 to 65535.
         name : str or path
             The file, for messages.
 
@@ -78,7 +78,7 @@ class LabelMapping:
         Raises
         ------
         ModelError
-            Naming the codes that the table does not have.
+            If the table lacks codes; the message names them.
 
         Examples
         --------
@@ -90,30 +90,37 @@ class LabelMapping:
         return labels
 
     def check(self, codes: np.ndarray, name: str | Path = 'the label map') -> None:
-        """Refuse codes that the table does not have.
+        """Check that the table has all codes.
+
+        Parameters
+        ----------
+        codes : integer array
+            Codes.
+        name : str or path
+            The file, for messages.
 
         Raises
         ------
         ModelError
-            Naming them.
+            If the table lacks codes; the message names them.
         """
         if codes.size and (codes.min() < 0 or codes.max() > LARGEST_CODE):
             raise ModelError(
                 f'{name}: labels from {codes.min()} to {codes.max()}; expected codes of 0 to '
                 f'{LARGEST_CODE}'
             )
-        found = np.flatnonzero(histogram(codes))
-        strange = [code for code in found.tolist() if code not in self.indices]
-        if strange:
-            some = ', '.join(map(str, strange[:10])) + (', ...' if len(strange) > 10 else '')
+        present = np.flatnonzero(histogram(codes)).tolist()
+        unknown = [code for code in present if code not in self.indices]
+        if unknown:
+            listed = ', '.join(map(str, unknown[:10])) + (', ...' if len(unknown) > 10 else '')
             raise ModelError(
-                f'{name}: label {some} is not in the table {self.name}; add it there or choose '
+                f'{name}: label {listed} is not in the table {self.name}; add it there or choose '
                 'another table'
             )
 
 
 def read_mapping(name_or_path: str | Path) -> LabelMapping:
-    """Read a packaged table by its name, or any by its path.
+    """Read a packaged table by name, or another one by path.
 
     Parameters
     ----------
@@ -127,8 +134,8 @@ def read_mapping(name_or_path: str | Path) -> LabelMapping:
     Raises
     ------
     ModelError
-        Where it is missing, lacks a column, or holds something else than whole numbers; or a
-        code twice.
+        If it is missing, lacks a column, or codes or labels are not unique whole numbers in
+        range.
     """
     packaged = resources.files('brainchop_bids.data').joinpath(f'mappings/{name_or_path}.tsv')
     path = Path(str(packaged)) if packaged.is_file() else Path(name_or_path)
@@ -140,7 +147,7 @@ def read_mapping(name_or_path: str | Path) -> LabelMapping:
             derivative = {'index', 'mapping'} <= set(reader.fieldnames or ())
             for row in reader:
                 source, target = ('index', 'mapping') if derivative else ('code', 'index')
-                # A structure of several tissues: a map that holds it is refused, another is not.
+                # Structures of several tissues have no label.
                 if row[target] == 'n/a':
                     continue
                 code, index = int(row[source]), int(row[target])
@@ -156,8 +163,8 @@ def read_mapping(name_or_path: str | Path) -> LabelMapping:
         ) from error
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
-            f'{path}: is no label table ({error}); expected a TSV file with the columns code and '
-            'index, whole numbers'
+            f'{path}: is not a label table ({error}); expected a TSV file with whole numbers in '
+            'the columns code and index'
         ) from error
     if not indices:
         raise ModelError(f'{path}: has no labels; expected rows of code and index')

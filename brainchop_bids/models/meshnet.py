@@ -1,8 +1,8 @@
 """MeshNet: dilated 3x3x3 convolutions of one narrow width, and a 1x1x1 convolution to classes.
 
 Fedorov et al., End-to-end learning of brain tissue segmentation from imperfect labeling,
-IJCNN 2017, https://doi.org/10.1109/IJCNN.2017.7966333. Written in `keras.layers` alone, so that it
-trains on each of Keras' backends.
+IJCNN 2017, https://doi.org/10.1109/IJCNN.2017.7966333. It works on all
+Keras backends.
 """
 
 from collections.abc import Sequence
@@ -11,24 +11,24 @@ from typing import Any
 import keras
 import numpy as np
 
-from .blocks import Blocks
-from .regroup import class_logits, space_to_depth
+from .blocks import ConvBlocks
+from .space_to_depth import class_logits, space_to_depth
 
 
 @keras.saving.register_keras_serializable('brainchop')
 class NearIdentity(keras.initializers.Initializer):
-    """Kernels that hand their input on, with some He noise.
+    """Identity kernels with additional noise of a He initialisation.
 
-    A long chain of narrow layers without normalisation hardly learns from He's start: what
-    enters is lost on the way. From this one it learns at once. After the Dirac initialisation of
-    Zagoruyko and Komodakis (2017), https://arxiv.org/abs/1706.00388.
+    Long chains of narrow layers without normalisation hardly train from a He initialisation, since
+    the signal vanishes along the chain. After the Dirac initialisation of Zagoruyko and Komodakis
+    (2017), https://arxiv.org/abs/1706.00388.
 
     Parameters
     ----------
     noise : float
-        Factor on He's normal initialisation, which is added.
+        Factor on the He normal initialisation that is added.
     seed : int, optional
-        Of the noise.
+        Seed of the noise.
     """
 
     def __init__(self, noise: float = 0.3, seed: int | None = None) -> None:
@@ -36,19 +36,19 @@ class NearIdentity(keras.initializers.Initializer):
         self.seed = seed
 
     def __call__(self, shape: Sequence[int], dtype: Any = None, **options: Any) -> Any:
-        """Return a kernel of ``(X, Y, Z, Cin, Cout)``; He's alone where widths differ."""
+        """Return a kernel ``(X, Y, Z, Cin, Cout)``; only He initialisation if widths differ."""
         he = keras.initializers.HeNormal(seed=self.seed)(shape, dtype=dtype, **options)
         if shape[-1] != shape[-2]:
             return he
         return self.noise * he + keras.ops.cast(identity_kernel(shape), he.dtype)
 
     def get_config(self) -> dict[str, Any]:
-        """Return what makes this initialiser again."""
+        """Return the arguments of the constructor."""
         return {'noise': self.noise, 'seed': self.seed}
 
 
 def identity_kernel(shape: Sequence[int]) -> np.ndarray:
-    """Return the kernel ``(X, Y, Z, C, C)`` of a convolution that gives back its input."""
+    """Return the kernel ``(X, Y, Z, C, C)`` of the identity."""
     kernel = np.zeros(shape, np.float32)
     kernel[tuple(size // 2 for size in shape[:3])] = np.eye(shape[-1])
     return kernel
@@ -81,20 +81,21 @@ def build_meshnet(
     activation : str
         One of `brainchop_bids.models.network.ACTIVATIONS`.
     norm : {None, 'batch', 'group'}
-        As `brainchop_bids.models.blocks.Blocks` has it.
+        See `brainchop_bids.models.blocks.ConvBlocks`.
     dropout : float
-        Share of channels that training drops after each activation.
+        Rate of spatial dropout after each activation.
     in_channels : int
         Channels of the input.
     input_shape : sequence of int or None
         Spatial shape; None leaves an axis open.
     first_stride : int
-        Stride of the first layer, whose dilation then must be 1; only training knows why.
+        Stride of the first layer, whose dilation must then be 1, see
+        `brainchop_bids.training.stages`.
     factor : int
-        Voxels, along each axis, of the places that it computes on, see
-        `brainchop_bids.models.regroup`; dilations are in places.
+        Voxels, along each axis, of the blocks that the network computes on, see
+        `brainchop_bids.models.space_to_depth`; dilations are in blocks.
     initializer : str or keras.initializers.Initializer
-        Of the hidden layers' kernels.
+        Initialiser of the kernels of hidden layers.
 
     Returns
     -------
@@ -104,9 +105,9 @@ def build_meshnet(
     Raises
     ------
     ModelError
-        For an unknown activation or norm, and sides that are no multiples of ``factor``.
+        If activation or norm are unknown, or sides are not multiples of ``factor``.
     """
-    blocks = Blocks(activation, norm or 'none', dropout, initializer)
+    blocks = ConvBlocks(activation, norm or 'none', dropout, initializer)
     inputs = keras.Input((*input_shape, in_channels), name='input')
     tensor = space_to_depth(inputs, factor)
     for i, dilation in enumerate(dilations):

@@ -1,7 +1,7 @@
-"""A network as data: operations in order, with their settings and weights. No Keras here.
+"""Networks as data: operations in order, with settings and weights, independent of Keras.
 
-Every file format is read into this form and written from it, and engines are built from it, so
-that what a model is does not depend on where it came from or on what computes it.
+All file formats are read into this form and written from it, and all engines are built from it, so
+that a model does not depend on its file format or on the engine.
 """
 
 import hashlib
@@ -17,12 +17,12 @@ import numpy as np
 
 from ..system.errors import ModelError
 
-# Function of each value alone, but for softmax, which is over the channels.
+# Elementwise functions, except for softmax, which is over the channels.
 ACTIVATIONS = (
     'linear', 'relu', 'relu6', 'leaky_relu', 'elu', 'selu', 'silu', 'sigmoid', 'softplus', 'tanh',
     'gelu', 'gelu_tanh', 'softmax',
 )  # fmt: skip
-# Of negative values, where only the function's name is given: Keras' own.
+# Default slope for negative values, as in Keras.
 LEAKY_SLOPE = 0.2
 NORMS = ('batch_norm', 'group_norm')
 
@@ -34,7 +34,7 @@ class Op:
     Parameters
     ----------
     name : str
-        Unique in its network.
+        Unique name.
     kind : str
         ``input``; ``conv`` and ``conv_transpose`` (settings ``strides``, ``dilation``,
         ``padding`` 'same' or 'valid' as Keras has them, ``groups``); ``batch_norm``
@@ -43,14 +43,14 @@ class Op:
         (``size``, ``strides``, ``padding``); ``upsample`` (nearest; ``size``); ``zero_pad``
         (``padding``, two for each axis); ``add``; ``concatenate``.
     inputs : tuple of str
-        Names of the operations that feed it.
+        Names of the operations whose outputs it takes.
     channels : int
-        Of its output.
+        Channels of the output.
     settings : mapping
-        As above.
+        Settings of the kind.
     weights : mapping of str to float32 array
-        By Keras' names: ``kernel`` (D, H, W, Cin, Cout), when transposed (D, H, W, Cout, Cin),
-        ``bias``, ``gamma``, ``beta``, ``moving_mean``, ``moving_variance``.
+        Arrays by Keras' names: ``kernel`` (D, H, W, Cin, Cout), if transposed (D, H, W, Cout,
+        Cin), ``bias``, ``gamma``, ``beta``, ``moving_mean``, ``moving_variance``.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Op:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is a convolution that keeps the grid and mixes all channels."""
+        """Whether it is a convolution without stride and groups that keeps the grid."""
         return (
             self.kind == 'conv'
             and self.settings['strides'] == (1, 1, 1)
@@ -72,8 +72,8 @@ class Op:
 
     @property
     def by_cubes(self) -> bool:
-        """Whether its kernel is as wide as its stride: cubes of voxels to places, or back."""
-        # Both kinds of padding are none then.
+        """Whether it is a convolution with a cubic kernel that is as wide as its stride."""
+        # Nothing is padded then.
         if self.kind not in ('conv', 'conv_transpose'):
             return False
         simple = self.settings['groups'] == 1 and set(self.settings['dilation']) == {1}
@@ -81,18 +81,18 @@ class Op:
 
     @property
     def kernel_size(self) -> tuple[int, int, int]:
-        """Of a convolution, voxels."""
+        """Kernel size of a convolution, voxels."""
         x, y, z = self.weights['kernel'].shape[:3]
         return x, y, z
 
     @property
     def span(self) -> int:
-        """Voxels between the first and the last that a kernel meets, along the longest axis."""
+        """Distance between the first and the last voxel of a kernel along the longest axis."""
         dilation = self.settings['dilation']
         return max((n - 1) * d for n, d in zip(self.kernel_size, dilation, strict=True))
 
     def is_activation(self, *functions: str) -> bool:
-        """Tell whether it is an activation, of these functions if any are given."""
+        """Return whether it is an activation, of one of these functions if any are given."""
         if self.kind != 'activation':
             return False
         return not functions or self.settings['function'] in functions
@@ -100,19 +100,18 @@ class Op:
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A network of one input and one output.
+    """A network with one input and one output.
 
     Parameters
     ----------
     source : Path
-        The file that describes it, for messages.
+        The file with its description, for messages.
     ops : tuple of Op
-        In an order in which each follows what feeds it; the first is the input, the last the
-        output.
+        Operations in topological order; the first is the input, the last the output.
     input_shape : tuple of int or None
-        Spatial shape that its file names; None where an axis is open.
+        Spatial shape in the file; None for an open axis.
     files : tuple of Path
-        All files that it was read from.
+        All files of the model.
     """
 
     source: Path
@@ -121,7 +120,7 @@ class Network:
     files: tuple[Path, ...] = ()
 
     def __getitem__(self, name: str) -> Op:
-        """Return the operation of a name."""
+        """Return the operation with a name."""
         return next(op for op in self.ops if op.name == name)
 
     @property
@@ -142,23 +141,23 @@ class Network:
 
     @property
     def parameters(self) -> int:
-        """Number of weights' values."""
+        """Number of weights."""
         return sum(values.size for op in self.ops for values in op.weights.values())
 
     @property
     def density(self) -> dict[str, float]:
-        """Voxels of each operation's output, for one of the input."""
-        found: dict[str, float] = {}
+        """Voxels of the output of each operation, for each voxel of the input."""
+        densities: dict[str, float] = {}
         for op in self.ops:
-            here = found[op.inputs[0]] if op.inputs else 1.0
+            density = densities[op.inputs[0]] if op.inputs else 1.0
             if op.kind in ('conv', 'max_pool'):
-                here /= math.prod(op.settings['strides'])
+                density /= math.prod(op.settings['strides'])
             elif op.kind == 'upsample':
-                here *= math.prod(op.settings['size'])
+                density *= math.prod(op.settings['size'])
             elif op.kind == 'conv_transpose':
-                here *= math.prod(op.settings['strides'])
-            found[op.name] = here
-        return found
+                density *= math.prod(op.settings['strides'])
+            densities[op.name] = density
+        return densities
 
     @property
     def products(self) -> float:
@@ -167,32 +166,32 @@ class Network:
         total = 0.0
         for op in self.ops:
             if 'kernel' in op.weights:
-                # A transposed convolution multiplies what it is given.
-                place = op.inputs[0] if op.kind == 'conv_transpose' else op.name
-                total += density[place] * op.weights['kernel'].size
+                # A transposed convolution has a product for each voxel of its input.
+                grid = op.inputs[0] if op.kind == 'conv_transpose' else op.name
+                total += density[grid] * op.weights['kernel'].size
         return total
 
     @property
     def values(self) -> float:
-        """Values that the largest hidden layer holds, for each voxel of the input."""
+        """Values of the largest hidden layer, for each voxel of the input."""
         density = self.density
-        found = [density[op.name] * op.channels for op in self.ops if 'kernel' in op.weights]
-        return max(found[:-1], default=found[-1])
+        sizes = [density[op.name] * op.channels for op in self.ops if 'kernel' in op.weights]
+        return max(sizes[:-1], default=sizes[-1])
 
     @property
     def held(self) -> float:
-        """Values that layers hold at once, for each voxel of the input, computed one by one.
+        """Largest number of values in memory for each voxel of the input, layer by layer.
 
-        What a layer makes is held until the last layer that takes it; activations and
-        normalisations write over what they are given.
+        The output of a layer is kept until the last layer that takes it; activations and
+        normalisations are computed in place.
         """
         density = self.density
-        # By the layer whose values they write over, what each one gives.
+        # The layer that owns the memory of each output.
         owners: dict[str, str] = {}
         last: dict[str, int] = {}
         for i, op in enumerate(self.ops):
-            inside = op.kind in ('activation', *NORMS)
-            owners[op.name] = owners[op.inputs[0]] if inside else op.name
+            in_place = op.kind in ('activation', *NORMS)
+            owners[op.name] = owners[op.inputs[0]] if in_place else op.name
             last.update({owners[name]: i for name in op.inputs})
         most, live = 0.0, {}
         for i, op in enumerate(self.ops[:-1]):
@@ -204,7 +203,7 @@ class Network:
 
     @property
     def is_chain(self) -> bool:
-        """Whether each operation keeps the grid and feeds the next one alone."""
+        """Whether each operation keeps the grid and is followed by exactly one other."""
         return all(
             op.inputs == (before.name,) and (op.is_plain or op.kind in ('activation', *NORMS))
             for before, op in zip(self.ops, self.ops[1:], strict=False)
@@ -212,36 +211,36 @@ class Network:
 
     @property
     def scales(self) -> dict[str, Fraction]:
-        """Voxels of the input, along an axis, for one of each operation's output."""
-        found: dict[str, Fraction] = {}
+        """Size of a voxel of each operation's output along an axis, in voxels of the input."""
+        scales: dict[str, Fraction] = {}
         for op in self.ops:
-            scale = max((found[name] for name in op.inputs), default=Fraction(1))
+            scale = max((scales[name] for name in op.inputs), default=Fraction(1))
             if op.kind in ('conv', 'max_pool'):
                 scale *= max(op.settings['strides'])
             elif op.kind == 'conv_transpose':
                 scale /= max(op.settings['strides'])
             elif op.kind == 'upsample':
                 scale /= max(op.settings['size'])
-            found[op.name] = scale
-        return found
+            scales[op.name] = scale
+        return scales
 
     @property
     def stride(self) -> int:
-        """Widest stride of the grids in between: sides must be multiples of it."""
+        """Largest voxel size of all grids in voxels of the input, which must divide all sides."""
         return math.ceil(max(self.scales.values()))
 
     @property
     def reach(self) -> tuple[int, int] | None:
-        """How far an output looks around itself.
+        """Radius of the receptive field.
 
         Returns
         -------
         tuple of (int, int) or None
-            Voxels of the input, at most, on either side of an output's own place that it
-            depends on; and `stride`. None where each output depends on all of the input.
+            Largest distance, in voxels of the input, of voxels that an output depends on, and
+            `stride`. None if each output depends on the whole input.
         """
         scales = self.scales
-        # Of each operation, in voxels of the input.
+        # Radius of each operation, in voxels of the input.
         reaches: dict[str, Fraction] = {}
         for op in self.ops:
             scale = max((scales[name] for name in op.inputs), default=Fraction(1))
@@ -249,7 +248,7 @@ class Network:
             if op.kind == 'group_norm':
                 return None
             if op.kind == 'conv':
-                # 'same' padding has half of it on either side, unless the grid becomes coarser.
+                # With 'same' padding half of the span is on either side, unless there is a stride.
                 stride = min(op.settings['strides'])
                 reach += scale * (
                     -(-op.span // 2) if op.is_plain else max(op.span + 1 - stride, 0)
@@ -263,7 +262,7 @@ class Network:
                 pairs = zip(op.settings['size'], op.settings['strides'], strict=True)
                 reach += scale * max(0, *(size - stride for size, stride in pairs))
             elif op.kind == 'upsample':
-                # All that the place of a voxel holds.
+                # All voxels with the same source.
                 reach += scale - scales[op.name]
             elif op.kind == 'zero_pad':
                 reach += scale * max(map(max, op.settings['padding']))
@@ -274,8 +273,8 @@ class Network:
     def streams(self) -> bool:
         """Whether it is a chain that can be computed slab by slab.
 
-        Besides what `is_chain` allows: convolutions with a stride behind a padding of zeros, or
-        with kernels as wide as their strides, and transposed ones of the latter kind.
+        In addition to `is_chain`, convolutions may have a stride if zero padding is explicit or
+        the kernel is as wide as the stride, and the latter may be transposed.
         """
         ops = self.ops
         if any(op.inputs != (before.name,) for before, op in pairwise(ops)):
@@ -289,28 +288,28 @@ class Network:
         return True
 
     def weights_sha256(self) -> str:
-        """Return the checksum of all weights, in order, as float32; whatever their file's form."""
+        """Return the SHA-256 of all weights in order, as float32, the same for all formats."""
         digest = hashlib.sha256()
         for op in self.ops:
             for values in op.weights.values():
                 digest.update(np.ascontiguousarray(values, '<f4').tobytes())
         return digest.hexdigest()
 
-    def takers(self, name: str) -> list[Op]:
-        """Return the operations that an operation feeds."""
+    def consumers(self, name: str) -> list[Op]:
+        """Return the operations that take the output of an operation."""
         return [op for op in self.ops if name in op.inputs]
 
-    def fault(self, what: str) -> ModelError:
-        """Make the error for something in the file."""
-        return ModelError(f'{self.source}: {what}')
+    def fault(self, problem: str) -> ModelError:
+        """Return an error on the file."""
+        return ModelError(f'{self.source}: {problem}')
 
 
 def _changes_grid(op: Op, before: Op) -> bool:
-    """Tell whether a convolution makes a grid coarser or finer in a way that `streams` allows."""
+    """Return whether a convolution changes the grid in a way that `streams` allows."""
     padding = before.settings.get('padding') if before.kind == 'zero_pad' else None
     if op.by_cubes and (op.kind == 'conv_transpose' or padding is None):
         return True
-    # As many zeros on each side, so that halves of the volume begin where the volume does.
+    # Equal padding on all sides, so that slabs are aligned with the whole volume.
     if op.kind != 'conv' or padding is None or len({n for sides in padding for n in sides}) > 1:
         return False
     strides, zeros = set(op.settings['strides']), 2 * padding[0][0]
@@ -321,53 +320,54 @@ def _changes_grid(op: Op, before: Op) -> bool:
 
 
 def fold_batchnorm(network: Network) -> Network:
-    """Return a network without batch normalisation that computes the same.
+    """Fold batch normalisation into convolutions.
 
-    At inference batch normalisation is one multiplication and one addition per channel,
-    ``y = (x - mean) * gamma / sqrt(variance + epsilon) + beta``. After a convolution both go
-    into its kernel and bias (Jacob et al., https://arxiv.org/abs/1712.05877, section 3.2).
+    At inference, batch normalisation is a multiplication and an addition for each channel,
+    ``y = (x - mean) * gamma / sqrt(variance + epsilon) + beta``. After a convolution, both
+    can be included in kernel and bias (Jacob et al.,
+    https://arxiv.org/abs/1712.05877, section 3.2).
 
     Parameters
     ----------
     network : Network
-        Each batch normalisation must alone take the output of a convolution, or of another
-        normalisation that does.
+        Each batch normalisation must be the only consumer of a convolution, or of another such
+        normalisation.
 
     Returns
     -------
     Network
-        The same one where there is nothing to fold.
+        The given network if there is nothing to fold.
 
     Raises
     ------
     ModelError
-        Naming the operation that cannot be folded.
+        If an operation cannot be folded.
     """
     for name in [op.name for op in network.ops if op.kind == 'batch_norm']:
         norm = network[name]
         target = network[norm.inputs[0]]
         reason = ''
         if target.kind not in ('conv', 'conv_transpose'):
-            reason = f'it follows {target.name!r}, no convolution'
-        elif len(network.takers(target.name)) > 1:
-            reason = f'{target.name!r} feeds other layers too'
+            reason = f'it follows {target.name!r}, which is not a convolution'
+        elif len(network.consumers(target.name)) > 1:
+            reason = f'other layers use the output of {target.name!r}, too'
         if reason:
             raise network.fault(
                 f'batch normalisation {norm.name!r} cannot be folded: {reason}; expected it '
-                'alone behind a convolution without activation'
+                'directly after a convolution'
             )
         network = _replaced(network, {target.name: _with_norm(target, norm), norm.name: None})
     return network
 
 
 def _with_norm(conv: Op, norm: Op) -> Op:
-    # In double precision: a tiny variance makes a huge factor.
+    # In double precision, since a tiny variance gives a large factor.
     values = {name: np.asarray(array, np.float64) for name, array in norm.weights.items()}
     scale = values.get('gamma', 1.0) / np.sqrt(
         values['moving_variance'] + norm.settings['epsilon']
     )
     kernel = np.asarray(conv.weights['kernel'], np.float64)
-    # The output channel is the last axis of a kernel, but the last but one when transposed.
+    # Output channels are the last axis of a kernel, or the second to last if transposed.
     kernel = kernel * (scale if conv.kind == 'conv' else scale[:, None])
     bias = (conv.weights.get('bias', 0.0) - values['moving_mean']) * scale
     bias = bias + values.get('beta', 0.0)
@@ -376,18 +376,18 @@ def _with_norm(conv: Op, norm: Op) -> Op:
 
 
 def _replaced(network: Network, changes: Mapping[str, Op | None]) -> Network:
-    """Exchange operations by name, and take out those that become None: one input each."""
-    gone = {op.name: op.inputs[0] for op in network.ops if changes.get(op.name, op) is None}
+    """Replace operations by name; those replaced by None, of one input each, are removed."""
+    removed = {op.name: op.inputs[0] for op in network.ops if changes.get(op.name, op) is None}
     ops = []
     for op in network.ops:
         new = changes.get(op.name, op)
         if new is not None:
-            ops.append(replace(new, inputs=tuple(gone.get(name, name) for name in new.inputs)))
+            ops.append(replace(new, inputs=tuple(removed.get(name, name) for name in new.inputs)))
     return replace(network, ops=tuple(ops))
 
 
 def without(network: Network, wanted: Callable[[Op], bool]) -> Network:
-    """Return a network without some operations; what fed each feeds what it fed."""
+    """Remove operations of one input each, whose consumers take this input instead."""
     for op in network.ops:
         if wanted(op):
             network = _replaced(network, {op.name: None})

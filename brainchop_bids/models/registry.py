@@ -1,4 +1,4 @@
-"""What is known of published models, by the checksum of their weights."""
+"""The registry of published models, by the checksum of their weights."""
 
 import json
 from collections.abc import Mapping
@@ -12,24 +12,24 @@ from .labels import Label, parse_color
 
 @dataclass(frozen=True)
 class Published:
-    """A model that others have published, and where.
+    """A model that others have published.
 
     Parameters
     ----------
     name : str
-        Its name, and its folder's.
+        Name of the model and of its folder.
     alias : str
-        What brainchop's command line calls it, empty for the same.
+        Name in brainchop's command line, empty if it is the same.
     task : str
-        What it is for.
+        Task, such as ``tissue``.
     classes : int
         Number of classes, background included.
     license : str
-        Of the weights.
+        Licence of the weights.
     url : str
-        Address of the folder of its files.
+        URL of the folder of its files.
     files : mapping of str to mapping
-        For each file its ``bytes`` and ``sha256``.
+        ``bytes`` and ``sha256`` of each file.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Published:
 
 
 def published_models() -> dict[str, Published]:
-    """Return all published models that are known, by name."""
+    """Return all published models by name."""
     registry = _registry()
     return {
         entry['name']: Published(
@@ -59,7 +59,7 @@ def published_models() -> dict[str, Published]:
 
 
 def published_name(name: str) -> str:
-    """Return what a model is called here that brainchop's command line calls otherwise.
+    """Return the name of a model that may be given as in brainchop's command line.
 
     Examples
     --------
@@ -71,19 +71,18 @@ def published_name(name: str) -> str:
 
 
 def known_facts(weights_sha256: str) -> dict[str, Any]:
-    """Return what is known of a model.
+    """Return the facts on a model in the registry.
 
     Parameters
     ----------
     weights_sha256 : str
-        `Network.weights_sha256`, which is the same whatever format the weights came in and
-        whatever their folder is called.
+        From `Network.weights_sha256`, which does not depend on file format and folder.
 
     Returns
     -------
     dict
-        As ``brainchop.json`` has it, with ``labels`` as a tuple of `Label`, and ``network``,
-        what `network_of_state` needs, where no file says it; empty for weights unknown.
+        Keys of ``brainchop.json``, with ``labels`` as a tuple of `Label`, and ``network``, the
+        description for `network_of_state` if no file has it; empty for unknown weights.
     """
     registry = _registry()
     entry = registry['models'].get(weights_sha256)

@@ -1,8 +1,8 @@
-"""3-D U-Nets: halved grids on the way down, and what each held joined in on the way up.
+"""3-D U-Nets: an encoder and a decoder with skip connections at each resolution.
 
 Çiçek et al., 3D U-Net: learning dense volumetric segmentation from sparse annotation, MICCAI
-2016, https://doi.org/10.1007/978-3-319-46723-8_49. Here convolutions keep the grid, by zeros
-around it, where the paper's lose its margin.
+2016, https://doi.org/10.1007/978-3-319-46723-8_49. Here
+convolutions are padded with zeros, where those of the paper are not padded.
 """
 
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ from typing import Any
 
 import keras
 
-from .blocks import NORM_EPSILON, Blocks
-from .regroup import class_logits, space_to_depth
+from .blocks import NORM_EPSILON, ConvBlocks
+from .space_to_depth import class_logits, space_to_depth
 
-# Keras 2's, which Nobrainer's networks were trained with.
+# Epsilon of Keras 2, with which Nobrainer's networks were trained.
 _NOBRAINER_EPSILON = 1e-3
 
 
@@ -31,11 +31,11 @@ def build_unet(
 ) -> Any:
     """Build a 3-D U-Net.
 
-    On each level two 3x3x3 convolutions, the second one of twice the first one's width, and
-    2x2x2 max pooling between levels; on the way up transposed 2x2x2 convolutions that keep the
-    width, the level's own features joined before theirs, and two 3x3x3 convolutions. At the
-    defaults, with the paper's 3 channels and 3 classes, these are the paper's 19,069,955
-    weights.
+    Each level of the encoder has two 3x3x3 convolutions, the second of twice the width of the
+    first, with 2x2x2 max pooling between levels. Each level of the decoder has a transposed 2x2x2
+    convolution of constant width, concatenation after the features of the encoder, and two 3x3x3
+    convolutions. By default, with the paper's 3 channels and 3 classes, the network has the
+    paper's 19,069,955 weights.
 
     Parameters
     ----------
@@ -44,17 +44,17 @@ def build_unet(
     channels : int
         Width of the first convolution.
     levels : int
-        Resolutions.
+        Number of resolutions.
     activation, norm, dropout
-        As `brainchop_bids.models.blocks.Blocks` has them.
+        See `brainchop_bids.models.blocks.ConvBlocks`.
     in_channels : int
         Channels of the input.
     input_shape : sequence of int or None
         Spatial shape, of multiples of ``2 ** (levels - 1)``; None leaves an axis open.
     nobrainer : bool
-        Convolutions have a bias everywhere, and batch normalisation Nobrainer's epsilon: with
-        16 ``channels`` and 4 ``levels`` the weights of its ``unet``
-        (https://github.com/neuronets/nobrainer) fit.
+        Whether all convolutions have a bias, and batch normalisation has Nobrainer's epsilon. With
+        16 ``channels`` and 4 ``levels``, the network takes weights of Nobrainer's ``unet``
+        (https://github.com/neuronets/nobrainer).
 
     Returns
     -------
@@ -64,9 +64,9 @@ def build_unet(
     Raises
     ------
     ModelError
-        For an unknown activation or norm.
+        If activation or norm are unknown.
     """
-    blocks = Blocks(
+    blocks = ConvBlocks(
         activation,
         norm,
         dropout,
@@ -107,13 +107,13 @@ def build_light_unet(
     in_channels: int = 1,
     input_shape: Sequence[int | None] = (None, None, None),
 ) -> Any:
-    """Build a U-Net whose cost is small where its grids are fine.
+    """Build a U-Net that is cheap on fine grids.
 
-    Two 3x3x3 convolutions on each level, the first of stride 2 below the first level. On the way
-    up 1x1x1 convolutions give the features below the width of the level's own, nearest
-    neighbours bring them to its grid, and both are added, as in LinkNet (Chaurasia and
-    Culurciello 2017, https://doi.org/10.1109/VCIP.2017.8305148): joined channels would cost
-    twice the products and memory on the finest grid, where nearly all of both is spent.
+    Each level of the encoder has two 3x3x3 convolutions, the first of stride 2 except on the first
+    level. In the decoder, a 1x1x1 convolution changes the width to that of the level, features are
+    upsampled by nearest neighbours and added to those of the encoder, as in LinkNet (Chaurasia and
+    Culurciello 2017, https://doi.org/10.1109/VCIP.2017.8305148). Concatenation would double the
+    time and memory on the finest grid, which takes nearly all of both.
 
     Parameters
     ----------
@@ -122,12 +122,12 @@ def build_light_unet(
     widths : sequence of int
         Channels of each level.
     features : int
-        Channels that the last layer is given.
+        Input channels of the last layer.
     factor : int
-        Voxels, along each axis, of the places that it computes on, see
-        `brainchop_bids.models.regroup`.
+        Voxels, along each axis, of the blocks that the network computes on, see
+        `brainchop_bids.models.space_to_depth`.
     activation, norm, dropout
-        As `brainchop_bids.models.blocks.Blocks` has them.
+        See `brainchop_bids.models.blocks.ConvBlocks`.
     in_channels : int
         Channels of the input.
     input_shape : sequence of int or None
@@ -142,9 +142,9 @@ def build_light_unet(
     Raises
     ------
     ModelError
-        For an unknown activation or norm, and sides that are no multiples of ``factor``.
+        If activation or norm are unknown, or sides are not multiples of ``factor``.
     """
-    blocks = Blocks(activation, norm, dropout)
+    blocks = ConvBlocks(activation, norm, dropout)
     layers = keras.layers
     inputs = keras.Input((*input_shape, in_channels), name='input')
     tensor = space_to_depth(inputs, factor)

@@ -1,4 +1,4 @@
-"""V-Net: residual stages of 5x5x5 convolutions, and strided ones in place of pooling.
+"""V-Net: residual stages of 5x5x5 convolutions, with strided convolutions instead of pooling.
 
 Milletari, Navab and Ahmadi, V-Net: fully convolutional neural networks for volumetric medical
 image segmentation, 3DV 2016, https://doi.org/10.1109/3DV.2016.79.
@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from .blocks import Blocks
+from .blocks import ConvBlocks
 
 
 def build_vnet(
@@ -26,10 +26,11 @@ def build_vnet(
 ) -> Any:
     """Build a V-Net.
 
-    A level's stage has 1, 2, 3, 3, ... convolutions, and what enters it is added before the last
-    activation. Strided 2x2x2 convolutions lead down and double the width; transposed ones lead
-    up, to the width of the level, whose features are joined before theirs: the stage there is
-    twice as wide. The paper has PReLU after all of them, 5 levels and 2 classes.
+    The stages of the levels have 1, 2, 3, 3, ... convolutions, and the input of a stage is added
+    before its last activation. In the encoder strided 2x2x2 convolutions double the width; in the
+    decoder transposed ones change it to that of the level, and features are concatenated after
+    those of the encoder, so that stages are twice as wide. The paper has PReLU activations, 5
+    levels and 2 classes.
 
     Parameters
     ----------
@@ -38,9 +39,9 @@ def build_vnet(
     channels : int
         Width of the first stage.
     levels : int
-        Resolutions.
+        Number of resolutions.
     activation, norm, dropout
-        As `brainchop_bids.models.blocks.Blocks` has them.
+        See `brainchop_bids.models.blocks.ConvBlocks`.
     in_channels : int
         Channels of the input.
     input_shape : sequence of int or None
@@ -54,17 +55,21 @@ def build_vnet(
     Raises
     ------
     ModelError
-        For an unknown activation or norm.
+        If activation or norm are unknown.
     """
-    blocks = Blocks(activation, norm, dropout)
+    blocks = ConvBlocks(activation, norm, dropout)
     layers = keras.layers
     inputs = keras.Input((*input_shape, in_channels), name='input')
-    # The paper adds its one channel to each of the stage's. So does this at first, and it can be
-    # told of any number of channels.
-    entering = layers.Conv3D(
-        channels, 1, use_bias=False, kernel_initializer=Spread(), name='encoder_0_project'
+    # The paper adds its single input channel to all channels of the stage. This convolution starts
+    # as the same, for any number of input channels.
+    projected = layers.Conv3D(
+        channels,
+        1,
+        use_bias=False,
+        kernel_initializer=RepeatedIdentity(),
+        name='encoder_0_project',
     )(inputs)
-    tensor = _stage(blocks, inputs, entering, channels, 0, 'encoder')
+    tensor = _stage(blocks, inputs, projected, channels, 0, 'encoder')
     skips = [tensor]
     for level in range(1, levels):
         width = channels * 2**level
@@ -82,22 +87,24 @@ def build_vnet(
     return keras.Model(inputs, outputs, name='vnet')
 
 
-def _stage(blocks: Blocks, tensor: Any, entering: Any, width: int, level: int, side: str) -> Any:
-    """Add a level's convolutions and, before the last activation, what entered."""
+def _stage(
+    blocks: ConvBlocks, tensor: Any, residual: Any, width: int, level: int, side: str
+) -> Any:
+    """Add a level's convolutions, and the residual before the last activation."""
     count = min(level + 1, 3)
     for i in range(count):
         name = f'{side}_{level}_{{}}_{i}'
         tensor = blocks.convolution(tensor, width, 5, name, activated=i < count - 1)
-    tensor = keras.layers.Add(name=f'{side}_{level}_add')([tensor, entering])
+    tensor = keras.layers.Add(name=f'{side}_{level}_add')([tensor, residual])
     return blocks.activate(tensor, f'{side}_{level}_{{}}_{count - 1}')
 
 
 @keras.saving.register_keras_serializable('brainchop')
-class Spread(keras.initializers.Initializer):
-    """Kernels whose outputs are the inputs, one after the other and again from the first."""
+class RepeatedIdentity(keras.initializers.Initializer):
+    """Kernels of 1x1x1 convolutions that repeat the input channels in order."""
 
     def __call__(self, shape: Sequence[int], dtype: Any = None, **options: Any) -> Any:
-        """Return a kernel of ``(1, 1, 1, Cin, Cout)``."""
+        """Return a kernel ``(1, 1, 1, Cin, Cout)``."""
         kernel = np.zeros(shape, np.float32)
         outputs = np.arange(shape[-1])
         kernel[..., outputs % shape[-2], outputs] = 1

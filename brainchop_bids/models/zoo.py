@@ -1,4 +1,4 @@
-"""Where models lie."""
+"""Location of model folders."""
 
 import os
 from pathlib import Path
@@ -16,50 +16,50 @@ def find_model(name_or_folder: str | Path, models_dir: str | Path | None = None)
     Parameters
     ----------
     name_or_folder : str or path
-        A model's folder, or its name in one of the places below.
+        A model folder, or the name of a model.
     models_dir : path, optional
-        A folder of model folders, looked into last.
+        A folder of model folders, which is searched last.
 
     Returns
     -------
     Path
-        The first that exists of: the folder itself, the packaged model of that name, that in
-        the cache (see `cache_folder`), and ``models_dir/name``.
+        The first existing one of: the given folder, the packaged model of that name, that in the
+        cache (see `cache_folder`), and ``models_dir/name``.
 
     Raises
     ------
     ModelError
-        Listing where it was looked for and which models there are.
+        If there is none; the message lists searched folders and available models.
     """
-    given = _expanded(name_or_folder)
+    given = _expand_user(name_or_folder)
     if given.is_dir():
         return given
     if given.exists():
-        raise ModelError(f'{given}: is a file; expected the folder it lies in')
-    places = model_places(models_dir)
-    # A path that does not exist is a slip of the pen, not a name to look up elsewhere.
+        raise ModelError(f'{given}: is a file; expected its folder')
+    folders = search_folders(models_dir)
+    # A missing path is not a name to search for.
     if given.name == str(name_or_folder):
         for name in dict.fromkeys([given.name, published_name(given.name)]):
-            for place in places:
-                if (place / name).is_dir():
-                    return place / name
-    looked = ', '.join(str(place) for place in places)
+            for folder in folders:
+                if (folder / name).is_dir():
+                    return folder / name
+    searched = ', '.join(map(str, folders))
     name = published_name(str(name_or_folder))
     if name in published_models():
         raise ModelError(
-            f'{name_or_folder}: is not here yet (looked in {looked}); '
+            f'{name_or_folder}: is not here yet (searched {searched}); '
             f'fetch it with brainchop-models get {name}'
         )
-    names = sorted({name for place in places for name in list_models(place)})
+    names = sorted({name for folder in folders for name in list_models(folder)})
     raise ModelError(
-        f'{name_or_folder}: no such model folder; looked in {looked}; models there: '
+        f'{name_or_folder}: no such model folder; searched {searched}; models there: '
         f'{", ".join(names) or "none"} (give a folder, or set --models-dir); '
         f'brainchop-models list shows all'
     )
 
 
 def list_models(folder: Path) -> list[str]:
-    """Return the names of the model folders in a folder, sorted; none where it is missing."""
+    """Return the sorted names of the model folders in a folder, which may be missing."""
     try:
         return sorted(
             path.name for path in folder.iterdir() if path.is_dir() and holds_model(path)
@@ -69,35 +69,35 @@ def list_models(folder: Path) -> list[str]:
 
 
 def cache_folder(models_dir: str | Path | None = None) -> Path:
-    """Return where fetched models are kept.
+    """Return the folder of fetched models.
 
     Parameters
     ----------
     models_dir : path, optional
-        Given by the user, it is this one.
+        The folder, if given.
 
     Returns
     -------
     Path
-        Else ``$BRAINCHOP_MODELS``, else ``brainchop-bids/models`` in ``$XDG_CACHE_HOME`` or
+        By default ``$BRAINCHOP_MODELS``, else ``brainchop-bids/models`` in ``$XDG_CACHE_HOME`` or
         ``~/.cache``.
     """
     if models_dir is not None:
-        return _expanded(models_dir)
+        return _expand_user(models_dir)
     if os.environ.get(ENVIRONMENT):
-        return _expanded(os.environ[ENVIRONMENT])
+        return _expand_user(os.environ[ENVIRONMENT])
     base = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
-    return _expanded(base) / 'brainchop-bids' / 'models'
+    return _expand_user(base) / 'brainchop-bids' / 'models'
 
 
-def model_places(models_dir: str | Path | None = None) -> list[Path]:
-    """Return the folders that models are looked for in, in order."""
+def search_folders(models_dir: str | Path | None = None) -> list[Path]:
+    """Return the folders that are searched for models, in order."""
     packaged = Path(__file__).resolve().parents[1] / 'data' / 'models'
-    given = [] if models_dir is None else [_expanded(models_dir)]
+    given = [] if models_dir is None else [_expand_user(models_dir)]
     return list(dict.fromkeys([packaged, cache_folder(), *given]))
 
 
-def _expanded(path: str | Path) -> Path:
-    """Put the home folder in place of ``~``, which stays where there is none."""
-    # Path.expanduser would raise there.
+def _expand_user(path: str | Path) -> Path:
+    """Replace ``~`` by the home folder, if there is one."""
+    # Path.expanduser raises without a home folder.
     return Path(os.path.expanduser(path))

@@ -1,4 +1,4 @@
-"""Networks by name, and a user's own."""
+"""Builders of networks by name, and those of users."""
 
 import difflib
 import importlib
@@ -24,19 +24,19 @@ OPEN: Shape = (None, None, None)
 
 
 class Builder(Protocol):
-    """What builds a network of some architecture."""
+    """Builder of the networks of one architecture."""
 
     def __call__(
-        self, network: Network, *, norm: str, classes: int, in_channels: int, shape: Shape
+        self, network: NetworkOptions, *, norm: str, classes: int, in_channels: int, shape: Shape
     ) -> Any:
         """Return a `keras.Model`.
 
         Parameters
         ----------
-        network : Network
-            Width, depth and the like; a builder takes what it has a use for.
+        network : NetworkOptions
+            The ``[model]`` table; a builder may ignore parts of it.
         norm : {'none', 'batch', 'group'}
-            Between convolutions and activations.
+            Normalisation between convolutions and activations.
         classes : int
             Number of classes.
         in_channels : int
@@ -55,20 +55,20 @@ ARCHITECTURES: dict[str, Builder] = {}
 
 
 def register(name: str) -> Callable[[Builder], Builder]:
-    """Give a builder a name that configs can use, as a decorator.
+    """Decorate a builder, to register it under a name for configs.
 
     Parameters
     ----------
     name : str
-        Without a colon, which is for builders in files and modules.
+        Name without a colon, which marks builders in files and modules.
 
     Raises
     ------
     SettingsError
-        Where another builder has this name.
+        If another builder has this name.
     """
 
-    def keep(builder: Builder) -> Builder:
+    def decorate(builder: Builder) -> Builder:
         if ':' in name or ARCHITECTURES.get(name, builder) is not builder:
             raise SettingsError(
                 f'architecture {name!r} cannot be registered; choose a name without a colon '
@@ -77,21 +77,21 @@ def register(name: str) -> Callable[[Builder], Builder]:
         ARCHITECTURES[name] = builder
         return builder
 
-    return keep
+    return decorate
 
 
 def build_network(
-    network: Network, *, norm: str, classes: int, in_channels: int = 1, shape: Shape = OPEN
+    network: NetworkOptions, *, norm: str, classes: int, in_channels: int = 1, shape: Shape = OPEN
 ) -> Any:
-    """Build the network that a config names.
+    """Build the network of a training config.
 
     Parameters
     ----------
-    network : Network
-        ``architecture`` is a name in `ARCHITECTURES`, ``path/to/file.py:function`` or
-        ``module:function``; a user's code runs only where a config names it.
+    network : NetworkOptions
+        Its ``architecture`` is a key of `ARCHITECTURES`, ``path/to/file.py:function`` or
+        ``module:function``; a user's code is run only if a config names it.
     norm, classes, in_channels, shape
-        As `Builder` has them.
+        See `Builder`.
 
     Returns
     -------
@@ -101,8 +101,8 @@ def build_network(
     Raises
     ------
     SettingsError
-        For a name that is not known, settings that no network can have, and a user's builder
-        that cannot be found, fails or makes something else.
+        If the name is unknown, a setting is invalid, or a user's builder is not found, fails or
+        returns something else.
     """
     checks = [
         (network.channels > 0, 'channels', network.channels, 'at least 1'),
@@ -124,7 +124,7 @@ def build_network(
     if name in ARCHITECTURES:
         builder = ARCHITECTURES[name]
         return builder(network, norm=norm, classes=classes, in_channels=in_channels, shape=shape)
-    builder = _find(name)
+    builder = _import_builder(name)
     try:
         model = builder(network, norm=norm, classes=classes, in_channels=in_channels, shape=shape)
     except BrainchopError:
@@ -134,94 +134,98 @@ def build_network(
         raise SettingsError(
             f'model.architecture {name}: its function failed ({type(error).__name__}: {reason})'
         ) from error
-    _check(model, name, classes, in_channels, shape)
+    _check_model(model, name, classes, in_channels, shape)
     return model
 
 
-def _find(name: str) -> Builder:
-    """Return the function of ``place:function``."""
-    place, colon, function = name.rpartition(':')
-    if not colon or not place:
+def _import_builder(name: str) -> Builder:
+    """Return the function of ``module:function`` or ``file.py:function``."""
+    module_name, colon, function = name.rpartition(':')
+    if not colon or not module_name:
         near = difflib.get_close_matches(name, ARCHITECTURES, 1, 0.4)
         hint = f'did you mean {near[0]}? ' if near else ''
         raise SettingsError(
-            f'model.architecture {name!r} is not known; {hint}Expected one of '
+            f'model.architecture {name!r} is unknown; {hint}Expected one of '
             f'{", ".join(ARCHITECTURES)}, or path/to/file.py:function'
         )
-    path = Path(place).expanduser()
+    path = Path(module_name).expanduser()
     try:
-        if place.endswith('.py'):
+        if module_name.endswith('.py'):
             if not path.is_file():
                 raise SettingsError(f'model.architecture {name}: there is no file {path}')
             module = _run_file(path.resolve(), path.stat().st_mtime_ns)
         else:
-            module = importlib.import_module(place)
+            module = importlib.import_module(module_name)
     except (SettingsError, Interrupted):
         raise
-    # A module may raise anything while it is imported, and end the process too.
+    # A module may raise any exception while it is imported, SystemExit too.
     except (Exception, SystemExit) as error:
         reason = (str(error).strip().splitlines() or [''])[0]
         raise SettingsError(
-            f'model.architecture {name}: {place} cannot be imported '
+            f'model.architecture {name}: {module_name} cannot be imported '
             f'({type(error).__name__}: {reason})'
         ) from error
-    found = getattr(module, function, None)
-    if not callable(found):
+    candidate = getattr(module, function, None)
+    if not callable(candidate):
         names = [key for key, value in vars(module).items() if callable(value)]
         near = difflib.get_close_matches(function, names, 1, 0.5)
         hint = f'; did you mean {near[0]}?' if near else ''
-        raise SettingsError(f'model.architecture {name}: {place} has no such function{hint}')
-    builder: Builder = found
+        raise SettingsError(f'model.architecture {name}: {module_name} has no such function{hint}')
+    builder: Builder = candidate
     return builder
 
 
 @cache
 def _run_file(path: Path, changed: int) -> Any:
-    """Import a file once, and again after it has changed."""
+    """Import a file, once for each time of change."""
     spec = importlib.util.spec_from_file_location(f'brainchop_user_{path.stem}', path)
     if spec is None or spec.loader is None:
-        raise ImportError(f'{path} is no Python file')
+        raise ImportError(f'{path} is not a Python file')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def _check(model: Any, name: str, classes: int, in_channels: int, shape: Shape) -> None:
-    """Refuse what could not be trained, or not be used after hours of training."""
-    where = f'model.architecture {name}'
+def _check_model(model: Any, name: str, classes: int, in_channels: int, shape: Shape) -> None:
+    """Raise if a model could not be trained, or not be used after training."""
+    prefix = f'model.architecture {name}'
     if not isinstance(model, keras.Model):
-        raise SettingsError(f'{where}: gives a {type(model).__name__}; expected a keras.Model')
-    for what, found, last in (
+        raise SettingsError(f'{prefix}: returns a {type(model).__name__}; expected a keras.Model')
+    for what, actual, last in (
         ('input', model.input_shape, in_channels),
         ('output', model.output_shape, classes),
     ):
         expected = (None, *shape, last)
-        if found != expected:
-            raise SettingsError(f'{where}: its {what} has the shape {found}; expected {expected}')
+        if actual != expected:
+            raise SettingsError(
+                f'{prefix}: its {what} has the shape {actual}; expected {expected}'
+            )
     try:
         network = fold_batchnorm(network_of(model))
     except ModelError as error:
-        raise SettingsError(f'{where}: could not be used after training ({error})') from error
+        raise SettingsError(f'{prefix}: could not be used after training ({error})') from error
     avoid_false_fusion(network)
     if network.ops[-1].is_activation('softmax', 'sigmoid'):
         raise SettingsError(
-            f'{where}: ends with {network.ops[-1].settings["function"]}; expected logits'
+            f'{prefix}: ends with {network.ops[-1].settings["function"]}; expected logits'
         )
 
 
-def _check_sides(network: Network, shape: Shape, unit: int, why: str) -> None:
-    """Refuse sides that cannot be halved as often as a network does."""
+def _check_sides(network: NetworkOptions, shape: Shape, unit: int, reason: str) -> None:
+    """Raise if sides cannot be halved as often as in the network."""
     sides = [side for side in shape if side is not None and side % unit]
     if sides:
         near = sorted({max(side // unit, 1) * unit for side in sides})
         raise SettingsError(
-            f'stages.cube is {sides[0]}; model.architecture {network.architecture} with {why} '
+            f'stages.cube is {sides[0]}; model.architecture {network.architecture} with {reason} '
             f'needs a multiple of {unit}, such as {near[0]} or {near[0] + unit}'
         )
 
 
 @register('meshnet')
-def _meshnet(network: Network, *, norm: str, classes: int, in_channels: int, shape: Shape) -> Any:
+def _meshnet(
+    network: NetworkOptions, *, norm: str, classes: int, in_channels: int, shape: Shape
+) -> Any:
     factor = network.space_to_depth
     _check_sides(network, shape, factor, f'model.space_to_depth = {factor}')
     return build_meshnet(
@@ -240,12 +244,12 @@ def _meshnet(network: Network, *, norm: str, classes: int, in_channels: int, sha
 
 @register('light_unet')
 def _light_unet(
-    network: Network, *, norm: str, classes: int, in_channels: int, shape: Shape
+    network: NetworkOptions, *, norm: str, classes: int, in_channels: int, shape: Shape
 ) -> Any:
     factor, widths = network.space_to_depth, network.widths
     unit = factor * 2 ** (len(widths) - 1)
-    why = f'model.space_to_depth = {factor} and {len(widths)} model.widths'
-    _check_sides(network, shape, unit, why)
+    reason = f'model.space_to_depth = {factor} and {len(widths)} model.widths'
+    _check_sides(network, shape, unit, reason)
     return build_light_unet(
         widths=widths,
         features=2 * widths[0],
@@ -259,11 +263,11 @@ def _light_unet(
     )
 
 
-def _by_levels(build: Callable[..., Any], **more: Any) -> Builder:
-    """Return the builder of a network that halves its grid."""
+def _multiresolution_builder(build: Callable[..., Any], **more: Any) -> Builder:
+    """Return a builder of networks with several resolutions."""
 
     def builder(
-        network: Network, *, norm: str, classes: int, in_channels: int, shape: Shape
+        network: NetworkOptions, *, norm: str, classes: int, in_channels: int, shape: Shape
     ) -> Any:
         unit = 2 ** (network.levels - 1)
         _check_sides(network, shape, unit, f'model.levels = {network.levels}')
@@ -282,6 +286,6 @@ def _by_levels(build: Callable[..., Any], **more: Any) -> Builder:
     return builder
 
 
-register('unet')(_by_levels(build_unet))
-register('nobrainer_unet')(_by_levels(build_unet, nobrainer=True))
-register('vnet')(_by_levels(build_vnet))
+register('unet')(_multiresolution_builder(build_unet))
+register('nobrainer_unet')(_multiresolution_builder(build_unet, nobrainer=True))
+register('vnet')(_multiresolution_builder(build_vnet))

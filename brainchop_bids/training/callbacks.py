@@ -1,4 +1,4 @@
-"""What happens while Keras fits: steps counted, checkpoints kept, whole scans scored."""
+"""The Keras callback of a training stage: step counts, checkpoints, log and validation."""
 
 import itertools
 import shutil
@@ -15,96 +15,95 @@ import numpy as np
 from ..system.errors import BrainchopError
 from .checkpoints import save_state
 from .config import TrainConfig
-from .data.loader import Batch, CubeSource
+from .data.loader import Batch, PatchLoader
 from .export import write_model
 from .losses.subvoxels import logits_of, whole_network
 from .metrics import ClassDice
-from .network import trained_network
-from .optimizers import averaged
+from .optimizers import averaged_weights
 from .options import Stage
-from .report.log import Record, Row
+from .report.log import LogRow, TrainingLog
 from .report.scores import Patience, best_step
-from .validate import Validator, class_dice, undisturbed
+from .stages import trained_network
+from .validate import Validator, class_dice, preserve_state
 
 CHECKPOINTS = 'checkpoints'
-# The network of the best validation, as a model's folder.
+# Model folder of the network with the best validation score.
 BEST = 'best'
 
 
 @dataclass
-class Clock:
-    """Tells a run when to stop.
+class StopCondition:
+    """Condition under which a run stops before its end.
 
     Parameters
     ----------
     deadline : float or None
-        In `time.monotonic`'s seconds.
-    asked : bool
-        Set by a signal.
+        Time in seconds, as `time.monotonic` counts them.
+    requested : bool
+        Set by a signal handler.
     """
 
     deadline: float | None = None
-    asked: bool = False
+    requested: bool = False
 
     @property
-    def over(self) -> bool:
-        """Whether the next step should not begin."""
-        return self.asked or (self.deadline is not None and time.monotonic() >= self.deadline)
+    def met(self) -> bool:
+        """Whether to stop before the next step."""
+        return self.requested or (self.deadline is not None and time.monotonic() >= self.deadline)
 
 
 @dataclass
 class Progress:
-    """Where a run is.
+    """Position of a run.
 
     Parameters
     ----------
     config : TrainConfig
-        The run.
+        Config of the run.
     number : int
-        Its stage.
+        Index of the current stage.
     step : int
-        Steps done in the stage.
-    before : int
-        Steps of the stages before.
+        Steps done in this stage.
+    steps_before : int
+        Steps of all earlier stages.
     """
 
     config: TrainConfig
     number: int
     step: int
-    before: int
+    steps_before: int
 
     @property
     def stage(self) -> Stage:
-        """The stage."""
+        """Options of the current stage."""
         return self.config.stages[self.number]
 
     @property
-    def total(self) -> int:
-        """Steps done over all stages."""
-        return self.before + self.step
+    def global_step(self) -> int:
+        """Steps done in all stages."""
+        return self.steps_before + self.step
 
     def patience(self, means: Mapping[int, float]) -> Patience:
-        """Return what patience is left after the stage's own validations, by their step."""
-        return Patience.of(
-            self.config.validation.patience, means, self.before, self.before + self.stage.steps
-        )
+        """Return the patience that is left after this stage's validations."""
+        last = self.steps_before + self.stage.steps
+        return Patience.of(self.config.validation.patience, means, self.steps_before, last)
 
 
-class Keeper(keras.callbacks.Callback):
-    """Fits a stage, keeps checkpoints and the record, and stops where it must.
+class StageTrainer(keras.callbacks.Callback):
+    """Trains a stage, as the callback of its own `keras.Model.fit`.
 
     Parameters
     ----------
     progress : Progress
-        Where to begin.
+        Position to begin at; updated with each step.
     out : Path
-        The run's folder.
-    cubes : CubeSource
-        What to learn from.
-    record : Record
-        Where all is written down.
-    clock : Clock
-        Stops the run.
+        Folder of the run.
+    loader : PatchLoader
+        Source of batches.
+    log : TrainingLog
+        Log of the run.
+    stop : StopCondition
+        Stops the run early, with a checkpoint.
     validator : Validator or None
         Scores whole volumes.
     """
@@ -113,38 +112,43 @@ class Keeper(keras.callbacks.Callback):
         self,
         progress: Progress,
         out: Path,
-        cubes: CubeSource,
-        record: Record,
-        clock: Clock,
+        loader: PatchLoader,
+        log: TrainingLog,
+        stop: StopCondition,
         validator: Validator | None,
     ) -> None:
         super().__init__()
         self.progress, self.config, self.out = progress, progress.config, out
-        self.cubes, self.record, self.clock = cubes, record, clock
+        self.loader, self.log, self.stop = loader, log, stop
         self.validator = validator
-        self.validation = cubes.validation(progress.number)
+        self.validation = loader.validation(progress.number)
         self.failure: BrainchopError | None = None
         self.whole: Any = None
-        self.impatient = False
+        self.out_of_patience = False
 
     @property
     def ended(self) -> bool:
-        """Whether the stage has come to its end, be it an early one."""
-        return self.impatient or self.progress.step >= self.progress.stage.steps
+        """Whether the stage is complete, or has stopped early for lack of improvement."""
+        return self.out_of_patience or self.progress.step >= self.progress.stage.steps
 
     def fit(self, model: Any) -> None:
-        """Train a model to the end of the stage, or until it must stop.
+        """Train a model until the stage is complete or the stop condition is met.
+
+        Parameters
+        ----------
+        model : keras.Model
+            Compiled model of the stage.
 
         Raises
         ------
         BrainchopError
-            Where the loss is no longer a number.
+            If the loss is not finite.
         """
         self.whole = whole_network(model)
         progress, every = self.progress, self.config.checkpoint_every
         left = progress.stage.steps - progress.step
-        batches = self.cubes.batches(progress.number, progress.step)
-        # An epoch is what lies between two checkpoints; the last one may be shorter.
+        batches = self.loader.batches(progress.number, progress.step)
+        # An epoch lasts from one checkpoint to the next; the last one may be shorter.
         model.fit(
             _steps(batches, left),
             steps_per_epoch=every,
@@ -156,69 +160,69 @@ class Keeper(keras.callbacks.Callback):
             raise self.failure
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Count a step, and look at its loss."""
+        """Count a step and check its loss."""
         progress = self.progress
         loss = float((logs or {})['loss'])
         if not np.isfinite(loss):
-            files = '; '.join(self.cubes.names(progress.number, progress.step))
+            files = '; '.join(self.loader.names(progress.number, progress.step))
             self.failure = BrainchopError(
-                f'training: the loss is {loss} at step {progress.total + 1}, on cubes of {files}; '
-                'lower the learning rate, or look at these. The last good checkpoint lies in '
-                f'{self.out / CHECKPOINTS}'
+                f'training: the loss is {loss} at step {progress.global_step + 1}, on cubes of '
+                f'{files}; lower the learning rate, or check these files. The last checkpoint is '
+                f'in {self.out / CHECKPOINTS}'
             )
         progress.step += 1
-        self.record.tick(progress.total, loss)
-        if self.failure or self.ended or self.clock.over:
+        self.log.tick(progress.global_step, loss)
+        if self.failure or self.ended or self.stop.met:
             self.model.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Score, write down, and keep a checkpoint."""
+        """Score the validation patches, log, and write a checkpoint."""
         if self.failure:
             return
         progress, logs = self.progress, logs or {}
         metric = next(m for m in _metrics(self.model) if isinstance(m, ClassDice))
         dice = [float(d) for d in keras.ops.convert_to_numpy(metric.per_class())]
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        with averaged(self.model):
-            found = [self._predict(image) for image, _ in self.validation]
+        with averaged_weights(self.model):
+            predictions = [self._predict(image) for image, _ in self.validation]
             self._validate()
-        row = Row(
+        row = LogRow(
             stage=progress.number,
-            step=progress.total,
+            step=progress.global_step,
             learning_rate=rate,
             loss=float(logs['loss']),
             dice=dice,
             validation_dice=class_dice(
-                [labels for _, labels in self.validation], found, metric.classes
+                [labels for _, labels in self.validation], predictions, metric.classes
             ).tolist(),
         )
-        # The state comes last: a run that is killed before it does all of this once more.
-        self.record.add(row)
-        self.record.pictures(row.step, self.validation, found, progress.stage.stride)
+        # The checkpoint is written last: a run that is killed before repeats all of this.
+        self.log.add(row)
+        self.log.pictures(row.step, self.validation, predictions, progress.stage.stride)
         save_state(self.out / CHECKPOINTS, progress.number, progress.step, self.model)
 
     def _validate(self) -> None:
-        """Score whole volumes where it is time to, and keep the network that does best."""
+        """Score whole volumes if it is time to, and keep the best network."""
         progress, options = self.progress, self.config.validation
-        if self.validator is None or progress.total % options.every:
+        if self.validator is None or progress.global_step % options.every:
             return
         folder = self.out / BEST
-        with undisturbed(), TemporaryDirectory(dir=self.out, prefix='.validation-') as name:
-            made = Path(name) / 'model'
+        with preserve_state(), TemporaryDirectory(dir=self.out, prefix='.validation-') as name:
+            candidate = Path(name) / 'model'
             network = trained_network(self.config.model, progress.stage, self.model)
-            write_model(self.config, network, made)
-            scores = self.validator.score(made)
-            self.record.validated(progress.total, scores)
-            means = self.record.validations.means
-            if best_step(means) == progress.total:
+            write_model(self.config, network, candidate)
+            scores = self.validator.score(candidate)
+            self.log.validated(progress.global_step, scores)
+            means = self.log.validations.means
+            if best_step(means) == progress.global_step:
                 shutil.rmtree(folder, ignore_errors=True)
-                made.rename(folder)
+                candidate.rename(folder)
         patience = progress.patience(means)
         if patience.over:
-            self.impatient = True
-            self.record.say(
-                f'{progress.total}: no better for {options.patience} validations; best was step '
-                f'{patience.best_step}'
+            self.out_of_patience = True
+            self.log.say(
+                f'{progress.global_step}: this stage ends early, since the mean Dice has not '
+                f'improved after step {patience.best_step}'
             )
             self.model.stop_training = True
 
@@ -231,7 +235,7 @@ class Keeper(keras.callbacks.Callback):
 
 
 def _steps(batches: Iterator[Batch], count: int) -> Iterator[Batch]:
-    """Give the batches that are left, and then the last one again: Keras looks ahead."""
+    """Yield ``count`` batches, then repeat the last one, since Keras prefetches."""
     pair = None
     for pair in itertools.islice(batches, count):
         yield pair
@@ -240,7 +244,7 @@ def _steps(batches: Iterator[Batch], count: int) -> Iterator[Batch]:
 
 
 def _metrics(model: Any) -> Iterator[Any]:
-    """Go through a model's metrics, those that Keras wraps in one included."""
+    """Yield all metrics of a model, including those that Keras wraps in another."""
     for metric in model.metrics:
         yield metric
         yield from getattr(metric, 'metrics', [])

@@ -1,4 +1,4 @@
-"""States of a training run on disk: all that is needed to go on as if nothing had happened."""
+"""Checkpoints of a training run: weights and the state of the optimiser, for exact resumption."""
 
 import re
 from pathlib import Path
@@ -16,16 +16,16 @@ _NAME = re.compile(r'stage-(\d+)_step-(\d+)\.npz')
 
 
 def save_state(folder: Path, stage: int, step: int, model: Any) -> Path:
-    """Write weights and the optimiser's state, then remove all but the last two.
+    """Write a checkpoint, then remove all but the last two.
 
     Parameters
     ----------
     folder : Path
-        Where checkpoints lie.
+        Folder of the checkpoints.
     stage, step : int
-        Steps done in this stage.
+        Index of the stage, and steps done in it.
     model : keras.Model
-        Compiled.
+        The compiled model.
 
     Returns
     -------
@@ -35,7 +35,7 @@ def save_state(folder: Path, stage: int, step: int, model: Any) -> Path:
     Raises
     ------
     OutputError
-        Where it cannot be written; the checkpoints before stay.
+        If it cannot be written; earlier checkpoints are kept.
     """
     path = folder / f'stage-{stage}_step-{step:06d}.npz'
     values = {
@@ -44,7 +44,7 @@ def save_state(folder: Path, stage: int, step: int, model: Any) -> Path:
     }
 
     def write(to: Path) -> None:
-        # An open file, for numpy would add a suffix to a name.
+        # An open file, since numpy would add a suffix to a name.
         with to.open('wb') as file:
             np.savez(file, **values)
 
@@ -56,20 +56,20 @@ def save_state(folder: Path, stage: int, step: int, model: Any) -> Path:
 
 def list_states(folder: Path) -> list[tuple[int, int, Path]]:
     """Return stage, step and file of all checkpoints, oldest first."""
-    found = []
+    states = []
     for path in folder.glob('stage-*_step-*.npz'):
         if match := _NAME.fullmatch(path.name):
-            found.append((int(match[1]), int(match[2]), path))
-    return sorted(found)
+            states.append((int(match[1]), int(match[2]), path))
+    return sorted(states)
 
 
 def load_state(path: Path, model: Any) -> None:
-    """Give a compiled model the weights and optimiser's state of a checkpoint.
+    """Restore the weights and the optimiser's state of a compiled model.
 
     Raises
     ------
     OutputError
-        Where the file is damaged or is another network's.
+        If the file is damaged or belongs to another network.
     """
     variables = _variables(model)
     try:

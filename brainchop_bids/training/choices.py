@@ -1,4 +1,4 @@
-"""What a config may name, and what is said where it names something else."""
+"""Validation of names in a training config."""
 
 import difflib
 from collections.abc import Iterable
@@ -7,21 +7,21 @@ from ..system.errors import SettingsError
 
 
 def require_known(key: str, value: str, known: Iterable[str]) -> None:
-    """Refuse a name that is not known.
+    """Raise an error for an unknown name, with a suggestion.
 
     Parameters
     ----------
     key : str
-        Where it stands in the config, such as ``'loss.kind'``.
+        Key in the config, such as ``'loss.kind'``.
     value : str
         The name.
     known : iterable of str
-        What may stand there.
+        Valid names.
 
     Raises
     ------
     SettingsError
-        With the nearest name that is known, or all of them.
+        If the name is unknown; the message has the most similar valid name, or all of them.
 
     Examples
     --------
@@ -32,22 +32,22 @@ def require_known(key: str, value: str, known: Iterable[str]) -> None:
         raise SettingsError(f'{key} is {value!r}; {suggestion(value, known)}')
 
 
-def suggestion(value: str, known: Iterable[str], place: str = '') -> str:
-    """Return what a user may have meant.
+def suggestion(value: str, known: Iterable[str], prefix: str = '') -> str:
+    """Return a suggestion for an unknown name.
 
     Parameters
     ----------
     value : str
-        What was given.
+        The unknown name.
     known : iterable of str
-        What could have been.
-    place : str
-        What to write before each name, such as ``'loss.options.'``.
+        Valid names.
+    prefix : str
+        Prefix of the suggested name, such as ``'loss.options.'``.
 
     Returns
     -------
     str
-        The nearest name, or the list of all.
+        The most similar name, or the list of all.
 
     Examples
     --------
@@ -58,4 +58,4 @@ def suggestion(value: str, known: Iterable[str], place: str = '') -> str:
     """
     known = list(known)
     near = difflib.get_close_matches(value, known, 1, 0.5)
-    return f'did you mean {place}{near[0]}?' if near else f'known: {", ".join(known) or "none"}'
+    return f'did you mean {prefix}{near[0]}?' if near else f'known: {", ".join(known) or "none"}'

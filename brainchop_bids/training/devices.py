@@ -1,4 +1,4 @@
-"""What a run computes on: precision, memory, and several GPUs that share each batch."""
+"""Precision, memory allocation, and data parallelism over several GPUs."""
 
 import ctypes
 from collections.abc import Sequence
@@ -8,36 +8,34 @@ import keras
 
 from ..system.errors import SettingsError
 
-# Keras 3.15 has no such thing for PyTorch, and a prototype marked as not to be used for
+# Backends with data parallelism. Keras 3.15 has none for PyTorch, and an unsupported prototype for
 # TensorFlow (keras/src/backend/*/distribution_lib.py).
 DISTRIBUTED = ('jax',)
-
-
-# Flags of /proc/cpuinfo. Without one of them bfloat16 is computed a hundred times slower than
-# float32 (PyTorch 2.13, 0.9 instead of 118 GFLOP/s on an AMD EPYC that has AVX2 alone).
+# Flags in /proc/cpuinfo. Without one of them bfloat16 is a hundred times slower than float32
+# (PyTorch 2.13, 0.9 instead of 118 GFLOP/s on an AMD EPYC that has AVX2 alone).
 _BFLOAT16_FLAGS = ('avx512_bf16', 'amx_bf16')
-# Of glibc's malloc.h: memory that is freed stays with the process, in one arena for all threads.
+# Options in glibc's malloc.h, by which freed memory stays with the process, in a single arena.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 
 
-def prepare(precision: str) -> str:
-    """Set what Keras computes with, and keep memory that was used once.
+def configure_keras(precision: str) -> str:
+    """Set Keras' dtype policy, and let the process keep freed memory.
 
-    Each step allocates and frees a few GB. Given back to the system they would be filled with
-    zeros again before the next step.
+    Each step allocates and frees a few GB. Memory that is returned to the system must be zeroed
+    again before the next step.
 
     Parameters
     ----------
     precision : str
-        A dtype policy of Keras, or ``'auto'``: mixed bfloat16 where the processor or the GPU has
-        it and Keras runs on PyTorch, else float32.
+        A dtype policy of Keras, or ``'auto'``: mixed bfloat16 with PyTorch on a CPU or GPU that
+        has bfloat16 instructions, else float32.
 
     Returns
     -------
     str
-        The policy.
+        The dtype policy.
     """
-    policy = _quickest() if precision == 'auto' else precision
+    policy = _fastest_policy() if precision == 'auto' else precision
     keras.config.set_dtype_policy(policy)
     libc = ctypes.CDLL(None)
     if hasattr(libc, 'mallopt'):
@@ -46,7 +44,7 @@ def prepare(precision: str) -> str:
     return policy
 
 
-def _quickest() -> str:
+def _fastest_policy() -> str:
     if keras.backend.backend() != 'torch':
         return 'float32'
     import torch
@@ -54,32 +52,32 @@ def _quickest() -> str:
     if torch.cuda.is_available():
         return 'mixed_bfloat16' if torch.cuda.is_bf16_supported() else 'float32'
     try:
-        known = Path('/proc/cpuinfo').read_text(encoding='utf-8').split()
+        flags = Path('/proc/cpuinfo').read_text(encoding='utf-8').split()
     except OSError:
         return 'float32'
-    return 'mixed_bfloat16' if set(_BFLOAT16_FLAGS) & set(known) else 'float32'
+    return 'mixed_bfloat16' if set(_BFLOAT16_FLAGS) & set(flags) else 'float32'
 
 
 def distribute(devices: int, batches: Sequence[int] = ()) -> None:
-    """Let several devices share the batches of all models that are built from now on.
+    """Train all models that are built afterwards on several devices by data parallelism.
 
-    Every device holds all weights and computes the gradients of its part of the batch; Keras
-    averages these (`keras.distribution.DataParallel`), so that the weights come out as with one
-    device, but for rounding. Call it before anything of Keras is built.
+    Every device has all weights and computes the gradients of its part of the batch; Keras
+    averages these (`keras.distribution.DataParallel`), so that results are those of a single
+    device up to rounding. Call this before building any Keras object.
 
     Parameters
     ----------
     devices : int
-        How many; 0 takes all GPUs (of a machine without any, what JAX sees as its processors).
-        1 changes nothing.
+        Number of devices; 0 takes all GPUs, or all CPU devices of JAX if there are none. 1
+        changes nothing.
     batches : sequence of int
-        Cubes in a batch, for each stage.
+        Batch size of each stage.
 
     Raises
     ------
     SettingsError
-        Where Keras cannot do so with its backend, there are fewer devices, or a batch cannot be
-        parted evenly.
+        If the backend does not support it, there are fewer devices, or a batch cannot be divided
+        evenly.
     """
     if devices == 1:
         return
@@ -91,12 +89,13 @@ def distribute(devices: int, batches: Sequence[int] = ()) -> None:
             f'devices is {devices}: with {backend}, Keras trains on one device only; choose '
             f'--backend {" or ".join(DISTRIBUTED)}, or set devices = 1'
         )
-    found = keras.distribution.list_devices()
-    if devices > len(found):
+    available = keras.distribution.list_devices()
+    if devices > len(available):
         raise SettingsError(
-            f'devices is {devices}, but {backend} finds {len(found)} only ({", ".join(found)})'
+            f'devices is {devices}, but {backend} finds {len(available)} only '
+            f'({", ".join(available)})'
         )
-    used = found[: devices or len(found)]
+    used = available[: devices or len(available)]
     for i, batch in enumerate(batches):
         if batch % len(used):
             raise SettingsError(

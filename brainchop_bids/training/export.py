@@ -1,4 +1,4 @@
-"""From a trained network to a folder that ``brainchop --model`` runs."""
+"""Export of trained networks as model folders for ``brainchop --model``."""
 
 import json
 from dataclasses import replace
@@ -22,29 +22,29 @@ _WHOLE = 256
 
 
 def export(config: TrainConfig, network: Network, sources: Sources, out: Path) -> Path:
-    """Write the model's folder.
+    """Write the folder of a trained model.
 
     Parameters
     ----------
     config : TrainConfig
-        The run.
-    network : brainchop_bids.models.network.Network
-        What it has made, see `brainchop_bids.training.network.trained_network`.
+        Config of the run.
+    network : Network
+        Trained network, see `brainchop_bids.training.stages.trained_network`.
     sources : Sources
-        What it was made from.
+        Training and held-out data.
     out : Path
-        The run's folder, with its log.
+        Folder of the run, with its log.
 
     Returns
     -------
     Path
-        ``out/<name>``: ``model.json`` and weights, ``brainchop.json``, the recipe, the log and
-        a model card.
+        ``out/<name>`` with ``model.json`` and weights, ``brainchop.json``, the config, the log
+        and a model card.
 
     Raises
     ------
     ModelError, OutputError
-        Where it cannot be written.
+        If it cannot be written.
     """
     folder = out / config.card.name
     write_model(config, network, folder)
@@ -60,24 +60,24 @@ def export(config: TrainConfig, network: Network, sources: Sources, out: Path) -
 
 
 def write_model(config: TrainConfig, network: Network, folder: Path) -> None:
-    """Write a network and what a run must know of it, and nothing else.
+    """Write a network with its ``brainchop.json``.
 
     Parameters
     ----------
     config : TrainConfig
-        The run.
-    network : brainchop_bids.models.network.Network
+        Config of the run.
+    network : Network
         The network.
     folder : Path
-        Is made.
+        Folder to write.
 
     Raises
     ------
     ModelError, OutputError
-        Where it cannot be written.
+        If it cannot be written.
     """
-    # Networks with numbers of their own for each cube do best on cubes like those that they have
-    # learnt from, and those that do not go by slabs need too much memory for the whole.
+    # Group normalisation has other statistics on whole volumes than on training patches, and
+    # networks that cannot be computed by slabs need too much memory for whole volumes.
     whole = slab_values(network) > 0 and not any(op.kind == 'group_norm' for op in network.ops)
     side = _WHOLE if whole else config.stages[-1].cube
     folder.mkdir(parents=True, exist_ok=True)
@@ -87,18 +87,18 @@ def write_model(config: TrainConfig, network: Network, folder: Path) -> None:
 
 
 def model_card(config: TrainConfig, network: Network, sources: Sources, out: Path) -> str:
-    """Write down what a model is, what it learnt from and how well it did.
+    """Return the model card: the network, its training data and its scores.
 
     Parameters
     ----------
     config : TrainConfig
-        The run.
-    network : brainchop_bids.models.network.Network
+        Config of the run.
+    network : Network
         The network.
     sources : Sources
-        The volumes.
+        Training and held-out data.
     out : Path
-        The run's folder, with its log and validations.
+        Folder of the run, with its log and validations.
 
     Returns
     -------
@@ -118,7 +118,11 @@ def model_card(config: TrainConfig, network: Network, sources: Sources, out: Pat
     notes = f'\n{card.notes.strip()}\n' if card.notes else ''
     loss = ' + '.join(f'{term.weight:g} {term.kind}' for term in config.loss.terms)
     optimizer = config.optimizer
-    begun = f' Begun from the model `{Path(config.init.model).name}`.' if config.init.model else ''
+    start = (
+        f' Initialised from the model `{Path(config.init.model).name}`.'
+        if config.init.model
+        else ''
+    )
     return f"""# {card.name}
 {status}
 {model.architecture}, {model.channels} channels{shape}, {model.activation},
@@ -133,7 +137,7 @@ conformed to 1 mm, scaled by `{data.normalization}`. Licence: {card.license or '
 
 brainchop-bids {__version__}, seed {config.seed}, {config.steps} steps, loss
 {loss or config.loss.kind}, {optimizer.name} with the schedule {optimizer.schedule} in each
-stage.{begun} All settings are in `{RECIPE}`, the course of the training is in `{LOG}`.
+stage.{start} All settings are in `{RECIPE}`, the log of the training is `{LOG}`.
 
 | stage | steps | cubes | stride | learning rate | norm |
 |---|---|---|---|---|---|
@@ -170,9 +174,9 @@ def _scores(config: TrainConfig, sources: Sources, names: list[str], out: Path) 
     final = dict(zip(header, last, strict=True))
     cubes = ', '.join(f'{name} {final[f"validation_dice_{name}"]}' for name in names[1:])
     kind = 'synthetic cubes' if config.data.label_maps else 'cubes'
-    origin = 'what was held out' if sources.held_out else 'what it has learnt from'
+    data = 'held-out data' if sources.held_out else 'the training data'
     text = (
-        f'Dice on {config.validation_cubes} {kind} of {origin} after the last step:\n{cubes}. '
+        f'Dice on {config.validation_cubes} {kind} of {data} after the last step:\n{cubes}. '
         'Scores on real scans come from `brainchop-evaluate`.'
     )
     rows = read_scores(out / VALIDATION)
@@ -183,17 +187,16 @@ def _scores(config: TrainConfig, sources: Sources, names: list[str], out: Path) 
     mean = mean_dice(rows)[best]
     scans = len({row.scan for row in rows})
     return (
-        f'The weights are those of step {best}: mean Dice {mean:.3f} over {scans} whole '
-        f'volumes held out.\n\n{text}'
+        f'The weights are those of step {best}: mean Dice {mean:.3f} over {scans} held-out '
+        f'whole volumes.\n\n{text}'
     )
 
 
 def _facts(config: TrainConfig, classes: int) -> dict[str, Any]:
     card = config.card
     facts: dict[str, Any] = {'name': card.name, 'normalization': config.data.normalization}
-    # Names that the table of codes gives are better than none.
-    named = [{'name': label.name} for label in label_table(config, classes)]
-    facts['labels'] = list(card.labels) or named
+    names = [{'name': label.name} for label in label_table(config, classes)]
+    facts['labels'] = list(card.labels) or names
     if len(config.data.channels) > 1:
         facts['inputs'] = list(config.data.channels)
     keys = ('task', 'components', 'smooth', 'mask', 'derived', 'status', 'license', 'citation')

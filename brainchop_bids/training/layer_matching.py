@@ -1,4 +1,4 @@
-"""Which convolutions of a network have a counterpart in another, and what it can give them."""
+"""Matching of the layers of two networks, and reuse of weights across different widths."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,17 +8,17 @@ import numpy as np
 
 from ..models.network import NORMS, Network, Op
 
-# Of a kernel's fresh values where they feed what is reused: enough to learn from, too little to
-# drown it.
+# Factor on a kernel's initial values that feed reused channels: enough to learn from, too little
+# to change what these channels compute.
 _SMALL = 0.1
 CONVOLUTIONS = ('conv', 'conv_transpose')
-# Of a network's channels, and of another's.
-Places = tuple[np.ndarray, np.ndarray]
+# Indices of channels in one network, and of the corresponding ones in another.
+ChannelIndices = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
-class Unit:
-    """A convolution and the normalisation behind it.
+class ConvUnit:
+    """A convolution with the normalisation that follows it.
 
     Parameters
     ----------
@@ -28,9 +28,9 @@ class Unit:
         Its batch normalisation.
     group : bool
         Whether its channels are normalised in groups.
-    entering, leaving : tuple of int
-        Channels of each volume that its input is joined of, and of those that its output is
-        added to.
+    input_parts, output_parts : tuple of int
+        Channels of each of the volumes that are concatenated to its input, and of those of the
+        volume that its output is added to.
     sees_image : bool
         Whether its input is the network's.
     """
@@ -38,8 +38,8 @@ class Unit:
     conv: Op
     batch: Op | None
     group: bool
-    entering: tuple[int, ...]
-    leaving: tuple[int, ...]
+    input_parts: tuple[int, ...]
+    output_parts: tuple[int, ...]
     sees_image: bool
 
     @property
@@ -50,30 +50,30 @@ class Unit:
 
     @property
     def form(self) -> tuple[Any, ...]:
-        """What must be the same for kernels to mean the same."""
+        """The settings that must agree for a kernel to compute the same."""
         size, settings = self.conv.kernel_size, self.conv.settings
         dilation = settings['dilation'] if max(size) > 1 else (1, 1, 1)
         return self.conv.kind, size, settings['strides'], dilation, settings['groups']
 
-    def takes(self, other: 'Unit') -> bool:
-        """Tell whether it can have weights of another one."""
+    def takes(self, other: 'ConvUnit') -> bool:
+        """Return whether weights of another one can be used here."""
         whole = self.conv.settings['groups'] == 1 or self.kernel.shape == other.kernel.shape
         return self.form == other.form and whole
 
 
-def units_of(network: Network) -> list[Unit]:
+def conv_units(network: Network) -> list[ConvUnit]:
     """Return a network's convolutions, in order."""
-    found = []
+    units = []
     parts = _parts(network)
     for op in network.ops:
         if op.kind not in CONVOLUTIONS:
             continue
-        behind = network.takers(op.name)
+        behind = network.consumers(op.name)
         norm = behind[0] if len(behind) == 1 and behind[0].kind in NORMS else None
         end = op if norm is None else norm
-        sums = [parts[taker.name] for taker in network.takers(end.name) if taker.kind == 'add']
-        found.append(
-            Unit(
+        sums = [parts[user.name] for user in network.consumers(end.name) if user.kind == 'add']
+        units.append(
+            ConvUnit(
                 op,
                 norm if norm is not None and norm.kind == 'batch_norm' else None,
                 norm is not None and norm.kind == 'group_norm',
@@ -82,11 +82,11 @@ def units_of(network: Network) -> list[Unit]:
                 network[op.inputs[0]].kind == 'input',
             )
         )
-    return found
+    return units
 
 
 def _parts(network: Network) -> dict[str, tuple[int, ...]]:
-    """Return of what volumes, by their channels, each operation's output is joined."""
+    """Return the channels of the volumes that each operation's output is concatenated from."""
     parts: dict[str, tuple[int, ...]] = {}
     for op in network.ops:
         given = [parts[name] for name in op.inputs]
@@ -99,42 +99,42 @@ def _parts(network: Network) -> dict[str, tuple[int, ...]]:
     return parts
 
 
-def align(units: Sequence[Unit], learnt: Sequence[Unit]) -> dict[int, int]:
-    """Match two rows of convolutions in order, as a longest common subsequence.
+def match_layers(units: Sequence[ConvUnit], sources: Sequence[ConvUnit]) -> dict[int, int]:
+    """Match two lists of convolutions in order, as a longest common subsequence.
 
-    Pairs count most, and among as many pairs equal channels. Of equal ways the first pairs are
-    the earliest.
+    The number of pairs counts most, then the number of equal widths. Among equally good
+    matchings the earliest pairs are chosen.
 
     Parameters
     ----------
-    units : sequence of Unit
-        Those that are to be given weights.
-    learnt : sequence of Unit
-        Those that have them.
+    units : sequence of ConvUnit
+        Those that get weights.
+    sources : sequence of ConvUnit
+        Those that the weights are from.
 
     Returns
     -------
     dict of int to int
-        For each place in ``units`` that has a counterpart, this one's place in ``learnt``.
+        For each index in ``units`` that has a counterpart, its index in ``sources``.
     """
 
-    def worth(i: int, j: int) -> int:
-        if not units[i].takes(learnt[j]):
+    def score(i: int, j: int) -> int:
+        if not units[i].takes(sources[j]):
             return 0
-        ours, theirs = units[i].kernel.shape[3:], learnt[j].kernel.shape[3:]
+        ours, theirs = units[i].kernel.shape[3:], sources[j].kernel.shape[3:]
         return 1000 + sum(a == b for a, b in zip(ours, theirs, strict=True))
 
-    rows, columns = len(units), len(learnt)
+    rows, columns = len(units), len(sources)
     best = np.zeros((rows + 1, columns + 1), int)
     for i in reversed(range(rows)):
         for j in reversed(range(columns)):
-            pair = worth(i, j)
+            pair = score(i, j)
             both = best[i + 1, j + 1] + pair if pair else 0
             best[i, j] = max(both, best[i + 1, j], best[i, j + 1])
     pairs: dict[int, int] = {}
     i = j = 0
     while i < rows and j < columns:
-        pair = worth(i, j)
+        pair = score(i, j)
         if pair and best[i, j] == best[i + 1, j + 1] + pair:
             pairs[i] = j
             i, j = i + 1, j + 1
@@ -145,81 +145,84 @@ def align(units: Sequence[Unit], learnt: Sequence[Unit]) -> dict[int, int]:
     return pairs
 
 
-def reuse(unit: Unit, given: Unit) -> list[tuple[Op, dict[str, np.ndarray], str]]:
-    """Return the weights of a convolution and its normalisation, and how far they are reused.
+def adapt_weights(unit: ConvUnit, source: ConvUnit) -> list[tuple[Op, dict[str, np.ndarray], str]]:
+    """Fit the weights of one convolution and its normalisation to the shape of another.
 
     Parameters
     ----------
-    unit : Unit
-        With its fresh weights.
-    given : Unit
+    unit : ConvUnit
+        The one that gets the weights, with its initial ones.
+    source : ConvUnit
         Its counterpart; without batch normalisation where ``unit`` has none.
 
     Returns
     -------
     list of (Op, dict of str to float32 array, str)
-        The operation, its weights by name, and ``'reused'`` or ``'in part'``.
+        Each operation, its weights by name, and ``'reused'`` or ``'in part'``.
     """
-    same = unit.kernel.shape == given.kernel.shape
-    outputs = _common(unit.leaving, given.leaving)
-    kernel = _kernel(unit, given, outputs)
+    same = unit.kernel.shape == source.kernel.shape
+    outputs = _common(unit.output_parts, source.output_parts)
+    kernel = _kernel(unit, source, outputs)
     conv = {'kernel': kernel if unit.conv.kind == 'conv' else np.swapaxes(kernel, 3, 4)}
-    bias = given.conv.weights.get('bias', np.zeros(given.conv.channels, np.float32))
+    bias = source.conv.weights.get('bias', np.zeros(source.conv.channels, np.float32))
     if 'bias' in unit.conv.weights:
-        conv['bias'] = _begun(unit.conv.weights['bias'], bias, outputs)
+        conv['bias'] = _merged(unit.conv.weights['bias'], bias, outputs)
         bias = np.zeros_like(bias)
-    made = [(unit.conv, conv, 'reused' if same else 'in part')]
+    adapted = [(unit.conv, conv, 'reused' if same else 'in part')]
     if unit.batch is None:
-        return made
-    # What a bias adds, the mean takes away; where nothing was normalised nothing shall be.
+        return adapted
+    # The moving mean subtracts what the bias adds. A source that is not normalised gets statistics
+    # that change nothing.
     epsilon = unit.batch.settings['epsilon']
     values = {'gamma': np.ones_like(bias), 'beta': bias, 'moving_mean': np.zeros_like(bias)}
     values['moving_variance'] = np.full_like(bias, 1 - epsilon)
     state = 'in part'
-    if given.batch is not None:
-        theirs = given.batch.weights
+    if source.batch is not None:
+        theirs = source.batch.weights
         values = {**values, 'beta': np.zeros_like(bias), **theirs}
         values['moving_mean'] = theirs['moving_mean'] - bias
-        spread = theirs['moving_variance'] + (given.batch.settings['epsilon'] - epsilon)
+        spread = theirs['moving_variance'] + (source.batch.settings['epsilon'] - epsilon)
         values['moving_variance'] = np.maximum(spread, 0)
         state = 'reused' if len(bias) == unit.conv.channels else 'in part'
     fresh = unit.batch.weights
-    made.append((unit.batch, {k: _begun(v, values[k], outputs) for k, v in fresh.items()}, state))
-    return made
+    adapted.append(
+        (unit.batch, {k: _merged(v, values[k], outputs) for k, v in fresh.items()}, state)
+    )
+    return adapted
 
 
-def _begun(fresh: np.ndarray, given: np.ndarray, places: Places) -> np.ndarray:
-    """Return the values of one, and in some places the other's."""
-    made = fresh.copy()
-    made[places[0]] = given[places[1]]
-    return made
+def _merged(fresh: np.ndarray, source: np.ndarray, channels: ChannelIndices) -> np.ndarray:
+    """Return initial values in which some channels are replaced by those of the source."""
+    values = fresh.copy()
+    values[channels[0]] = source[channels[1]]
+    return values
 
 
-def _kernel(unit: Unit, given: Unit, outputs: Places) -> np.ndarray:
-    """Return a kernel (X, Y, Z, Cin, Cout) that holds what it can of the other's."""
-    made, learnt = unit.kernel.copy(), given.kernel
-    inputs = _common(unit.entering, given.entering)
+def _kernel(unit: ConvUnit, source: ConvUnit, outputs: ChannelIndices) -> np.ndarray:
+    """Return a kernel (X, Y, Z, Cin, Cout) that contains as much as fits of the source's."""
+    kernel, source_kernel = unit.kernel.copy(), source.kernel
+    inputs = _common(unit.input_parts, source.input_parts)
     if unit.conv.settings['groups'] > 1:
-        inputs = _common(made.shape[3:4], learnt.shape[3:4])
-    others = np.setdiff1d(np.arange(made.shape[3]), inputs[0])
+        inputs = _common(kernel.shape[3:4], source_kernel.shape[3:4])
+    others = np.setdiff1d(np.arange(kernel.shape[3]), inputs[0])
     if unit.sees_image:
-        made[..., others, :] = 0
+        kernel[..., others, :] = 0
     else:
-        made[..., others[:, None], outputs[0]] *= _SMALL
-    reused = learnt[..., inputs[1][:, None], outputs[1]]
-    made[..., inputs[0][:, None], outputs[0]] = reused
-    return made
+        kernel[..., others[:, None], outputs[0]] *= _SMALL
+    reused = source_kernel[..., inputs[1][:, None], outputs[1]]
+    kernel[..., inputs[0][:, None], outputs[0]] = reused
+    return kernel
 
 
-def _common(ours: Sequence[int], theirs: Sequence[int]) -> Places:
-    """Return which channels of joined volumes are which of the other's.
+def _common(ours: Sequence[int], theirs: Sequence[int]) -> ChannelIndices:
+    """Return the indices of channels that two concatenations have in common.
 
-    Each volume begins with its own channels.
+    Of each pair of volumes the first channels correspond.
     """
     if len(ours) != len(theirs):
         ours, theirs = (sum(ours),), (sum(theirs),)
-    places: tuple[list[int], list[int]] = [], []
+    common: tuple[list[int], list[int]] = [], []
     for i, (n, m) in enumerate(zip(ours, theirs, strict=True)):
-        for found, start in zip(places, (sum(ours[:i]), sum(theirs[:i])), strict=True):
-            found.extend(range(start, start + min(n, m)))
-    return np.array(places[0]), np.array(places[1])
+        for channels, start in zip(common, (sum(ours[:i]), sum(theirs[:i])), strict=True):
+            channels.extend(range(start, start + min(n, m)))
+    return np.array(common[0]), np.array(common[1])

@@ -1,4 +1,4 @@
-"""The training loop: stages of Keras' `fit`, each of which can be killed and resumed anywhere."""
+"""The training loop over stages; a run that is interrupted anywhere resumes at its checkpoint."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,84 +14,87 @@ from ..models.network import Network
 from ..system.atomic import write_text
 from ..system.errors import SettingsError
 from ..system.resources import available_cpus
-from .callbacks import BEST, CHECKPOINTS, Clock, Keeper, Progress
+from .callbacks import BEST, CHECKPOINTS, Progress, StageTrainer, StopCondition
 from .checkpoints import list_states, load_state
-from .config import TrainConfig, read_config
+from .config import TrainConfig, read_training_config
 from .data.cache import side_pairs
-from .data.loader import CubeSource
+from .data.loader import PatchLoader
 from .data.sources import Sources, find_sources
-from .devices import distribute, prepare
+from .devices import configure_keras, distribute
 from .losses.registry import build_loss
 from .losses.subvoxels import whole_network, with_subvoxels
 from .metrics import ClassDice
-from .network import build_stage, take_over, trained_network
-from .optimizers import build_optimizer, take_average
-from .report.log import EVENTS, LOG, Record, label_table
+from .optimizers import apply_average, build_optimizer
+from .report.log import EVENTS, LOG, TrainingLog, label_table
 from .report.page import REPORT
 from .report.scores import PICTURES, VALIDATION
-from .transfer import begin_from, differences, freeze, transfer_table
+from .stages import build_stage, inherit_weights, trained_network
+from .transfer import compatibility_warnings, freeze, load_pretrained, transfer_table
 from .validate import ValidationScan, Validator
 
 CONFIG = 'config.toml'
 
 
 def train(
-    config: TrainConfig, out: Path, clock: Clock | None = None
+    config: TrainConfig, out: Path, stop: StopCondition | None = None
 ) -> tuple[Network, Sources] | None:
-    """Train a network, or go on with it.
+    """Train a network, or resume its training.
 
     Parameters
     ----------
     config : TrainConfig
-        The run.
+        Config of the run.
     out : Path
-        Its folder: config, checkpoints, log and TensorBoard's files. What it holds of the same
-        run is taken up.
-    clock : Clock, optional
-        Stops the run at the next step, with a checkpoint.
+        Folder of the run, with its config, checkpoints, log and TensorBoard files. A run with
+        the same config is resumed at its last checkpoint.
+    stop : StopCondition, optional
+        Stops the run before the next step, with a checkpoint.
 
     Returns
     -------
-    network : brainchop_bids.models.network.Network
-        That of the best validation; where no whole volumes are scored, of the last step.
+    network : Network
+        The network of the best validation, or of the last step if no whole volumes are scored.
     sources : Sources
-        What it has learnt from.
+        Its training and held-out data.
     None
-        Where the clock stopped the run.
+        If the run was stopped.
 
     Raises
     ------
     SettingsError
-        Where the folder holds a run of another config, or the config asks for what cannot be.
+        If the folder holds a run with another config, or the config cannot be used.
     BrainchopError
-        Where the loss is no longer a number.
+        If the loss is not finite.
     DatasetError, InputError, ModelError, OutputError
-        For images, labels and files that cannot be used.
+        If images, labels or files cannot be used.
     """
-    clock = clock or Clock()
+    stop = stop or StopCondition()
     _check_folder(config, out)
     distribute(config.devices, [stage.batch for stage in config.stages])
     keras.utils.set_random_seed(config.seed)
-    prepare(config.precision)
+    configure_keras(config.precision)
     mapping = read_mapping(config.data.mapping)
     classes = mapping.classes
-    networks = stage_builder(config, classes)
+    build = stage_builder(config, classes)
     labels = label_table(config, classes)
-    # What the model's folder says must not turn out to be wrong after hours.
+    # An error in the card must not show only at the end of the run.
     read_derived(config.card.derived, labels, Path('card in the training config'))
-    # Label maps are mirrored by their codes, before they have classes.
+    # Label maps are mirrored before their codes become classes.
     flips = config.augmentation.flip > 0 and not config.data.label_maps
     swap = side_pairs(labels) if flips else ()
     sources = find_sources(config, tuple(swap))
     workers = config.workers or max(1, int(available_cpus().amount) - 1)
-    with CubeSource(config, workers, sources) as cubes, Record(config, out, classes) as record:
+    with (
+        PatchLoader(config, workers, sources) as loader,
+        TrainingLog(config, out, classes) as log,
+    ):
         if mapping.empty:
             numbers = ', '.join(map(str, mapping.empty))
-            record.say(f'warning: {mapping.name}: no code becomes label {numbers}; no scan has it')
+            log.say(f'warning: {mapping.name}: no code is mapped to label {numbers}')
         for note in sources.notes:
-            record.say(note)
+            log.say(note)
         write_text(out / CONFIG, config.to_toml())
-        model = _train(config, out, clock, networks, cubes, record)
+        model = _train_stages(config, out, stop, build, loader, log)
     if model is None:
         return None
     if (out / BEST).exists():
@@ -99,89 +102,90 @@ def train(
     return trained_network(config.model, config.stages[-1], model), sources
 
 
-def _train(
+def _train_stages(
     config: TrainConfig,
     out: Path,
-    clock: Clock,
-    networks: Callable[[int], Any],
-    cubes: CubeSource,
-    record: Record,
+    stop: StopCondition,
+    build: Callable[[int], Any],
+    loader: PatchLoader,
+    log: TrainingLog,
 ) -> Any:
-    """Go through the stages; return the last one's model, None where the clock stopped it."""
-    done = list_states(out / CHECKPOINTS)
-    first, step, path = done[-1] if done else (0, 0, None)
-    record.resume(_global_step(config, first, step))
+    """Train all stages; return the model of the last one, or None if the run was stopped."""
+    states = list_states(out / CHECKPOINTS)
+    first, step, path = states[-1] if states else (0, 0, None)
+    log.resume(_global_step(config, first, step))
     validator = None
     if config.validation.every:
-        scans = [ValidationScan(*scan) for scan in cubes.scans()]
-        validator = Validator(scans, record.names)
+        scans = [ValidationScan(*scan) for scan in loader.scans()]
+        validator = Validator(scans, log.names)
     previous = None
     for number in range(first, len(config.stages)):
-        model = networks(number)
+        model = build(number)
         if number == first and path is not None:
             load_state(path, model)
         elif previous is not None:
-            take_over(previous, model)
+            inherit_weights(previous, model)
         elif config.init.model:
             whole = whole_network(model)
-            for warning in differences(whole, config.init, config.data):
-                record.say(f'warning: {warning}')
-            record.say(_begin(config, whole))
+            for warning in compatibility_warnings(whole, config.init, config.data):
+                log.say(f'warning: {warning}')
+            log.say(_load_pretrained(config, whole))
         begin = step if number == first else 0
         progress = Progress(config, number, begin, _global_step(config, number, 0))
-        ended = begin >= progress.stage.steps
-        # It may have been stopped early, too.
-        if not ended and not progress.patience(record.validations.means).over:
-            keeper = Keeper(progress, out, cubes, record, clock, validator)
-            keeper.fit(model)
+        complete = begin >= progress.stage.steps
+        # An earlier call may also have ended the stage for lack of improvement.
+        if not complete and not progress.patience(log.validations.means).over:
+            trainer = StageTrainer(progress, out, loader, log, stop, validator)
+            trainer.fit(model)
             last = number == len(config.stages) - 1
-            if clock.over and not (last and keeper.ended):
+            if stop.met and not (last and trainer.ended):
                 return None
-        take_average(model)
+        apply_average(model)
         previous = model
     return previous
 
 
 def _check_folder(config: TrainConfig, out: Path) -> None:
-    """Refuse a folder in which another run has got somewhere, and a model in a run's own file."""
+    """Raise if the folder holds another run's checkpoints, or the model would overwrite a file."""
     if config.card.name in (CONFIG, CHECKPOINTS, BEST, EVENTS, LOG, PICTURES, VALIDATION, REPORT):
         raise SettingsError(
-            f'card.name in the training config: {config.card.name} is what a file or folder of '
-            'the run is called; choose another'
+            f'card.name in the training config: {config.card.name} is the name of a file or '
+            'folder of the run; choose another'
         )
     path = out / CONFIG
-    if path.exists() and list_states(out / CHECKPOINTS) and read_config(path) != config:
+    if path.exists() and list_states(out / CHECKPOINTS) and read_training_config(path) != config:
         raise SettingsError(
-            f'{out}: holds a run of another config ({path}); choose another --out, or remove it'
+            f'{out}: holds a run with another config ({path}); choose another --out, or remove it'
         )
 
 
 def stage_builder(config: TrainConfig, classes: int) -> Callable[[int], Any]:
-    """Return what builds and compiles the network of a stage.
+    """Return a function that builds and compiles the network of a stage.
 
     Parameters
     ----------
     config : TrainConfig
-        The run.
+        Config of the run.
     classes : int
         Number of classes.
 
     Returns
     -------
     callable
-        Takes the number of a stage, from 0, and returns its compiled `keras.Model`.
+        Takes the index of a stage, from 0, and returns its compiled `keras.Model`.
 
     Raises
     ------
     SettingsError
-        Where a stage's network cannot be built, or labels of the card are not one for each class.
+        If the network of any stage cannot be built, or the card does not have one label for
+        each class.
     """
     channels = len(config.data.channels)
 
     def build(number: int) -> Any:
         stage = config.stages[number]
         model = build_stage(config.model, stage, classes, channels)
-        # Before it is compiled, which looks at what is to be trained.
+        # Before it is compiled, when Keras collects the trainable weights.
         freeze(model, config.init.freeze)
         if stage.subvoxels:
             model = with_subvoxels(model, stage.subvoxels)
@@ -193,7 +197,7 @@ def stage_builder(config: TrainConfig, classes: int) -> Callable[[int], Any]:
         )
         return model
 
-    # What does not fit together must not come up after hours.
+    # Errors in later stages must not show only after hours.
     if config.card.labels and len(config.card.labels) != classes:
         raise SettingsError(
             f'card.labels has {len(config.card.labels)} entries; the table '
@@ -204,12 +208,12 @@ def stage_builder(config: TrainConfig, classes: int) -> Callable[[int], Any]:
     return build
 
 
-def _begin(config: TrainConfig, model: Any) -> str:
-    """Give a model what another has learnt, and return what became of each layer."""
+def _load_pretrained(config: TrainConfig, model: Any) -> str:
+    """Initialise a stage's model with pretrained weights; return a table of its layers."""
     stage = config.stages[0]
     if stage.stride == 1:
-        return transfer_table(begin_from(model, config.init))
-    # The same layers, computed everywhere, with the dilations that the other model has.
+        return transfer_table(load_pretrained(model, config.init))
+    # The same network without stride, whose dilations are those of the pretrained model.
     whole = build_stage(
         config.model, replace(stage, stride=1), model.output_shape[-1], model.input_shape[-1]
     )
@@ -220,7 +224,7 @@ def _begin(config: TrainConfig, model: Any) -> str:
             f'init.model with stages[0].stride = 2: its layers {", ".join(lost)} would be lost; '
             'set stride = 1'
         )
-    rows = begin_from(whole, config.init)
+    rows = load_pretrained(whole, config.init)
     for layer in whole.layers:
         if layer.weights:
             model.get_layer(layer.name).set_weights(layer.get_weights())

@@ -1,4 +1,4 @@
-"""What is counted beside the loss, on any Keras backend."""
+"""Keras metrics for segmentation, on any backend."""
 
 from typing import Any
 
@@ -10,16 +10,16 @@ from .losses.tensors import flat_labels, sum_by_class
 
 @keras.saving.register_keras_serializable('brainchop')
 class ClassDice(keras.metrics.Metric):
-    """Dice of each class over all volumes seen, of labels and of the most likely class.
+    """Dice of each class between labels and the most likely class, over all batches.
 
-    Counts are added up over batches, so that the last, smaller batch weighs what it is worth.
+    Voxels are counted over all batches, so that smaller batches have a smaller weight.
 
     Parameters
     ----------
     classes : int
         Number of classes, background included.
     name : str
-        For logs.
+        Name in logs.
     """
 
     def __init__(self, classes: int, *, name: str = 'dice', **options: Any) -> None:
@@ -30,26 +30,26 @@ class ClassDice(keras.metrics.Metric):
         self.sizes = self.add_weight(shape=shape, initializer='zeros', name='sizes')
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Count a batch: integer labels and logits as for the losses; weights are not used."""
+        """Add a batch of integer labels and logits; weights are ignored."""
         truth, known = flat_labels(y_true, self.classes)
-        found, _ = flat_labels(ops.argmax(y_pred, axis=-1), self.classes)
+        predicted, _ = flat_labels(ops.argmax(y_pred, axis=-1), self.classes)
 
-        def count(which: Any, labels: Any) -> Any:
-            return ops.sum(sum_by_class(which, labels, self.classes), axis=0)
+        def count(mask: Any, labels: Any) -> Any:
+            return ops.sum(sum_by_class(mask, labels, self.classes), axis=0)
 
-        self.shared.assign_add(count(known * ops.cast(truth == found, 'float32'), truth))
-        self.sizes.assign_add(count(known, truth) + count(ops.ones_like(known), found))
+        self.shared.assign_add(count(known * ops.cast(truth == predicted, 'float32'), truth))
+        self.sizes.assign_add(count(known, truth) + count(ops.ones_like(known), predicted))
 
     def per_class(self) -> Any:
-        """Return the Dice of each class, ``(classes,)``; NaN where there was nothing."""
+        """Return the Dice of each class, ``(classes,)``; NaN for absent classes."""
         return 2 * self.shared / self.sizes
 
     def result(self) -> Any:
-        """Return the mean over the foreground classes that were there or predicted."""
-        there = ops.cast(self.sizes[1:] > 0, 'float32')
+        """Return the mean over the foreground classes that are in the labels or predicted."""
+        present = ops.cast(self.sizes[1:] > 0, 'float32')
         dice = 2 * self.shared[1:] / ops.maximum(self.sizes[1:], 1.0)
-        return ops.sum(dice * there) / ops.maximum(ops.sum(there), 1.0)
+        return ops.sum(dice * present) / ops.maximum(ops.sum(present), 1.0)
 
     def get_config(self) -> dict[str, Any]:
-        """Return what makes this metric again."""
+        """Return the arguments of the constructor."""
         return {**super().get_config(), 'classes': self.classes}

@@ -1,10 +1,10 @@
-"""Optimisers and schedules that a training config may name, and averages of weights.
+"""Optimisers, learning rate schedules and weight averages of training configs.
 
-Keras counts batches: its schedules are asked for the learning rate of a batch, and its average
-moves on with each, even where the gradients of several batches are gathered for one update
-(Keras 3.5 to 3.15, ``BaseOptimizer._get_current_learning_rate`` and
-``_update_model_variables_moving_average``). What is built here counts updates, so that a run
-that gathers N batches is the run with batches N times as large.
+Keras counts batches: schedules and averages of weights advance with each batch, even if gradients
+are accumulated over several batches (Keras 3.5 to 3.15,
+``BaseOptimizer._get_current_learning_rate`` and ``_update_model_variables_moving_average``). Those
+built here count updates, so that accumulation over N batches is equivalent to batches N times as
+large.
 """
 
 import math
@@ -17,25 +17,25 @@ import numpy as np
 
 from ..system.errors import SettingsError
 from .choices import require_known
-from .options import Optimizer
+from .options import OptimizerOptions
 
 
 @keras.saving.register_keras_serializable('brainchop')
 class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate that rises for a while and then falls to next to nothing, along cosines.
+    """A one-cycle schedule: the learning rate rises and then falls, both along cosines.
 
     After Smith and Topin (2018), https://arxiv.org/abs/1708.07120.
 
     Parameters
     ----------
     peak : float
-        The largest learning rate.
+        Largest learning rate.
     steps : int
         Length of the cycle.
     rise : float
-        Share of the cycle in which it rises.
+        Share of the cycle with a rising learning rate.
     start, end : float
-        First and last learning rate as shares of the peak.
+        First and last learning rate, relative to the peak.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
         return self.peak * keras.ops.where(step < top, rising, falling)
 
     def get_config(self) -> dict[str, Any]:
-        """Return what makes this schedule again."""
+        """Return the arguments of the constructor."""
         return {
             'peak': self.peak,
             'steps': self.steps,
@@ -66,14 +66,14 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
 
 @keras.saving.register_keras_serializable('brainchop')
 class PerUpdate(keras.optimizers.schedules.LearningRateSchedule):
-    """A schedule of updates for an optimiser that counts batches.
+    """Adapts a schedule by updates to an optimiser that counts batches.
 
     Parameters
     ----------
     schedule : keras.optimizers.schedules.LearningRateSchedule
         Learning rate by update.
     batches : int
-        Batches whose gradients make one update.
+        Batches of each update.
     """
 
     def __init__(
@@ -82,17 +82,17 @@ class PerUpdate(keras.optimizers.schedules.LearningRateSchedule):
         self.schedule, self.batches = schedule, batches
 
     def __call__(self, step: Any) -> Any:
-        """Return the learning rate of a batch: that of the update it belongs to."""
+        """Return the learning rate of a batch, which is that of its update."""
         return self.schedule(keras.ops.floor_divide(step, self.batches))
 
     def get_config(self) -> dict[str, Any]:
-        """Return what makes this schedule again."""
+        """Return the arguments of the constructor."""
         schedule = keras.saving.serialize_keras_object(self.schedule)
         return {'schedule': schedule, 'batches': self.batches}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> 'PerUpdate':
-        """Make a schedule of what `get_config` returned."""
+        """Build a schedule from the result of `get_config`."""
         return cls(keras.saving.deserialize_keras_object(config['schedule']), config['batches'])
 
 
@@ -107,20 +107,20 @@ def _linear(peak: float, updates: int) -> Any:
 
 
 def _polynomial(peak: float, updates: int) -> Any:
-    """Fall as what is left of the run to the power of 0.9, as nnU-Net's (Isensee et al. 2021)."""
+    """Fall polynomially with the power 0.9, as in nnU-Net (Isensee et al. 2021)."""
     return keras.optimizers.schedules.PolynomialDecay(
         peak, updates, end_learning_rate=0.0, power=0.9
     )
 
 
 def _halving(peak: float, updates: int) -> Any:
-    """Halve four times, after each fifth of the run."""
+    """Halve after each fifth of the run, four times."""
     return keras.optimizers.schedules.ExponentialDecay(
         peak, math.ceil(updates / 5), decay_rate=0.5, staircase=True
     )
 
 
-# Of the peak and the number of updates; each function says in a line what its schedule does.
+# Functions of the peak and the number of updates.
 SCHEDULES: dict[str, Callable[[float, int], Any]] = {
     'one_cycle': OneCycle,
     'constant': lambda peak, updates: peak,
@@ -141,32 +141,32 @@ _WITH_MOMENTUM = ('sgd', 'rmsprop')
 
 
 def build_optimizer(
-    options: Optimizer, learning_rate: float, steps: int
+    options: OptimizerOptions, learning_rate: float, steps: int
 ) -> keras.optimizers.Optimizer:
-    """Make the optimiser of a stage.
+    """Build the optimiser of a stage.
 
     Parameters
     ----------
-    options : Optimizer
-        What the config asks for.
+    options : OptimizerOptions
+        The ``[optimizer]`` table.
     learning_rate : float
-        The largest of the schedule.
+        Largest learning rate of the schedule.
     steps : int
-        Batches of the stage. ``steps // options.accumulate`` updates are the length of the
-        schedule; batches left over at the end of a stage change nothing.
+        Batches of the stage. The schedule has ``steps // options.accumulate`` updates;
+        remaining batches at the end of the stage have no effect.
 
     Returns
     -------
     keras.optimizers.Optimizer
-        Not built yet. Averages and gathered gradients are among its ``variables``. SGD has
-        plain, not Nesterov's momentum; weight decay is decoupled from the gradient for all
-        (Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101) and reaches all trained
-        variables; gradients are clipped after they are averaged over batches.
+        Not built yet. Its ``variables`` include averages and accumulated gradients. SGD has
+        plain, not Nesterov momentum. Weight decay is decoupled from the gradient (Loshchilov
+        and Hutter 2019, https://arxiv.org/abs/1711.05101) and applies to all trained variables.
+        Gradients are clipped after accumulation.
 
     Raises
     ------
     SettingsError
-        Naming the key: for a name that is not known or a number out of range.
+        If a name is unknown or a number is out of range; the message names the key.
     """
     _check(options, learning_rate, steps)
     schedule = SCHEDULES[options.schedule](learning_rate, steps // options.accumulate)
@@ -176,17 +176,17 @@ def build_optimizer(
         if not isinstance(schedule, float):
             schedule = PerUpdate(schedule, options.accumulate)
     if options.ema:
-        # Keras moves the average with each batch; so many moves make one of the size asked for.
+        # Keras updates the average with each batch; together these updates have this momentum.
         more |= {'use_ema': True, 'ema_momentum': options.ema ** (1 / options.accumulate)}
     if options.name in _WITH_MOMENTUM:
         more['momentum'] = options.momentum
-    # Keras' AdamW refuses None, and takes 0 for what the others take None for.
+    # Keras' AdamW does not accept None, which means 0 for the others.
     if options.weight_decay or options.name == 'adamw':
         more['weight_decay'] = options.weight_decay
     return OPTIMIZERS[options.name](schedule, **more)
 
 
-def _check(options: Optimizer, learning_rate: float, steps: int) -> None:
+def _check(options: OptimizerOptions, learning_rate: float, steps: int) -> None:
     require_known('optimizer.name', options.name, OPTIMIZERS)
     require_known('optimizer.schedule', options.schedule, SCHEDULES)
     checks = [
@@ -211,31 +211,31 @@ def _check(options: Optimizer, learning_rate: float, steps: int) -> None:
 
 
 @contextmanager
-def averaged(model: Any) -> Iterator[Any]:
-    """Give a model the averages of its weights for a while.
+def averaged_weights(model: Any) -> Iterator[Any]:
+    """Temporarily replace a model's weights by their averages.
 
     Parameters
     ----------
     model : keras.Model
-        Compiled. Without averages (``optimizer.ema`` is 0), or before the first update,
-        nothing changes. In a callback, use it at the end of an epoch, where Keras has brought
-        the variables up to date on any backend.
+        Compiled model. It is unchanged without averages (``optimizer.ema`` is 0) or before the
+        first update. In a callback, call this at the end of an epoch, when Keras has updated
+        the variables on all backends.
 
     Yields
     ------
     keras.Model
-        The same, with averaged weights. Its moving statistics of batch normalisation stay as
-        they are: they are averages already. Do not save states of the run in here.
+        The same model with averaged weights. Moving statistics of batch normalisation are
+        averages already and stay unchanged. Do not save checkpoints inside.
 
     Notes
     -----
-    Weights come back bit by bit, and the optimiser's variables are left alone, so that a run
-    goes on as if nothing had been. (`keras.callbacks.SwapEMAWeights` swaps by adding and
-    subtracting with TensorFlow, which rounds.)
+    Weights are restored exactly, and the optimiser's variables are not touched, so that training
+    is not affected. (With TensorFlow, `keras.callbacks.SwapEMAWeights` swaps by addition and
+    subtraction, with rounding errors.)
     """
     variables = model.trainable_variables
     kept = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
-    take_average(model)
+    apply_average(model)
     try:
         yield model
     finally:
@@ -243,19 +243,18 @@ def averaged(model: Any) -> Iterator[Any]:
             variable.assign(values)
 
 
-def take_average(model: Any) -> None:
-    """Give a model the averages of its weights for good, as at the end of a stage.
+def apply_average(model: Any) -> None:
+    """Replace a model's weights by their averages, at the end of a stage.
 
-    Keras' ``fit`` does so too before it returns, after the callbacks of its last epoch; a run
-    that is resumed behind the last step of a stage never gets there. Doing it twice changes
-    nothing.
+    Keras' ``fit`` also does so before it returns, after the callbacks of the last epoch, but not
+    in a run that is resumed after the last step of a stage. Repeated calls change nothing.
 
     Parameters
     ----------
     model : keras.Model
-        Compiled. Without averages, or before the first update, nothing changes.
+        Compiled model. It is unchanged without averages or before the first update.
     """
     optimizer = model.optimizer
-    # Averages are zeros until the first update has been averaged.
+    # Averages are 0 before the first update.
     if optimizer.built and int(keras.ops.convert_to_numpy(optimizer.iterations)) > 0:
         optimizer.finalize_variable_values(model.trainable_variables)

@@ -7,41 +7,38 @@ from ..system.errors import SettingsError
 
 
 @dataclass(frozen=True)
-class Data:
-    """Where images and their labels come from: exactly one of ``label_maps``, ``table``, ``bids``
-    and ``folder``.
+class DataOptions:
+    """The ``[data]`` table: one of ``label_maps``, ``table``, ``bids`` and ``folder``.
 
     Parameters
     ----------
     label_maps : str
-        Folder of label maps: whole heads, ``*.nii.gz``, ``*.nii`` or ``*.mgz``, conformed.
-        Images are made from them.
+        Folder of conformed label maps of whole heads (``*.nii.gz``, ``*.nii`` or ``*.mgz``), from
+        which images are synthesised.
     table : str
-        TSV or CSV file of scans with their labels, one row each: ``subject``, perhaps
-        ``session``, ``labels`` and a column for each of ``channels``. Relative paths begin at
-        the table.
+        TSV or CSV file with a row for each scan and the columns ``subject``, optionally
+        ``session``, ``labels``, and one for each of ``channels``. Paths are relative to the
+        table.
     bids, derivatives : str
-        A raw BIDS dataset, and the derivatives that hold its label images (``dseg``).
+        A raw BIDS dataset, and derivatives with its label images (``dseg``).
     segmentation : str
-        The ``seg`` entity of these, where there are several.
+        ``seg`` entity of the label images, if there are several.
     folder, layout : str
-        A folder in another project's form, a key of
+        Folder of a public dataset, and its layout, a key of
         `brainchop_bids.training.data.layouts.LAYOUTS`.
     channels : tuple of str
-        Suffixes of the images that make the channels of the input, in order; the first decides
-        the grid.
+        BIDS suffixes of the channels of the input; the first one defines the grid.
     hold_out : tuple of str
-        What is kept out of training: names of label maps without suffix, or of subjects
-        (without ``sub-``).
+        Held-out label maps, by name without suffix, or subjects, without ``sub-``.
     folds, fold : int
-        Cross-validation: subjects are dealt into so many folds, and one of them, counted from
-        0, is held out. 0 folds: see ``hold_out``.
+        Number of folds for cross-validation by subject, and index of the fold that is held out,
+        from 0. With 0 folds, see ``hold_out``.
     mapping : str
-        Name or path of the table that gives each code its label.
+        Name or path of the table from codes to labels.
     normalization : str
-        How images are scaled, in training as in use.
+        Normalisation of images, in training and inference.
     cache : str
-        Folder that keeps conformed volumes between runs; by default one in the user's cache.
+        Folder for conformed volumes between runs; by default in the user's cache.
     """
 
     label_maps: str = ''
@@ -61,30 +58,30 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Network:
-    """The network.
+class NetworkOptions:
+    """The ``[model]`` table.
 
     Parameters
     ----------
     architecture : str
         A key of `brainchop_bids.training.architectures.ARCHITECTURES`, or
-        ``path/to/file.py:function``, a builder of the user's own.
+        ``path/to/file.py:function``, a user's own builder.
     channels : int
-        Width of each hidden layer of a MeshNet, of the first level of the others.
+        Width of the hidden layers of a MeshNet, or of the first level of other networks.
     dilations : tuple of int
-        Dilation of each hidden layer of a MeshNet.
+        Dilations of the hidden layers of a MeshNet.
     levels : int
-        Resolutions of a U-Net or V-Net.
+        Number of resolutions of a U-Net or V-Net.
     widths : tuple of int
         Channels of each level of a light U-Net.
     space_to_depth : int
-        Voxels, along each axis, of the places that a MeshNet or a light U-Net computes on: with
-        2 it runs on an eighth of the voxels and labels all of them, see
-        `brainchop_bids.models.regroup`.
+        Side, in voxels, of the blocks that a MeshNet or light U-Net computes on: with 2, it
+        computes an eighth of the positions and labels all voxels, see
+        `brainchop_bids.models.space_to_depth`.
     activation : str
-        As `brainchop_bids.models.network.ACTIVATIONS` has them.
+        One of `brainchop_bids.models.network.ACTIVATIONS`.
     dropout : float
-        Share of channels dropped in training.
+        Rate of spatial dropout.
     """
 
     architecture: str = 'meshnet'
@@ -98,17 +95,17 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Init:
-    """Transfer learning: what a network begins with.
+class InitOptions:
+    """The ``[init]`` table: transfer learning.
 
     Parameters
     ----------
     model : str
-        Folder of a model, or the name of a known one; empty for a random start.
+        Folder or name of a pretrained model; empty for random weights.
     freeze : tuple of str
-        Patterns (``*``, ``?``, ``[...]``) of the names of layers that are not trained.
+        Patterns of names of layers that are not trained, with ``*``, ``?`` and ``[...]``.
     new_head : bool
-        Begin the last convolution anew even where its shape fits.
+        Initialise the last convolution anew even if its shape fits.
     """
 
     model: str = ''
@@ -118,40 +115,40 @@ class Init:
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the curriculum, with a one-cycle schedule of its own.
+    """A ``[[stages]]`` table: a part of the training with its own learning rate schedule.
 
     Parameters
     ----------
     steps : int
-        Updates of the weights.
+        Number of steps.
     cube : int
-        Side of the cubes cut from each image, voxels.
+        Side of the training patches, voxels.
     batch : int
-        Cubes in each step.
+        Patches in each step.
     stride : int
-        1, or 2 to compute every second voxel of each axis only, an eighth of the work:
-        dilated layers never look at the others (see `brainchop_bids.training.network`).
+        1, or 2 to compute only every second voxel along each axis, with an eighth of the work,
+        see `brainchop_bids.training.stages`.
     learning_rate : float
-        At the height of the cycle.
+        Largest learning rate of the schedule.
     weighted : bool
-        Whether the loss weighs classes as ``loss.class_weights`` says. Weights help to find small
-        structures, and make them too large in the end.
+        Whether ``loss.class_weights`` are used. They help the network to find small structures,
+        but in the end make these too large.
     subvoxels : int
-        Of the voxels of each place of a network with ``space_to_depth``, those that a step
-        computes, drawn anew each time; 0 for all of them.
+        Number of voxels, of each block of a network with ``space_to_depth``, that are computed in
+        a step, drawn anew in each; 0 for all.
     norm : str
-        ``'batch'`` for batch normalisation, ``'group'`` for each channel over the cube, or
-        ``'none'``: what a stage before learnt by batches is folded into the convolutions, so
-        that its statistics no longer change with each cube.
+        ``'batch'`` for batch normalisation, ``'group'`` for normalisation of each channel over the
+        patch, or ``'none'``, for which batch normalisation of the previous stage is folded into
+        the convolutions.
     cubes_per_volume : int
-        Cubes cut from each scan. Of label maps, each cube is of an image of its own.
+        Patches cut from each scan. Each patch from a label map is of an image of its own.
     centred : float
-        Share of cubes drawn around a labelled voxel (of label maps: one of the brain proper,
-        not of the fluid around it).
+        Share of patches centred on a labelled voxel (with label maps: a brain voxel, not fluid
+        around the brain).
     labelled : float
-        Least share of labelled voxels in a cube; others are drawn again, a few times.
+        Minimum share of labelled voxels in a patch; others are redrawn up to 20 times.
     synthesis : dict
-        Options of the images that this stage has otherwise than the run.
+        Changes to ``[synthesis]`` in this stage.
     """
 
     steps: int = 1000
@@ -169,17 +166,17 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Term:
-    """One term of a loss.
+class LossTerm:
+    """A ``[[loss.terms]]`` table: one term of a sum of losses.
 
     Parameters
     ----------
     kind : str
         A key of `brainchop_bids.training.losses.registry.LOSSES`.
     weight : float
-        Its factor in the sum.
+        Factor of the term.
     options : dict
-        Keyword arguments of the function, such as ``gamma`` or ``background``.
+        Keyword arguments of the loss function, such as ``gamma`` or ``background``.
     """
 
     kind: str = ''
@@ -188,50 +185,49 @@ class Term:
 
 
 @dataclass(frozen=True)
-class Loss:
-    """The loss: one kind, or a weighted sum of terms.
+class LossOptions:
+    """The ``[loss]`` table: one kind, or a weighted sum of terms.
 
     Parameters
     ----------
     kind : str
-        A key of `brainchop_bids.training.losses.registry.LOSSES`; not looked at where there are
-        terms.
+        A key of `brainchop_bids.training.losses.registry.LOSSES`; ignored if there are terms.
     class_weights : tuple of float
-        One for each class, or none.
+        One weight for each class, or none.
     options : dict
-        Other keyword arguments of the function.
-    terms : tuple of Term
-        The sum, in place of ``kind``.
+        Other keyword arguments of the loss function.
+    terms : tuple of LossTerm
+        Terms of the sum, which replace ``kind``.
     """
 
     kind: str = 'dice_cross_entropy'
     class_weights: tuple[float, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
-    terms: tuple[Term, ...] = ()
+    terms: tuple[LossTerm, ...] = ()
 
 
 @dataclass(frozen=True)
-class Optimizer:
-    """How weights are changed.
+class OptimizerOptions:
+    """The ``[optimizer]`` table.
 
     Parameters
     ----------
     name : str
         A key of `brainchop_bids.training.optimizers.OPTIMIZERS`.
     schedule : str
-        A key of `brainchop_bids.training.optimizers.SCHEDULES`: the learning rate over the
-        steps of a stage.
+        Schedule of the learning rate in a stage, a key of
+        `brainchop_bids.training.optimizers.SCHEDULES`.
     momentum : float
-        Of SGD and RMSprop.
+        Momentum of SGD and RMSprop.
     weight_decay : float
-        Of AdamW and, decoupled alike, of the others.
+        Decoupled weight decay.
     clip : float
-        Largest norm of a variable's gradient; 0 for no limit.
+        Largest norm of the gradient of a variable; 0 for no limit.
     accumulate : int
-        Steps whose gradients are averaged before the weights change.
+        Steps over which gradients are averaged for each update.
     ema : float
-        Decay of the exponential moving average of the weights that validation and the model
-        take, for instance 0.999; 0 for none.
+        Decay of the exponential moving average of weights, for instance 0.999, that is validated
+        and exported; 0 for none.
     """
 
     name: str = 'adam'
@@ -244,17 +240,18 @@ class Optimizer:
 
 
 @dataclass(frozen=True)
-class Validation:
-    """Whole volumes that are scored while the network trains.
+class ValidationOptions:
+    """The ``[validation]`` table: scores of whole volumes during training.
 
     Parameters
     ----------
     every : int
-        Steps between two validations, a multiple of ``checkpoint_every``; 0 for none.
+        Steps between validations, a multiple of ``checkpoint_every``; 0 for no validation.
     volumes : int
-        Scans, or images made from held-out label maps, that are scored; 0 takes all.
+        Number of held-out scans, or images from held-out label maps; 0 takes all.
     patience : int
-        Validations without a better mean Dice after which a stage ends early; 0 for never.
+        Number of validations without a better mean Dice after which a stage ends early; 0 for
+        never.
     """
 
     every: int = 0
@@ -263,28 +260,27 @@ class Validation:
 
 
 @dataclass(frozen=True)
-class Card:
-    """What the model's folder says of it.
+class CardOptions:
+    """The ``[card]`` table: facts on the model for its folder.
 
     Parameters
     ----------
     name : str
-        The model's name.
+        Name of the model.
     labels : tuple of dict
-        As ``labels`` in ``brainchop.json``.
+        See ``labels`` in `brainchop_bids.models.spec`.
     task, components : str
-        As there.
+        See `brainchop_bids.models.spec`.
     smooth, mask, derived : dict
-        As there.
+        See `brainchop_bids.models.spec`.
     license, citation : str
-        As there.
+        See `brainchop_bids.models.spec`.
     status : str
-        A word such as ``'provisional'``; empty for none.
+        A word such as ``'provisional'``, or empty.
     notes : str
-        Anything else a user should know.
+        Further text for the model card.
     weights : {'float32', 'float16'}
-        In which its file keeps the weights; the latter takes half the space, and the model is
-        the one with the rounded weights.
+        Type of the weights in the exported file; float16 takes half the space and rounds them.
     """
 
     name: str = 'model'
@@ -301,7 +297,7 @@ class Card:
     weights: str = 'float32'
 
     def __post_init__(self) -> None:
-        """Refuse what would only fail when the training is over."""
+        """Check what would only fail at the end of the training."""
         if self.weights not in ('float32', 'float16'):
             raise SettingsError(
                 f'card.weights in the training config: expected float32 or float16, not '
@@ -311,22 +307,22 @@ class Card:
 
 @dataclass(frozen=True)
 class SynthesisOptions:
-    """How far images may stray; each range is symmetric or begins at nothing.
+    """The ``[synthesis]`` table: probabilities and limits of random images from label maps.
 
     Parameters
     ----------
     rotation : float
         Largest angle about each axis, degrees.
     scaling, shearing : float
-        Largest relative change of size, and largest shear.
+        Largest relative change of size; largest shear.
     translation : float
         Largest shift along each axis, mm.
     elastic : float
         Largest standard deviation of the elastic displacement, mm.
     elastic_spacing : int
-        Distance of its control points, mm.
+        Distance of the control points, mm.
     flip : float
-        Probability of exchanging left and right, anatomy and labels.
+        Probability of exchanging left and right in image and labels.
     bias : float
         Largest standard deviation of the logarithm of the bias field.
     gamma : float
@@ -336,39 +332,35 @@ class SynthesisOptions:
     thickness : float
         Largest voxel size of the simulated acquisition, mm.
     low_resolution : float
-        Probability that it is worse than 1 mm.
+        Probability of voxels larger than 1 mm.
     t1 : float
-        Probability of a T1-like contrast; all others are random.
+        Probability of a T1-like contrast, rather than a random one.
     t1_spread : float
-        By how much T1-like means vary more than they did in the scans the prior is from.
+        Factor on the variation of mean intensities between T1-weighted scans.
     neck : float
-        Probability of a longer neck than the map has, with muscle, fat and bone of any shape.
+        Probability of a neck that extends below the label map, with random tissue.
     strip, deface, crop : float
-        Probabilities of removing all but the brain, of cutting the face off, and of a field of
-        view that ends within the head.
+        Probabilities of removing everything but the brain, of removing the face, and of a field
+        of view that ends within the head.
     loose : float
-        Share of the stripped heads that keep a shell around the brain, irregular and some mm
-        wide.
+        Share of stripped heads with an irregular shell of up to some mm around the brain.
     proportions : float
-        Largest growth or shrinking of ventricles, of the brain within its fluid, and of white
-        matter within the cortex, mm.
+        Largest growth or shrinkage of ventricles, brain and white matter, mm.
     low_contrast : float
-        Probability that a T1-like image has little contrast of grey and white matter, as those
-        of infants have and, less so, those of old brains.
+        Probability of a low contrast of grey and white matter in T1-like images, as in infants
+        and, less so, in old age.
     lesions : float
-        Probability of white matter that is darker or brighter in places; otherwise it looks
-        the same everywhere.
+        Probability of lesions in white matter.
     contrast_agent : float
-        Probability of vessels that are brighter than anything, perhaps with white matter.
+        Probability of vessels that are brighter than all tissue, as after a contrast agent.
     air_noise : float
-        Probability of noise in air as strong as the brightest tissue, as an MP2RAGE's quotient
-        of two images has.
+        Probability of noise in air as strong as the brightest tissue, as in MP2RAGE images.
     outlier : float
-        Probability of a tissue outside the brain, or of a spot, that is up to three times as
-        bright as all else.
+        Probability of tissue outside the brain, or of a spot, that is up to three times as bright
+        as everything else.
     intensity_jitter : float
-        Largest shift and largest change of the intensities' range after normalisation, as a
-        share of the range: networks shall not hang on it.
+        Largest shift, and largest change of the range, of normalised intensities, as a share of
+        the range.
     """
 
     rotation: float = 15.0

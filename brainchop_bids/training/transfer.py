@@ -1,4 +1,4 @@
-"""Transfer learning: a network begins with what another one has learnt."""
+"""Transfer learning: initial weights from another network, and layers that stay frozen."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,28 +14,28 @@ from ..models.network import Network, fold_batchnorm
 from ..models.spec import load_spec
 from ..models.zoo import find_model
 from ..system.errors import SettingsError
-from .layer_matching import CONVOLUTIONS, Unit, align, reuse, units_of
-from .options import Data, Init
+from .layer_matching import CONVOLUTIONS, ConvUnit, adapt_weights, conv_units, match_layers
+from .options import DataOptions, InitOptions
 
 
 @dataclass(frozen=True)
-class Row:
-    """What became of a layer.
+class LayerTransfer:
+    """Origin of the initial weights of a layer.
 
     Parameters
     ----------
     layer : str
-        Its name.
+        Name of the layer.
     shape : tuple of int
-        Of its kernel, as Keras has it; of a normalisation, its channels.
+        Shape of its kernel in Keras' order of axes; for a normalisation, number of channels.
     state : {'reused', 'in part', 'new'}
-        Whether its weights are the other network's, all or some of them.
+        Whether all, some or none of its weights are those of the other network.
     frozen : bool
-        Whether training leaves it as it is.
+        Whether training leaves it unchanged.
     weights : int
         Number of its weights.
     source : str
-        The other network's layer, or why there is none.
+        Name of the other network's layer, or the reason why there is none.
     """
 
     layer: str
@@ -46,114 +46,126 @@ class Row:
     source: str = ''
 
 
-def begin_from(model: Any, init: Init, models_dir: str | Path | None = None) -> list[Row]:
-    """Give a freshly built network the weights of a model, and freeze what shall stay.
+def load_pretrained(
+    model: Any, init: InitOptions, models_dir: str | Path | None = None
+) -> list[LayerTransfer]:
+    """Initialise a network with the weights of a model, and freeze layers.
 
-    Convolutions are matched in order: as many as can be, of the same kernel size, stride and
-    dilation, those of the same channels first. A kernel learnt at another dilation looks at
-    other places and is not reused. Of kernels of other widths the common part is reused: new
-    channels of the image start at zero, so that the network computes what it did of the first
-    ones, and what new hidden channels add to reused ones starts small. Where the model has batch
-    normalisation and the network none it is folded; where only the network has it, it begins
-    without effect. The last convolution begins anew if asked for, or where classes differ.
+    As many convolutions as possible of equal kernel size, stride and dilation are matched in
+    order, preferably of equal width. Kernels of different widths share their common part: new
+    channels of the image start at zero, so that the output is at first that of the known
+    channels alone, and weights from new hidden channels to reused ones start small. Batch
+    normalisation that only the model has is folded; batch normalisation that only the network
+    has starts as the identity. The last convolution is initialised anew on request, or if the
+    classes differ.
 
     Parameters
     ----------
     model : keras.Model
-        The network of a stage without stride. Compile it after this: Keras looks then at what is
-        frozen.
-    init : Init
-        Which model, and what of it.
+        A freshly built network without stride. Compile it afterwards, since Keras then collects
+        the trainable weights.
+    init : InitOptions
+        Name of the model, layers to freeze, and whether to keep the last layer.
     models_dir : path, optional
         As for `brainchop_bids.models.zoo.find_model`.
 
     Returns
     -------
-    list of Row
+    list of LayerTransfer
         One for each layer with weights, in order.
 
     Raises
     ------
     SettingsError
-        Where nothing fits, the model normalises its channels and the network does not, or
-        ``init.freeze`` names no layer or all of them.
+        If no layer fits, the model normalises each channel and the network does not, or
+        ``init.freeze`` matches no layer or all of them.
     ModelError
-        Where the model is not found or not understood.
+        If the model is not found or cannot be read.
     """
     if not init.model:
         raise SettingsError('init.model is empty; give the name or the folder of a model')
     folder = find_model(init.model, models_dir)
-    source, target = read_network(folder)[0], network_of(model)
     if model.input_shape[1:4] != model.output_shape[1:4]:
         raise SettingsError(
             'init.model with stages[0].stride = 2: its last layers would be lost; set stride = 1'
         )
-    found: dict[str, tuple[str, str]] = {}
-    for unit, given, why in _counterparts(source, target, init, folder):
-        if given is None:
-            layers = [op for op in (unit.conv, unit.batch) if op is not None]
-            found.update({op.name: ('new', why) for op in layers})
-            continue
-        if given.group and not unit.group:
-            raise SettingsError(
-                f'init.model {folder}: normalises each channel behind {given.conv.name}; set '
-                "norm = 'group' in all stages"
-            )
-        for op, weights, state in reuse(unit, given):
-            model.get_layer(op.name).set_weights([weights[name] for name in op.weights])
-            found[op.name] = state, given.conv.name if op is unit.conv else ''
-    frozen = freeze(model, init.freeze)
+    network = network_of(model)
+    origins = _set_weights(model, network, read_network(folder)[0], init, folder)
+    freeze(model, init.freeze)
     return [
-        Row(
-            op.name,
-            (op.weights['kernel'].shape if op.kind in CONVOLUTIONS else (op.channels,)),
-            *(found[op.name][0], op.name in frozen or not model.get_layer(op.name).trainable),
-            sum(values.size for values in op.weights.values()),
-            found[op.name][1],
+        LayerTransfer(
+            layer=op.name,
+            shape=op.weights['kernel'].shape if op.kind in CONVOLUTIONS else (op.channels,),
+            state=origins[op.name][0],
+            frozen=not model.get_layer(op.name).trainable,
+            weights=sum(values.size for values in op.weights.values()),
+            source=origins[op.name][1],
         )
-        for op in target.ops
-        if op.name in found
+        for op in network.ops
+        if op.name in origins
     ]
 
 
+def _set_weights(
+    model: Any, network: Network, source: Network, init: InitOptions, folder: Path
+) -> dict[str, tuple[str, str]]:
+    """Set all weights that can be reused; return state and source of each layer by its name."""
+    origins: dict[str, tuple[str, str]] = {}
+    for unit, counterpart, reason in _counterparts(source, network, init, folder):
+        if counterpart is None:
+            layers = [op for op in (unit.conv, unit.batch) if op is not None]
+            origins.update({op.name: ('new', reason) for op in layers})
+            continue
+        if counterpart.group and not unit.group:
+            raise SettingsError(
+                f'init.model {folder}: normalises each channel behind {counterpart.conv.name}; '
+                "set norm = 'group' in all stages"
+            )
+        for op, weights, state in adapt_weights(unit, counterpart):
+            model.get_layer(op.name).set_weights([weights[name] for name in op.weights])
+            origins[op.name] = state, counterpart.conv.name if op is unit.conv else ''
+    return origins
+
+
 def freeze(model: Any, patterns: Sequence[str]) -> list[str]:
-    """Take layers out of training; a normalisation goes with the convolution before it.
+    """Exclude layers from training; a normalisation follows the convolution before it.
 
     Parameters
     ----------
     model : keras.Model
-        The network; to be compiled after this, in every stage and when a run goes on.
+        The network, not compiled yet.
     patterns : sequence of str
-        Of names of layers, as `fnmatch` has them, or numbers of convolutions: ``0-3``, ``5``.
+        Shell-style patterns (`fnmatch`) of names of layers, or numbers of convolutions from 0:
+        ``0-3``, ``5``.
 
     Returns
     -------
     list of str
-        The layers' names.
+        Names of the frozen layers.
 
     Raises
     ------
     SettingsError
-        Where a pattern fits no layer, or nothing is left to train.
+        If a pattern matches no layer, or no layer is left to train.
     """
     if not patterns:
         return []
-    units = units_of(network_of(model))
+    units = conv_units(network_of(model))
     convolutions = [unit.conv.name for unit in units]
     names = [layer.name for layer in model.layers if layer.weights]
     frozen: set[str] = set()
     for pattern in patterns:
         if numbers := re.fullmatch(r'(\d+)(?:-(\d+))?', pattern):
             first, last = int(numbers[1]), int(numbers[2] or numbers[1])
-            fitting = convolutions[first : last + 1]
+            matching = convolutions[first : last + 1]
         else:
-            fitting = [name for name in names if fnmatchcase(name, pattern)]
-        if not fitting:
+            matching = [name for name in names if fnmatchcase(name, pattern)]
+        if not matching:
             raise SettingsError(
                 f'init.freeze {pattern!r} fits no layer; there are {", ".join(names)}, and '
                 f'numbers of convolutions from 0 to {len(convolutions) - 1}'
             )
-        frozen.update(fitting)
+        frozen.update(matching)
     frozen.update(
         unit.batch.name for unit in units if unit.batch is not None and unit.conv.name in frozen
     )
@@ -167,69 +179,72 @@ def freeze(model: Any, patterns: Sequence[str]) -> list[str]:
     return [name for name in names if name in frozen]
 
 
-def differences(
-    model: Any, init: Init, data: Data, models_dir: str | Path | None = None
+def compatibility_warnings(
+    model: Any, init: InitOptions, data: DataOptions, models_dir: str | Path | None = None
 ) -> list[str]:
-    """Return in what the images and the network differ from those that a model has learnt with.
+    """Return warnings on differences from the images and the network of the pretrained model.
 
     Parameters
     ----------
     model : keras.Model
-        The network.
-    init : Init
-        Names the model.
-    data : Data
-        Names the channels and their normalisation.
+        The network to be trained.
+    init : InitOptions
+        The pretrained model.
+    data : DataOptions
+        Channels of the images and their normalisation.
     models_dir : path, optional
-        As for `begin_from`.
+        As for `load_pretrained`.
 
     Returns
     -------
     list of str
-        Warnings, one line each.
+        One line each.
 
     Raises
     ------
     ModelError
-        Where the model is not found or not understood.
+        If the model is not found or cannot be read.
     """
     folder = find_model(init.model, models_dir)
     spec = load_spec(folder)
-    said = []
+    warnings = []
     if str(Normalization.parse(data.normalization)) != str(spec.normalization):
-        said.append(
-            f'{folder}: learnt from images normalised by {spec.normalization}, data.normalization '
+        warnings.append(
+            f'{folder}: trained on images normalised by {spec.normalization}, data.normalization '
             f'is {data.normalization}; its weights fit its own best'
         )
     if data.channels[0] != spec.inputs[0]:
-        said.append(f'{folder}: learnt from {spec.inputs[0]}, data.channels has {data.channels}')
+        warnings.append(
+            f'{folder}: trained on {spec.inputs[0]}, data.channels has {data.channels}'
+        )
     theirs, ours = (
         _functions(network) for network in (read_network(folder)[0], network_of(model))
     )
     if theirs != ours:
-        said.append(
+        warnings.append(
             f'{folder}: its activation is {", ".join(theirs) or "none"}, that of the network '
             f'{", ".join(ours) or "none"}'
         )
-    return said
+    return warnings
 
 
-def transfer_table(rows: Iterable[Row]) -> str:
-    """Write down what became of each layer.
+def transfer_table(rows: Iterable[LayerTransfer]) -> str:
+    """Return a table of the origin of each layer's weights.
 
     Parameters
     ----------
-    rows : iterable of Row
-        As `begin_from` gives them.
+    rows : iterable of LayerTransfer
+        From `load_pretrained`.
 
     Returns
     -------
     str
-        A table, and a line with sums.
+        The table, and a line with totals.
 
     Examples
     --------
-    >>> print(transfer_table([Row('output', (1, 1, 1, 5, 2), 'new', False, 12, 'other classes')]))
+    >>> head = LayerTransfer('output', (1, 1, 1, 5, 2), 'new', False, 12, 'other classes')
+    >>> print(transfer_table([head]))
     layer   shape      weights  state  training  from
     output  1x1x1x5x2       12  new    trained   (other classes)
     12 weights: 12 in layers new, 0 frozen
@@ -253,48 +268,50 @@ def transfer_table(rows: Iterable[Row]) -> str:
     for row in rows:
         sums[row.state] += row.weights
     parts = ', '.join(f'{n:,} in layers {state}' for state, n in sums.items())
-    still = sum(row.weights for row in rows if row.frozen)
-    lines.append(f'{sum(sums.values()):,} weights: {parts}, {still:,} frozen')
+    frozen = sum(row.weights for row in rows if row.frozen)
+    lines.append(f'{sum(sums.values()):,} weights: {parts}, {frozen:,} frozen')
     return '\n'.join(lines)
 
 
 def _counterparts(
-    source: Network, target: Network, init: Init, folder: Path
-) -> Iterator[tuple[Unit, Unit | None, str]]:
+    source: Network, target: Network, init: InitOptions, folder: Path
+) -> Iterator[tuple[ConvUnit, ConvUnit | None, str]]:
     """Give each convolution, its counterpart, and why where it has none."""
-    units, learnt = units_of(target), units_of(source)
-    folded = units_of(fold_batchnorm(source))
-    last, head = len(units) - 1, learnt[-1]
-    pairs = align(units[:-1], learnt[:-1])
+    units, sources = conv_units(target), conv_units(source)
+    folded = conv_units(fold_batchnorm(source))
+    last, head = len(units) - 1, sources[-1]
+    pairs = match_layers(units[:-1], sources[:-1])
     if not pairs and last:
         raise SettingsError(
-            f'init.model {folder}: none of its convolutions ({_described(learnt)}) fits the '
+            f'init.model {folder}: none of its convolutions ({_described(sources)}) fits the '
             f'network ({_described(units)}); choose an architecture and dilations like its own'
         )
     if not init.new_head and units[-1].takes(head) and target.classes == source.classes:
-        pairs[last] = len(learnt) - 1
+        pairs[last] = len(sources) - 1
     for i, unit in enumerate(units):
         if i in pairs:
-            yield unit, (folded if unit.batch is None else learnt)[pairs[i]], ''
+            yield unit, (folded if unit.batch is None else sources)[pairs[i]], ''
         else:
-            yield unit, None, _reason(i, units, learnt, init)
+            yield unit, None, _reason(i, units, sources, init)
 
 
-def _reason(i: int, units: Sequence[Unit], learnt: Sequence[Unit], init: Init) -> str:
-    """Say why a convolution begins anew."""
+def _reason(
+    i: int, units: Sequence[ConvUnit], sources: Sequence[ConvUnit], init: InitOptions
+) -> str:
+    """Return why a convolution is initialised anew."""
     if i == len(units) - 1:
         if init.new_head:
             return 'new head'
-        same = units[i].conv.channels == learnt[-1].conv.channels
+        same = units[i].conv.channels == sources[-1].conv.channels
         return 'another kind of head' if same else 'other classes'
-    if i < len(learnt) - 1:
-        (*ours, dilation, _), (*theirs, other, _) = units[i].form, learnt[i].form
+    if i < len(sources) - 1:
+        (*ours, dilation, _), (*theirs, other, _) = units[i].form, sources[i].form
         if ours == theirs and dilation != other:
-            return f'dilation {max(dilation)}, learnt at {max(other)}'
+            return f'dilation {max(dilation)}, trained at {max(other)}'
     return 'no layer like it'
 
 
-def _described(units: Sequence[Unit]) -> str:
+def _described(units: Sequence[ConvUnit]) -> str:
     first = units[0]
     size = 'x'.join(map(str, first.conv.kernel_size))
     dilations = '-'.join(str(max(unit.conv.settings['dilation'])) for unit in units)
@@ -302,6 +319,6 @@ def _described(units: Sequence[Unit]) -> str:
 
 
 def _functions(network: Network) -> list[str]:
-    """Return a network's hidden activations, each once."""
+    """Return the distinct hidden activations of a network, sorted."""
     names = [op.settings['function'] for op in network.ops[:-1] if op.kind == 'activation']
     return sorted({*names} - {'linear'})

@@ -1,4 +1,4 @@
-"""Whole volumes scored as a user's would be: by the product's own inference, not by Keras."""
+"""Validation on whole volumes with the package's own inference instead of Keras."""
 
 import gc
 import random
@@ -20,12 +20,12 @@ from ..models.spec import ModelSpec, load_spec
 from ..reports.text import one_line
 from ..system.errors import InputError, ModelError, SettingsError
 from ..system.resources import available_cpus, available_memory
-from .report.overlays import draw_views
+from .report.overlays import draw_overlay
 from .report.scores import WORST, Scores
 
-# The card, where there is one, is full of what trains; labels are the same everywhere.
+# Training takes the memory of a GPU; labels are the same on the CPU.
 _OPTIONS = InferenceOptions(device='cpu')
-# Voxels along the last axis whose classes are counted at once.
+# Voxels along the last axis that are counted at once.
 _SLAB = 16
 
 
@@ -36,11 +36,11 @@ class ValidationScan:
     Parameters
     ----------
     name : str
-        What tables and pages call it.
+        Unique name for tables and pages.
     image : (X, Y, Z) or (X, Y, Z, C) uint8
         Conformed to 1 mm, LIA, before normalisation.
     labels : (X, Y, Z) uint8
-        The truth on the same grid, in the network's own classes.
+        True classes on the same grid.
     """
 
     name: str
@@ -49,12 +49,11 @@ class ValidationScan:
 
 
 class Validator:
-    """Scores models on some scans.
+    """Scores models on a fixed set of scans.
 
-    Scans are segmented by OpenVINO on the processor, or by TensorFlow where that is what Keras
-    trains on and OpenVINO is not installed. Labels are taken as the network gives them: the
-    rule of the model's card for connected components is not applied, since it would hide what a
-    network still gets wrong.
+    Scans are segmented by OpenVINO on the CPU, or by TensorFlow if Keras runs on it and OpenVINO
+    is not installed. The model's rule for connected components is not applied, since it would hide
+    errors of the network.
 
     Parameters
     ----------
@@ -66,10 +65,10 @@ class Validator:
     Raises
     ------
     SettingsError
-        Where nothing is installed that could segment.
+        If no engine for inference is installed.
     InputError
-        For a scan whose image and labels do not fit, or with labels beyond the classes, and for
-        two scans of one name.
+        If image and labels of a scan have different shapes, labels are not classes, or names are
+        not unique.
     """
 
     def __init__(self, scans: Sequence[ValidationScan], names: Sequence[str]) -> None:
@@ -81,18 +80,18 @@ class Validator:
         if not scans:
             raise InputError('validation: there is no scan to score; set validation.every = 0')
         for scan in self.scans:
-            _check(scan, len(self.names))
+            _check_scan(scan, len(self.names))
         name, count = Counter(scan.name for scan in self.scans).most_common(1)[0]
         if count > 1:
             raise InputError(f'validation: {count} scans are called {name}; give them other names')
 
     def score(self, model_folder: Path) -> Scores:
-        """Segment all scans and compare with the truth.
+        """Segment all scans, and compare the labels with the truth.
 
         Parameters
         ----------
         model_folder : Path
-            A model's folder, with its ``brainchop.json``.
+            Model folder with ``brainchop.json``.
 
         Returns
         -------
@@ -101,20 +100,20 @@ class Validator:
         Raises
         ------
         ModelError
-            For a folder that is no model's, or a model of other classes or channels.
+            If there is no model in the folder, or classes or channels differ.
         MemoryLimitError
-            Where a scan does not fit into memory.
+            If a scan does not fit into memory.
         """
         spec = load_spec(model_folder)
         if spec.classes != len(self.names):
             raise ModelError(
                 f'{spec.folder}: has {spec.classes} classes, the validation {len(self.names)}'
             )
-        with undisturbed():
+        with preserve_state():
             try:
                 return self._score(spec)
             finally:
-                # Graphs and layers refer to each other; until they go, each holds memory.
+                # Graphs and layers refer to each other; only the collector frees their memory.
                 gc.collect()
 
     def _score(self, spec: ModelSpec) -> Scores:
@@ -126,9 +125,9 @@ class Validator:
             plan = plan_scan(spec, first, (1, 1, 1), available_memory(), _OPTIONS)
             if engine is None:
                 engine = make_engine(plan, spec, threads, None)
-            found = engine.segment(scan.image, tiles=plan.tiles)
-            dice.append(class_dice([scan.labels], [found], spec.classes))
-            pictures.append(draw_views(scan.image, scan.labels, found, spec.labels.colors))
+            predicted = engine.segment(scan.image, tiles=plan.tiles)
+            dice.append(class_dice([scan.labels], [predicted], spec.classes))
+            pictures.append(draw_overlay(scan.image, scan.labels, predicted, spec.labels.colors))
         scores = Scores(
             tuple(scan.name for scan in self.scans), self.names, np.array(dice), spec.labels.colors
         )
@@ -140,12 +139,12 @@ class Validator:
 
 
 def require_engine() -> None:
-    """Make sure that whole volumes can be segmented in this process.
+    """Check that whole volumes can be segmented in this process.
 
     Raises
     ------
     SettingsError
-        Where neither OpenVINO is installed nor TensorFlow is what Keras runs on.
+        If OpenVINO is not installed and Keras does not run on TensorFlow.
     """
     backend = keras.backend.backend()
     if find_spec('openvino') is None and backend != 'tensorflow':
@@ -157,12 +156,11 @@ def require_engine() -> None:
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
-    """Keep from training what happens inside.
+def preserve_state() -> Iterator[None]:
+    """Restore random states and Keras' dtype policy afterwards; inside, the policy is float32.
 
-    Whatever builds layers draws seeds from Python's random numbers, and may set Keras' dtype
-    policy. A resumed run, which has not done it as often, would go on otherwise than one that was
-    never stopped.
+    Building layers draws seeds from Python's random generator. Without this, a resumed run, which
+    has validated less often, would differ from an uninterrupted one.
     """
     python, legacy, policy = random.getstate(), np.random.get_state(), keras.config.dtype_policy()
     keras.config.set_dtype_policy('float32')
@@ -176,22 +174,22 @@ def undisturbed() -> Iterator[None]:
 
 def class_dice(
     truth: Iterable[npt.NDArray[np.integer]],
-    found: Iterable[npt.NDArray[np.integer]],
+    predicted: Iterable[npt.NDArray[np.integer]],
     classes: int,
 ) -> npt.NDArray[np.float64]:
     """Return the Dice of each class over some volumes together.
 
     Parameters
     ----------
-    truth, found : iterable of integer array
-        Labels below ``classes``, volume by volume, in pairs of one shape.
+    truth, predicted : iterable of integer array
+        Labels below ``classes`` of each volume, in pairs of equal shape.
     classes : int
         Number of classes, background included.
 
     Returns
     -------
     (classes,) float64
-        NaN for a class that is neither there nor found.
+        NaN for a class that is in neither.
 
     Examples
     --------
@@ -199,18 +197,18 @@ def class_dice(
     [0.67, 0.67, nan]
     """
     counts = np.zeros(classes**2, np.int64)
-    for one, other in zip(truth, found, strict=True):
-        for start in range(0, one.shape[-1], _SLAB):
-            pairs = one[..., start : start + _SLAB].astype(np.intp)
+    for labels, others in zip(truth, predicted, strict=True):
+        for start in range(0, labels.shape[-1], _SLAB):
+            pairs = labels[..., start : start + _SLAB].astype(np.intp)
             pairs *= classes
-            pairs += other[..., start : start + _SLAB]
+            pairs += others[..., start : start + _SLAB]
             counts += np.bincount(pairs.ravel('K'), minlength=classes**2)
     table = counts.reshape(classes, classes)
     sizes = (table.sum(0) + table.sum(1)).astype(np.float64)
     return 2 * np.diag(table) / np.where(sizes > 0, sizes, np.nan)
 
 
-def _check(scan: ValidationScan, classes: int) -> None:
+def _check_scan(scan: ValidationScan, classes: int) -> None:
     shape = scan.image.shape
     if len(shape) not in (3, 4) or shape[:3] != scan.labels.shape:
         raise InputError(

@@ -89,7 +89,7 @@ def test_a_run_killed_at_any_moment_is_finished_by_the_next(
             kills += 1
             # Nothing goes on by itself, so nothing is written into the next run's folders.
             assert gone(family, 10)
-        # What is there to be seen is what the undisturbed run wrote, byte for byte.
+        # What is there to be seen is what the preserve_state run wrote, byte for byte.
         for name, content in contents(out).items():
             if not name.endswith('.html'):
                 assert content == expected[name], name

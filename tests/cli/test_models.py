@@ -19,7 +19,7 @@ import pytest
 
 from brainchop_bids.cli.models import main
 from brainchop_bids.models import fetch
-from brainchop_bids.models.fetch import faults, fetch_model
+from brainchop_bids.models.fetch import fetch_model, verify_files
 from brainchop_bids.models.formats import read_network
 from brainchop_bids.models.registry import Published, published_models
 from brainchop_bids.system.errors import ModelError, OutputError
@@ -86,7 +86,7 @@ def left(folder: Path) -> list[str]:
 def test_a_model_is_fetched_once(tmp_path: Path, server: Any) -> None:
     model = publish(tmp_path, server.url)
     target = fetch_model(model, tmp_path / 'cache')
-    assert not faults(target, model)
+    assert not verify_files(target, model)
     assert left(tmp_path / 'cache') == ['net']
     read_network(target)
     asked = len(server.seen)
@@ -98,7 +98,7 @@ def test_a_cut_connection_is_gone_on_with(tmp_path: Path, server: Any) -> None:
     model = publish(tmp_path, server.url)
     server.cut = 100
     for _ in range(2):
-        with pytest.raises(ModelError, match=r'run the command again|cannot be fetched'):
+        with pytest.raises(ModelError, match=r'run the command again|cannot be downloaded'):
             fetch_model(model, tmp_path / 'cache')
         assert left(tmp_path / 'cache') == ['.net.part']
     server.cut = None
@@ -121,16 +121,16 @@ def test_another_file_than_it_should_be(tmp_path: Path, server: Any) -> None:
         assert 'net' not in left(tmp_path / 'cache')
     content[5] ^= 1
     path.write_bytes(bytes(content))
-    assert not faults(fetch_model(model, tmp_path / 'cache'), model)
+    assert not verify_files(fetch_model(model, tmp_path / 'cache'), model)
 
 
 def test_a_damaged_folder_is_mended(tmp_path: Path, server: Any) -> None:
     model = publish(tmp_path, server.url)
     target = fetch_model(model, tmp_path / 'cache')
     (target / 'model.json').write_text('{}')
-    assert len(faults(target, model)) == 1
+    assert len(verify_files(target, model)) == 1
     fetch_model(model, tmp_path / 'cache')
-    assert not faults(target, model)
+    assert not verify_files(target, model)
 
 
 def test_what_the_server_has_not(tmp_path: Path, server: Any) -> None:
@@ -144,7 +144,7 @@ def test_what_the_server_has_not(tmp_path: Path, server: Any) -> None:
 
 def test_without_a_network(tmp_path: Path) -> None:
     model = publish(tmp_path, 'http://127.0.0.1:9')
-    with pytest.raises(ModelError, match=r'cannot be fetched .*put it at') as caught:
+    with pytest.raises(ModelError, match=r'cannot be downloaded .*put it at') as caught:
         fetch_model(model, tmp_path / 'cache')
     assert '\n' not in str(caught.value)
 
@@ -162,7 +162,7 @@ def test_a_full_disk(tmp_path: Path, server: Any, monkeypatch: pytest.MonkeyPatc
         fetch_model(model, tmp_path / 'cache')
     assert 'net' not in left(tmp_path / 'cache')
     monkeypatch.setattr(fetch, '_copy', copy)
-    assert not faults(fetch_model(model, tmp_path / 'cache'), model)
+    assert not verify_files(fetch_model(model, tmp_path / 'cache'), model)
 
 
 def test_two_processes_at_once(tmp_path: Path, server: Any, shared: Path) -> None:
@@ -191,7 +191,7 @@ def test_through_a_proxy(tmp_path: Path, server: Any, monkeypatch: pytest.Monkey
         'translate_path',
         lambda self, path: str(tmp_path / 'there' / path.removeprefix('http://nowhere.invalid/')),
     )
-    assert not faults(fetch_model(model, tmp_path / 'cache'), model)
+    assert not verify_files(fetch_model(model, tmp_path / 'cache'), model)
 
 
 def test_the_command_line(

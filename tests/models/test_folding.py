@@ -135,12 +135,14 @@ def refused(*chain, match):
 def test_what_cannot_be_folded_is_named():
     norm = layers.BatchNormalization
     refused(norm(name='first'), layers.Conv3D(2, 3), match="'first' cannot be folded")
-    refused(layers.Conv3D(2, 3), layers.ReLU(), norm(name='late'), match="'late'.*no convolution")
-    refused(layers.Conv3D(2, 3, activation='relu'), norm(), match='no convolution')
+    refused(
+        layers.Conv3D(2, 3), layers.ReLU(), norm(name='late'), match="'late'.*not a convolution"
+    )
+    refused(layers.Conv3D(2, 3, activation='relu'), norm(), match='not a convolution')
     refused(layers.Conv3D(2, 3), norm(axis=1), match='axis 1')
     inputs = keras.Input((8, 8, 8, 1))
     x = layers.Conv3D(2, 3, name='shared_one')(inputs)
-    with pytest.raises(ModelError, match="'shared_one' feeds other layers"):
+    with pytest.raises(ModelError, match="other layers use the output of 'shared_one'"):
         fold_batchnorm(network_of(keras.Model(inputs, layers.Add()([x, norm()(x)]))))
     with pytest.raises(ModelError, match='no weights yet'):
         network_of(keras.Sequential([layers.Conv3D(2, 3), norm()]))

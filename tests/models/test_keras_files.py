@@ -191,20 +191,20 @@ def test_damaged_and_misleading_files(tmp_path: Path, monkeypatch: pytest.Monkey
     randomised(MODELS['meshnet']()).save(path)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    refused(tmp_path, 'no whole .keras file')
+    refused(tmp_path, 'not a valid .keras file')
     path.write_bytes(whole)
     rezipped(path, config__json=b'{')
-    refused(tmp_path, 'no whole .keras file')
+    refused(tmp_path, 'not a valid .keras file')
     path.write_bytes(whole)
     rezipped(path, config__json=json.dumps({'class_name': 'os.system', 'config': 'ls'}).encode())
-    refused(tmp_path, 'topology is not understood')
+    refused(tmp_path, 'topology cannot be read')
     path.write_bytes(whole)
     rezipped(path, model__weights__h5=b'\x89HDF\r\n\x1a\n')
-    refused(tmp_path, 'no whole HDF5 file')
+    refused(tmp_path, 'not a valid HDF5 file')
     monkeypatch.setattr('brainchop_bids.models.formats.keras_files.MAX_BYTES', 1 << 20)
     rezipped(path, model__weights__h5=bytes(2 << 20))
     assert path.stat().st_size < 1 << 20
-    refused(tmp_path, 'unfolds to over 1 MB')
+    refused(tmp_path, 'decompresses to over 1 MB')
 
 
 def test_weights_that_lie_elsewhere(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_weights_that_lie_elsewhere(tmp_path: Path) -> None:
 
 def test_weights_alone_are_no_model(tmp_path: Path) -> None:
     MODELS['meshnet']().save_weights(tmp_path / 'x.weights.h5')
-    refused(tmp_path, 'holds no whole model')
+    refused(tmp_path, 'has no whole model')
 
 
 def test_folders_with_none_or_several(tmp_path: Path) -> None:

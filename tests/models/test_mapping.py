@@ -79,8 +79,8 @@ def test_labels_that_no_code_becomes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ('text', 'said'),
     [
-        ('code\tname\n1\tx\n', 'is no label table'),
-        ('code\tindex\n1\tx\n', 'is no label table'),
+        ('code\tname\n1\tx\n', 'is not a label table'),
+        ('code\tindex\n1\tx\n', 'is not a label table'),
         ('code\tindex\n1\t1\n1\t2\n', 'twice'),
         ('code\tindex\n-1\t1\n', 'out of range'),
         ('code\tindex\n', 'has no labels'),

@@ -13,15 +13,15 @@ from brainchop_bids.evaluation.metrics import agreement
 from brainchop_bids.evaluation.pairs import Pair, load_pair
 from brainchop_bids.models.mapping import read_mapping
 from brainchop_bids.models.spec import load_spec
-from brainchop_bids.models.zoo import find_model, model_places
-from brainchop_bids.training.config import read_config
+from brainchop_bids.models.zoo import find_model, search_folders
+from brainchop_bids.training.config import read_training_config
 from tests.make_demo import make_demo
 
 
 @pytest.mark.parametrize('name', ['tissue', 'subcortical'])
 def test_it_is_small_and_says_what_it_is(name: str) -> None:
     folder = find_model(name)
-    assert folder.parent == model_places()[0]
+    assert folder.parent == search_folders()[0]
     assert sum(path.stat().st_size for path in folder.iterdir()) < 1e6
     spec = load_spec(folder)
     assert (spec.name, spec.slug, spec.license) == (name, name, 'Apache-2.0')
@@ -44,8 +44,8 @@ def test_its_labels_are_those_of_its_training(name: str) -> None:
 @pytest.mark.parametrize('name', ['tissue', 'subcortical'])
 def test_its_recipe_is_the_one_that_is_committed(name: str) -> None:
     recipe = Path(__file__).parents[2] / 'recipes' / f'{name}.toml'
-    packaged = read_config(find_model(name) / 'training.toml')
-    assert packaged == read_config(recipe)
+    packaged = read_training_config(find_model(name) / 'training.toml')
+    assert packaged == read_training_config(recipe)
     log = (find_model(name) / 'log.csv').read_text().splitlines()
     assert int(log[-1].split(',')[1]) == packaged.steps
 

@@ -179,7 +179,7 @@ def edit(folder, change):
 
 
 def test_a_folder_that_is_not_there(tmp_path):
-    refused(tmp_path / 'nothing', 'is no model folder')
+    refused(tmp_path / 'nothing', 'is not a model folder')
     (tmp_path / 'empty').mkdir()
     refused(tmp_path / 'empty', 'model.json', 'has no weights')
 
@@ -238,7 +238,7 @@ def test_weights_outside_the_folder_are_refused(tmp_path, name):
 def test_weights_of_unknown_kinds(tmp_path, change):
     folder = two_layers(tmp_path / 'net')
     edit(folder, lambda model: model['weightsManifest'][0]['weights'][1].update(change))
-    refused(folder, 'weight manifest is not understood')
+    refused(folder, 'weight manifest cannot be read')
 
 
 def test_labels_of_the_wrong_number(tmp_path):

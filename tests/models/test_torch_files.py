@@ -136,15 +136,15 @@ def test_archives_that_lie(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for part in (whole[:4], whole[: len(whole) // 2], whole[:-30]):
         path.write_bytes(part)
-        refused(tmp_path, 'no whole archive of torch.save')
+        refused(tmp_path, 'not a valid archive of torch.save')
     path.write_bytes(b'')
-    refused(tmp_path, 'no safetensors file and no archive')
+    refused(tmp_path, 'not a safetensors file or an archive')
     archive(path, pickle.dumps({}), bytes(1 << 20), compression=zipfile.ZIP_DEFLATED)
     refused(tmp_path, 'is compressed')
     archive(path, pickle.dumps([1]))
-    refused(tmp_path, 'holds a list')
+    refused(tmp_path, 'has a list')
     archive(path, pickle.dumps({'a': 1}))
-    refused(tmp_path, 'holds no weights')
+    refused(tmp_path, 'has no weights')
     torch.save(meshnet().state_dict(), path)
     with zipfile.ZipFile(path) as file:
         members = {name: file.read(name) for name in file.namelist()}
@@ -156,11 +156,11 @@ def test_archives_that_lie(tmp_path: Path) -> None:
 
 def test_a_description_that_does_not_fit(tmp_path: Path) -> None:
     torch.save(meshnet().state_dict(), tmp_path / 'model.pth')
-    refused(tmp_path, 'holds weights alone')
+    refused(tmp_path, 'has weights without a description')
     described(tmp_path, 2)
     refused(tmp_path, '2 layers for 3 convolutions')
     (tmp_path / 'model.json').write_text('[]')
-    refused(tmp_path, 'does not describe its weights')
+    refused(tmp_path, 'does not match its weights')
     torch.save(nn.Linear(2, 2).state_dict(), tmp_path / 'model.pth')
     described(tmp_path, 3)
-    refused(tmp_path, 'no convolution')
+    refused(tmp_path, 'other than convolutions')

@@ -1,6 +1,6 @@
 import pytest
 
-from brainchop_bids.models.zoo import find_model, list_models, model_places
+from brainchop_bids.models.zoo import find_model, list_models, search_folders
 from brainchop_bids.system.errors import ModelError
 from tests.tfjs_folder import two_layers
 
@@ -36,7 +36,7 @@ def test_the_names_of_brainchops_command_line(tmp_path, monkeypatch):
     own = two_layers(tmp_path / 'tissue_fast')
     assert find_model('tissue_fast') == own
     # That of brainchop is another network than ours.
-    assert find_model('subcortical').parent == model_places()[0]
+    assert find_model('subcortical').parent == search_folders()[0]
 
 
 def test_a_missing_model_tells_what_there_is(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from tests.processes import children_of, wait_for
 
 
 def command(config: Path, out: Path, *more: str) -> list[str]:
-    """Return the command line; what is told of a config as ``key=value`` is set."""
+    """Return the command line; each ``key=value`` becomes a ``--set``."""
     sets = [word for change in more for word in ('--set', change)]
     start = [sys.executable, '-m', 'brainchop_bids.cli.train', str(config)]
     return [*start, '--out', str(out), *sets]

@@ -20,32 +20,32 @@ from brainchop_bids.models.spec import ModelSpec, load_spec
 from brainchop_bids.system.errors import SettingsError
 from brainchop_bids.training.architectures import ARCHITECTURES, build_network, register
 from brainchop_bids.training.losses.registry import LabelLoss
-from brainchop_bids.training.network import build_stage, take_over, trained_network
-from brainchop_bids.training.options import Network, Stage
+from brainchop_bids.training.options import NetworkOptions, Stage
+from brainchop_bids.training.stages import build_stage, inherit_weights, trained_network
 from tests.models.networks import randomised
 from tests.models.test_keras_files import nobrainer_unet
 
-UNET = Network('unet', channels=2, levels=3)
-VNET = Network('vnet', channels=2, levels=2, activation='leaky_relu')
-NOBRAINER = Network('nobrainer_unet', channels=2, levels=2)
+UNET = NetworkOptions('unet', channels=2, levels=3)
+VNET = NetworkOptions('vnet', channels=2, levels=2, activation='leaky_relu')
+NOBRAINER = NetworkOptions('nobrainer_unet', channels=2, levels=2)
 
-PLACES = Network(channels=3, dilations=(1, 2), activation='elu', space_to_depth=2)
-LIGHT = Network('light_unet', widths=(3, 4), space_to_depth=2)
+PLACES = NetworkOptions(channels=3, dilations=(1, 2), activation='elu', space_to_depth=2)
+LIGHT = NetworkOptions('light_unet', widths=(3, 4), space_to_depth=2)
 
 
-def built(network: Network, norm: str = 'none', **more: Any) -> Any:
+def built(network: NetworkOptions, norm: str = 'none', **more: Any) -> Any:
     return build_network(network, norm=norm, classes=3, **more)
 
 
 def test_the_unet_has_the_papers_weights() -> None:
     """Çiçek et al. (2016), section 2: 19,069,955 parameters, of 3 channels and 3 labels."""
-    model = built(Network('unet', channels=32, levels=4), in_channels=3)
+    model = built(NetworkOptions('unet', channels=32, levels=4), in_channels=3)
     assert model.count_params() == 19_069_955
 
 
 def test_the_vnet_sees_as_far_as_the_papers() -> None:
     """Milletari et al. (2016), table 1: receptive fields behind the stages."""
-    graph = network_of(built(Network('vnet', channels=1, levels=5)))
+    graph = network_of(built(NetworkOptions('vnet', channels=1, levels=5)))
     widths, fields, field, jump = [], [], 1, 1
     for op in graph.ops:
         if op.kind not in ('conv', 'conv_transpose') or op.name in ('encoder_0_project', 'output'):
@@ -79,7 +79,10 @@ def test_nobrainers_file_fits_layer_by_layer(tmp_path: Path) -> None:
     theirs = randomised(nobrainer_unet(4, 16))
     theirs.save(tmp_path / 'theirs.h5')
     ours = build_network(
-        Network('nobrainer_unet', channels=16, levels=4), norm='batch', classes=4, shape=(16,) * 3
+        NetworkOptions('nobrainer_unet', channels=16, levels=4),
+        norm='batch',
+        classes=4,
+        shape=(16,) * 3,
     )
     ours.load_weights(tmp_path / 'theirs.h5')
     volume = np.random.default_rng(0).random((1, 16, 16, 16, 1), np.float32)
@@ -91,7 +94,7 @@ def test_nobrainers_file_fits_layer_by_layer(tmp_path: Path) -> None:
 
 def test_memory_of_a_unet_is_what_was_measured(tmp_path: Path) -> None:
     """Peak of OpenVINO's engine on 96^3, GB (2026.4, 2 threads)."""
-    network = Network('unet', channels=16, levels=4)
+    network = NetworkOptions('unet', channels=16, levels=4)
     graph = network_of(built(network))
     # The first level's features, those from below, and both joined.
     assert graph.held == 32 + 64 + 96
@@ -103,12 +106,12 @@ def test_memory_of_a_unet_is_what_was_measured(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ('network', 'whole', 'tile'),
     [
-        (Network(channels=32, space_to_depth=2), 0.595, 0.462),
-        (Network('light_unet', space_to_depth=2), 0.988, 0.701),
+        (NetworkOptions(channels=32, space_to_depth=2), 0.595, 0.462),
+        (NetworkOptions('light_unet', space_to_depth=2), 0.988, 0.701),
     ],
 )
 def test_memory_of_networks_on_places_is_what_was_measured(
-    tmp_path: Path, network: Network, whole: float, tile: float
+    tmp_path: Path, network: NetworkOptions, whole: float, tile: float
 ) -> None:
     """Peak of OpenVINO's engine on 256^3 and 160 x 256 x 256, GB (2026.4, 2 threads)."""
     model = build_network(network, norm='none', classes=33)
@@ -126,14 +129,14 @@ CASES = [
     (VNET, 'none', 2),
     (VNET, 'batch', 3),
     (VNET, 'group', 1),
-    (Network(channels=3, dilations=(1, 2), activation='elu'), 'batch', 2),
+    (NetworkOptions(channels=3, dilations=(1, 2), activation='elu'), 'batch', 2),
     (PLACES, 'batch', 1),
     (LIGHT, 'batch', 2),
     (LIGHT, 'group', 1),
 ]
 
 
-def exported(model: Any, network: Network, channels: int, folder: Path) -> ModelSpec:
+def exported(model: Any, network: NetworkOptions, channels: int, folder: Path) -> ModelSpec:
     graph = trained_network(network, Stage(), model)
     assert not any(op.kind == 'batch_norm' for op in graph.ops)
     folder.mkdir()
@@ -148,7 +151,7 @@ def exported(model: Any, network: Network, channels: int, folder: Path) -> Model
 
 @pytest.mark.parametrize(('network', 'norm', 'channels'), CASES)
 def test_engines_label_as_keras_does(
-    tmp_path: Path, network: Network, norm: str, channels: int
+    tmp_path: Path, network: NetworkOptions, norm: str, channels: int
 ) -> None:
     """Built, trained (so to say), folded, written and run; whole and in tiles.
 
@@ -192,7 +195,7 @@ def test_engines_label_as_keras_does(
 
 
 @pytest.mark.parametrize(('network', 'norm'), [(UNET, 'none'), (VNET, 'none'), (VNET, 'group')])
-def test_they_learn(network: Network, norm: str) -> None:
+def test_they_learn(network: NetworkOptions, norm: str) -> None:
     """Bright blocks on a dark ground, from the start that a builder gives."""
     keras.utils.set_random_seed(0)
     model = build_stage(replace(network, channels=8, levels=2), Stage(cube=8, norm=norm), 2)
@@ -205,19 +208,19 @@ def test_they_learn(network: Network, norm: str) -> None:
 
 
 @pytest.mark.parametrize('network', [UNET, VNET, NOBRAINER])
-def test_batch_normalisation_is_folded_on_the_way(network: Network) -> None:
+def test_batch_normalisation_is_folded_on_the_way(network: NetworkOptions) -> None:
     normed = randomised(build_stage(network, Stage(cube=8, norm='batch'), 3, 2))
     plain = build_stage(network, Stage(cube=16), 3, 2)
-    take_over(normed, plain)
+    inherit_weights(normed, plain)
     image = np.random.default_rng(1).normal(size=(1, 8, 8, 8, 2)).astype(np.float32)
     again = build_stage(network, Stage(cube=8), 3, 2)
-    take_over(plain, again)
+    inherit_weights(plain, again)
     np.testing.assert_allclose(again(image), normed(image, training=False), rtol=1e-4, atol=1e-4)
     with pytest.raises(SettingsError, match='cannot take over'):
-        take_over(plain, normed)
+        inherit_weights(plain, normed)
     deeper = build_stage(replace(network, levels=4), Stage(cube=8), 3, 2)
     with pytest.raises(SettingsError, match='cannot take over'):
-        take_over(plain, deeper)
+        inherit_weights(plain, deeper)
 
 
 OWN = """
@@ -262,12 +265,12 @@ def own(tmp_path: Path) -> str:
 
 
 def test_a_users_own_network(own: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    network = Network(f'{own}:small', channels=4)
+    network = NetworkOptions(f'{own}:small', channels=4)
     first = randomised(build_stage(network, Stage(cube=8, norm='batch'), 3, 2))
     second = build_stage(network, Stage(cube=8), 3, 2)
     # Its layers have names that Keras counts on; they are matched all the same.
     assert first.layers[1].name != second.layers[1].name
-    take_over(first, second)
+    inherit_weights(first, second)
     image = np.random.default_rng(1).normal(size=(1, 8, 8, 8, 2)).astype(np.float32)
     np.testing.assert_allclose(second(image), first(image, training=False), atol=1e-5)
     monkeypatch.syspath_prepend(tmp_path)
@@ -283,13 +286,13 @@ def test_a_users_own_network(own: str, tmp_path: Path, monkeypatch: pytest.Monke
         ('shrinking', 'its output has the shape (None, 6, 6, 6, 3); expected (None, 8, 8, 8, 3)'),
         ('closed', 'ends with softmax; expected logits'),
         ('odd', 'could not be used after training'),
-        ('nothing', 'gives a NoneType'),
+        ('nothing', 'returns a NoneType'),
         ('failing', "its function failed (KeyError: 'no such thing')"),
     ],
 )
 def test_a_users_network_that_is_none(own: str, function: str, said: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        build_stage(Network(f'{own}:{function}'), Stage(cube=8), 3)
+        build_stage(NetworkOptions(f'{own}:{function}'), Stage(cube=8), 3)
     assert said in str(caught.value)
     assert str(caught.value).startswith(f'model.architecture {own}:{function}')
 
@@ -303,7 +306,7 @@ def test_code_that_cannot_be_imported(tmp_path: Path) -> None:
     }.items():
         path.write_text(text)
         with pytest.raises(SettingsError, match=said):
-            build_stage(Network(f'{path}:f'), Stage(cube=8), 3)
+            build_stage(NetworkOptions(f'{path}:f'), Stage(cube=8), 3)
         path.unlink()
     for name, said in {
         f'{path}:f': 'there is no file',
@@ -312,7 +315,7 @@ def test_code_that_cannot_be_imported(tmp_path: Path) -> None:
         'transformer': 'or path/to/file.py:function',
     }.items():
         with pytest.raises(SettingsError, match=said):
-            build_stage(Network(name), Stage(cube=8), 3)
+            build_stage(NetworkOptions(name), Stage(cube=8), 3)
 
 
 def test_names_are_given_once() -> None:
@@ -344,13 +347,13 @@ def test_names_are_given_once() -> None:
         (UNET, Stage(norm='layer'), "stages.norm is 'layer'"),
     ],
 )
-def test_what_cannot_be_built(network: Network, stage: Stage, said: str) -> None:
+def test_what_cannot_be_built(network: NetworkOptions, stage: Stage, said: str) -> None:
     with pytest.raises(SettingsError, match=said):
         build_stage(network, stage, 3)
 
 
 def test_a_strided_meshnet_ends_whole() -> None:
-    network = Network(channels=2, dilations=(1, 2, 1))
+    network = NetworkOptions(channels=2, dilations=(1, 2, 1))
     stage = Stage(cube=8, stride=2)
     model = randomised(build_stage(network, stage, 3))
     convolutions = [op for op in trained_network(network, stage, model).ops if op.weights]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from brainchop_bids.system.errors import SettingsError
-from brainchop_bids.training.config import TrainConfig, read_config
+from brainchop_bids.training.config import TrainConfig, read_training_config
 
 RECIPE = Path(__file__).parents[2] / 'recipes' / 'tissue.toml'
 
@@ -18,15 +18,15 @@ def config(tmp_path: Path) -> Path:
 
 
 def test_the_packaged_recipe_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    config = read_config(RECIPE)
+    config = read_training_config(RECIPE)
     (tmp_path / 'again.toml').write_text(config.to_toml())
-    assert read_config(tmp_path / 'again.toml') == config
+    assert read_training_config(tmp_path / 'again.toml') == config
     assert [label['abbreviation'] for label in config.card.labels] == ['BG', 'GM', 'WM', 'CSF']
 
 
 def test_single_keys_are_changed_by_their_dotted_names(config: Path) -> None:
     changes = ['stages.1.steps=7', 'card.name=mine', 'synthesis.t1 = 1', 'model.dilations=[1,2]']
-    changed = read_config(config, changes)
+    changed = read_training_config(config, changes)
     assert [stage.steps for stage in changed.stages] == [3, 7]
     assert changed.card.name == 'mine'
     assert changed.synthesis.t1 == 1.0
@@ -71,16 +71,16 @@ def test_single_keys_are_changed_by_their_dotted_names(config: Path) -> None:
 )
 def test_mistakes_are_named_in_one_line(config: Path, change: str, said: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        read_config(config, [change])
+        read_training_config(config, [change])
     assert said in str(caught.value)
     assert '\n' not in str(caught.value)
 
 
 def test_a_config_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match='cannot be read'):
-        read_config(tmp_path / 'nothing.toml')
+        read_training_config(tmp_path / 'nothing.toml')
     (tmp_path / 'bad.toml').write_text('[[')
     with pytest.raises(SettingsError, match='is not TOML'):
-        read_config(tmp_path / 'bad.toml')
+        read_training_config(tmp_path / 'bad.toml')
     with pytest.raises(SettingsError, match='label_maps'):
         TrainConfig()

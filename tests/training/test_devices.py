@@ -14,13 +14,13 @@ from brainchop_bids.training.devices import distribute
 SCRIPT = """
 import keras
 import numpy as np
-from brainchop_bids.errors import SettingsError
+from brainchop_bids.system.errors import SettingsError
 from brainchop_bids.training.devices import distribute
-from brainchop_bids.training.losses import build_loss
+from brainchop_bids.training.losses.registry import build_loss
 from brainchop_bids.training.metrics import ClassDice
-from brainchop_bids.training.network import build_stage
-from brainchop_bids.training.optimizers import averaged, build_optimizer
-from brainchop_bids.training.options import Loss, Network, Optimizer, Stage
+from brainchop_bids.training.stages import build_stage
+from brainchop_bids.training.optimizers import averaged_weights, build_optimizer
+from brainchop_bids.training.options import LossOptions, NetworkOptions, OptimizerOptions, Stage
 
 rng = np.random.default_rng(0)
 images = rng.normal(size=(4, 4, 8, 8, 8, 1)).astype(np.float32)
@@ -29,13 +29,13 @@ labels = (images[..., 0] > 0).astype(np.uint8)
 def run():
     keras.utils.set_random_seed(3)
     stage = Stage(cube=8, batch=4, norm='batch')
-    model = build_stage(Network(channels=2, dilations=(1, 2)), stage, 2)
-    options = Optimizer('sgd', 'cosine', accumulate=2, ema=0.9)
+    model = build_stage(NetworkOptions(channels=2, dilations=(1, 2)), stage, 2)
+    options = OptimizerOptions('sgd', 'cosine', accumulate=2, ema=0.9)
     optimizer = build_optimizer(options, 0.1, 8)
-    model.compile(optimizer, build_loss(Loss('focal_tversky'), 2), metrics=[ClassDice(2)])
+    model.compile(optimizer, build_loss(LossOptions('focal_tversky'), 2), metrics=[ClassDice(2)])
     pairs = (pair for _ in range(9) for pair in zip(images, labels))
     model.fit(pairs, steps_per_epoch=4, epochs=2, verbose=0)
-    with averaged(model):
+    with averaged_weights(model):
         alone = model.predict_on_batch(images[0, :1])
     held = {len(v.value.sharding.device_set) for v in model.variables}
     return held, [*model.get_weights(), alone]

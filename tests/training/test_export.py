@@ -11,27 +11,27 @@ from brainchop_bids.system.errors import SettingsError
 from brainchop_bids.training.architectures import build_network
 from brainchop_bids.training.config import TrainConfig
 from brainchop_bids.training.export import write_model
-from brainchop_bids.training.network import trained_network
-from brainchop_bids.training.options import Card, Data, Network, Stage
+from brainchop_bids.training.options import CardOptions, DataOptions, NetworkOptions, Stage
+from brainchop_bids.training.stages import trained_network
 from tests.models.networks import randomised
 
-MAPS = Data(label_maps='maps')
-LIGHT = Network('light_unet', widths=(3, 4), space_to_depth=2)
+MAPS = DataOptions(label_maps='maps')
+LIGHT = NetworkOptions('light_unet', widths=(3, 4), space_to_depth=2)
 
 
 @pytest.mark.parametrize(
     ('network', 'norm', 'block'),
     [
-        (Network(channels=3, dilations=(1, 2)), 'batch', None),
-        (Network(channels=3, dilations=(1, 2), space_to_depth=2), 'batch', None),
+        (NetworkOptions(channels=3, dilations=(1, 2)), 'batch', None),
+        (NetworkOptions(channels=3, dilations=(1, 2), space_to_depth=2), 'batch', None),
         (LIGHT, 'batch', None),
         (LIGHT, 'group', (16, 16, 16)),
-        (Network(channels=3, dilations=(1, 2)), 'group', (16, 16, 16)),
-        (Network('unet', channels=2, levels=2), 'batch', (16, 16, 16)),
+        (NetworkOptions(channels=3, dilations=(1, 2)), 'group', (16, 16, 16)),
+        (NetworkOptions('unet', channels=2, levels=2), 'batch', (16, 16, 16)),
     ],
 )
 def test_what_goes_by_slabs_and_has_fixed_statistics_runs_on_the_whole_volume(
-    tmp_path: Path, network: Network, norm: str, block: tuple[int, int, int] | None
+    tmp_path: Path, network: NetworkOptions, norm: str, block: tuple[int, int, int] | None
 ) -> None:
     stage = Stage(cube=16, norm=norm)
     config = TrainConfig(data=MAPS, model=network, stages=(stage,))
@@ -46,7 +46,9 @@ def test_weights_in_half_the_space(tmp_path: Path) -> None:
     config = TrainConfig(data=MAPS, model=LIGHT, stages=(Stage(),))
     specs = []
     for weights in ('float32', 'float16'):
-        write_model(replace(config, card=Card(weights=weights)), network, tmp_path / weights)
+        write_model(
+            replace(config, card=CardOptions(weights=weights)), network, tmp_path / weights
+        )
         specs.append(load_spec(tmp_path / weights))
     sizes = [sum(file.stat().st_size for file in spec.folder.glob('*.bin')) for spec in specs]
     assert sizes[0] == 2 * sizes[1]
@@ -61,7 +63,7 @@ def test_weights_in_half_the_space(tmp_path: Path) -> None:
 
 def test_what_follows_from_the_labels_is_told(tmp_path: Path) -> None:
     labels = tuple({'name': name} for name in ('Unknown', 'CSF', 'Left-Cerebral-Cortex'))
-    card = Card(labels=labels, derived={'tissue': 'aseg_to_tissue'})
+    card = CardOptions(labels=labels, derived={'tissue': 'aseg_to_tissue'})
     config = TrainConfig(data=MAPS, model=LIGHT, stages=(Stage(),), card=card)
     model = randomised(build_network(LIGHT, norm='none', classes=3))
     write_model(config, trained_network(LIGHT, Stage(), model), tmp_path / 'net')
@@ -71,4 +73,4 @@ def test_what_follows_from_the_labels_is_told(tmp_path: Path) -> None:
 
 def test_other_weights_are_refused_before_the_training() -> None:
     with pytest.raises(SettingsError, match=r'card\.weights .* float16, not .int8.'):
-        Card(weights='int8')
+        CardOptions(weights='int8')

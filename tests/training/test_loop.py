@@ -98,7 +98,7 @@ def test_a_killed_run_ends_with_the_same_weights(
     assert first[-1] < 'stage-1_step-000006.npz'
     result = run(config, out)
     assert result.returncode == 0, result.stderr
-    assert 'going on at step' in result.stdout
+    assert 'resuming at step' in result.stdout
     for name in ('model.json', 'group1-shard1of1.bin', 'log.csv'):
         assert (out / 'tiny' / name).read_bytes() == (finished / 'tiny' / name).read_bytes()
 
@@ -139,7 +139,7 @@ def test_tensorboards_own_reader_lists_scalars_and_images(finished: Path) -> Non
 def test_a_folder_of_another_run_is_refused(config: Path, finished: Path) -> None:
     result = run(config, finished, 'seed=4')
     assert result.returncode == 2
-    assert 'holds a run of another config' in result.stderr
+    assert 'holds a run with another config' in result.stderr
     assert 'Traceback' not in result.stderr
 
 
@@ -202,11 +202,11 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(config: Path, tmp_path: Path
 
 def test_checkpoints_that_cannot_be_used(tmp_path: Path) -> None:
     from brainchop_bids.training import checkpoints
-    from brainchop_bids.training.network import build_stage
-    from brainchop_bids.training.options import Network, Stage
+    from brainchop_bids.training.options import NetworkOptions, Stage
+    from brainchop_bids.training.stages import build_stage
 
-    model = build_stage(Network(channels=2, dilations=(1,)), Stage(cube=8), 3)
-    other = build_stage(Network(channels=3, dilations=(1,)), Stage(cube=8), 3)
+    model = build_stage(NetworkOptions(channels=2, dilations=(1,)), Stage(cube=8), 3)
+    other = build_stage(NetworkOptions(channels=3, dilations=(1,)), Stage(cube=8), 3)
     for network in (model, other):
         network.compile('adam', 'mse')
     good = checkpoints.save_state(tmp_path, 0, 5, model)

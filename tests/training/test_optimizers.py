@@ -16,13 +16,13 @@ from brainchop_bids.training.optimizers import (
     OPTIMIZERS,
     SCHEDULES,
     OneCycle,
-    averaged,
+    apply_average,
+    averaged_weights,
     build_optimizer,
-    take_average,
 )
-from brainchop_bids.training.options import Optimizer
+from brainchop_bids.training.options import OptimizerOptions
 
-PLAIN = Optimizer('sgd', 'constant', momentum=0.0, clip=0.0)
+PLAIN = OptimizerOptions('sgd', 'constant', momentum=0.0, clip=0.0)
 
 
 @pytest.fixture(scope='module')
@@ -32,7 +32,7 @@ def points() -> tuple[np.ndarray, np.ndarray]:
     return x, np.sin(x @ rng.normal(size=(3, 2))).astype(np.float32)
 
 
-def network(options: Optimizer, steps: int, rate: float = 0.05, **more: Any) -> keras.Model:
+def network(options: OptimizerOptions, steps: int, rate: float = 0.05, **more: Any) -> keras.Model:
     """Return a tiny network without batch normalisation, always with the same weights."""
     keras.utils.set_random_seed(1)
     layers = [keras.Input((3,)), keras.layers.Dense(4, 'tanh'), keras.layers.Dense(2)]
@@ -67,12 +67,12 @@ def same(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
 @pytest.mark.parametrize(
     'options',
     [
-        Optimizer('sgd', 'cosine', weight_decay=0.1, clip=0.05, ema=0.8),
-        Optimizer('adam', 'one_cycle', clip=1.0, ema=0.5),
+        OptimizerOptions('sgd', 'cosine', weight_decay=0.1, clip=0.05, ema=0.8),
+        OptimizerOptions('adam', 'one_cycle', clip=1.0, ema=0.5),
     ],
 )
 def test_batches_gathered_equal_one_that_is_as_large(
-    points: tuple[np.ndarray, np.ndarray], options: Optimizer
+    points: tuple[np.ndarray, np.ndarray], options: OptimizerOptions
 ) -> None:
     whole = network(options, steps=6)
     parts = network(replace(options, accumulate=4), steps=6 * 4)
@@ -94,7 +94,7 @@ def test_batches_gathered_equal_one_that_is_as_large(
     np.testing.assert_allclose(settled, weights(whole), rtol=1e-4, atol=1e-6)
 
 
-def changes(options: Optimizer, rate: float, steps: int) -> list[float]:
+def changes(options: OptimizerOptions, rate: float, steps: int) -> list[float]:
     """Return by how much each batch with a gradient of -1 changes a weight."""
     optimizer = build_optimizer(options, rate, steps)
     weight = keras.Variable(np.zeros(1, np.float32))
@@ -146,7 +146,7 @@ def test_the_other_schedules(name: str, closed_form: Any) -> None:
 @pytest.mark.parametrize('name', sorted(OPTIMIZERS))
 @pytest.mark.parametrize('schedule', sorted(SCHEDULES))
 def test_all_that_may_be_named_can_be_built_and_saved(name: str, schedule: str) -> None:
-    options = Optimizer(name, schedule, 0.7, 0.01, 0.5, 2, 0.25)
+    options = OptimizerOptions(name, schedule, 0.7, 0.01, 0.5, 2, 0.25)
     optimizer = build_optimizer(options, 0.1, 10)
     config = optimizer.get_config()
     assert config['clipnorm'] == 0.5
@@ -159,7 +159,7 @@ def test_all_that_may_be_named_can_be_built_and_saved(name: str, schedule: str) 
     rates = [float(keras.ops.convert_to_numpy(o.learning_rate)) for o in (optimizer, again)]
     assert rates[0] == rates[1]
     assert 0 < rates[0] <= 0.1 + 1e-6
-    bare = build_optimizer(Optimizer(name, schedule, clip=0.0), 0.1, 10).get_config()
+    bare = build_optimizer(OptimizerOptions(name, schedule, clip=0.0), 0.1, 10).get_config()
     assert bare['clipnorm'] is None
     assert not bare['use_ema']
     assert not bare['weight_decay']
@@ -179,26 +179,26 @@ def test_the_average_by_hand() -> None:
 def test_averages_come_and_go_and_a_resumed_run_is_the_same(
     points: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
-    options = Optimizer('adam', 'cosine', accumulate=2, ema=0.9)
+    options = OptimizerOptions('adam', 'cosine', accumulate=2, ema=0.9)
     # Not compiled, for speed: nothing here depends on it.
     model = network(options, steps=10, run_eagerly=True)
     resumed = network(options, steps=10, run_eagerly=True)
     untrained = weights(model)
-    with averaged(model):
+    with averaged_weights(model):
         assert (weights(model) == untrained).all()
     given = list(zip(range(10), batches(points, 6), strict=False))
     # Odd, so that a gradient is half gathered.
     for _, (x, y) in given[:5]:
         model.train_on_batch(x, y)
     raw, before = weights(model), state(model)
-    with averaged(model) as same_model:
+    with averaged_weights(model) as same_model:
         assert same_model is model
         inside = weights(model)
         score = model.evaluate(*points, verbose=0)
     assert same(state(model), before)
     assert np.abs(inside - raw).max() > 1e-3
     assert score != model.evaluate(*points, verbose=0)
-    with pytest.raises(ZeroDivisionError), averaged(model):
+    with pytest.raises(ZeroDivisionError), averaged_weights(model):
         raise ZeroDivisionError
     assert same(state(model), before)
 
@@ -207,17 +207,17 @@ def test_averages_come_and_go_and_a_resumed_run_is_the_same(
         for each in (model, resumed):
             each.train_on_batch(x, y)
     assert same(state(resumed), state(model))
-    with averaged(model):
+    with averaged_weights(model):
         expected = weights(model)
     for _ in range(2):
-        take_average(resumed)
+        apply_average(resumed)
         assert (weights(resumed) == expected).all()
 
 
 def test_fit_ends_with_the_average_that_a_state_behind_the_last_step_gives(
     points: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
-    options = Optimizer('sgd', 'constant', ema=0.9)
+    options = OptimizerOptions('sgd', 'constant', ema=0.9)
     model, resumed = (network(options, steps=3, run_eagerly=True) for _ in range(2))
 
     class Keep(keras.callbacks.Callback):
@@ -227,7 +227,7 @@ def test_fit_ends_with_the_average_that_a_state_behind_the_last_step_gives(
     model.fit(batches(points, 6), steps_per_epoch=3, verbose=0, callbacks=[Keep()])
     load_state(next(tmp_path.iterdir()), resumed)
     assert (weights(resumed) != weights(model)).any()
-    take_average(resumed)
+    apply_average(resumed)
     assert (weights(resumed) == weights(model)).all()
 
 
@@ -240,7 +240,7 @@ def test_averages_behind_the_scaling_of_half_precision(
     for _, (x, y) in zip(range(4), batches(points, 6), strict=False):
         model.train_on_batch(x, y)
     raw, before = weights(model), state(model)
-    with averaged(model):
+    with averaged_weights(model):
         assert np.abs(weights(model) - raw).max() > 1e-4
     assert same(state(model), before)
 
@@ -249,28 +249,31 @@ def test_without_averages_nothing_is_swapped(points: tuple[np.ndarray, np.ndarra
     model = network(PLAIN, steps=1, run_eagerly=True)
     model.train_on_batch(points[0], points[1])
     before = weights(model)
-    with averaged(model):
+    with averaged_weights(model):
         assert (weights(model) == before).all()
-    take_average(model)
+    apply_average(model)
     assert (weights(model) == before).all()
 
 
 @pytest.mark.parametrize(
     ('options', 'said'),
     [
-        (Optimizer('adamm'), r"optimizer\.name is 'adamm'; did you mean adam\?"),
-        (Optimizer('lbfgs-b'), 'known: sgd, adam, adamw, rmsprop'),
-        (Optimizer(schedule='onecycle'), 'did you mean one_cycle'),
-        (Optimizer(momentum=1.0), r'optimizer\.momentum is 1\.0; expected 0 or more and below 1'),
-        (Optimizer(momentum=math.nan), r'optimizer\.momentum is nan'),
-        (Optimizer(weight_decay=-0.1), r'optimizer\.weight_decay is -0\.1'),
-        (Optimizer(clip=math.inf), r'optimizer\.clip is inf; expected 0 for no limit'),
-        (Optimizer(accumulate=0), r'optimizer\.accumulate is 0; expected 1 or more'),
-        (Optimizer(accumulate=11), r'accumulate is 11, but a stage has 10 steps only'),
-        (Optimizer(ema=1.0), r'optimizer\.ema is 1\.0'),
+        (OptimizerOptions('adamm'), r"optimizer\.name is 'adamm'; did you mean adam\?"),
+        (OptimizerOptions('lbfgs-b'), 'known: sgd, adam, adamw, rmsprop'),
+        (OptimizerOptions(schedule='onecycle'), 'did you mean one_cycle'),
+        (
+            OptimizerOptions(momentum=1.0),
+            r'optimizer\.momentum is 1\.0; expected 0 or more and below 1',
+        ),
+        (OptimizerOptions(momentum=math.nan), r'optimizer\.momentum is nan'),
+        (OptimizerOptions(weight_decay=-0.1), r'optimizer\.weight_decay is -0\.1'),
+        (OptimizerOptions(clip=math.inf), r'optimizer\.clip is inf; expected 0 for no limit'),
+        (OptimizerOptions(accumulate=0), r'optimizer\.accumulate is 0; expected 1 or more'),
+        (OptimizerOptions(accumulate=11), r'accumulate is 11, but a stage has 10 steps only'),
+        (OptimizerOptions(ema=1.0), r'optimizer\.ema is 1\.0'),
     ],
 )
-def test_what_is_out_of_range_names_the_key(options: Optimizer, said: str) -> None:
+def test_what_is_out_of_range_names_the_key(options: OptimizerOptions, said: str) -> None:
     with pytest.raises(SettingsError, match=said) as caught:
         build_optimizer(options, 0.1, 10)
     assert '\n' not in str(caught.value)
@@ -279,4 +282,4 @@ def test_what_is_out_of_range_names_the_key(options: Optimizer, said: str) -> No
 def test_a_learning_rate_of_nothing_is_refused() -> None:
     for rate in (0.0, -1.0, math.nan, math.inf):
         with pytest.raises(SettingsError, match='learning_rate is'):
-            build_optimizer(Optimizer(), rate, 10)
+            build_optimizer(OptimizerOptions(), rate, 10)

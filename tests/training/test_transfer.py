@@ -15,23 +15,25 @@ from brainchop_bids.models.zoo import find_model
 from brainchop_bids.system.errors import ModelError, SettingsError
 from brainchop_bids.training.architectures import build_network
 from brainchop_bids.training.losses.registry import LabelLoss
-from brainchop_bids.training.options import Data, Init, Network
+from brainchop_bids.training.options import DataOptions, InitOptions, NetworkOptions
 from brainchop_bids.training.transfer import (
-    Row,
-    begin_from,
-    differences,
+    LayerTransfer,
+    compatibility_warnings,
     freeze,
+    load_pretrained,
     transfer_table,
 )
 from tests.models.networks import randomised
 from tests.models.test_keras_files import nobrainer_unet
 
 CLASSIC = (1, 2, 4, 8, 16, 8, 4, 2, 1)
-TISSUE = Network(channels=16, dilations=CLASSIC[:-1])
+TISSUE = NetworkOptions(channels=16, dilations=CLASSIC[:-1])
 SHAPE = (8, 8, 8)
 
 
-def built(network: Network, classes: int = 3, norm: str = 'none', in_channels: int = 1) -> Any:
+def built(
+    network: NetworkOptions, classes: int = 3, norm: str = 'none', in_channels: int = 1
+) -> Any:
     return build_network(network, norm=norm, classes=classes, in_channels=in_channels, shape=SHAPE)
 
 
@@ -49,7 +51,7 @@ def close(found: Any, expected: Any) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def states(rows: list[Row]) -> list[str]:
+def states(rows: list[LayerTransfer]) -> list[str]:
     return [row.state for row in rows]
 
 
@@ -57,7 +59,7 @@ def test_tissue_with_two_classes() -> None:
     theirs = build_model(read_network(find_model('tissue'))[0], SHAPE)
     ours = built(TISSUE, classes=2)
     fresh = ours.layers[-1].get_weights()
-    rows = begin_from(ours, Init('tissue', ('conv3d_[0-3]',)))
+    rows = load_pretrained(ours, InitOptions('tissue', ('conv3d_[0-3]',)))
     assert states(rows) == ['reused'] * 8 + ['new']
     assert [row.frozen for row in rows] == [True] * 4 + [False] * 5
     assert sum(row.weights for row in rows) == ours.count_params()
@@ -72,7 +74,7 @@ def test_tissue_with_two_classes() -> None:
 def test_a_second_channel_changes_nothing_at_first() -> None:
     theirs = build_model(read_network(find_model('tissue'))[0], SHAPE)
     ours = built(TISSUE, classes=4, in_channels=2)
-    rows = begin_from(ours, Init('tissue'))
+    rows = load_pretrained(ours, InitOptions('tissue'))
     assert states(rows) == ['in part', *['reused'] * 8]
     volume = image(2)
     close(ours(volume), theirs(volume[..., :1]))
@@ -81,7 +83,7 @@ def test_a_second_channel_changes_nothing_at_first() -> None:
 def test_a_new_head_though_the_old_one_fits() -> None:
     ours = built(TISSUE, classes=4)
     fresh = ours.get_layer('output').get_weights()
-    rows = begin_from(ours, Init('tissue', new_head=True))
+    rows = load_pretrained(ours, InitOptions('tissue', new_head=True))
     assert (rows[-1].state, rows[-1].source) == ('new', 'new head')
     np.testing.assert_array_equal(ours.get_layer('output').get_weights()[0], fresh[0])
 
@@ -89,16 +91,18 @@ def test_a_new_head_though_the_old_one_fits() -> None:
 @pytest.mark.parametrize('name', ['brainchop/model5_gw_ae', 'brainchop_pth/mindgrab'])
 def test_upstreams_models(shared: Path, name: str) -> None:
     folder = shared / 'models' / name
-    network = Network(channels=5, dilations=CLASSIC)
+    network = NetworkOptions(channels=5, dilations=CLASSIC)
     norm = 'none'
     if 'mindgrab' in name:
-        network = Network(channels=15, dilations=(16, 8, 4, 2, 1) * 5, activation='gelu_tanh')
+        network = NetworkOptions(
+            channels=15, dilations=(16, 8, 4, 2, 1) * 5, activation='gelu_tanh'
+        )
         norm = 'group'
         with pytest.raises(SettingsError, match=r'normalises each channel.* set norm = .group'):
-            begin_from(built(network, classes=2), Init(str(folder)))
+            load_pretrained(built(network, classes=2), InitOptions(str(folder)))
     source = read_network(folder)[0]
     ours = built(network, source.classes, norm)
-    rows = begin_from(ours, Init(str(folder)))
+    rows = load_pretrained(ours, InitOptions(str(folder)))
     assert set(states(rows)) == {'reused'}
     close(ours(image()), build_model(source, SHAPE)(image()))
 
@@ -106,12 +110,12 @@ def test_upstreams_models(shared: Path, name: str) -> None:
 @pytest.mark.parametrize(
     'network',
     [
-        Network('unet', channels=2, levels=3),
-        Network('vnet', channels=2, levels=2),
-        Network(channels=3, dilations=(1, 2, 1)),
+        NetworkOptions('unet', channels=2, levels=3),
+        NetworkOptions('vnet', channels=2, levels=2),
+        NetworkOptions(channels=3, dilations=(1, 2, 1)),
     ],
 )
-def test_the_common_part_of_a_wider_network(tmp_path: Path, network: Network) -> None:
+def test_the_common_part_of_a_wider_network(tmp_path: Path, network: NetworkOptions) -> None:
     """Where all that is new is zero, a wider network computes what the narrow one did.
 
     Channels that enter a level's way up must therefore be those of the same volumes.
@@ -120,14 +124,14 @@ def test_the_common_part_of_a_wider_network(tmp_path: Path, network: Network) ->
     wide = built(replace(network, channels=2 * network.channels), in_channels=2)
     for variable in wide.weights:
         variable.assign(keras.ops.zeros_like(variable))
-    rows = begin_from(wide, Init(written(tmp_path / 'narrow', narrow)))
+    rows = load_pretrained(wide, InitOptions(written(tmp_path / 'narrow', narrow)))
     assert set(states(rows)) == {'in part'}
     volume = image(2)
     close(wide(volume), narrow(volume[..., :1]))
     fresh = built(replace(network, channels=2 * network.channels))
     name = rows[1].layer
     before = np.asarray(fresh.get_layer(name).kernel)
-    begin_from(fresh, Init(str(tmp_path / 'narrow')))
+    load_pretrained(fresh, InitOptions(str(tmp_path / 'narrow')))
     after, n = np.asarray(fresh.get_layer(name).kernel), network.channels
     if network.architecture == 'meshnet':
         np.testing.assert_allclose(after[..., n:, :n], before[..., n:, :n] * 0.1, rtol=1e-5)
@@ -136,9 +140,12 @@ def test_the_common_part_of_a_wider_network(tmp_path: Path, network: Network) ->
 
 def test_another_depth(tmp_path: Path) -> None:
     """Levels that both have are found again, on the way down and on the way up."""
-    three = randomised(built(Network('unet', channels=2, levels=3)))
-    four = built(Network('unet', channels=2, levels=4))
-    rows = {row.layer: row for row in begin_from(four, Init(written(tmp_path / 'm', three)))}
+    three = randomised(built(NetworkOptions('unet', channels=2, levels=3)))
+    four = built(NetworkOptions('unet', channels=2, levels=4))
+    rows = {
+        row.layer: row
+        for row in load_pretrained(four, InitOptions(written(tmp_path / 'm', three)))
+    }
     new = [name for name, row in rows.items() if row.state == 'new']
     assert sorted(new) == [
         'decoder_2_conv3d_0', 'decoder_2_conv3d_1', 'decoder_2_conv3d_transpose',
@@ -152,31 +159,31 @@ def test_batch_normalisation(tmp_path: Path, theirs: str, ours: str) -> None:
     source = randomised(built(TISSUE_LIKE, norm=theirs))
     folder = written(tmp_path / 'm', source)
     model = built(TISSUE_LIKE, norm=ours)
-    rows = begin_from(model, Init(folder))
+    rows = load_pretrained(model, InitOptions(folder))
     assert set(states(rows)) == {'reused'}
     close(model(image(), training=False), source(image(), training=False))
 
 
-TISSUE_LIKE = Network(channels=3, dilations=(1, 2))
+TISSUE_LIKE = NetworkOptions(channels=3, dilations=(1, 2))
 
 
 def test_batch_normalisation_that_the_source_has_not(tmp_path: Path) -> None:
     source = randomised(built(TISSUE_LIKE))
     model = built(TISSUE_LIKE, norm='batch')
-    rows = begin_from(model, Init(written(tmp_path / 'm', source)))
+    rows = load_pretrained(model, InitOptions(written(tmp_path / 'm', source)))
     assert states(rows) == ['reused', 'in part', 'reused', 'in part', 'reused']
     close(model(image(), training=False), source(image()))
 
 
 def test_other_dilations_are_not_reused(tmp_path: Path) -> None:
-    source = randomised(built(Network(channels=3, dilations=(1, 2, 4))))
+    source = randomised(built(NetworkOptions(channels=3, dilations=(1, 2, 4))))
     folder = written(tmp_path / 'm', source)
-    model = built(Network(channels=3, dilations=(1, 3, 4)))
-    rows = begin_from(model, Init(folder))
+    model = built(NetworkOptions(channels=3, dilations=(1, 3, 4)))
+    rows = load_pretrained(model, InitOptions(folder))
     assert states(rows) == ['reused', 'new', 'reused', 'reused']
-    assert rows[1].source == 'dilation 3, learnt at 2'
+    assert rows[1].source == 'dilation 3, trained at 2'
     with pytest.raises(SettingsError, match=r'none of its convolutions .*dilations 1-2-4-1'):
-        begin_from(built(Network(channels=3, dilations=(3, 3))), Init(folder))
+        load_pretrained(built(NetworkOptions(channels=3, dilations=(3, 3))), InitOptions(folder))
 
 
 def test_nobrainers_unet_is_fine_tuned(tmp_path: Path) -> None:
@@ -185,15 +192,15 @@ def test_nobrainers_unet_is_fine_tuned(tmp_path: Path) -> None:
     folder = tmp_path / 'nobrainer'
     folder.mkdir()
     theirs.save(folder / 'model.h5')
-    network = Network('nobrainer_unet', channels=16, levels=4)
+    network = NetworkOptions('nobrainer_unet', channels=16, levels=4)
     same = built(network, 4, 'batch')
-    assert set(states(begin_from(same, Init(str(folder))))) == {'reused'}
+    assert set(states(load_pretrained(same, InitOptions(str(folder))))) == {'reused'}
     logits = np.asarray(same(image(), training=False), np.float64)
     shares = np.exp(logits - logits.max(-1, keepdims=True))
     close(shares / shares.sum(-1, keepdims=True), theirs(image(), training=False))
 
     model = built(network, 2, 'batch')
-    rows = begin_from(model, Init(str(folder), ('encoder_*',)))
+    rows = load_pretrained(model, InitOptions(str(folder), ('encoder_*',)))
     assert rows[-1].state == 'new'
     before = {v.path: np.array(v) for v in model.weights}
     model.compile(keras.optimizers.SGD(0.1), LabelLoss('cross_entropy'))
@@ -225,26 +232,26 @@ def test_what_is_frozen() -> None:
 def test_what_cannot_be_begun(tmp_path: Path) -> None:
     model = built(TISSUE_LIKE)
     with pytest.raises(SettingsError, match=r'init\.model is empty'):
-        begin_from(model, Init())
+        load_pretrained(model, InitOptions())
     with pytest.raises(ModelError, match='no such model folder'):
-        begin_from(model, Init('tisue'))
-    from brainchop_bids.training.network import build_stage
+        load_pretrained(model, InitOptions('tisue'))
     from brainchop_bids.training.options import Stage
+    from brainchop_bids.training.stages import build_stage
 
     with pytest.raises(SettingsError, match='set stride = 1'):
-        begin_from(build_stage(TISSUE, Stage(cube=8, stride=2), 4), Init('tissue'))
+        load_pretrained(build_stage(TISSUE, Stage(cube=8, stride=2), 4), InitOptions('tissue'))
 
 
 def test_differences_are_said(tmp_path: Path) -> None:
-    assert differences(built(TISSUE), Init('tissue'), Data()) == []
-    said = differences(
+    assert compatibility_warnings(built(TISSUE), InitOptions('tissue'), DataOptions()) == []
+    said = compatibility_warnings(
         built(replace(TISSUE, activation='elu')),
-        Init('tissue'),
-        Data(channels=('T2w', 'T1w'), normalization='zscore'),
+        InitOptions('tissue'),
+        DataOptions(channels=('T2w', 'T1w'), normalization='zscore'),
     )
     assert len(said) == 3
     assert 'quantile:0.02:0.98, data.normalization is zscore' in said[0]
-    assert 'learnt from T1w' in said[1]
+    assert 'trained on T1w' in said[1]
     assert 'activation is relu, that of the network elu' in said[2]
 
 
@@ -253,7 +260,9 @@ def test_the_table_adds_up(tmp_path: Path) -> None:
     folder = tmp_path / 'm'
     folder.mkdir()
     save_tfjs(network_of(source), folder)
-    rows = begin_from(built(TISSUE_LIKE, classes=5, in_channels=2), Init(str(folder), ('0',)))
+    rows = load_pretrained(
+        built(TISSUE_LIKE, classes=5, in_channels=2), InitOptions(str(folder), ('0',))
+    )
     assert transfer_table(rows).splitlines() == [
         'layer     shape      weights  state    training  from',
         'conv3d_0  3x3x3x2x3      165  in part  frozen    conv3d_0',

@@ -22,7 +22,7 @@ from brainchop_bids.models.meshnet import build_meshnet
 from brainchop_bids.models.spec import load_spec
 from brainchop_bids.system.errors import DatasetError, InputError, ModelError
 from brainchop_bids.system.resources import Granted
-from brainchop_bids.training.report.overlays import draw_views
+from brainchop_bids.training.report.overlays import draw_overlay
 from brainchop_bids.training.report.scores import (
     Patience,
     Scores,
@@ -35,7 +35,7 @@ from brainchop_bids.training.validate import (
     ValidationScan,
     Validator,
     class_dice,
-    undisturbed,
+    preserve_state,
 )
 
 NAMES = ('BG', 'GM', 'WM')
@@ -192,20 +192,20 @@ def test_sides_in_pictures_are_the_participants() -> None:
     truth = np.zeros_like(image)
     truth[8:22, 10:20, 10:20] = 1
     truth[20:22, 10:20, 10:20] = 2
-    picture = draw_views(image, truth, np.zeros_like(truth), COLORS)
+    picture = draw_overlay(image, truth, np.zeros_like(truth), COLORS)
     for rows in np.split(picture, 3)[:2]:
         part = np.split(rows, 3, axis=1)[1]
         green = np.flatnonzero((part == COLORS[2]).all(-1).any(0))
         red = np.flatnonzero((part == COLORS[1]).all(-1).any(0))
         assert green.max() < red.min()
-    assert draw_views(image, truth * 0, truth * 0, COLORS).shape == (90, 90, 3)
+    assert draw_overlay(image, truth * 0, truth * 0, COLORS).shape == (90, 90, 3)
 
 
 def test_small_paired_structures_are_not_cut_between() -> None:
     image = np.full((40, 40, 40), 100, np.uint8)
     truth = np.zeros_like(image)
     truth[5:10, 15:25, 15:25] = truth[30:35, 15:25, 15:25] = 1
-    sagittal = np.split(draw_views(image, truth, truth, COLORS), [30, 60])[-1]
+    sagittal = np.split(draw_overlay(image, truth, truth, COLORS), [30, 60])[-1]
     assert (sagittal == COLORS[1]).all(-1).any()
 
 
@@ -290,7 +290,7 @@ def test_names_of_files_survive_the_table(scores: Scores, tmp_path: Path) -> Non
 
 def test_a_damaged_table_is_named(tmp_path: Path) -> None:
     (tmp_path / 'validation.csv').write_text('step,scan\n1,a\n')
-    with pytest.raises(DatasetError, match=r'validation\.csv: is no table of step, scan, label'):
+    with pytest.raises(DatasetError, match=r'validation\.csv: is not a table of step, scan'):
         ValidationLog(tmp_path).resume(5)
 
 
@@ -317,7 +317,7 @@ def test_what_is_computed_inside_leaves_training_as_it_was() -> None:
     keras.config.set_dtype_policy('mixed_bfloat16')
     try:
         state = random.getstate()
-        with undisturbed():
+        with preserve_state():
             layer = keras.layers.Dense(3)
             layer.build((None, 2))
             np.random.random()

@@ -1,4 +1,4 @@
-"""One module for each file format that a network may come in."""
+"""Readers and writers of networks, one module for each file format."""
 
 import hashlib
 from collections.abc import Callable
@@ -30,24 +30,24 @@ def read_network(folder: Path) -> tuple[Network, str]:
     Parameters
     ----------
     folder : Path
-        A folder with TensorFlow.js' ``model.json`` and shards; or else with one file that ends
-        in ``.keras``, ``.h5``, ``.safetensors``, ``.pth`` or ``.pt``, or that `convert` has
-        written as ``.onnx`` or ``.xml``. torch's weights need the command line's ``model.json``
-        beside them, unless they are known.
+        A folder with TensorFlow.js' ``model.json`` and shards, or with a single file: ``.keras``,
+        ``.h5``, ``.safetensors``, ``.pth`` or ``.pt``, or ``.onnx`` or ``.xml`` as written by
+        `write_network`. PyTorch's weights need brainchop's ``model.json`` beside them, unless
+        the registry knows them.
 
     Returns
     -------
     network : Network
     form : str
-        Its format: ``'tfjs'``, or the file's suffix without the dot.
+        The format: ``'tfjs'``, ``'openvino'``, or the file's suffix without the dot.
 
     Raises
     ------
     ModelError
-        Where there is no network or more than one, or its files are not understood.
+        If there is no network or more than one, or the files cannot be read.
     """
     if not folder.is_dir():
-        raise ModelError(f'{folder}: is no model folder; expected a folder with {TOPOLOGY}')
+        raise ModelError(f'{folder}: is not a model folder; expected a folder with {TOPOLOGY}')
     file = folder / TOPOLOGY
     described = read_json(file) if file.exists() else None
     if is_tfjs(described):
@@ -68,14 +68,14 @@ def read_network(folder: Path) -> tuple[Network, str]:
     known = known_facts(digest.hexdigest()).get('network')
     if known is None:
         raise ModelError(
-            f'{path}: holds weights alone, and unknown ones; put a {TOPOLOGY} beside it that '
-            'describes its layers'
+            f'{path}: has weights without a description of layers; add a {TOPOLOGY} that '
+            'describes them'
         )
     return network_of_state(path, known, state, (path,)), form
 
 
 def holds_model(folder: Path) -> bool:
-    """Tell whether a folder looks like a model's."""
+    """Return whether a folder seems to have a model."""
     return (folder / TOPOLOGY).is_file() or bool(_candidates(folder))
 
 
@@ -84,16 +84,16 @@ def _candidates(folder: Path) -> list[Path]:
 
 
 def _weight_file(folder: Path) -> Path:
-    found = _candidates(folder)
-    if not found and (folder / TOPOLOGY).exists():
+    candidates = _candidates(folder)
+    if not candidates and (folder / TOPOLOGY).exists():
         raise ModelError(
             f'{folder / TOPOLOGY}: has no "weightsManifest", and there are no weights beside it; '
             f'expected a file that ends in {", ".join(_SUFFIXES)}'
         )
-    if len(found) != 1:
-        names = ', '.join(path.name for path in found) or 'no weights'
+    if len(candidates) != 1:
+        names = ', '.join(path.name for path in candidates) or 'no weights'
         raise ModelError(
             f'{folder}: has {names}; expected {TOPOLOGY} with its shards, or one file of '
             f'{", ".join(_SUFFIXES)}'
         )
-    return found[0]
+    return candidates[0]

@@ -1,4 +1,4 @@
-"""What all readers of model files need."""
+"""Reading of files in model folders, with errors that name the file."""
 
 import json
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -13,7 +13,7 @@ def read_json(path: Path) -> Any:
     Raises
     ------
     ModelError
-        Where it is missing or not JSON.
+        If it is missing or not JSON.
     """
     try:
         return json.loads(read_bytes(path).decode('utf-8-sig'))
@@ -22,6 +22,13 @@ def read_json(path: Path) -> Any:
 
 
 def read_bytes(path: Path) -> bytes:
+    """Read a file.
+
+    Raises
+    ------
+    ModelError
+        If it is missing or cannot be read.
+    """
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
@@ -33,8 +40,26 @@ def read_bytes(path: Path) -> bytes:
 
 
 def inside(folder: Path, name: str, file: Path) -> Path:
-    # Backslashes and drive letters climb out on Windows alone; a model folder should not
-    # depend on where it is read.
+    """Return the path of a file in a model folder.
+
+    Parameters
+    ----------
+    folder : Path
+        The model folder.
+    name : str
+        Relative path of the file.
+    file : Path
+        File that names it, for messages.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    ModelError
+        If the path leads out of the folder, on any operating system.
+    """
     forms = PurePosixPath(name), PureWindowsPath(name)
     if not name or any(p.is_absolute() or p.drive or '..' in p.parts for p in forms):
         raise ModelError(

@@ -1,7 +1,7 @@
-"""Keras' own files, ``.keras`` and ``.h5``, read without Keras, and nothing in them is run.
+"""Keras' files, ``.keras`` and ``.h5``, read without Keras and without running any of their code.
 
-Keras rebuilds layers by names of classes and functions in the file. Here only their settings are
-read, by `network_from_layers`, and the weights' arrays.
+Keras rebuilds layers from names of classes and functions in the file. Here only the settings of
+layers are read, by `network_from_layers`, and the arrays of weights.
 """
 
 import json
@@ -18,12 +18,12 @@ from ...system.errors import ModelError
 from ..network import Network
 from .layer_reader import network_from_layers, safe_name, topology
 
-# What a file may unfold to; the largest network of the field, a U-Net, takes 100 MB.
+# Limit of decompressed sizes; the largest networks of the field, U-Nets, take 100 MB.
 MAX_BYTES = 1 << 30
 
-# Variables in the order in which Keras stores them, and the name it gives a layer's place.
+# Name of the group in which Keras stores the weights of a layer, and their order.
 _BATCH_NORM = ('gamma', 'beta', 'moving_mean', 'moving_variance')
-_PLACES = {
+_GROUPS = {
     'Conv3D': ('conv3d', ('kernel', 'bias')),
     'Conv3DTranspose': ('conv3d_transpose', ('kernel', 'bias')),
     'BatchNormalization': ('batch_normalization', _BATCH_NORM),
@@ -45,35 +45,33 @@ def read_keras(path: Path) -> Network:
     Raises
     ------
     ModelError
-        For a file that is damaged, unfolds to more than a network can be, or holds what
-        `network_from_layers` refuses.
+        If the file is damaged or too large, or `network_from_layers` refuses its content.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             config = json.loads(_member(path, archive, 'config.json'))
             stored = BytesIO(_member(path, archive, 'model.weights.h5'))
     except (OSError, zipfile.BadZipFile, KeyError, ValueError, NotImplementedError) as error:
-        raise ModelError(f'{path}: is no whole .keras file ({error}); save it again') from error
+        raise ModelError(f'{path}: is not a valid .keras file ({error}); save it again') from error
     layers, output = topology(config, path)
     weights: dict[str, np.ndarray] = {}
     seen: Counter[str] = Counter()
     with _opened(path, stored) as file:
         for layer in layers:
-            if layer['class_name'] not in _PLACES:
+            if layer['class_name'] not in _GROUPS:
                 continue
-            place, variables = _PLACES[layer['class_name']]
-            number = seen[place]
-            seen[place] += 1
-            folder = f'layers/{place}_{number}' if number else f'layers/{place}'
-            given = _present(layer['config'], variables)
-            for i, variable in enumerate(given):
+            group, variables = _GROUPS[layer['class_name']]
+            number = seen[group]
+            seen[group] += 1
+            folder = f'layers/{group}_{number}' if number else f'layers/{group}'
+            for i, variable in enumerate(_present(layer['config'], variables)):
                 values = _dataset(path, file, f'{folder}/vars/{i}')
                 weights[f'{safe_name(layer["name"])}/{variable}'] = values
     return network_from_layers(path, layers, weights, output=output, files=(path,))
 
 
 def read_h5(path: Path) -> Network:
-    """Read a whole model's ``.h5`` file, of Keras 2 (Nobrainer's among them) or 3.
+    """Read an ``.h5`` file with a whole model, of Keras 2 (such as Nobrainer's) or 3.
 
     Parameters
     ----------
@@ -87,13 +85,13 @@ def read_h5(path: Path) -> Network:
     Raises
     ------
     ModelError
-        As `read_keras`; and for files that hold weights alone.
+        As `read_keras`, and if the file has weights alone.
     """
     with _opened(path, path) as file:
         config = file.attrs.get('model_config')
         if config is None or 'model_weights' not in file:
             raise ModelError(
-                f'{path}: holds no whole model; save it with model.save(...), not save_weights'
+                f'{path}: has no whole model; save it with model.save(...), not save_weights'
             )
         try:
             layers, output = topology(json.loads(config), path)
@@ -114,11 +112,11 @@ def read_h5(path: Path) -> Network:
 def _member(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
     info = archive.getinfo(name)
     with archive.open(info) as stream:
-        # The size in the directory may be a lie.
+        # The size in the archive's directory may be wrong.
         content = stream.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise ModelError(
-            f'{path}: {name} unfolds to over {MAX_BYTES >> 20} MB; such a file is refused'
+            f'{path}: {name} decompresses to over {MAX_BYTES >> 20} MB; such a file is refused'
         )
     return content
 
@@ -129,7 +127,7 @@ def _opened(path: Path, stored: Any) -> Any:
     try:
         return h5py.File(stored, 'r')
     except OSError as error:
-        raise ModelError(f'{path}: is no whole HDF5 file ({error}); save it again') from error
+        raise ModelError(f'{path}: is not a valid HDF5 file ({error}); save it again') from error
 
 
 def _present(config: dict[str, Any], variables: Sequence[str]) -> Iterator[str]:
@@ -142,7 +140,7 @@ def _present(config: dict[str, Any], variables: Sequence[str]) -> Iterator[str]:
 def _weight_names(path: Path, file: Any, layer: str) -> list[str]:
     import h5py
 
-    group = _followed(path, file, f'model_weights/{layer}', missing_ok=True)
+    group = _find(path, file, f'model_weights/{layer}', missing_ok=True)
     if not isinstance(group, h5py.Group):
         return []
     names = group.attrs.get('weight_names', [])
@@ -152,31 +150,31 @@ def _weight_names(path: Path, file: Any, layer: str) -> list[str]:
 def _dataset(path: Path, file: Any, name: str) -> np.ndarray:
     import h5py
 
-    found = _followed(path, file, name)
-    if not isinstance(found, h5py.Dataset) or found.dtype.kind != 'f':
-        raise ModelError(f'{path}: {name} is no array of numbers; save it again')
-    if found.is_virtual or found.external:
+    dataset = _find(path, file, name)
+    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind != 'f':
+        raise ModelError(f'{path}: {name} is not an array of numbers; save it again')
+    if dataset.is_virtual or dataset.external:
         raise ModelError(f'{path}: {name} lies in another file; such a model is refused')
-    if found.nbytes > MAX_BYTES:
-        raise ModelError(f'{path}: {name} has {found.nbytes >> 20} MB; such a file is refused')
+    if dataset.nbytes > MAX_BYTES:
+        raise ModelError(f'{path}: {name} has {dataset.nbytes >> 20} MB; such a file is refused')
     try:
-        return np.asarray(found[()], np.float32)
+        return np.asarray(dataset[()], np.float32)
     except OSError as error:
         raise ModelError(f'{path}: {name} cannot be read ({error}); save it again') from error
 
 
-def _followed(path: Path, file: Any, name: str, *, missing_ok: bool = False) -> Any:
-    """Return what lies at a path within the file, never through links to other files."""
+def _find(path: Path, file: Any, name: str, *, missing_ok: bool = False) -> Any:
+    """Return the object at a path within the file, without following links."""
     import h5py
 
-    place = file
+    node = file
     for part in filter(None, name.split('/')):
-        link = place.get(part, getlink=True) if isinstance(place, h5py.Group) else None
+        link = node.get(part, getlink=True) if isinstance(node, h5py.Group) else None
         if link is None:
             if missing_ok:
                 return None
             raise ModelError(f'{path}: has no {name}; save it again')
         if not isinstance(link, h5py.HardLink):
             raise ModelError(f'{path}: {name} is a link; such a model is refused')
-        place = place[part]
-    return place
+        node = node[part]
+    return node

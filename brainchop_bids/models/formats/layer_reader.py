@@ -1,11 +1,11 @@
-"""Keras' own words for a network, as TensorFlow.js, ``.keras`` and ``.h5`` files have them.
+"""Networks from Keras' layer configurations, as in TensorFlow.js, ``.keras`` and ``.h5`` files.
 
-Nothing in a file is ever executed: each layer is understood from a short list of settings, and a
-layer that is not in the list is refused. Keras' own readers are no help in any case, since they
-would silently lose the normalisation that brainchop's files imply by a layer's name.
+Nothing in a file is executed: only known settings of supported layers are read, and other layers
+are refused. Keras' own readers would silently drop the normalisation that brainchop's files imply
+by the name of a layer.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from ...system.errors import ModelError
-from ..network import ACTIVATIONS, LEAKY_SLOPE, Network, Op
+from ..network import ACTIVATIONS, Network, Op
+from .layer_settings import LAYERS, Config, activation_settings
 
-# Brainchop's mark of a convolution whose output is normalised per channel (mindgrab).
+# Suffix of the names of convolutions whose output is normalised per channel (mindgrab).
 NORM_MARK = '_gn'
 MARK_EPSILON = 1e-5
 
@@ -24,24 +25,30 @@ _IGNORED = (
     'Dropout', 'SpatialDropout3D', 'GaussianDropout', 'AlphaDropout', 'GaussianNoise', 'Identity',
 )  # fmt: skip
 
-Config = Mapping[str, Any]
 Weights = Mapping[str, np.ndarray]
 
 
 def topology(config: Any, source: Path) -> tuple[list[dict[str, Any]], str | None]:
-    """Return the layers of a model's configuration, and the name of the one it gives out.
+    """Return the layers in a model's configuration, and the name of the output layer.
 
     Parameters
     ----------
     config : object
-        What ``class_name`` and ``config`` hold in a file.
+        Configuration with ``class_name`` and ``config``.
     source : Path
-        The file.
+        The file, for messages.
+
+    Returns
+    -------
+    layers : list of dict
+        Configuration of each layer.
+    output : str or None
+        None if the last layer is the output.
 
     Raises
     ------
     ModelError
-        Where it is no Functional or Sequential model.
+        If it is not a Functional or Sequential model.
     """
     try:
         kind, inner = config['class_name'], config['config']
@@ -49,14 +56,14 @@ def topology(config: Any, source: Path) -> tuple[list[dict[str, Any]], str | Non
         if kind not in ('Functional', 'Model', 'Sequential'):
             raise ValueError(f'a model of class {kind!r}')
         for layer in layers:
-            # Sequential files name a layer in its configuration only.
+            # In Sequential models the name is in the configuration only.
             layer.setdefault('name', layer['config']['name'])
             if not isinstance(layer['class_name'], str):
                 raise ValueError(f'layer {layer["name"]!r} without a class')
         if not layers:
             raise ValueError('no layers')
         outputs = [] if isinstance(inner, list) else inner.get('output_layers') or []
-        # Of one output Keras 3 writes the output itself in place of a list of them.
+        # Keras 3 writes a single output without a list around it.
         if outputs and not isinstance(outputs[0], list):
             outputs = [outputs]
         if len(outputs) > 1:
@@ -64,7 +71,7 @@ def topology(config: Any, source: Path) -> tuple[list[dict[str, Any]], str | Non
         return list(layers), safe_name(outputs[0][0]) if outputs else None
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise ModelError(
-            f'{source}: its topology is not understood ({error}); expected the configuration '
+            f'{source}: its topology cannot be read ({error}); expected the configuration '
             'of a Functional or Sequential Keras model with one output'
         ) from error
 
@@ -77,7 +84,7 @@ def network_from_layers(
     output: str | None = None,
     files: tuple[Path, ...] = (),
 ) -> Network:
-    """Make a network of Keras layers and their weights.
+    """Build a network from the configurations and weights of Keras layers.
 
     Parameters
     ----------
@@ -88,23 +95,23 @@ def network_from_layers(
     weights : mapping of str to array
         ``layer/variable`` to values.
     output : str, optional
-        Name of the layer that gives the output; by default the last one.
+        Name of the output layer; by default the last one.
     files : tuple of Path
-        All files that these are from.
+        All files of the model.
 
     Returns
     -------
     Network
-        Without layers that only matter in training; activations stand alone.
+        Without layers for training alone; activations are operations of their own.
 
     Raises
     ------
     ModelError
-        For layers or settings that are not supported, and weights that are missing, left over,
-        not finite or of another shape than the layer's.
+        If layers or settings are not supported, or weights are missing, unused, not finite or of
+        the wrong shape.
     """
-    # Upstream's runtime takes the tanh form of GELU for its own networks, which are those with
-    # marked layers; elsewhere the name means what it means in Keras.
+    # In networks with marked layers upstream's runtime uses the tanh form of GELU; in others the
+    # name has Keras' meaning.
     marked = any(str(layer['name']).endswith(NORM_MARK) for layer in layers)
     reader = _Reader(source, dict(weights), marked)
     for layer in layers:
@@ -112,7 +119,7 @@ def network_from_layers(
             reader.read(layer)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise ModelError(
-                f'{source}: layer {layer["name"]!r} is not understood ({error})'
+                f'{source}: layer {layer["name"]!r} cannot be read ({error})'
             ) from error
     return reader.network(output, files)
 
@@ -124,13 +131,13 @@ def safe_name(name: object) -> str:
 
 @dataclass
 class _Reader:
-    """Reads layer after layer."""
+    """Reads the layers one by one."""
 
     source: Path
     weights: dict[str, np.ndarray]
     marked: bool
     ops: list[Op] = field(default_factory=list)
-    # What each layer gives: the last of its operations.
+    # Last operation of each layer.
     ends: dict[str, str] = field(default_factory=dict)
     shape: tuple[int | None, ...] = ()
 
@@ -154,16 +161,16 @@ class _Reader:
         if kind in _IGNORED:
             self.ends[name] = inputs[0]
             return
-        if kind not in _LAYERS:
+        if kind not in LAYERS:
             raise ModelError(
                 f'{self.source}: layer {name!r} is of class {kind}, which is not supported; '
-                f'expected one of {", ".join(sorted(_LAYERS))}'
+                f'expected one of {", ".join(sorted(LAYERS))}'
             )
         if config.get('data_format') not in (None, 'channels_last'):
             raise ModelError(f'{self.source}: layer {name!r} is not channels_last')
-        self._add(name, *_LAYERS[kind](config), inputs)
+        self._add(name, *LAYERS[kind](config), inputs)
         if kind in ('Conv3D', 'Conv3DTranspose'):
-            self._behind_convolution(name, config)
+            self._follow_convolution(name, config)
         self.ends[name] = self.ops[-1].name
 
     def _open(self, shape: Any) -> None:
@@ -175,14 +182,14 @@ class _Reader:
         self.shape = tuple(size or None for size in shape[1:4])
         self.ops.append(Op('input', 'input', (), shape[4]))
 
-    def _behind_convolution(self, name: str, config: Config) -> None:
+    def _follow_convolution(self, name: str, config: Config) -> None:
         if name.endswith(NORM_MARK):
             settings = {'groups': -1, 'epsilon': MARK_EPSILON}
             self._add(f'{name}_norm', 'group_norm', settings, {}, (name,))
         activation = config.get('activation') or 'linear'
         if activation != 'linear':
-            made = _activation({'activation': activation})
-            self._add(f'{name}_activation', *made, (self.ops[-1].name,))
+            operation = activation_settings({'activation': activation})
+            self._add(f'{name}_activation', *operation, (self.ops[-1].name,))
 
     def _add(
         self,
@@ -192,24 +199,24 @@ class _Reader:
         shapes: dict[str, Any],
         inputs: tuple[str, ...],
     ) -> None:
-        """Append an operation; ``shapes`` names its weights, -1 for the channels that enter."""
-        known = {op.name: op for op in self.ops}
-        entering = [known[name].channels for name in inputs]
+        """Append an operation with weights of these shapes, with -1 for the input's channels."""
+        channels_of = {op.name: op.channels for op in self.ops}
+        given = [channels_of[name] for name in inputs]
         if len(inputs) > 1 and kind not in ('add', 'concatenate'):
             raise ValueError(f'takes {len(inputs)} inputs')
         if kind == 'activation':
             self._check_function(name, settings)
-        channels = sum(entering) if kind == 'concatenate' else entering[0]
-        if kind == 'add' and len(set(entering)) > 1:
-            raise ValueError(f'adds volumes of {entering} channels')
+        channels = sum(given) if kind == 'concatenate' else given[0]
+        if kind == 'add' and len(set(given)) > 1:
+            raise ValueError(f'adds volumes of {given} channels')
         groups = settings.get('groups', 1)
         if kind in ('conv', 'conv_transpose'):
             channels = int(settings.pop('filters'))
-            if channels < 1 or groups < 1 or entering[0] % groups:
-                raise ValueError(f'{channels} filters in {groups} groups of {entering[0]}')
+            if channels < 1 or groups < 1 or given[0] % groups:
+                raise ValueError(f'{channels} filters in {groups} groups of {given[0]}')
         weights = {}
         for variable, shape in shapes.items():
-            sizes = tuple(entering[0] // max(groups, 1) if n == -1 else n for n in shape)
+            sizes = tuple(given[0] // max(groups, 1) if n == -1 else n for n in shape)
             weights[variable] = self._take(name, variable, sizes)
         self.ops.append(Op(name, kind, inputs, channels, settings, weights))
 
@@ -284,145 +291,3 @@ def _histories(value: Any) -> list[str]:
     if isinstance(value, (list, tuple)):
         return [name for part in value for name in _histories(part)]
     return []
-
-
-def _triple(value: Any) -> tuple[int, int, int]:
-    x, y, z = (int(n) for n in (value if isinstance(value, (list, tuple)) else [value] * 3))
-    if min(x, y, z) < 1:
-        raise ValueError(f'{value} where sizes are expected')
-    return x, y, z
-
-
-def _padding(config: Config, default: str = 'valid') -> str:
-    padding = str(config.get('padding', default))
-    if padding not in ('same', 'valid'):
-        raise ValueError(f'padding {padding!r}')
-    return padding
-
-
-Parts = tuple[str, dict[str, Any], dict[str, Any]]
-
-
-def _conv(config: Config) -> Parts:
-    filters, size = int(config['filters']), _triple(config['kernel_size'])
-    settings = {
-        'filters': filters,
-        'strides': _triple(config.get('strides', 1)),
-        'dilation': _triple(config.get('dilation_rate', 1)),
-        'padding': _padding(config),
-        'groups': int(config.get('groups', 1)),
-    }
-    bias = {'bias': (filters,)} if config.get('use_bias', True) else {}
-    return 'conv', settings, {'kernel': (*size, -1, filters), **bias}
-
-
-def _conv_transpose(config: Config) -> Parts:
-    if config.get('output_padding') is not None:
-        raise ValueError('output_padding is not supported')
-    _, settings, shapes = _conv(config)
-    *size, _, filters = shapes['kernel']
-    return 'conv_transpose', settings, {**shapes, 'kernel': (*size, filters, -1)}
-
-
-def _batch_norm(config: Config) -> Parts:
-    axis = config.get('axis', -1)
-    if (axis[0] if isinstance(axis, list) else axis) not in (-1, 4):
-        raise ValueError(f'normalisation over axis {axis}, expected the last one')
-    names = ['gamma'] * bool(config.get('scale', True)) + ['beta'] * bool(
-        config.get('center', True)
-    )
-    shapes = {name: (-1,) for name in (*names, 'moving_mean', 'moving_variance')}
-    return 'batch_norm', {'epsilon': float(config.get('epsilon', 1e-3))}, shapes
-
-
-def _group_norm(config: Config) -> Parts:
-    if config.get('axis', -1) not in (-1, 4):
-        raise ValueError(f'normalisation over axis {config["axis"]}, expected the last one')
-    if config.get('scale', True) or config.get('center', True):
-        raise ValueError('scale and center are not supported')
-    settings = {'groups': int(config.get('groups', 32)), 'epsilon': float(config['epsilon'])}
-    return 'group_norm', settings, {}
-
-
-def _activation(config: Config) -> Parts:
-    function = config['activation']
-    if isinstance(function, Mapping):
-        # Keras 3 writes a function of its own or of ours by its name.
-        function = function['config']
-    if not isinstance(function, str):
-        raise ValueError(f'activation {function!r}')
-    # The package that registered a function stands before its name.
-    function = function.removeprefix('brainchop>')
-    alpha = LEAKY_SLOPE if function == 'leaky_relu' else 1.0
-    return 'activation', {'function': function, 'alpha': alpha}, {}
-
-
-def _relu(config: Config) -> Parts:
-    top, slope = config.get('max_value'), float(config.get('negative_slope') or 0)
-    if config.get('threshold') or top not in (None, 6) or (top and slope):
-        raise ValueError(f'a ReLU with {dict(config)}')
-    if slope:
-        return 'activation', {'function': 'leaky_relu', 'alpha': slope}, {}
-    return 'activation', {'function': 'relu6' if top else 'relu', 'alpha': 1.0}, {}
-
-
-def _leaky(config: Config) -> Parts:
-    slope = config.get('negative_slope', config.get('alpha', 0.3))
-    return 'activation', {'function': 'leaky_relu', 'alpha': float(slope)}, {}
-
-
-def _elu(config: Config) -> Parts:
-    return 'activation', {'function': 'elu', 'alpha': float(config.get('alpha', 1.0))}, {}
-
-
-def _softmax(config: Config) -> Parts:
-    _last_axis(config)
-    return 'activation', {'function': 'softmax', 'alpha': 1.0}, {}
-
-
-def _max_pool(config: Config) -> Parts:
-    size = _triple(config.get('pool_size', 2))
-    strides = _triple(config.get('strides') or size)
-    return 'max_pool', {'size': size, 'strides': strides, 'padding': _padding(config)}, {}
-
-
-def _upsample(config: Config) -> Parts:
-    return 'upsample', {'size': _triple(config.get('size', 2))}, {}
-
-
-def _zero_pad(config: Config) -> Parts:
-    padding = config.get('padding', 1)
-    if not isinstance(padding, (list, tuple)):
-        padding = [padding] * 3
-    pairs = tuple(tuple(p) if isinstance(p, (list, tuple)) else (p, p) for p in padding)
-    if len(pairs) != 3 or any(type(n) is not int or n < 0 for pair in pairs for n in pair):
-        raise ValueError(f'padding {padding}')
-    return 'zero_pad', {'padding': pairs}, {}
-
-
-def _last_axis(config: Config) -> None:
-    if config.get('axis', -1) not in (-1, 4):
-        raise ValueError(f'axis {config["axis"]}, expected the last one')
-
-
-def _concatenate(config: Config) -> Parts:
-    _last_axis(config)
-    return 'concatenate', {}, {}
-
-
-_LAYERS: dict[str, Callable[[Config], Parts]] = {
-    'Conv3D': _conv,
-    'Conv3DTranspose': _conv_transpose,
-    'BatchNormalization': _batch_norm,
-    'GroupNormalization': _group_norm,
-    'Activation': _activation,
-    'ReLU': _relu,
-    'LeakyReLU': _leaky,
-    'ELU': _elu,
-    'Softmax': _softmax,
-    'MaxPooling3D': _max_pool,
-    'UpSampling3D': _upsample,
-    'ZeroPadding3D': _zero_pad,
-    'Add': lambda config: ('add', {}, {}),
-    'Concatenate': _concatenate,
-}

@@ -1,4 +1,4 @@
-"""Networks in Keras' words, the other way round than `layers`."""
+"""Networks as Keras' layer configurations, the inverse of `layer_reader`."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,8 +8,8 @@ from ..network import Network, Op, without
 from .layer_reader import MARK_EPSILON, NORM_MARK
 
 
-def marked(network: Network) -> Network:
-    """Say by a convolution's name that each of its channels is normalised, as brainchop does.
+def mark_normalised(network: Network) -> Network:
+    """Mark convolutions whose channels are normalised by their names, as brainchop does.
 
     Parameters
     ----------
@@ -19,13 +19,13 @@ def marked(network: Network) -> Network:
     Returns
     -------
     Network
-        The same one, with the names that `network_from_layers` gives to such convolutions and
-        their normalisations.
+        The same network, with the names that `network_from_layers` gives to such convolutions
+        and their normalisations.
     """
     names: dict[str, str] = {}
     for op in network.ops:
         source = network[op.inputs[0]] if op.kind == 'group_norm' else op
-        if source.kind == 'conv' and op.kind == 'group_norm' and _of_each_channel(op):
+        if source.kind == 'conv' and op.kind == 'group_norm' and _is_per_channel(op):
             names[source.name] = source.name.removesuffix(NORM_MARK) + NORM_MARK
             names[op.name] = f'{names[source.name]}_norm'
     ops = [
@@ -40,59 +40,59 @@ def marked(network: Network) -> Network:
 
 
 def layers_of(network: Network) -> list[dict[str, Any]]:
-    """Return a network's operations as layers in the words of Keras 2.
+    """Return a network's operations as layer configurations of Keras 2.
 
     Parameters
     ----------
     network : Network
-        The network, `marked`.
+        The network, from `mark_normalised`.
 
     Returns
     -------
     list of dict
-        What `network_from_layers` reads, and TensorFlow.js where it has such layers.
+        Layers for `network_from_layers`, and for TensorFlow.js as far as it supports them.
 
     Raises
     ------
     ModelError
-        For what these words cannot tell apart.
+        If a network cannot be described without ambiguity.
     """
     implied = [
         op
         for op in network.ops
-        if op.kind == 'group_norm' and op.inputs[0].endswith(NORM_MARK) and _of_each_channel(op)
+        if op.kind == 'group_norm' and op.inputs[0].endswith(NORM_MARK) and _is_per_channel(op)
     ]
     if implied and any(op.is_activation('gelu') for op in network.ops):
         raise network.fault('exact GELU behind normalised channels would be read as tanh GELU')
     network = without(network, lambda op: any(op.name == norm.name for norm in implied))
-    return [_described(op, network) for op in network.ops]
+    return [_layer(op, network) for op in network.ops]
 
 
-def _of_each_channel(norm: Op) -> bool:
+def _is_per_channel(norm: Op) -> bool:
     alone = norm.settings['groups'] in (-1, norm.channels)
     return alone and norm.settings['epsilon'] == MARK_EPSILON
 
 
-def _described(op: Op, network: Network) -> dict[str, Any]:
+def _layer(op: Op, network: Network) -> dict[str, Any]:
     config: dict[str, Any] = {'name': op.name, 'dtype': 'float32'}
     if op.kind == 'input':
         shape = [None, *network.input_shape, op.channels]
-        kind, more = 'InputLayer', {'batch_input_shape': shape, 'sparse': False}
+        class_name, more = 'InputLayer', {'batch_input_shape': shape, 'sparse': False}
     else:
-        kind, more = _WORDS[op.kind](op)
-    taken = [[[name, 0, 0, {}] for name in op.inputs]] if op.inputs else []
+        class_name, more = _CONFIGS[op.kind](op)
+    nodes = [[[name, 0, 0, {}] for name in op.inputs]] if op.inputs else []
     return {
-        'class_name': kind,
+        'class_name': class_name,
         'name': op.name,
         'config': {**config, **more},
-        'inbound_nodes': taken,
+        'inbound_nodes': nodes,
     }
 
 
-Words = tuple[str, dict[str, Any]]
+LayerConfig = tuple[str, dict[str, Any]]
 
 
-def _conv_words(op: Op) -> Words:
+def _conv_config(op: Op) -> LayerConfig:
     settings = op.settings
     config = {
         'filters': op.channels,
@@ -110,7 +110,7 @@ def _conv_words(op: Op) -> Words:
     return 'Conv3DTranspose', {k: v for k, v in config.items() if k != 'groups'}
 
 
-def _norm_words(op: Op) -> Words:
+def _batch_norm_config(op: Op) -> LayerConfig:
     config = {
         'axis': [4],
         'epsilon': op.settings['epsilon'],
@@ -120,7 +120,7 @@ def _norm_words(op: Op) -> Words:
     return 'BatchNormalization', config
 
 
-def _activation_words(op: Op) -> Words:
+def _activation_config(op: Op) -> LayerConfig:
     function, alpha = op.settings['function'], op.settings['alpha']
     if function == 'leaky_relu':
         return 'LeakyReLU', {'alpha': alpha}
@@ -133,7 +133,7 @@ def _activation_words(op: Op) -> Words:
     }
 
 
-def _pool_words(op: Op) -> Words:
+def _max_pool_config(op: Op) -> LayerConfig:
     settings = op.settings
     config = {
         'pool_size': list(settings['size']),
@@ -144,7 +144,7 @@ def _pool_words(op: Op) -> Words:
     return 'MaxPooling3D', config
 
 
-def _group_norm_words(op: Op) -> Words:
+def _group_norm_config(op: Op) -> LayerConfig:
     settings = op.settings
     config = {
         'axis': -1,
@@ -156,13 +156,13 @@ def _group_norm_words(op: Op) -> Words:
     return 'GroupNormalization', config
 
 
-_WORDS: dict[str, Callable[[Op], Words]] = {
-    'conv': _conv_words,
-    'conv_transpose': _conv_words,
-    'batch_norm': _norm_words,
-    'group_norm': _group_norm_words,
-    'activation': _activation_words,
-    'max_pool': _pool_words,
+_CONFIGS: dict[str, Callable[[Op], LayerConfig]] = {
+    'conv': _conv_config,
+    'conv_transpose': _conv_config,
+    'batch_norm': _batch_norm_config,
+    'group_norm': _group_norm_config,
+    'activation': _activation_config,
+    'max_pool': _max_pool_config,
     'upsample': lambda op: ('UpSampling3D', {'size': list(op.settings['size'])}),
     'zero_pad': lambda op: (
         'ZeroPadding3D',

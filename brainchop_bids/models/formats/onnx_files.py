@@ -1,9 +1,8 @@
-"""ONNX, and through it OpenVINO's form: written for other programs, with channels first.
+"""ONNX files for other programs, with channels first.
 
 Input ``input`` is ``[batch, channels, X, Y, Z]``, output ``logits`` ``[batch, classes, X, Y, Z]``,
-float32, with batch and sizes open. What the operations are called here, and how they are
-connected, is kept in the file's metadata, and so `read_onnx` finds back what `save_onnx` wrote;
-ONNX files of other programs are not read.
+float32, with open batch and sizes. Keras' layer configurations are kept in the file's metadata for
+`read_onnx`, which does not read ONNX files of other programs.
 """
 
 import json
@@ -17,7 +16,7 @@ from ...system.atomic import publish
 from ...system.errors import ModelError, SettingsError
 from ..network import Network, Op
 from .layer_reader import network_from_layers
-from .layer_writer import layers_of, marked
+from .layer_writer import layers_of, mark_normalised
 
 _OPSET = 18
 _KEY = 'brainchop_network'
@@ -36,33 +35,33 @@ def save_onnx(network: Network, path: Path) -> None:
     Raises
     ------
     SettingsError
-        Where the package onnx is not installed.
+        If the package onnx is not installed.
     OutputError
-        Where the file cannot be written.
+        If the file cannot be written.
     """
     model = onnx_model(network)
     publish([(path, lambda staged: staged.write_bytes(model.SerializeToString()))])
 
 
 def onnx_model(network: Network) -> Any:
-    """Return a network as ``onnx.ModelProto``; see the head of this module."""
-    onnx, network = _onnx(), marked(network)
+    """Return a network as ``onnx.ModelProto``, see the docstring of this module."""
+    onnx, network = _onnx(), mark_normalised(network)
     graph = _Graph(onnx)
     for op in network.ops[1:]:
         _WRITERS[op.kind](graph, op)
     graph.node('Identity', [network.ops[-1].name], 'logits')
     value, kind = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
-    given = ['batch', network.in_channels, 'x', 'y', 'z']
-    result = ['batch', network.classes, 'x_out', 'y_out', 'z_out']
-    made = onnx.helper.make_graph(
+    input_shape = ['batch', network.in_channels, 'x', 'y', 'z']
+    output_shape = ['batch', network.classes, 'x_out', 'y_out', 'z_out']
+    onnx_graph = onnx.helper.make_graph(
         graph.nodes,
         'network',
-        [value(network.ops[0].name, kind, given)],
-        [value('logits', kind, result)],
+        [value(network.ops[0].name, kind, input_shape)],
+        [value('logits', kind, output_shape)],
         graph.weights,
     )
     model = onnx.helper.make_model(
-        made,
+        onnx_graph,
         producer_name='brainchop-bids',
         opset_imports=[onnx.helper.make_opsetid('', _OPSET)],
         ir_version=9,
@@ -73,7 +72,7 @@ def onnx_model(network: Network) -> Any:
 
 
 def read_onnx(path: Path) -> Network:
-    """Read back what `save_onnx` wrote.
+    """Read a file that `save_onnx` wrote.
 
     Parameters
     ----------
@@ -87,25 +86,25 @@ def read_onnx(path: Path) -> Network:
     Raises
     ------
     ModelError
-        For a damaged file, or one of another program.
+        If the file is damaged or from another program.
     """
     onnx = _onnx()
     try:
-        # Weights in files beside it are never looked for.
+        # Weights in other files are not loaded.
         model = onnx.load_model(path, load_external_data=False)
         properties = {entry.key: entry.value for entry in model.metadata_props}
         weights = {
             tensor.name: onnx.numpy_helper.to_array(tensor)
             for tensor in model.graph.initializer
-            # Constants of our own have a colon.
+            # Names of constants have a colon.
             if ':' not in tensor.name
         }
     except Exception as error:
-        # protobuf fails in its own ways.
-        raise ModelError(f'{path}: is no whole ONNX file ({error}); write it again') from error
+        # protobuf has exceptions of its own.
+        raise ModelError(f'{path}: is not a valid ONNX file ({error}); write it again') from error
     if _KEY not in properties:
         raise ModelError(
-            f'{path}: was not written by brainchop-models; bring the model as safetensors, '
+            f'{path}: was not written by brainchop-models; use the model as safetensors, '
             '.keras, .h5 or tfjs'
         )
     layers = json.loads(properties[_KEY])
@@ -131,7 +130,7 @@ def _onnx() -> Any:
 
 
 class _Graph:
-    """Nodes and weights, as they come."""
+    """Nodes and weights of a graph in construction."""
 
     def __init__(self, onnx: Any) -> None:
         self.onnx = onnx
@@ -150,9 +149,9 @@ class _Graph:
 def _conv(graph: _Graph, op: Op) -> None:
     settings = op.settings
     kernel = op.weights['kernel'].transpose(4, 3, 0, 1, 2)
-    given = [*op.inputs, graph.weight(f'{op.name}/kernel', kernel)]
+    inputs = [*op.inputs, graph.weight(f'{op.name}/kernel', kernel)]
     if 'bias' in op.weights:
-        given.append(graph.weight(f'{op.name}/bias', op.weights['bias']))
+        inputs.append(graph.weight(f'{op.name}/bias', op.weights['bias']))
     attributes = {
         'kernel_shape': op.kernel_size,
         'strides': settings['strides'],
@@ -160,17 +159,17 @@ def _conv(graph: _Graph, op: Op) -> None:
     }
     if op.kind == 'conv':
         attributes |= {'group': settings['groups'], **_padding(op, op.kernel_size)}
-        graph.node('Conv', given, op.name, **attributes)
+        graph.node('Conv', inputs, op.name, **attributes)
         return
     reach = [(n - 1) * d + 1 for n, d in zip(op.kernel_size, settings['dilation'], strict=True)]
     over = [n - stride for n, stride in zip(reach, settings['strides'], strict=True)]
-    # Where strides are wider than the kernel, zeros follow.
+    # Strides larger than the kernel leave zeros at the end.
     attributes['output_padding'] = [max(-n, 0) for n in over]
     if settings['padding'] == 'same':
-        # Keras cuts off what goes beyond strides times the input's size.
+        # Keras crops the output to strides times the size of the input.
         cut = [max(n, 0) for n in over]
         attributes['pads'] = [n // 2 for n in cut] + [n - n // 2 for n in cut]
-    graph.node('ConvTranspose', given, op.name, **attributes)
+    graph.node('ConvTranspose', inputs, op.name, **attributes)
 
 
 def _padding(op: Op, size: Sequence[int]) -> dict[str, Any]:
@@ -179,9 +178,11 @@ def _padding(op: Op, size: Sequence[int]) -> dict[str, Any]:
     if settings['padding'] == 'valid':
         return {}
     if settings['strides'] != (1, 1, 1):
-        # Depends on the volume's size; the odd one lies behind, as Keras has it.
+        # Depends on the size of the volume; odd padding is at the end, as in Keras.
         if set(settings.get('dilation', (1,))) != {1}:
-            raise ModelError(f'{op.name}: strides and dilation together have no place in ONNX')
+            raise ModelError(
+                f'{op.name}: strides together with dilation cannot be expressed in ONNX'
+            )
         return {'auto_pad': 'SAME_UPPER'}
     spans = [(n - 1) * d for n, d in zip(size, settings.get('dilation', (1, 1, 1)), strict=True)]
     return {'pads': [span // 2 for span in spans] + [span - span // 2 for span in spans]}
@@ -190,17 +191,19 @@ def _padding(op: Op, size: Sequence[int]) -> dict[str, Any]:
 def _batch_norm(graph: _Graph, op: Op) -> None:
     ones, zeros = np.ones(op.channels, np.float32), np.zeros(op.channels, np.float32)
     defaults = {'gamma': ones, 'beta': zeros, 'moving_mean': zeros, 'moving_variance': ones}
-    given = [
+    parameters = [
         graph.weight(f'{op.name}{"/" if name in op.weights else ":"}{name}', values)
         for name, values in {**defaults, **op.weights}.items()
     ]
-    graph.node('BatchNormalization', [*op.inputs, *given], op.name, epsilon=op.settings['epsilon'])
+    graph.node(
+        'BatchNormalization', [*op.inputs, *parameters], op.name, epsilon=op.settings['epsilon']
+    )
 
 
 def _group_norm(graph: _Graph, op: Op) -> None:
     groups = op.settings['groups']
     if groups not in (-1, op.channels):
-        raise ModelError(f'{op.name}: normalisation in {groups} groups is not written')
+        raise ModelError(f'{op.name}: normalisation in {groups} groups is not supported')
     constant = [
         graph.weight(f'{op.name}:{name}', values)
         for name, values in (
@@ -243,7 +246,7 @@ def _activation(graph: _Graph, op: Op) -> None:
 
 
 def _gelu(graph: _Graph, op: Op, source: str, *, tanh: bool) -> None:
-    """Write GELU in basic operations; ONNX has it as one since its version 20 only."""
+    """Write GELU in basic operations; ONNX has it since opset 20 only."""
 
     def number(value: float) -> str:
         return graph.weight(f'{op.name}:{value:.4g}', np.float32(value))
@@ -256,11 +259,11 @@ def _gelu(graph: _Graph, op: Op, source: str, *, tanh: bool) -> None:
     if tanh:
         cube = node('Mul', node('Mul', source, source), source)
         inner = node('Add', source, node('Mul', cube, number(0.044715)))
-        bent = node('Tanh', node('Mul', inner, number(np.sqrt(2 / np.pi))))
+        curve = node('Tanh', node('Mul', inner, number(np.sqrt(2 / np.pi))))
     else:
-        bent = node('Erf', node('Mul', source, number(np.sqrt(0.5))))
+        curve = node('Erf', node('Mul', source, number(np.sqrt(0.5))))
     half = node('Mul', source, number(0.5))
-    graph.node('Mul', [half, node('Add', bent, number(1.0))], op.name)
+    graph.node('Mul', [half, node('Add', curve, number(1.0))], op.name)
 
 
 def _max_pool(graph: _Graph, op: Op) -> None:

@@ -1,4 +1,4 @@
-"""OpenVINO's intermediate form, made from ONNX; `onnx_files` says what it is like."""
+"""OpenVINO's intermediate representation, converted from ONNX (see `onnx_files`)."""
 
 import json
 import sys
@@ -13,21 +13,21 @@ from ...system.atomic import copy_writer, publish
 from ...system.errors import BrainchopError, ModelError
 from ..network import Network, fold_batchnorm
 from .layer_reader import network_from_layers
-from .layer_writer import layers_of, marked
+from .layer_writer import layers_of, mark_normalised
 from .onnx_files import onnx_model
 
 _KEY = 'brainchop_network'
 
 
 def save_openvino(network: Network, path: Path) -> list[Path]:
-    """Write a network for OpenVINO, in float32.
+    """Write a network in OpenVINO's intermediate representation, in float32.
 
     Parameters
     ----------
     network : Network
         The network; its batch normalisation is folded.
     path : Path
-        The file, ``.xml``; weights go into a ``.bin`` beside it.
+        The file, ``.xml``; weights are written to a ``.bin`` file beside it.
 
     Returns
     -------
@@ -37,25 +37,25 @@ def save_openvino(network: Network, path: Path) -> list[Path]:
     Raises
     ------
     BrainchopError
-        Where openvino or onnx is not installed.
+        If openvino or onnx is not installed.
     OutputError
-        Where the files cannot be written.
+        If the files cannot be written.
     """
     openvino = load_openvino()
-    network = marked(fold_batchnorm(network))
+    network = mark_normalised(fold_batchnorm(network))
     weights = path.with_suffix('.bin')
     with TemporaryDirectory() as folder:
-        made = Path(folder) / 'network.xml'
-        (made.with_suffix('.onnx')).write_bytes(onnx_model(network).SerializeToString())
-        model = openvino.convert_model(made.with_suffix('.onnx'))
+        file = Path(folder) / 'network.xml'
+        file.with_suffix('.onnx').write_bytes(onnx_model(network).SerializeToString())
+        model = openvino.convert_model(file.with_suffix('.onnx'))
         model.set_rt_info(json.dumps(layers_of(network)), [_KEY])
-        openvino.save_model(model, made, compress_to_fp16=False)
-        publish([(weights, copy_writer(made.with_suffix('.bin'))), (path, copy_writer(made))])
+        openvino.save_model(model, file, compress_to_fp16=False)
+        publish([(weights, copy_writer(file.with_suffix('.bin'))), (path, copy_writer(file))])
     return [path, weights]
 
 
 def read_openvino(path: Path) -> Network:
-    """Read back what `save_openvino` wrote.
+    """Read a file that `save_openvino` wrote.
 
     Parameters
     ----------
@@ -69,20 +69,20 @@ def read_openvino(path: Path) -> Network:
     Raises
     ------
     ModelError
-        For a damaged file, or one of another program.
+        If the file is damaged or from another program.
     """
     core = openvino_core()
     try:
         model = core.read_model(path)
         layers = json.loads(model.get_rt_info([_KEY]).astype(str))
         ops = {op.get_friendly_name(): op for op in model.get_ops()}
-        # The last operation goes by the name of the output.
+        # The last operation has the name of the output.
         ops[layers[-1]['name']] = ops.pop('logits')
         weights = _weights({layer['name']: ops.get(layer['name']) for layer in layers})
     except (RuntimeError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[-1]
         raise ModelError(
-            f'{path}: was not written by brainchop-models, or is not whole ({reason}); bring the '
+            f'{path}: was not written by brainchop-models, or is damaged ({reason}); use the '
             'model as safetensors, .keras, .h5 or tfjs'
         ) from error
     files = (path, path.with_suffix('.bin'))
@@ -92,7 +92,7 @@ def read_openvino(path: Path) -> Network:
 def _weights(ops: dict[str, Any]) -> dict[str, np.ndarray]:
     """Return kernels and biases of all convolutions, in Keras' order of axes.
 
-    A convolution with a bias has become an addition of its name.
+    A convolution with a bias has become an addition with its name.
     """
     weights = {}
     for name, op in ops.items():
@@ -111,7 +111,7 @@ def _weights(ops: dict[str, Any]) -> dict[str, np.ndarray]:
 
 
 def load_openvino() -> Any:
-    """Import OpenVINO without what reports its use.
+    """Import OpenVINO without its telemetry.
 
     Returns
     -------
@@ -121,9 +121,9 @@ def load_openvino() -> Any:
     Raises
     ------
     BrainchopError
-        Where it cannot be imported.
+        If it cannot be imported.
     """
-    # It would tell its makers of every import, and write into the home folder.
+    # Telemetry would use the network and write to the home folder.
     sys.modules.setdefault('openvino_telemetry', None)  # type: ignore[arg-type]
     try:
         import openvino
@@ -139,9 +139,9 @@ def load_openvino() -> Any:
 def openvino_core() -> Any:
     """Return the process's only ``openvino.Core``.
 
-    Each that is made gives the process another stack for signal handlers, and each that goes
-    brings back the one before it. Where the older of two went first, that stack is no longer
-    there, and the next signal ends the process (seen with OpenVINO 2026.2).
+    Each ``Core`` installs an alternate stack for signal handlers, and restores the previous one at
+    its end. If the older of two ends first, the restored stack no longer exists and the next
+    signal ends the process (seen with OpenVINO 2026.2).
 
     Returns
     -------
@@ -150,6 +150,6 @@ def openvino_core() -> Any:
     Raises
     ------
     BrainchopError
-        Where OpenVINO cannot be imported.
+        If OpenVINO cannot be imported.
     """
     return load_openvino().Core()

@@ -1,12 +1,11 @@
-"""TensorFlow.js' layers format: topology, weight manifest, shards. No Keras here.
+"""TensorFlow.js' layers format, read and written without Keras.
 
-The form is that of the TensorFlow.js converter: ``model.json`` holds ``modelTopology`` (a Keras
+The format is that of the TensorFlow.js converter: ``model.json`` has ``modelTopology`` (a Keras
 model's configuration) and ``weightsManifest`` (groups of weights, and the binary shards that
-hold each group's values one after the other, little-endian).
+store the values of each group, little-endian).
 
-TensorFlow.js has no layer of nearest neighbours in 3-D. Such an operation is written as a
-transposed convolution that copies each value to all voxels of its place, and read back as what it
-is.
+TensorFlow.js has no 3-D upsampling. Upsampling by nearest neighbours is written as a transposed
+convolution that copies each value to all its voxels, and recognised when it is read.
 """
 
 import json
@@ -22,11 +21,11 @@ from ...system.errors import ModelError
 from ..network import Network, Op
 from .files import inside, read_bytes, read_json
 from .layer_reader import network_from_layers, topology
-from .layer_writer import layers_of, marked
+from .layer_writer import layers_of, mark_normalised
 
 TOPOLOGY = 'model.json'
 
-# What a manifest may say about a weight's bytes; the second column are quantised forms.
+# NumPy's types for the types in a manifest; the last ones are those of quantised weights.
 _DTYPES = {'float32': '<f4', 'int32': '<i4'}
 STORED = {'float32': '<f4', 'float16': '<f2'}
 _QUANTISED = {'uint8': 'u1', 'uint16': '<u2', 'float16': '<f2'}
@@ -66,8 +65,8 @@ class Weight:
 
 
 @dataclass(frozen=True)
-class Group:
-    """Weights that follow one another in the bytes of these shards."""
+class WeightGroup:
+    """Weights that are stored consecutively in shards."""
 
     paths: tuple[Path, ...]
     weights: tuple[Weight, ...]
@@ -88,9 +87,8 @@ def read_tfjs(folder: Path) -> Network:
     Raises
     ------
     ModelError
-        For a file that is missing, JSON that cannot be read or lacks what the format demands, a
-        shard outside the folder, shards shorter or longer than the manifest says, and what
-        `network_from_layers` refuses.
+        If a file is missing or cannot be read, a shard is outside the folder or has the wrong
+        size, or `network_from_layers` refuses the network.
     """
     file = folder / TOPOLOGY
     content = read_json(file)
@@ -98,43 +96,45 @@ def read_tfjs(folder: Path) -> Network:
         raise ModelError(
             f'{file}: has no "weightsManifest"; expected a model in the tfjs layers format'
         )
-    groups = tuple(_group(folder, entry) for entry in _listed(content['weightsManifest'], folder))
+    groups = tuple(
+        _group(folder, entry) for entry in _weight_groups(content['weightsManifest'], folder)
+    )
     for group in groups:
         _check_sizes(group)
-    given = content.get('modelTopology')
+    config = content.get('modelTopology')
     layers, output = topology(
-        given.get('model_config') if isinstance(given, dict) else given, file
+        config.get('model_config') if isinstance(config, dict) else config, file
     )
     weights: dict[str, np.ndarray] = {}
     for name, values in _weights(groups):
-        # Before the layer a name may have the scopes it was made in.
+        # A name may begin with scopes.
         key = '/'.join(name.split('/')[-2:])
         if key in weights:
             raise ModelError(f'{file}: its weight manifest has {key} twice')
         weights[key] = values
     shards = tuple(path for group in groups for path in group.paths)
     network = network_from_layers(file, layers, weights, output=output, files=(file, *shards))
-    return replace(network, ops=tuple(map(_understood, network.ops)))
+    return replace(network, ops=tuple(map(_as_upsampling, network.ops)))
 
 
 def is_tfjs(content: Any) -> bool:
-    """Tell whether a ``model.json`` is one of this format."""
+    """Return whether the content of a ``model.json`` is of this format."""
     return isinstance(content, dict) and 'weightsManifest' in content
 
 
-def _listed(value: object, folder: Path) -> list[Any]:
+def _weight_groups(value: object, folder: Path) -> list[Any]:
     if not isinstance(value, list) or not value:
-        raise ModelError(f'{folder / TOPOLOGY}: "weightsManifest" is no list of weight groups')
+        raise ModelError(f'{folder / TOPOLOGY}: "weightsManifest" is not a list of weight groups')
     return value
 
 
-def _weights(groups: tuple[Group, ...]) -> Iterator[tuple[str, np.ndarray]]:
+def _weights(groups: tuple[WeightGroup, ...]) -> Iterator[tuple[str, np.ndarray]]:
     """Yield each weight's name and values, as float32 in its own shape."""
     for group in groups:
         data, start = b''.join(read_bytes(path) for path in group.paths), 0
         for weight in group.weights:
             if len(data) < start + weight.nbytes:
-                raise ModelError(f'{group.paths[-1]}: became shorter while it was read')
+                raise ModelError(f'{group.paths[-1]}: was truncated while it was read')
             values = np.frombuffer(data, weight.dtype, weight.size, start)
             start += weight.nbytes
             array = values.astype(np.float32).reshape(weight.shape)
@@ -143,16 +143,16 @@ def _weights(groups: tuple[Group, ...]) -> Iterator[tuple[str, np.ndarray]]:
             yield weight.name, array
 
 
-def _group(folder: Path, entry: Any) -> Group:
+def _group(folder: Path, entry: Any) -> WeightGroup:
     try:
         paths = tuple(inside(folder, str(path), folder / TOPOLOGY) for path in entry['paths'])
         weights = tuple(_weight(weight) for weight in entry['weights'])
         if not paths:
             raise ValueError('a group without paths')
-        return Group(paths, weights)
+        return WeightGroup(paths, weights)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
-            f'{folder / TOPOLOGY}: its weight manifest is not understood ({error})'
+            f'{folder / TOPOLOGY}: its weight manifest cannot be read ({error})'
         ) from error
 
 
@@ -161,20 +161,20 @@ def _weight(entry: dict[str, Any]) -> Weight:
     if any(size < 0 for size in shape):
         raise ValueError(f'weight {name!r} of shape {list(shape)}')
     quantised = entry.get('quantization')
-    known = _DTYPES if quantised is None else _QUANTISED
+    types = _DTYPES if quantised is None else _QUANTISED
     dtype = str((entry if quantised is None else quantised)['dtype'])
-    if dtype not in known:
-        raise ValueError(f'weight {name!r} of type {dtype!r}; expected one of {list(known)}')
+    if dtype not in types:
+        raise ValueError(f'weight {name!r} of type {dtype!r}; expected one of {list(types)}')
     if quantised is None or dtype == 'float16':
-        return Weight(name, shape, known[dtype])
-    return Weight(name, shape, known[dtype], float(quantised['scale']), float(quantised['min']))
+        return Weight(name, shape, types[dtype])
+    return Weight(name, shape, types[dtype], float(quantised['scale']), float(quantised['min']))
 
 
-def _check_sizes(group: Group) -> None:
-    """Compare a group's shards with the bytes its weights need.
+def _check_sizes(group: WeightGroup) -> None:
+    """Check the sizes of a group's shards.
 
-    The manifest gives only the sum. The converter fills all shards but the last to one size,
-    so a shard before the last that differs from the largest of them is the one at fault.
+    Only their sum is known. The converter writes shards of equal size except for the last one, so
+    that a shard before the last that differs from the largest one must be wrong.
     """
     expected = sum(weight.nbytes for weight in group.weights)
     sizes = []
@@ -200,16 +200,16 @@ def _check_sizes(group: Group) -> None:
 
 
 def save_tfjs(network: Network, folder: Path, dtype: str = 'float32') -> list[Path]:
-    """Write a network as a layers-format folder.
+    """Write a network in the layers format.
 
     Parameters
     ----------
     network : Network
-        The network, best with batch normalisation folded: TensorFlow.js has none in 3-D.
+        The network; its batch normalisation should be folded, since TensorFlow.js has none in 3-D.
     folder : Path
         Gets ``model.json`` and one weight file.
     dtype : {'float32', 'float16'}
-        Of the stored weights; readers round nothing, and make float32 of both.
+        Type of the stored weights, which are read as float32.
 
     Returns
     -------
@@ -219,13 +219,12 @@ def save_tfjs(network: Network, folder: Path, dtype: str = 'float32') -> list[Pa
     Raises
     ------
     ModelError
-        For an operation that the format has no words for, and a weight that is too large for
-        float16.
+        If an operation cannot be expressed, or a weight is too large for float16.
     OutputError
-        Where they cannot be written.
+        If they cannot be written.
     """
-    network = marked(network)
-    network = replace(network, ops=tuple(map(_spelled, network.ops)))
+    network = mark_normalised(network)
+    network = replace(network, ops=tuple(map(_as_convolution, network.ops)))
     weights, data = [], b''
     for op in network.ops:
         for variable, values in op.weights.items():
@@ -267,30 +266,30 @@ def save_tfjs(network: Network, folder: Path, dtype: str = 'float32') -> list[Pa
     return files
 
 
-def _copying(channels: int, size: tuple[int, int, int]) -> np.ndarray:
-    """Return the kernel by which a transposed convolution gives each voxel its place's value."""
+def _copy_kernel(channels: int, size: tuple[int, int, int]) -> np.ndarray:
+    """Return the kernel of a transposed convolution that copies each value to its voxels."""
     kernel = np.zeros((*size, channels, channels), np.float32)
     kernel[:] = np.eye(channels)
     return kernel
 
 
-def _spelled(op: Op) -> Op:
-    """Return what TensorFlow.js has in place of nearest neighbours."""
+def _as_convolution(op: Op) -> Op:
+    """Replace upsampling by a transposed convolution."""
     if op.kind != 'upsample':
         return op
     size = op.settings['size']
     settings = {'strides': size, 'dilation': (1, 1, 1), 'padding': 'valid', 'groups': 1}
-    weights = {'kernel': _copying(op.channels, size)}
+    weights = {'kernel': _copy_kernel(op.channels, size)}
     return replace(op, kind='conv_transpose', settings=settings, weights=weights)
 
 
-def _understood(op: Op) -> Op:
-    """Return nearest neighbours for what `_spelled` makes of them."""
+def _as_upsampling(op: Op) -> Op:
+    """Replace a transposed convolution from `_as_convolution` by upsampling."""
     if op.kind != 'conv_transpose' or op.settings['dilation'] != (1, 1, 1) or 'bias' in op.weights:
         return op
     size = op.settings['strides']
     kernel = op.weights['kernel']
     shape = (*size, op.channels, op.channels)
-    if kernel.shape != shape or not np.array_equal(kernel, _copying(op.channels, size)):
+    if kernel.shape != shape or not np.array_equal(kernel, _copy_kernel(op.channels, size)):
         return op
     return replace(op, kind='upsample', settings={'size': size}, weights={})

@@ -1,9 +1,9 @@
-"""Networks around PyTorch's weights, read and written without torch.
+"""Networks with PyTorch's weights, read and written without PyTorch.
 
-Weights alone are no network. Brainchop's command line keeps the rest in ``model.json``::
+Brainchop's command line describes the layers in ``model.json``::
 
     {
-      "bnorm": false,                  normalise each channel behind hidden convolutions
+      "bnorm": false,                  normalise each channel after hidden convolutions
       "gelu": false, "elu": false,     GELU in its tanh form, or ELU, else ReLU
       "activation": "silu",            or any other one
       "layers": [                      convolutions in order; widths come from the weights
@@ -12,8 +12,8 @@ Weights alone are no network. Brainchop's command line keeps the rest in ``model
       ]
     }
 
-``activation`` and ``transposed`` are ours. The last layer gives the classes, without activation.
-Networks that are no such chain are described, in Keras' words, in the header of the safetensors.
+``activation`` and ``transposed`` are extensions. The last layer has no activation. Other networks
+are described by Keras' layer configurations in the header of the safetensors file.
 """
 
 import json
@@ -26,59 +26,58 @@ from ...system.atomic import Writer, publish, text_writer
 from ...system.errors import ModelError
 from ..network import Network, Op, fold_batchnorm
 from .layer_reader import NORM_MARK, network_from_layers
-from .layer_writer import layers_of, marked
+from .layer_writer import layers_of, mark_normalised
 from .torch_state import read_state
 
 _KEY = 'brainchop_network'
 
 
 def save_safetensors(network: Network, folder: Path) -> list[Path]:
-    """Write a network as safetensors, in torch's order of axes.
+    """Write a network as safetensors, in PyTorch's order of axes.
 
     Parameters
     ----------
     network : Network
         The network; its batch normalisation is folded.
     folder : Path
-        Gets ``model.safetensors``: a chain's as a ``torch.nn.Sequential`` called ``model`` of
-        its convolutions and activations would have it, other networks' by the names of their
-        layers; and for a chain ``model.json``, as the command line has it.
+        Gets ``model.safetensors``, and for a chain ``model.json``. Names of weights are those of
+        a ``torch.nn.Sequential`` called ``model`` for a chain, and those of layers otherwise.
 
     Returns
     -------
     list of Path
-        What was written.
+        The files.
 
     Raises
     ------
     ModelError
-        For what the description has no words for.
+        If the network cannot be described.
     OutputError
-        Where it cannot be written.
+        If it cannot be written.
     """
     from safetensors.numpy import save
 
-    network = marked(fold_batchnorm(network))
-    described = _described(network)
+    network = mark_normalised(fold_batchnorm(network))
+    description = _describe(network)
     state = {}
-    for place, op in enumerate(network.ops[1:]):
+    for number, op in enumerate(network.ops[1:]):
         for variable, values in op.weights.items():
-            key = f'model.{place}' if described else op.name
+            key = f'model.{number}' if description else op.name
             array = values.transpose(4, 3, 0, 1, 2) if values.ndim == 5 else values
             name = f'{key}.{"weight" if variable == "kernel" else variable}'
             state[name] = np.ascontiguousarray(array)
-    header = {'format': 'pt'} | ({} if described else {_KEY: json.dumps(layers_of(network))})
+    header = {'format': 'pt'} | ({} if description else {_KEY: json.dumps(layers_of(network))})
     content = save(state, header)
     weights, file = folder / 'model.safetensors', folder / 'model.json'
     files: list[tuple[Path, Writer]] = [(weights, lambda path: path.write_bytes(content))]
-    if described:
-        files.append((file, text_writer(json.dumps(described, indent=2) + '\n')))
+    if description:
+        files.append((file, text_writer(json.dumps(description, indent=2) + '\n')))
     publish(files)
     return [path for path, _ in files]
 
 
-def _described(network: Network) -> dict[str, Any] | None:
-    """Return what the command line's ``model.json`` says of a chain; None for other networks."""
+def _describe(network: Network) -> dict[str, Any] | None:
+    """Return the ``model.json`` of a chain; None for other networks."""
     if not network.is_chain:
         return None
     convolutions = [op for op in network.ops if op.kind == 'conv']
@@ -128,7 +127,7 @@ def _described(network: Network) -> dict[str, Any] | None:
 
 
 def _between(network: Network) -> list[list[Op]]:
-    """Return what follows each convolution of a chain."""
+    """Return the operations after each convolution of a chain."""
     groups: list[list[Op]] = []
     for op in network.ops[1:]:
         if op.kind == 'conv':
@@ -139,7 +138,7 @@ def _between(network: Network) -> list[list[Op]]:
 
 
 def network_of_header(path: Path) -> Network | None:
-    """Read a safetensors file that says in its header what its weights are; None if it does not.
+    """Read a safetensors file with layer configurations in its header; None without these.
 
     Parameters
     ----------
@@ -149,16 +148,16 @@ def network_of_header(path: Path) -> Network | None:
     Raises
     ------
     ModelError
-        Where header and weights do not fit together.
+        If header and weights do not match.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, 'numpy') as file:
-            described = (file.metadata() or {}).get(_KEY)
-        layers = None if described is None else json.loads(described)
+            header = (file.metadata() or {}).get(_KEY)
+        layers = None if header is None else json.loads(header)
     except (SafetensorError, ValueError, OSError):
-        # `read_state` says what is wrong with it.
+        # `read_state` raises an error with the reason.
         return None
     if layers is None:
         return None
@@ -172,18 +171,18 @@ def network_of_header(path: Path) -> Network | None:
 def network_of_state(
     source: Path, description: Any, state: dict[str, np.ndarray], files: tuple[Path, ...]
 ) -> Network:
-    """Make a network of a state dict and what the command line's ``model.json`` says.
+    """Build a network from a state dict and the content of brainchop's ``model.json``.
 
     Parameters
     ----------
     source : Path
-        Where the description is from, for messages.
+        The file with the description, for messages.
     description : object
-        As in the head of this module.
+        See the docstring of this module.
     state : dict of str to array
         From `read_state`.
     files : tuple of Path
-        All files that these are from.
+        All files of the model.
 
     Returns
     -------
@@ -192,7 +191,7 @@ def network_of_state(
     Raises
     ------
     ModelError
-        Where the two do not fit together.
+        If description and weights do not match.
     """
     modules: dict[str, dict[str, np.ndarray]] = {}
     for name, array in state.items():
@@ -201,23 +200,25 @@ def network_of_state(
     convolutions = [m for m in modules.values() if m.get('weight', np.empty(0)).ndim == 5]
     norms = [module for module in modules.values() if 'running_mean' in module]
     if len(convolutions) + len(norms) < len(modules):
-        raise ModelError(f'{source}: has weights that are of no convolution or batch norm')
+        raise ModelError(
+            f'{source}: has weights of layers other than convolutions and batch normalisations'
+        )
     try:
-        described = list(description['layers'])
-        if len(described) != len(convolutions):
-            raise ValueError(f'{len(described)} layers for {len(convolutions)} convolutions')
-        maker = _Maker(description, norms, int(convolutions[0]['weight'].shape[3]))
-        for i, layer in enumerate(described):
-            maker.add(i, layer, convolutions[i], last=i == len(described) - 1)
-        if maker.norms:
-            raise ValueError(f'{len(maker.norms)} batch norms more than it says')
+        layers = list(description['layers'])
+        if len(layers) != len(convolutions):
+            raise ValueError(f'{len(layers)} layers for {len(convolutions)} convolutions')
+        builder = _LayerBuilder(description, norms, int(convolutions[0]['weight'].shape[3]))
+        for i, layer in enumerate(layers):
+            builder.add(i, layer, convolutions[i], last=i == len(layers) - 1)
+        if builder.norms:
+            raise ValueError(f'{len(builder.norms)} more batch normalisations than layers')
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelError(f'{source}: does not describe its weights ({error})') from error
-    return network_from_layers(source, maker.layers, maker.weights, files=files)
+        raise ModelError(f'{source}: does not match its weights ({error})') from error
+    return network_from_layers(source, builder.layers, builder.weights, files=files)
 
 
-class _Maker:
-    """Puts down a network in Keras' words."""
+class _LayerBuilder:
+    """Builds Keras' layer configurations."""
 
     def __init__(
         self, description: Any, norms: list[dict[str, np.ndarray]], channels: int
@@ -239,7 +240,7 @@ class _Maker:
         size = list(kernel.shape[:3])
         stride, dilation = int(layer.get('stride', 1)), int(layer.get('dilation', 1))
         normed = self.normed and not last
-        # Without statistics of a training, each volume's own are meant.
+        # Without stored statistics each volume is normalised by its own.
         name = f'conv3d_{i}' + (NORM_MARK if normed and not self.norms else '')
         config = {
             'filters': kernel.shape[3 if transposed else 4],
@@ -268,7 +269,7 @@ class _Maker:
             return 'valid'
         if same and int(layer.get('stride', 1)) == 1:
             return 'same'
-        # Keras' own padding of strided layers lies on one side alone.
+        # Keras pads strided layers on one side only.
         self._append('ZeroPadding3D', f'padding_{i}', padding=[[padding] * 2] * 3)
         return 'valid'
 

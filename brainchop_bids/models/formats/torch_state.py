@@ -1,7 +1,7 @@
-"""PyTorch's weights, as safetensors or in torch's own archives, read without torch.
+"""PyTorch's state dicts, as safetensors or PyTorch's own archives, read without PyTorch.
 
-An archive is a pickle, which could run any code while it is read. Here it is read by an unpickler
-that knows how to make tensors and dictionaries, and refuses whatever else a file asks for.
+An archive has a pickle, which can run any code when it is loaded. Here it is read by an unpickler
+that can only build tensors and dictionaries, and refuses everything else.
 """
 
 import pickle
@@ -15,7 +15,7 @@ import numpy as np
 
 from ...system.errors import ModelError
 
-# Bytes of the pickle itself, in which tensors are only named.
+# Limit of the size of the pickle, which has no data of tensors.
 _MAX_PICKLE = 1 << 24
 _STORAGES = {
     'FloatStorage': 'f4',
@@ -33,7 +33,7 @@ def read_state(path: Path) -> dict[str, np.ndarray]:
     Parameters
     ----------
     path : Path
-        safetensors or an archive of ``torch.save``, whatever the name says.
+        safetensors or an archive of ``torch.save``, whatever its suffix.
 
     Returns
     -------
@@ -44,7 +44,7 @@ def read_state(path: Path) -> dict[str, np.ndarray]:
     Raises
     ------
     ModelError
-        For a damaged file, and for a pickle that asks for more than tensors.
+        If the file is damaged, or the pickle has more than tensors.
     """
     try:
         with path.open('rb') as file:
@@ -52,10 +52,10 @@ def read_state(path: Path) -> dict[str, np.ndarray]:
     except OSError as error:
         raise ModelError(f'{path}: cannot be read ({error.strerror})') from error
     state = _read_archive(path) if zipped else _read_safetensors(path)
-    # Counters of batches seen, and the like, take no part in inference.
+    # Integers, such as counters of batches, are not needed for inference.
     state = {name: array for name, array in state.items() if array.dtype.kind == 'f'}
     if not state:
-        raise ModelError(f'{path}: holds no weights; expected a state dict')
+        raise ModelError(f'{path}: has no weights; expected a state dict')
     return {
         name: np.ascontiguousarray(
             array.transpose(2, 3, 4, 1, 0) if array.ndim == 5 else array, np.float32
@@ -65,7 +65,7 @@ def read_state(path: Path) -> dict[str, np.ndarray]:
 
 
 def _natural(name: str) -> tuple[list[Any], int]:
-    """Order modules by their numbers, and weights of a module as Keras does."""
+    """Return a key that sorts modules by their numbers, and weights of a module as in Keras."""
     module, _, variable = name.rpartition('.')
     parts = [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', module)]
     order = ('weight', 'bias', 'running_mean', 'running_var')
@@ -80,7 +80,7 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
         return dict(load(path.read_bytes()))
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise ModelError(
-            f'{path}: is no safetensors file and no archive of torch.save ({error}); save it '
+            f'{path}: is not a safetensors file or an archive of torch.save ({error}); save it '
             'again, with torch 1.6 or newer'
         ) from error
 
@@ -94,29 +94,29 @@ def _read_archive(path: Path) -> dict[str, np.ndarray]:
                 )
             pickled = [name for name in archive.namelist() if name.endswith('data.pkl')]
             if len(pickled) != 1 or archive.getinfo(pickled[0]).file_size > _MAX_PICKLE:
-                raise ModelError(f'{path}: is no archive of torch.save; expected one data.pkl')
-            found = _Unpickler(path, archive, pickled[0]).load()
+                raise ModelError(f'{path}: is not an archive of torch.save; expected one data.pkl')
+            state = _Unpickler(path, archive, pickled[0]).load()
     except ModelError:
         raise
     except Exception as error:
-        # A damaged pickle fails in any way there is.
+        # A damaged pickle can raise any exception.
         raise ModelError(
-            f'{path}: is no whole archive of torch.save ({error}); fetch or save it again'
+            f'{path}: is not a valid archive of torch.save ({error}); fetch or save it again'
         ) from error
     for key in _NESTED:
-        if isinstance(found, dict) and isinstance(found.get(key), dict):
-            found = found[key]
-    if not isinstance(found, dict):
-        raise ModelError(f'{path}: holds a {type(found).__name__}; expected a state dict')
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict):
+        raise ModelError(f'{path}: has a {type(state).__name__}; expected a state dict')
     return {
         str(name).removeprefix('module.'): value
-        for name, value in found.items()
+        for name, value in state.items()
         if isinstance(value, np.ndarray)
     }
 
 
 class _Unpickler(pickle.Unpickler):
-    """Makes tensors and dictionaries, and nothing else."""
+    """An unpickler that builds tensors and dictionaries alone."""
 
     def __init__(self, path: Path, archive: zipfile.ZipFile, name: str) -> None:
         super().__init__(archive.open(name))
@@ -136,7 +136,7 @@ class _Unpickler(pickle.Unpickler):
         if module == 'torch' and name in _STORAGES:
             return _STORAGES[name]
         raise ModelError(
-            f'{self.path}: asks for {module}.{name}, which could run code; such a file is refused '
+            f'{self.path}: requires {module}.{name}, which could run code; such a file is refused '
             '(save the state dict alone, or as safetensors)'
         )
 

@@ -1,13 +1,13 @@
-"""What synthetic and augmented images share: smooth fields, turns, and a scanner's sampling."""
+"""Smooth random fields, rotations and a model of a scanner's sampling, for augmented images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-# Voxels of an axis that is long enough to know what sampling does to noise.
+# Length of an axis, in voxels, on which the effect of sampling on noise is measured.
 _LENGTH = 64
-# What counts as 0 where a logarithm is taken.
+# Least value before a logarithm.
 _DARKEST = 1e-6
 
 
@@ -17,11 +17,11 @@ def smooth_field(shape: tuple[int, ...], spacing: float, rng: np.random.Generato
     Parameters
     ----------
     shape : tuple of 3 int
-        Its shape.
+        Shape of the field.
     spacing : float
-        Distance of the control points of a cubic B-spline, voxels.
+        Distance of the control points of the cubic B-spline, voxels.
     rng : numpy.random.Generator
-        Decides.
+        Random generator.
 
     Returns
     -------
@@ -35,7 +35,7 @@ def smooth_field(shape: tuple[int, ...], spacing: float, rng: np.random.Generato
 def control_points(
     shape: tuple[int, ...], spacing: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Draw the control points of a smooth field, which `along_axes` makes of both results.
+    """Draw the control points of a smooth field; `along_axes` evaluates it from both results.
 
     Parameters
     ----------
@@ -77,16 +77,16 @@ def spline_basis(length: int, spacing: float) -> np.ndarray:
 
 
 def bias_field(shape: tuple[int, ...], strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Return the smooth shading that a coil leaves on an image.
+    """Return a random bias field, as of a receive coil.
 
     Parameters
     ----------
     shape : tuple of 3 int
-        Its shape.
+        Shape of the field.
     strength : float
-        Standard deviation of its logarithm.
+        Standard deviation of the logarithm.
     rng : numpy.random.Generator
-        Decides.
+        Random generator.
 
     Returns
     -------
@@ -100,12 +100,12 @@ def bias_field(shape: tuple[int, ...], strength: float, rng: np.random.Generator
 
 @dataclass(frozen=True, eq=False)
 class Shading:
-    """The shading of a whole field of view, as `bias_field`, of which any part can be had alone.
+    """A bias field that can be evaluated on any part of the field of view.
 
     Parameters
     ----------
     points : (P, Q, R) float32
-        Control points of its logarithm.
+        Control points of the logarithm.
     bases : list of 3 float32 arrays, (X, P), (Y, Q) and (Z, R)
         From control points to voxels.
     """
@@ -117,13 +117,13 @@ class Shading:
     def draw(
         cls, side: int, spacing: float, strength: float, rng: np.random.Generator
     ) -> 'Shading':
-        """Draw one of a cube of ``side`` voxels; see `control_points` and `bias_field`."""
+        """Draw a field for a cube of ``side`` voxels; see `control_points` and `bias_field`."""
         points, bases = control_points((side,) * 3, spacing, rng)
         coarse = along_axes(points, [basis[::4] for basis in bases])
         return cls(points * np.float32(strength / (coarse.std() + 1e-9)), bases)
 
     def part(self, voxels: tuple[slice, slice, slice]) -> np.ndarray:
-        """Return the factors of some voxels, float32."""
+        """Return the factors on a box of voxels, float32."""
         parts = [basis[where] for basis, where in zip(self.bases, voxels, strict=True)]
         field = along_axes(self.points, parts)
         return np.exp(field, out=field)
@@ -144,43 +144,43 @@ def along_axes(volume: np.ndarray, matrices: Sequence[np.ndarray]) -> np.ndarray
     (X', Y', Z') float32
     """
     for matrix in matrices:
-        # Each product moves the first axis to the end; after three all are back.
+        # Each product moves the first axis to the end; three restore the order.
         volume = np.tensordot(volume, matrix, axes=(0, 1))
     return volume
 
 
-def turned(matrix: np.ndarray, angles: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Turn about the first axis, then the second, then the third.
+def rotate(matrix: np.ndarray, angles: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Rotate about the first axis, then the second, then the third.
 
     Parameters
     ----------
     matrix : (3, 3) array
-        What comes before.
+        Transform that is applied first.
     angles : sequence of 3 float
-        Radians.
+        Angles, radians.
 
     Returns
     -------
     (3, 3) array
     """
     for axis, angle in enumerate(angles):
-        turn = np.eye(3)
+        rotation = np.eye(3)
         i, j = [k for k in range(3) if k != axis]
-        turn[i, i] = turn[j, j] = np.cos(angle)
-        turn[i, j], turn[j, i] = -np.sin(angle), np.sin(angle)
-        matrix = turn @ matrix
+        rotation[i, i] = rotation[j, j] = np.cos(angle)
+        rotation[i, j], rotation[j, i] = -np.sin(angle), np.sin(angle)
+        matrix = rotation @ matrix
     return matrix
 
 
 def sampling(length: int, size: float, blur: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the matrices that blur and sample an axis, and that interpolate it back.
+    """Return matrices that blur and downsample an axis, and that interpolate it back.
 
     Parameters
     ----------
     length : int
-        Voxels of the axis.
+        Number of voxels.
     size : float
-        Size of the voxels it is sampled with, in its own; 1 keeps them.
+        Size of the new voxels, in voxels; 1 keeps them.
     blur : float
         Standard deviation of the Gaussian, voxels.
 
@@ -189,7 +189,7 @@ def sampling(length: int, size: float, blur: float) -> tuple[np.ndarray, np.ndar
     down : (n, length) float32
         Each row sums to 1.
     up : (length, n) float32
-        Linear interpolation; the ends go on as they are.
+        Linear interpolation; constant beyond the ends.
     """
     count = max(2, round(length / size))
     centres = (np.arange(count) + 0.5) * length / count - 0.5
@@ -203,19 +203,19 @@ def sampling(length: int, size: float, blur: float) -> tuple[np.ndarray, np.ndar
 
 @dataclass(frozen=True)
 class Scanner:
-    """How an image is sampled: blur, voxels, noise and contrast curve.
+    """The sampling of an image: blur, voxel sizes, noise and contrast curve.
 
-    Blurring, sampling and interpolation are linear and separable, so each axis takes one matrix
-    there and one back.
+    Blurring, sampling and interpolation are linear and separable, so that each axis needs one
+    matrix for each direction.
 
     Parameters
     ----------
     sizes, blurs : tuple of 3 float
-        Voxel sizes, and standard deviations of the Gaussian that comes before, mm.
+        Voxel sizes, and standard deviations of the Gaussian blur before sampling, mm.
     noise : float
-        Standard deviation of the noise in these voxels.
+        Standard deviation of the noise after sampling.
     gamma : float
-        Exponent of the contrast.
+        Exponent of the contrast curve.
     """
 
     sizes: tuple[float, ...]
@@ -233,10 +233,10 @@ class Scanner:
         noise: float,
         gamma: float,
     ) -> 'Scanner':
-        """Draw one; ``SynthesisOptions`` says how far."""
+        """Draw a scanner; parameters are those of `SynthesisOptions`."""
         sizes = np.ones(3)
         if rng.random() < low_resolution:
-            # Either all axes a little, or one of them (thick slices) a lot.
+            # All axes a little coarser, or one of them (thick slices) much coarser.
             sizes[:] = rng.uniform(1, 1.8)
             if rng.random() < 0.5:
                 sizes[rng.integers(3)] = rng.uniform(1.8, thickness)
@@ -245,31 +245,37 @@ class Scanner:
         return cls(tuple(sizes), tuple(blurs), spread, float(np.exp(rng.normal(0, gamma))))
 
     def matrices(self, shape: tuple[int, ...]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Return what samples each axis and what brings it back, see `sampling`."""
+        """Return the two matrices of each axis, see `sampling`."""
         facts = zip(shape, self.sizes, self.blurs, strict=True)
         return [sampling(n, size, blur) for n, size, blur in facts]
 
     def averaging(self) -> tuple[float, float]:
-        """Return by what factors sampling and interpolation lessen independent noise."""
-        ways = zip(*self.matrices((_LENGTH,) * 3), strict=True)
+        """Return the factors by which sampling and interpolation reduce independent noise."""
+        directions = zip(*self.matrices((_LENGTH,) * 3), strict=True)
         down, up = (
-            float(np.prod([np.sqrt((matrix**2).sum(1).mean()) for matrix in way])) for way in ways
+            float(np.prod([np.sqrt((matrix**2).sum(1).mean()) for matrix in matrices]))
+            for matrices in directions
         )
         return down, up
 
     def sample(
         self, image: np.ndarray, rng: np.random.Generator, air: np.ndarray | None = None
     ) -> np.ndarray:
-        """Return the image in the scanner's voxels.
+        """Return the image in the scanner's voxels, with noise.
 
         Parameters
         ----------
         image : (X, Y, Z) float32
             Voxels of 1 mm.
         rng : numpy.random.Generator
-            Decides the noise.
+            Random generator.
         air : (X, Y, Z) float32, optional
-            1 where a quotient of two images has noise of the full range.
+            1 in air that has noise of the full range, as in quotients of two images.
+
+        Returns
+        -------
+        (X', Y', Z') float32
+            0 or more.
         """
         downs = [down for down, _ in self.matrices(image.shape)]
         low = along_axes(image, downs)
@@ -278,21 +284,21 @@ class Scanner:
         low += noise
         np.clip(low, 0, None, out=low)
         if air is not None:
-            where = along_axes(air, downs) > 0.5
-            low[where] = rng.random(int(where.sum()), dtype=np.float32)
+            noisy = along_axes(air, downs) > 0.5
+            low[noisy] = rng.random(int(noisy.sum()), dtype=np.float32)
         return low
 
     def develop(self, low: np.ndarray, top: float) -> np.ndarray:
-        """Give the contrast its curve, in place; ``top`` becomes 1 and 1.2 is the most."""
+        """Apply the contrast curve in place; ``top`` becomes 1, and values are clipped at 1.2."""
         low *= np.float32(1 / max(top, 1e-3))
         np.clip(low, _DARKEST, 1.2, out=low)
-        # A third faster than a power.
+        # A third faster than np.power.
         np.log(low, out=low)
         low *= np.float32(self.gamma)
         return np.exp(low, out=low)
 
     def restore(self, low: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """Bring an image back to voxels of 1 mm."""
+        """Interpolate an image back to voxels of 1 mm."""
         if low.shape != shape:
             low = along_axes(low, [up for _, up in self.matrices(shape)])
         return np.clip(low, 0, 1.2, out=low)

@@ -1,7 +1,7 @@
-"""Where the voxels of an image lie in the label map it is made of.
+"""Spatial transforms from synthetic images to the label maps they are made from.
 
-The map of coordinates is kept at points ``STEP`` voxels apart and is linear between them: any
-part of the image can be looked up without the rest, and the points themselves, looked up, are a
+Coordinates are computed at points ``STEP`` voxels apart and interpolated linearly between them.
+Any part of the image can be made without the rest, and the labels at the points themselves are a
 coarse overview of the whole.
 """
 
@@ -14,10 +14,10 @@ from scipy import ndimage
 from ...image.lookup import lookup
 from ..data.label_maps import STEP, Atlas
 from ..options import SynthesisOptions
-from .fields import along_axes, smooth_field, turned
+from .fields import along_axes, rotate, smooth_field
 from .tissues import NECK_CODES
 
-# How far below its map a head can go on, mm.
+# Largest extent of a neck below the label map, mm.
 _NECK = 70.0
 _BLOBS = (-1.2, -0.5, 0.0, 0.5, 1.2)
 
@@ -26,14 +26,14 @@ Start = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Neck:
-    """What lies below a map, and in patches around the brain: blobs of muscle, fat and bone.
+    """Random tissue below a label map, and in regions around the brain.
 
     Parameters
     ----------
     blobs, patches : float
-        Distances of the control points that make both, mm.
+        Distances of the control points of tissue blobs and of regions, mm.
     share : float
-        Threshold of the patches, in standard deviations.
+        Threshold of the regions, in standard deviations.
     """
 
     blobs: float
@@ -42,8 +42,8 @@ class Neck:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> 'Neck':
-        """Draw one."""
-        # Mostly fine ones: layers of muscle and fat are as thin as gyri.
+        """Draw a neck."""
+        # Mostly fine, since layers of muscle and fat are as thin as gyri.
         blobs = float(np.exp(rng.uniform(*np.log((2.5, 20)))))
         return cls(blobs, rng.uniform(12, 40), rng.uniform(-0.5, 1))
 
@@ -55,7 +55,7 @@ class Neck:
         rng: np.random.Generator,
         size: int = 1,
     ) -> None:
-        """Change labels of voxels of ``size`` mm; ``below`` says where these are not the map's."""
+        """Replace labels in place; ``below`` marks those under the map."""
         field = smooth_field(labels.shape, max(1.0, self.blobs / size), rng)
         blobs = np.zeros(labels.shape, np.uint8)
         for limit in _BLOBS:
@@ -63,23 +63,24 @@ class Neck:
         field = smooth_field(labels.shape, max(1.0, self.patches / size), rng)
         outside = atlas.outside & (atlas.codes > 0)
         where = (below & (labels > 0)) | ((field > self.share) & lookup(outside, labels))
-        labels[where] = atlas.places(NECK_CODES)[blobs[where]]
+        labels[where] = atlas.indices(NECK_CODES)[blobs[where]]
 
 
 @dataclass(frozen=True, eq=False)
 class Pose:
-    """How a head is turned, stretched, bent and mirrored.
+    """Rotation, scaling, bending and flip of a head.
 
     Parameters
     ----------
     atlas : Atlas
-        The head.
+        Label map of the head.
     points : (3, K, K, K) float32
-        Voxel of the map at each voxel of the image whose indices are multiples of ``STEP``.
+        Coordinates in the map, voxels, of each voxel of the image whose indices are multiples of
+        ``STEP``.
     mirrored : bool
-        Sides are exchanged.
+        Whether left and right are exchanged.
     neck : Neck, optional
-        What lies below the map; without it, air.
+        Tissue below the map; by default air.
     """
 
     atlas: Atlas
@@ -89,7 +90,7 @@ class Pose:
 
     @classmethod
     def draw(cls, atlas: Atlas, rng: np.random.Generator, options: SynthesisOptions) -> 'Pose':
-        """Draw one."""
+        """Draw a pose."""
         side = atlas.side
         mirrored = rng.random() < options.flip
         neck = Neck.draw(rng) if rng.random() < options.neck else None
@@ -116,42 +117,42 @@ class Pose:
         return cls(atlas, points, mirrored, neck)
 
     def overview(self, rng: np.random.Generator) -> np.ndarray:
-        """Return every fourth voxel of the image, as `labels` does."""
+        """Return the labels of every fourth voxel of the image, see `labels`."""
         count = (self.atlas.side - 1) // STEP + 1
         part = self.points[:, :count, :count, :count]
         planes = (part[:, plane].copy() for plane in range(count))
         return self._look_up(planes, count, rng, STEP)
 
     def labels(self, start: Start, side: int, rng: np.random.Generator) -> np.ndarray:
-        """Return a cube of the image.
+        """Return the labels of a cube of the image.
 
         Parameters
         ----------
         start : tuple of 3 int
-            Its first voxel.
+            First voxel.
         side : int
-            Its side, voxels.
+            Side, voxels.
         rng : numpy.random.Generator
-            Decides how a neck goes on.
+            Random generator, for the neck.
 
         Returns
         -------
         (side, side, side) uint8
-            Places of codes, see `brainchop_bids.training.data.label_maps.Atlas`.
+            Indices of codes, see `brainchop_bids.training.data.label_maps.Atlas`.
         """
-        box, hats = self._hats(start, side)
-        # The first axis last: it needs only two planes of points for each of the image's.
-        sheets = hats[1] @ (self.points[:, box[0], box[1], box[2]] @ hats[2].T)
-        planes = (_blend(sheets, row) for row in hats[0])
+        box, weights = self._weights(start, side)
+        # The first axis last, since each plane of the image needs only two planes of points.
+        sheets = weights[1] @ (self.points[:, box[0], box[1], box[2]] @ weights[2].T)
+        planes = (_blend(sheets, row) for row in weights[0])
         return self._look_up(planes, side, rng)
 
     def spread(self, values: np.ndarray, start: Start, side: int) -> np.ndarray:
-        """Interpolate what is known at the points to a cube of the image.
+        """Interpolate values at the points to a cube of the image.
 
         Parameters
         ----------
         values : (K, K, K) float32
-            At the points.
+            Values at the points.
         start, side
             As for `labels`.
 
@@ -159,28 +160,28 @@ class Pose:
         -------
         (side, side, side) float32
         """
-        box, hats = self._hats(start, side)
-        return along_axes(values[box], hats)
+        box, weights = self._weights(start, side)
+        return along_axes(values[box], weights)
 
     def at_points(self, values: np.ndarray) -> np.ndarray:
         """Return a coarse map's values, one for each ``STEP`` voxels of the map, at the points."""
         return _at(values, self.points)
 
-    def _hats(self, start: Start, side: int) -> tuple[tuple[slice, ...], list[np.ndarray]]:
-        """Return which points a cube lies between, and what interpolates them linearly."""
-        box, hats = [], []
+    def _weights(self, start: Start, side: int) -> tuple[tuple[slice, ...], list[np.ndarray]]:
+        """Return the box of points around a cube, and matrices that interpolate linearly."""
+        box, weights = [], []
         for low in start:
             place = np.arange(low, low + side) / STEP
             first, last = int(place[0]), int(np.ceil(place[-1])) + 1
             distance = np.abs(place[:, None] - np.arange(first, last))
             box.append(slice(first, last))
-            hats.append(np.clip(1 - distance, 0, None).astype(np.float32))
-        return tuple(box), hats
+            weights.append(np.clip(1 - distance, 0, None).astype(np.float32))
+        return tuple(box), weights
 
     def _look_up(
         self, planes: Iterable[np.ndarray], side: int, rng: np.random.Generator, size: int = 1
     ) -> np.ndarray:
-        """Return the labels at some planes of coordinates, (3, side, side), which are spoilt."""
+        """Return the labels at planes of coordinates (3, side, side), which are overwritten."""
         atlas = self.atlas
         shape = atlas.dense.shape
         corner = atlas.corner.astype(np.float32)[:, None, None]
@@ -193,7 +194,7 @@ class Pose:
                 np.minimum(where[1], atlas.end, out=where[1])
             where -= corner
             for axis in range(3):
-                # Beyond the box of the head is its border of zeros.
+                # Outside the box of the head the border of zeros is repeated.
                 np.clip(where[axis], 0, shape[axis] - 1, out=where[axis])
             index = where.astype(np.intp)
             flat = (index[0] * shape[1] + index[1]) * shape[2] + index[2]
@@ -206,7 +207,7 @@ class Pose:
 
 
 def _blend(sheets: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return a weighted sum of planes (3, K, Y, Z) as (3, Y, Z), where few weights are not 0."""
+    """Return a weighted sum of planes (3, K, Y, Z) with few non-zero weights, (3, Y, Z)."""
     first, *rest = np.flatnonzero(weights)
     blend: np.ndarray = sheets[:, first] * weights[first]
     for other in rest:
@@ -216,29 +217,33 @@ def _blend(sheets: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 def _affine(rng: np.random.Generator, options: SynthesisOptions) -> np.ndarray:
     angles = np.deg2rad(rng.uniform(-1, 1, 3) * options.rotation)
-    matrix = turned(np.diag(1 + rng.uniform(-1, 1, 3) * options.scaling), angles)
+    matrix = rotate(np.diag(1 + rng.uniform(-1, 1, 3) * options.scaling), angles)
     return matrix @ (np.eye(3) + rng.uniform(-1, 1, (3, 3)) * options.shearing)
 
 
 def _proportions(
     atlas: Atlas, points: np.ndarray, matrix: np.ndarray, rng: np.random.Generator, size: float
 ) -> np.ndarray:
-    """Return the displacement that lets parts of a head grow or shrink."""
+    """Return the displacement by which parts of a head grow or shrink."""
     change = rng.uniform(-size, size, len(atlas.potentials)).astype(np.float32)
     potential = np.tensordot(change, atlas.potentials, axes=1)
-    # It is smooth: every second point tells the others.
+    # It is smooth, so that every second point is enough.
     coarse = _at(potential, points[:, ::2, ::2, ::2])
     place = np.arange(points.shape[1]) / 2
     between = np.clip(1 - np.abs(place[:, None] - np.arange(coarse.shape[0])), 0, None)
     between /= between.sum(1, keepdims=True)
     potential = along_axes(coarse, [between.astype(np.float32)] * 3)
     slopes = np.stack(np.gradient(potential, STEP))
-    # From the slope in the image to the slope in the map.
-    bent: np.ndarray = np.tensordot(np.linalg.inv(matrix).T.astype(np.float32), slopes, axes=1)
-    return bent
+    # From gradients in the image to gradients in the map.
+    displacement: np.ndarray = np.tensordot(
+        np.linalg.inv(matrix).T.astype(np.float32), slopes, axes=1
+    )
+    return displacement
 
 
 def _at(values: np.ndarray, points: np.ndarray) -> np.ndarray:
     where = (points - np.float32((STEP - 1) / 2)) / np.float32(STEP)
-    found: np.ndarray = ndimage.map_coordinates(values, where, np.float32, order=1, mode='nearest')
-    return found
+    sampled: np.ndarray = ndimage.map_coordinates(
+        values, where, np.float32, order=1, mode='nearest'
+    )
+    return sampled

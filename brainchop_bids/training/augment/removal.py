@@ -1,4 +1,4 @@
-"""What is missing from an image: skull, face, or what lies beyond the field of view."""
+"""Removal of skull or face, and fields of view that end within the head."""
 
 from dataclasses import dataclass
 
@@ -11,26 +11,27 @@ from .fields import smooth_field
 from .pose import Pose, Start
 from .tissues import AROUND_BRAIN
 
-# Widest shell that stays around a loosely stripped brain, and by how much it varies, mm.
+# Largest mean width of the shell around a loosely stripped brain, and of its variation, mm.
 _SHELL, _ROUGH = 12.0, 4.0
 
 
 @dataclass(frozen=True, eq=False)
 class Removal:
-    """Decides, voxel by voxel, what is removed.
+    """Voxels that are removed from an image.
 
     Parameters
     ----------
     lost : (K,) bool
-        Places of the atlas' table that are removed where the following holds.
+        Entries of the atlas' table that are removed, as far as the following conditions hold.
     beyond : (P, P, P) float32, optional
-        At the points of a pose: only where it is above 0.
+        At the points of a pose; voxels are removed where it is above 0.
     face : tuple of 2 float, optional
-        Only before and below the plane of this slope that meets the second axis there.
+        Slope and intercept, on the second axis, of the plane below which voxels are removed.
     ends : tuple of 3 (float, float)
-        Field of view: first and last voxel of each axis.
+        First and last voxel of the field of view along each axis.
     early : bool
-        Removed before the image is sampled, too, so that blur reaches over the border.
+        Whether voxels are removed before the image is sampled, too, so that the border is
+        blurred.
     """
 
     lost: np.ndarray
@@ -43,13 +44,13 @@ class Removal:
     def draw(
         cls, pose: Pose, overview: np.ndarray, rng: np.random.Generator, options: SynthesisOptions
     ) -> 'Removal | None':
-        """Draw what is removed from the image of which this is an overview; None for nothing."""
+        """Draw what is removed from an image with this overview; None for nothing."""
         atlas = pose.atlas
         lost = np.zeros(len(atlas.codes), bool)
         beyond = face = None
         if rng.random() < options.strip:
             lost = atlas.outside
-            # Some tools leave the fluid around the brain, others take it off with the skull.
+            # Some tools keep the fluid around the brain, others remove it with the skull.
             if rng.random() < 0.5:
                 lost = lost | (atlas.codes == AROUND_BRAIN)
             if rng.random() < options.loose:
@@ -63,13 +64,13 @@ class Removal:
         return cls(lost, beyond, face, ends, rng.random() < 0.5)
 
     def of_cube(self, pose: Pose, labels: np.ndarray, start: Start) -> np.ndarray:
-        """Return what is removed of a cube of labels, as a bool array."""
+        """Return which voxels of a cube are removed, bool."""
         side = len(labels)
         beyond = None if self.beyond is None else pose.spread(self.beyond, start, side)
         return self._mask(labels, [low + np.arange(side) for low in start], beyond)
 
     def of_overview(self, labels: np.ndarray) -> np.ndarray:
-        """Return what is removed of the overview, as a bool array."""
+        """Return which voxels of the overview are removed, bool."""
         count = len(labels)
         beyond = None if self.beyond is None else self.beyond[:count, :count, :count]
         return self._mask(labels, [np.arange(count) * STEP] * 3, beyond)
@@ -77,21 +78,21 @@ class Removal:
     def _mask(
         self, labels: np.ndarray, places: list[np.ndarray], beyond: np.ndarray | None
     ) -> np.ndarray:
-        gone = lookup(self.lost, labels)
+        removed = lookup(self.lost, labels)
         if beyond is not None:
-            gone &= beyond > 0
+            removed &= beyond > 0
         if self.face is not None:
             slope, limit = self.face
             # In LIA the second axis runs down, the third forward.
-            gone &= places[1][:, None] + slope * places[2] > limit
+            removed &= places[1][:, None] + slope * places[2] > limit
         for axis, (low, high) in enumerate(self.ends):
             out = (places[axis] < low) | (places[axis] > high)
-            np.moveaxis(gone, axis, 0)[out] = True
-        return gone
+            np.moveaxis(removed, axis, 0)[out] = True
+        return removed
 
 
 def _shell(pose: Pose, rng: np.random.Generator) -> np.ndarray:
-    """Return by how much each point lies beyond a shell around the brain, mm."""
+    """Return the distance of each point beyond a shell around the brain, mm."""
     beyond = pose.at_points(pose.atlas.distance)
     rough = smooth_field(beyond.shape, rng.uniform(8, 30) / STEP, rng)
     beyond += rough * np.float32(rng.uniform(0, _ROUGH)) - np.float32(rng.uniform(0, _SHELL))
@@ -110,16 +111,16 @@ def _face(
 
 
 def _ends(overview: np.ndarray, rng: np.random.Generator) -> tuple[tuple[float, float], ...]:
-    """Return where a field of view ends: along some axes up to 15 mm inside the head."""
-    found = []
+    """Return the ends of a field of view, along some axes up to 16 mm inside the head."""
+    limits = []
     for axis in range(3):
         ends = [-np.inf, np.inf]
-        there = np.flatnonzero((overview > 0).any(axis=tuple(k for k in range(3) if k != axis)))
-        if len(there) and rng.random() < 0.5:
+        filled = np.flatnonzero((overview > 0).any(axis=tuple(k for k in range(3) if k != axis)))
+        if len(filled) and rng.random() < 0.5:
             depth = rng.uniform(0, 16)
             if rng.random() < 0.5:
-                ends[0] = there[0] * STEP + depth
+                ends[0] = filled[0] * STEP + depth
             else:
-                ends[1] = there[-1] * STEP - depth
-        found.append((float(ends[0]), float(ends[1])))
-    return tuple(found)
+                ends[1] = filled[-1] * STEP - depth
+        limits.append((float(ends[0]), float(ends[1])))
+    return tuple(limits)

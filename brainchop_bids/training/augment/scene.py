@@ -1,7 +1,7 @@
-"""One image that never was, of which any cube can be made without the rest.
+"""A synthetic image, of which any cube can be computed without the rest.
 
-What a whole volume decides (its range of intensities, where the face is, where the head ends) is
-taken from an overview of every fourth voxel.
+Properties of the whole volume (its range of intensities, the face, the ends of the head) are taken
+from an overview of every fourth voxel.
 """
 
 from collections.abc import Mapping
@@ -30,30 +30,30 @@ from .tissues import (
 from .vessels import add_lesions, add_vessels
 
 Prior = Mapping[int, Gaussian]
-# Bright spots of an outlier leave at least this share of the range to all else.
-_LEFT = 0.35
+# Least share of the intensity range that a bright outlier leaves to all other voxels.
+_LEAST_RANGE = 0.35
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What has been drawn of an image.
+    """Random parameters of a synthetic image.
 
     Parameters
     ----------
     pose : Pose
-        Where the head is.
+        Spatial transform.
     overview : (C, C, C) uint8
-        Every fourth voxel of the labels, places of codes.
+        Labels of every fourth voxel, as indices of codes.
     means, deviations : (K,) float32
-        Of each place.
+        Intensities of each code.
     shading : Shading
-        Of the field of view.
+        Bias field.
     scanner : Scanner
-        What samples it.
+        Sampling and contrast curve.
     removal : Removal, optional
-        What is missing.
+        Voxels that are removed.
     extras : frozenset of str
-        ``'lesions'``, ``'vessels'`` and ``'air'``: which the image has.
+        Some of ``'lesions'``, ``'vessels'`` and ``'air'``.
     """
 
     pose: Pose
@@ -74,7 +74,7 @@ class Scene:
         prior: Prior | None = None,
         groups: Mapping[int, int] | None = None,
     ) -> 'Scene':
-        """Draw a scene; its parameters are those of `draw_patch`."""
+        """Draw a scene; parameters are those of `draw_patch`."""
         pose = Pose.draw(atlas, rng, options)
         overview = pose.overview(rng)
         chances = {
@@ -96,89 +96,89 @@ class Scene:
         removal = Removal.draw(pose, overview, rng, options)
         return cls(pose, overview, means, deviations, shading, scanner, removal, extras)
 
-    def look(self, rng: np.random.Generator) -> 'Look':
-        """Return the overview as the scanner gives it."""
+    def intensity_scale(self, rng: np.random.Generator) -> 'IntensityScale':
+        """Simulate the overview, and return the intensity scale of the whole volume."""
         down, up = self.scanner.averaging()
-        # Blur and interpolation average what differs from voxel to voxel.
-        low = self._painted(self.overview, rng, down * up)
+        # Blur and interpolation reduce differences between neighbouring voxels.
+        low = self._paint(self.overview, rng, down * up)
         every = slice(None, None, STEP)
         low *= self.shading.part((every, every, every))
         low += rng.standard_normal(low.shape, np.float32) * np.float32(self.scanner.noise * up)
         np.clip(low, 0, None, out=low)
         if 'air' in self.extras:
-            where = self.overview == 0
-            low[where] = rng.random(int(where.sum()), np.float32)
+            air = self.overview == 0
+            low[air] = rng.random(int(air.sum()), np.float32)
         top = float(np.quantile(low, 0.999))
         whole = self.scanner.develop(low, top)
         if self.removal is not None:
             whole[self.removal.of_overview(self.overview)] = 0
-        return Look(top, *window(whole), whole, self.removal is not None)
+        return IntensityScale(top, *window(whole), whole, self.removal is not None)
 
     def cube(
-        self, start: Start, side: int, look: 'Look', rng: np.random.Generator
+        self, start: Start, side: int, scale: 'IntensityScale', rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Make a cube.
+        """Compute a cube of the image.
 
         Parameters
         ----------
         start : tuple of 3 int
-            Its first voxel.
+            First voxel.
         side : int
-            Its side, voxels.
-        look : Look
-            What `look` returned.
+            Side, voxels.
+        scale : IntensityScale
+            From `intensity_scale`.
         rng : numpy.random.Generator
-            Decides what differs from voxel to voxel.
+            Random generator, for voxelwise differences.
 
         Returns
         -------
         image : (side, side, side) uint8
-            As the conform step would give it.
+            As after conforming.
         labels : (side, side, side) uint8
-            Places of codes; 0 where something has been removed.
+            Indices of codes; 0 where the image was removed.
         """
         atlas, removal = self.pose.atlas, self.removal
         labels = self.pose.labels(start, side, rng)
-        image = self._painted(labels, rng)
+        image = self._paint(labels, rng)
         if 'lesions' in self.extras:
-            add_lesions(image, lookup(atlas.among(WHITE), labels), rng)
+            add_lesions(image, lookup(atlas.matches(WHITE), labels), rng)
         if 'vessels' in self.extras:
             add_vessels(image, labels > 0, lookup(atlas.outside, labels), rng)
         x, y, z = (slice(low, low + side) for low in start)
         image *= self.shading.part((x, y, z))
         air = (labels == 0).astype(np.float32) if 'air' in self.extras else None
-        gone = removal.of_cube(self.pose, labels, start) if removal is not None else None
+        removed = removal.of_cube(self.pose, labels, start) if removal is not None else None
         if removal is not None and removal.early:
-            image[gone] = 0
+            image[removed] = 0
         low = self.scanner.sample(image, rng, air)
-        image = self.scanner.restore(self.scanner.develop(low, look.top), labels.shape)
-        if gone is not None:
-            image[gone], labels[gone] = 0, 0
-        return look.grey(image), labels
+        image = self.scanner.restore(self.scanner.develop(low, scale.top), labels.shape)
+        if removed is not None:
+            image[removed], labels[removed] = 0, 0
+        return scale.apply(image), labels
 
-    def _painted(
-        self, labels: np.ndarray, rng: np.random.Generator, averaged: float = 1.0
+    def _paint(
+        self, labels: np.ndarray, rng: np.random.Generator, noise_factor: float = 1.0
     ) -> np.ndarray:
         image: np.ndarray = rng.standard_normal(labels.shape, np.float32)
-        image *= lookup(self.deviations * np.float32(averaged), labels)
+        image *= lookup(self.deviations * np.float32(noise_factor), labels)
         image += lookup(self.means, labels)
         return np.clip(image, 0, None, out=image)
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
-    """What a whole volume decides.
+class IntensityScale:
+    """Intensity scale of a whole volume.
 
     Parameters
     ----------
     top : float
-        The intensity that becomes 1 in the scanner.
+        Intensity that becomes 1 in the contrast curve.
     least, factor : float32
-        How the conform step stretches the image.
+        Offset and factor of conforming.
     whole : (C, C, C) float32
-        Every fourth voxel, before that.
+        Every fourth voxel, before conforming.
     cut : bool
-        Something has been removed from the image.
+        Whether voxels were removed from the image.
     """
 
     top: float
@@ -187,8 +187,8 @@ class Look:
     whole: np.ndarray
     cut: bool
 
-    def grey(self, image: np.ndarray) -> np.ndarray:
-        """Return intensities as the conform step would, uint8; ``image`` is spoilt."""
+    def apply(self, image: np.ndarray) -> np.ndarray:
+        """Return intensities as after conforming, uint8; ``image`` is overwritten."""
         image -= self.least
         image *= self.factor
         np.rint(image, out=image)
@@ -197,21 +197,21 @@ class Look:
     def table(
         self, rule: Normalization, rng: np.random.Generator, options: SynthesisOptions
     ) -> np.ndarray:
-        """Return what each grey is normalised to, (256,) float32, more or less exactly."""
-        seen = self.grey(self.whole.copy()).astype(np.float32)
-        greys = np.arange(256, dtype=np.float32)
+        """Return the normalised value of each intensity, with random errors, (256,) float32."""
+        seen = self.apply(self.whole.copy()).astype(np.float32)
+        values = np.arange(256, dtype=np.float32)
         if rng.random() < options.outlier / 2:
-            # One spot takes the upper part of the range.
-            left = np.float32(rng.uniform(_LEFT, 1))
-            seen *= left
-            greys *= left
+            # A single bright spot takes the upper part of the range.
+            share = np.float32(rng.uniform(_LEAST_RANGE, 1))
+            seen *= share
+            values *= share
             seen.flat[0] = 255
         shift, change = rng.uniform(-1, 1, 2) * options.intensity_jitter
         if self.cut:
-            # What has been removed is as dark as anything can be.
+            # Removed voxels stay at the lowest intensity.
             shift = 0.0
-        greys = greys * np.float32(1 + change) + np.float32(255 * shift)
-        return normaliser(seen, rule)(greys)
+        values = values * np.float32(1 + change) + np.float32(255 * shift)
+        return normaliser(seen, rule)(values)
 
 
 def _tissues(
@@ -222,7 +222,7 @@ def _tissues(
     groups: Mapping[int, int] | None,
     extras: frozenset[str],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw how bright each place of the atlas' table is, and how much its voxels differ."""
+    """Draw mean and standard deviation of the intensities of each code of an atlas."""
     t1_like = rng.random() < options.t1
     groups = dict(RIGHT_AS_LEFT if groups is None else groups)
     if options.neck > 0 and rng.random() < 0.5:
@@ -232,19 +232,19 @@ def _tissues(
     tissues = prior_without_outside(prior, rng) if prior and t1_like else None
     means, deviations = draw_tissues(atlas.codes, rng, groups, tissues, options.t1_spread)
     if t1_like and rng.random() < options.low_contrast:
-        _flatten(atlas, means, rng.uniform(-0.3, 0.8))
+        _scale_contrast(atlas, means, rng.uniform(-0.3, 0.8))
     if rng.random() < options.outlier:
         bright = rng.permutation(np.flatnonzero(atlas.codes >= FIRST_OUTSIDE))[:3]
         means[bright] = rng.uniform(0.8, 3.0)
     if 'vessels' in extras and rng.random() < 0.5:
-        means[atlas.among(WHITE)] = means.max() * rng.uniform(0.9, 1.2)
+        means[atlas.matches(WHITE)] = means.max() * rng.uniform(0.9, 1.2)
     return means, deviations
 
 
-def _flatten(atlas: Atlas, means: np.ndarray, kept: float) -> None:
-    """Keep a share of the contrast of what is solid in the brain, in place; below 0 inverts it."""
+def _scale_contrast(atlas: Atlas, means: np.ndarray, factor: float) -> None:
+    """Scale the contrast of solid brain tissue in place; a negative factor inverts it."""
     brain = (atlas.codes > 0) & (atlas.codes < FIRST_OUTSIDE)
-    solid = brain & (means > means[atlas.among((AROUND_BRAIN, 4))].max(initial=0))
+    solid = brain & (means > means[atlas.matches((AROUND_BRAIN, 4))].max(initial=0))
     if solid.any():
         middle = np.median(means[solid])
-        means[solid] = middle + (means[solid] - middle) * kept
+        means[solid] = middle + (means[solid] - middle) * factor

@@ -1,12 +1,12 @@
-"""Scans that never were: random images from label maps (domain randomisation).
+"""Synthetic images from label maps with random contrasts (domain randomisation).
 
 After Billot et al. (2023), SynthSeg, doi:10.1016/j.media.2023.102789: deform a label map, draw
-an intensity for each label, and spoil the image as scanners do. A network that has seen only
-such images has seen every contrast, so it needs none of its own. Ends as the product's own
-conform step does, so that training and inference see the same numbers.
+an intensity for each label, and simulate the acquisition. A network that is trained on such images
+works on scans of any contrast. Intensities are scaled as in conforming, so that training and
+inference see the same values.
 
-All maps are whole heads in the conformed grid: cubic LIA volumes of 1 mm. `synthesise` makes
-whole volumes; `brainchop_bids.training.data.patches` makes cubes to train on.
+All maps are whole heads on the conformed grid, cubic LIA volumes of 1 mm. `synthesise` makes whole
+volumes, `brainchop_bids.training.data.patches` makes training patches.
 """
 
 from collections.abc import Mapping
@@ -15,12 +15,9 @@ import numpy as np
 
 from ...image.lookup import histogram, lookup
 from ...models.mapping import LabelMapping
-from ..data.label_maps import prepare
+from ..data.label_maps import build_atlas
 from ..options import SynthesisOptions
 from .scene import Prior, Scene
-from .tissues import t1_prior
-
-__all__ = ['SynthesisOptions', 'synthesise', 't1_prior']
 
 _DEFAULTS = SynthesisOptions()
 
@@ -33,31 +30,32 @@ def synthesise(
     groups: Mapping[int, int] | None = None,
     prior: Prior | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Make an image and its labels from a label map.
+    """Synthesise an image and its labels from a label map.
 
     Parameters
     ----------
     labels : (W, W, W) unsigned integers
-        aseg codes of a whole head, LIA, 1 mm; from 500 up whatever is outside the brain.
+        aseg codes of a whole head, LIA, 1 mm; codes of 500 or more are outside the brain.
     rng : numpy.random.Generator
-        Decides everything.
+        Random generator.
     options : SynthesisOptions
-        How far the image may stray.
+        Ranges of all random changes.
     groups : mapping of int to int, optional
-        Codes that share their intensity with another; by default right with left.
+        Codes that have the intensity of another code; by default those of the right side.
     prior : mapping of int to tuple, optional
-        What `t1_prior` returns; without it no contrast is T1-like.
+        From `brainchop_bids.training.augment.tissues.t1_prior`; without it no contrast is
+        T1-like.
 
     Returns
     -------
     image : (W, W, W) uint8
-        As the conform step would give it.
+        As after conforming.
     labels : (W, W, W) uint16
-        Codes of the deformed map, zero where something has been removed.
+        Codes of the deformed map; 0 where the image was removed.
     """
     codes = np.flatnonzero(histogram(labels)).tolist()
-    atlas = prepare(labels, LabelMapping('the map itself', {code: code > 0 for code in codes}))
+    atlas = build_atlas(labels, LabelMapping('synthesis', {code: code > 0 for code in codes}))
     scene = Scene.draw(atlas, rng, options, prior, groups)
-    look = scene.look(rng)
-    image, places = scene.cube((0, 0, 0), atlas.side, look, rng)
-    return image, lookup(atlas.codes, places)
+    scale = scene.intensity_scale(rng)
+    image, indices = scene.cube((0, 0, 0), atlas.side, scale, rng)
+    return image, lookup(atlas.codes, indices)

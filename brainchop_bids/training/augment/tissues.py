@@ -1,4 +1,4 @@
-"""How bright the structures of a head are: at random, or as on T1-weighted scans."""
+"""Intensities of the structures of a head: random, or like those of T1-weighted scans."""
 
 import csv
 from collections.abc import Mapping
@@ -6,21 +6,21 @@ from importlib import resources
 
 import numpy as np
 
-# Beyond this code labels of the SynthSeg maps lie outside the brain.
+# From this code on, labels of the SynthSeg maps are outside the brain.
 FIRST_OUTSIDE = 500
-# Codes outside the brain that the maps do not use: tissue of any shape.
+# Codes outside the brain that the maps do not use, for random tissue.
 NECK_CODES = (500, 501, 503, 504, 505, 510)
 # The fluid between brain and skull.
 AROUND_BRAIN = 24
 VENTRICLES = (4, 5, 14, 15, 43, 44)
 WHITE = (2, 41, 7, 46)
-# Sided codes of FreeSurfer's aseg (and of SynthSeg's extra ones): left to right.
+# Left and right codes of FreeSurfer's aseg and of SynthSeg's additional labels.
 SIDES = {
     2: 41, 3: 42, 4: 43, 5: 44, 7: 46, 8: 47, 10: 49, 11: 50, 12: 51, 13: 52, 17: 53, 18: 54,
     25: 57, 26: 58, 28: 60, 30: 62, 136: 163, 137: 164,
 }  # fmt: skip
 RIGHT_AS_LEFT = {right: left for left, right in SIDES.items()}
-# Mean and standard deviation of a structure's mean, then of its standard deviation.
+# Mean and standard deviation of the mean intensity, then of the intensities' standard deviation.
 Gaussian = tuple[float, float, float, float]
 
 
@@ -31,29 +31,29 @@ def draw_tissues(
     prior: Mapping[int, Gaussian] | None = None,
     spread: float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw how bright each code is, and how much its voxels differ.
+    """Draw mean and standard deviation of the intensities of each code.
 
     Parameters
     ----------
     codes : (K,) integers
         Sorted. Code 0 is air.
     rng : numpy.random.Generator
-        Decides.
+        Random generator.
     groups : mapping of int to int
-        Codes that share mean and deviation with another.
+        Codes that have mean and deviation of another code.
     prior : mapping of int to tuple, optional
-        Where means and deviations come from; those of codes it lacks are uniformly random.
+        Distributions to draw from, see `t1_prior`; other codes are uniformly random.
     spread : float
-        Factor on the deviation of the prior's means.
+        Factor on the standard deviations of means in the prior.
 
     Returns
     -------
     means, deviations : (K,) float32
-        1 is the brightest a scan can be; air is dark, and exactly 0 in half of all images.
+        On a scale of 0 to 1; air is dark, and exactly 0 in half of all images.
     """
     means, deviations = np.zeros((2, len(codes)), np.float32)
     drawn: dict[int, tuple[float, float]] = {}
-    # Noise of a scan's tissues is less than what its anatomy and shading make of it.
+    # The measured deviations include anatomy and bias field, which are added separately.
     share = rng.uniform(0.2, 1.0)
     for place, code in enumerate(codes.tolist()):
         key = groups.get(code, code)
@@ -74,19 +74,18 @@ def draw_tissues(
 
 
 def t1_prior() -> dict[int, Gaussian]:
-    """Return how bright each structure is on T1-weighted scans.
+    """Return distributions of intensities on T1-weighted scans.
 
-    Figures of Billot et al.'s ``prior_means_t1.npy`` and ``prior_stds_t1.npy``, which name their
-    25 classes nowhere. Taken in the order of the codes, with FreeSurfer's structures of one
-    tissue together, they correlate by 0.94 with what FreeSurfer measured in another scan
-    (``normMean`` in an ``aseg.stats``), and the last eleven are the eleven labels outside the
-    brain.
+    Values of Billot et al.'s ``prior_means_t1.npy`` and ``prior_stds_t1.npy``, whose 25
+    classes are not named. In the order of the codes, with FreeSurfer's structures of one tissue
+    together, they correlate by 0.94 with FreeSurfer's measurement of another scan (``normMean``
+    in an ``aseg.stats``); the last eleven are the labels outside the brain.
 
     Returns
     -------
     dict of int to tuple of 4 float
         For each code the mean and standard deviation, over scans, of the mean and of the
-        standard deviation within the structure; 1 is the brightest a scan can be.
+        standard deviation within the structure, on a scale of 0 to 1.
     """
     table = resources.files('brainchop_bids.data').joinpath('t1_prior.tsv').read_text()
     prior = {}
@@ -100,7 +99,7 @@ def t1_prior() -> dict[int, Gaussian]:
 def prior_without_outside(
     prior: Mapping[int, Gaussian], rng: np.random.Generator
 ) -> Mapping[int, Gaussian]:
-    """Return the prior, in half of all cases without what it says of tissues outside the brain.
+    """Return the prior, in half of all cases without tissues outside the brain.
 
     Fat, bone and muscle depend on coil and sequence far more than the brain does.
     """
@@ -110,8 +109,8 @@ def prior_without_outside(
 
 
 def neck_like_brain(rng: np.random.Generator) -> dict[int, int]:
-    """Let tissues of a neck share the intensities of grey matter, white matter and fluid.
+    """Return groups by which tissues of a neck have intensities of brain tissues.
 
-    Muscle and fat of many scans do; what is left to tell them apart is where they are.
+    Muscle and fat of many scans do, so that only their location tells them from the brain.
     """
     return {int(code): int(rng.choice((2, 3, 3, AROUND_BRAIN))) for code in NECK_CODES}

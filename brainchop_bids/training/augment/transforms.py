@@ -1,7 +1,7 @@
-"""Random changes of a scan and its labels: what other heads, scanners and fields of view do.
+"""Random augmentation of scans and their labels.
 
-Every transform draws from a generator of its own, which the seed and the transform's name decide:
-with one of them switched on, off or changed, all others stay what they were.
+Each transform has a random generator of its own, seeded by the seed and the transform's name, so
+that changing one of them leaves all others as they were.
 """
 
 import zlib
@@ -14,72 +14,72 @@ import numpy as np
 from ...image.head import head_box
 from ...image.lookup import lookup
 from ...system.errors import SettingsError
-from .fields import along_axes, bias_field, sampling, turned
+from .fields import along_axes, bias_field, rotate, sampling
 from .warp import Displacement, Warp
 
 _TOP = 255.0
-# Share of voxels below what counts as the brightest, as in the conform step.
+# Quantile that counts as the brightest intensity, as in conforming.
 _BRIGHT = 0.999
-# A slice profile of that full width at half maximum has this standard deviation.
+# Standard deviation of a Gaussian slice profile, for a full width at half maximum of 1.
 _PROFILE = 0.42
 
 Draw = Callable[[str], np.random.Generator]
 
 
 @dataclass(frozen=True)
-class Augmentation:
-    """How a scan and its labels are changed: the ``[augmentation]`` table of a training config.
+class AugmentationOptions:
+    """The ``[augmentation]`` table of a training config.
 
-    A transform's own name is its probability, 0 for never; the names after it say how far it
-    goes, at most, drawn evenly. Lengths are voxels of the conformed grid, 1 mm as a rule.
+    The key with the name of a transform is its probability; the keys after it are limits, up to
+    which strengths are drawn uniformly. Lengths are in voxels of the conformed grid, usually 1 mm.
 
     Parameters
     ----------
     rigid : float
-        Probability of turning and shifting the head.
+        Probability of rotation and translation.
     rotation, translation : float
         Largest angle about each axis, degrees; largest shift along each axis, mm.
     zoom : float
-        Probability of another size.
+        Probability of scaling.
     scaling : float
         Largest relative change along each axis.
     elastic : float
-        Probability of bending.
+        Probability of elastic deformation.
     displacement : float
         Largest standard deviation of the displacement, mm.
     spacing : int
         Distance of its control points, mm.
     flip : float
-        Probability of exchanging left and right, anatomy and labels.
+        Probability of exchanging left and right in image and labels.
     crop : float
         Probability of a field of view that ends within the head, on one side.
     crop_depth : float
-        By how much, mm.
+        Largest depth, mm.
     bias : float
-        Probability of shading by a coil.
+        Probability of a bias field.
     bias_strength : float
-        Largest standard deviation of its logarithm.
+        Largest standard deviation of the logarithm of the field.
     blur : float
         Probability of blurring.
     blur_width : float
         Largest standard deviation of the Gaussian, mm.
     noise : float
-        Probability of Gaussian noise; what falls below 0 becomes 0.
+        Probability of Gaussian noise; negative intensities become 0.
     noise_level : float
-        Its largest standard deviation, as a share of the intensity range.
+        Largest standard deviation as a share of the intensity range.
     anisotropy : float
-        Probability of thick slices across one axis, interpolated as conforming does.
+        Probability of thick slices along one axis, interpolated as in conforming.
     thickness : float
-        Largest thickness of these, mm.
+        Largest thickness of slices, mm.
     gamma : float
         Probability of another contrast exponent.
     gamma_range : float
-        Largest logarithm of the exponent, up or down.
+        Largest absolute logarithm of the exponent.
 
     Raises
     ------
     SettingsError
-        For a probability beyond 0 to 1, or a range that makes no sense.
+        If a probability or limit is out of range.
     """
 
     rigid: float = 0.5
@@ -105,7 +105,7 @@ class Augmentation:
     gamma_range: float = 0.4
 
     def __post_init__(self) -> None:
-        """Refuse what no image could be changed by."""
+        """Check the ranges of all values."""
         limits = {name: (0.0, 1.0) for name in TRANSFORMS} | _LIMITS
         for name, (low, high) in limits.items():
             value = getattr(self, name)
@@ -139,28 +139,28 @@ def augment(
     images: np.ndarray,
     labels: np.ndarray,
     rng: np.random.Generator,
-    options: Augmentation,
+    options: AugmentationOptions,
     *,
     swap: Sequence[tuple[int, int]] = (),
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Change a scan and its labels.
+    """Augment a scan and its labels.
 
-    First anatomy and field of view, which all channels share; then intensities, each channel's
-    by themselves.
+    Spatial transforms are the same for all channels; intensities change in each channel
+    separately.
 
     Parameters
     ----------
     images : (X, Y, Z, C) uint8 or float32
         Conformed channels of one head, LIA, 0 to 255.
     labels : (X, Y, Z) uint8
-        Their classes; 0 is background.
+        Classes; 0 is background.
     rng : numpy.random.Generator
-        Decides; one number is drawn from it, whatever the options.
-    options : Augmentation
-        How.
+        Random generator, from which one number is drawn.
+    options : AugmentationOptions
+        Probabilities and limits.
     swap : sequence of (int, int)
-        Classes of left and right that a flip exchanges, as
-        `brainchop_bids.models.labels.lateral_pairs` gives them.
+        Pairs of left and right classes that a flip exchanges, from
+        `brainchop_bids.models.labels.lateral_pairs`.
 
     Returns
     -------
@@ -171,8 +171,8 @@ def augment(
 
     Notes
     -----
-    Networks are given conformed scans, and these are uint8: round before normalising. What is
-    foreground (above 0) differs otherwise.
+    Conformed scans are uint8: round the result before normalising, since otherwise the foreground
+    (above 0) differs.
     """
     if images.shape[:3] != labels.shape or images.ndim != 4:
         raise ValueError(
@@ -180,25 +180,29 @@ def augment(
             'and (X, Y, Z)'
         )
     seed = int(rng.integers(2**63))
-    channels, labels = _moved(images, labels, partial(_generator, seed, 0), options, swap)
+    channels, labels = _transform_space(
+        images, labels, partial(_generator, seed, 0), options, swap
+    )
     for number, channel in enumerate(channels):
-        channels[number] = _exposed(channel, partial(_generator, seed, number), options)
+        channels[number] = _transform_intensities(
+            channel, partial(_generator, seed, number), options
+        )
     return np.moveaxis(channels, 0, -1), labels
 
 
 def _generator(seed: int, channel: int, transform: str) -> np.random.Generator:
-    """Return a transform's own generator."""
+    """Return the random generator of a transform."""
     return np.random.default_rng((seed, zlib.crc32(transform.encode()), channel))
 
 
-def _moved(
+def _transform_space(
     images: np.ndarray,
     labels: np.ndarray,
     draw: Draw,
-    options: Augmentation,
+    options: AugmentationOptions,
     swap: Sequence[tuple[int, int]],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the channels, (C, X, Y, Z) float32, and the labels where they went, as copies."""
+    """Return transformed channels, (C, X, Y, Z) float32, and labels, as copies."""
     if draw('flip').random() < options.flip:
         # The first axis of LIA runs from right to left.
         images, labels = images[::-1], lookup(_exchange(swap), labels[::-1].copy())
@@ -210,40 +214,40 @@ def _moved(
     labels = np.array(labels, order='C') if warp is None else warp.labels(labels)
     rng = draw('crop')
     if rng.random() < options.crop:
-        gone = _end_of_view(channels[0], rng, options.crop_depth)
+        outside = _cropped_box(channels[0], rng, options.crop_depth)
         for part in (*channels, labels):
-            part[gone] = 0
+            part[outside] = 0
     return channels, labels
 
 
 def _exchange(swap: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Return the table that gives left classes for right ones, and right for left."""
+    """Return the lookup table that exchanges left and right classes."""
     table = np.arange(256, dtype=np.uint8)
     for left, right in swap:
         table[left], table[right] = right, left
     return table
 
 
-def _warp(shape: tuple[int, ...], draw: Draw, options: Augmentation) -> Warp | None:
-    """Compose what moves voxels; None where nothing does."""
+def _warp(shape: tuple[int, ...], draw: Draw, options: AugmentationOptions) -> Warp | None:
+    """Draw the composed spatial transform; None for the identity."""
     matrix, shift = np.eye(3), np.zeros(3)
     displacement = None
     zoom, rigid, elastic = draw('zoom'), draw('rigid'), draw('elastic')
-    zoomed, turns, bends = (
+    scaled, rotated, deformed = (
         zoom.random() < options.zoom,
         rigid.random() < options.rigid,
         elastic.random() < options.elastic,
     )
-    if zoomed:
-        # The map leads back to where a voxel came from.
+    if scaled:
+        # The matrix maps voxels of the result to those of the source.
         matrix = np.diag(1 / (1 + zoom.uniform(-1, 1, 3) * options.scaling))
-    if turns:
-        matrix = turned(matrix, np.deg2rad(rigid.uniform(-1, 1, 3) * options.rotation))
+    if rotated:
+        matrix = rotate(matrix, np.deg2rad(rigid.uniform(-1, 1, 3) * options.rotation))
         shift = rigid.uniform(-1, 1, 3) * options.translation
-    if bends:
+    if deformed:
         size = elastic.uniform(0, options.displacement)
         displacement = Displacement.draw(shape, options.spacing, size, elastic)
-    if not (zoomed or turns or bends):
+    if not (scaled or rotated or deformed):
         return None
     middle = (np.array(shape) - 1) / 2
     shift = middle - matrix @ middle + shift
@@ -251,12 +255,12 @@ def _warp(shape: tuple[int, ...], draw: Draw, options: Augmentation) -> Warp | N
     return Warp(whole, (shape[0], shape[1], shape[2]), displacement)
 
 
-def _end_of_view(image: np.ndarray, rng: np.random.Generator, depth: float) -> tuple[slice, ...]:
-    """Return what lies beyond a field of view that ends within the head, as a box."""
+def _cropped_box(image: np.ndarray, rng: np.random.Generator, depth: float) -> tuple[slice, ...]:
+    """Return the box beyond a field of view that ends within the head."""
     axis = int(rng.integers(3))
     head = head_box(image.astype(np.uint8), (0, 0, 0), 1)[axis]
     inside = round(rng.uniform(0, depth))
-    # Some of the head is always left.
+    # At least half of the head remains.
     inside = min(inside, (head.stop - head.start) // 2)
     box = [slice(None)] * 3
     low = rng.random() < 0.5
@@ -264,12 +268,14 @@ def _end_of_view(image: np.ndarray, rng: np.random.Generator, depth: float) -> t
     return tuple(box)
 
 
-def _exposed(image: np.ndarray, draw: Draw, options: Augmentation) -> np.ndarray:
-    """Spoil the intensities of a channel as coil, scanner and reconstruction do, in this order."""
+def _transform_intensities(
+    image: np.ndarray, draw: Draw, options: AugmentationOptions
+) -> np.ndarray:
+    """Apply bias field, blur, noise, thick slices and gamma to a channel."""
     before = image
     rng = draw('bias')
     if rng.random() < options.bias:
-        image = _shaded(image, rng.uniform(0, options.bias_strength), rng)
+        image = _with_bias(image, rng.uniform(0, options.bias_strength), rng)
     rng = draw('blur')
     if rng.random() < options.blur:
         image = blurred(image, rng.uniform(0, options.blur_width))
@@ -279,7 +285,7 @@ def _exposed(image: np.ndarray, draw: Draw, options: Augmentation) -> np.ndarray
         grain = rng.standard_normal(image.shape, dtype=np.float32)
         grain *= level
         image = np.add(image, grain, out=grain)
-    # After the noise: a thick slice has less of it.
+    # After the noise, which thick slices reduce.
     rng = draw('anisotropy')
     if rng.random() < options.anisotropy:
         axis = int(rng.integers(3))
@@ -290,8 +296,8 @@ def _exposed(image: np.ndarray, draw: Draw, options: Augmentation) -> np.ndarray
     return image if image is before else np.clip(image, 0, _TOP)
 
 
-def _shaded(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Multiply by a bias field, the brightest voxels as bright as before, as conforming does."""
+def _with_bias(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Multiply by a bias field, and rescale to the same maximum, as conforming does."""
     shaded = bias_field(image.shape, strength, rng)
     shaded *= image
     before, after = _brightest(image), _brightest(shaded)
@@ -306,7 +312,7 @@ def _brightest(image: np.ndarray) -> float:
 
 
 def blurred(image: np.ndarray, width: float) -> np.ndarray:
-    """Blur with a Gaussian; the edges go on as they are.
+    """Blur with a Gaussian; the edge values are extended.
 
     Parameters
     ----------
@@ -323,16 +329,16 @@ def blurred(image: np.ndarray, width: float) -> np.ndarray:
 
 
 def thick_slices(image: np.ndarray, axis: int, thickness: float) -> np.ndarray:
-    """Sample an axis by thick slices, and interpolate linearly between these.
+    """Average an axis over thick slices, and interpolate linearly between them.
 
     Parameters
     ----------
     image : (X, Y, Z) float32
         The image.
     axis : int
-        Across the slices.
+        Axis normal to the slices.
     thickness : float
-        Distance of the slices, and the width of their profile, voxels.
+        Distance of the slices, and full width at half maximum of their profile, voxels.
 
     Returns
     -------
@@ -343,14 +349,14 @@ def thick_slices(image: np.ndarray, axis: int, thickness: float) -> np.ndarray:
 
 
 def with_gamma(image: np.ndarray, exponent: float) -> np.ndarray:
-    """Raise to a power within the intensity range.
+    """Apply a gamma curve within the intensity range.
 
     Parameters
     ----------
     image : array of float32
-        Cut to 0..255.
+        Clipped to 0 to 255.
     exponent : float
-        Above 1 darkens what lies between.
+        Above 1 darkens the image.
 
     Returns
     -------

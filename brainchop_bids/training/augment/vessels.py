@@ -1,19 +1,19 @@
-"""Small things that label maps do not have: lesions of white matter, and bright vessels."""
+"""Lesions of white matter and bright vessels, which label maps lack."""
 
 import numpy as np
 
 
 def add_lesions(image: np.ndarray, white: np.ndarray, rng: np.random.Generator) -> None:
-    """Paint blobs into white matter, which they stay by their label.
+    """Draw blobs into white matter, whose label they keep.
 
     Parameters
     ----------
     image : (X, Y, Z) float32
-        0 to about 1; changed.
+        0 to about 1; changed in place.
     white : bool array of the same shape
-        Where there is white matter.
+        White matter.
     rng : numpy.random.Generator
-        Decides.
+        Random generator.
     """
     voxels = np.flatnonzero(white)
     if not len(voxels):
@@ -31,25 +31,25 @@ def add_lesions(image: np.ndarray, white: np.ndarray, rng: np.random.Generator) 
             for g, start, centre, r in zip(grid, low, middle, radii, strict=True)
         )
         ragged = distance + rng.normal(0, 0.2, image[box].shape) < 1
-        where = ragged & white[box]
-        image[box][where] = np.abs(rng.normal(mean, spread, int(where.sum())))
+        lesion = ragged & white[box]
+        image[box][lesion] = np.abs(rng.normal(mean, spread, int(lesion.sum())))
 
 
 def add_vessels(
     image: np.ndarray, head: np.ndarray, outside: np.ndarray, rng: np.random.Generator
 ) -> None:
-    """Paint thin curves that are brighter than anything else, as a contrast agent makes them.
+    """Draw thin curves that are brighter than everything else, as after a contrast agent.
 
     Parameters
     ----------
     image : (X, Y, Z) float32
-        0 to about 1; changed.
+        0 to about 1; changed in place.
     head : bool array of the same shape
-        Where there is no air.
+        Everything but air.
     outside : bool array of the same shape
-        Where there is no brain: vessels there are wider.
+        Everything but brain; only vessels there may be wide.
     rng : numpy.random.Generator
-        Decides.
+        Random generator.
     """
     voxels = np.flatnonzero(head)
     if not len(voxels):

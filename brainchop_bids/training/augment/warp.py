@@ -1,4 +1,4 @@
-"""One map of coordinates for images and their labels: turned, stretched and bent in one step."""
+"""Coordinate maps of images and their labels: rotation, scaling and bending in one step."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ _BAND = 1 << 15  # voxels worked on at once: their temporaries fit the second-le
 
 @dataclass(frozen=True, eq=False)
 class Displacement:
-    """A smooth displacement, kept as the control points of cubic B-splines.
+    """A smooth displacement field, given by the control points of cubic B-splines.
 
     Parameters
     ----------
     points : tuple of 3 float32 arrays, (P, Q, R)
-        Of the displacement along each axis, voxels.
+        Displacement along each axis, voxels.
     bases : list of 3 float32 arrays, (X, P), (Y, Q) and (Z, R)
         From control points to voxels.
     """
@@ -30,7 +30,7 @@ class Displacement:
     def draw(
         cls, shape: tuple[int, ...], spacing: int, size: float, rng: np.random.Generator
     ) -> 'Displacement':
-        """Draw one.
+        """Draw a displacement.
 
         Parameters
         ----------
@@ -39,13 +39,13 @@ class Displacement:
         spacing : int
             Distance of the control points, voxels.
         size : float
-            Standard deviation along each axis, voxels, over voxels and draws.
+            Standard deviation along each axis over voxels and draws, voxels.
         rng : numpy.random.Generator
-            Decides.
+            Random generator.
         """
         drawn = [control_points(shape, spacing, rng) for _ in range(3)]
         bases = drawn[0][1]
-        # The points are independent: variances add up, axis by axis.
+        # The points are independent, so that variances add up.
         spread = np.prod([np.sqrt((basis**2).sum(1).mean()) for basis in bases])
         return cls(tuple(points * np.float32(size / spread) for points, _ in drawn), bases)
 
@@ -67,16 +67,16 @@ class Displacement:
 
 
 class Warp(Sampler):
-    """Where each voxel of a warped volume lies in the volume it is made of.
+    """Coordinates in a source volume for each voxel of a warped volume.
 
     Parameters
     ----------
     matrix : (3, 4) array of float32
-        From voxels of the warped volume to those of the other, which has the same shape.
+        From voxels of the warped volume to those of the source.
     shape : tuple of 3 int
-        That shape.
+        Shape of both volumes.
     displacement : Displacement, optional
-        What is added.
+        Added to the coordinates.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Warp(Sampler):
         self.separable = self.separable and displacement is None
 
     def coordinates(self, k: int) -> Iterator[tuple[tuple[slice, slice], list[np.ndarray]]]:
-        """Give boxes of a plane and the coordinates in them, as `Sampler.coordinates` does."""
+        """Yield boxes of a plane and the coordinates in them, see `Sampler.coordinates`."""
         if self.displacement is None:
             yield from super().coordinates(k)
             return
@@ -102,35 +102,35 @@ class Warp(Sampler):
             rows = slice(start, min(start + height, count))
             j = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
             moved = self.displacement.rows(k, rows)
-            where = []
+            coordinates = []
             for axis, n in zip(self.order, self.size, strict=True):
                 row, x = self.matrix[axis], moved[2 - axis]
                 x += row[0] * i
                 x += row[1] * j + (row[2] * np.float32(k) + row[3])
-                where.append(np.clip(x, -1, n, out=x))
-            yield (rows, slice(0, columns)), where
+                coordinates.append(np.clip(x, -1, n, out=x))
+            yield (rows, slice(0, columns)), coordinates
 
     def image(self, data: np.ndarray) -> np.ndarray:
-        """Interpolate linearly; what lies outside counts as 0.
+        """Interpolate an image linearly, with 0 outside.
 
         Parameters
         ----------
         data : (X, Y, Z) array
-            The volume.
+            The source.
 
         Returns
         -------
         (X, Y, Z) float32
         """
-        return trilinear(data.T, self, _as_it_is, np.float32).T
+        return trilinear(data.T, self, _identity, np.float32).T
 
     def labels(self, data: np.ndarray) -> np.ndarray:
-        """Take the nearest voxel's label; 0 outside.
+        """Interpolate labels by nearest neighbours, with 0 outside.
 
         Parameters
         ----------
         data : (X, Y, Z) array of unsigned integers
-            The label map.
+            The source.
 
         Returns
         -------
@@ -139,5 +139,5 @@ class Warp(Sampler):
         return nearest(data.T, self).T
 
 
-def _as_it_is(values: np.ndarray) -> np.ndarray:
+def _identity(values: np.ndarray) -> np.ndarray:
     return values

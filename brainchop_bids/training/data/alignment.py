@@ -1,57 +1,62 @@
-"""Whether labels lie on the scan they are said to be of."""
+"""Alignment of label maps with the scans they belong to."""
 
 import numpy as np
 
 from ...image.conform import conformed_grid
 from ...image.geometry import Geometry
 
-# What headers lose by rounding: a small part of a voxel.
+# Rounding in headers.
 _ROUNDING_MM = 0.1
-# FreeSurfer's centre of a grid moves by a voxel where axes are flipped before conforming.
+# The centre of a conformed grid moves by a voxel if axes are flipped before conforming.
 _CONFORMED_MM = 2.0
 
-OWN, CONFORMED = 'own', 'conformed'
+SCAN_GRID, CONFORMED_GRID = 'scan', 'conformed'
 
 
-def placement(labels: Geometry, scan: Geometry) -> str:
-    """Tell where a label map lies.
+def matching_grid(labels: Geometry, scan: Geometry) -> str:
+    """Return the grid that a label map is on.
 
     Parameters
     ----------
     labels, scan : Geometry
-        Grids of the label map and of the scan that it is of.
+        Grids of the label map and of its scan.
 
     Returns
     -------
     str
-        ``'own'`` where the label map fills the scan's own box of voxels (within 0.1 mm, in
-        whatever order or size of voxels), ``'conformed'`` where it fills that of the conformed
-        scan (within 2 mm), else empty.
+        ``'scan'`` if the label map covers the scan's field of view (corners within 0.1 mm,
+        whatever the order and size of voxels), ``'conformed'`` if it covers that of the
+        conformed scan (within 2 mm), else empty.
     """
     if labels.apart(scan) <= _ROUNDING_MM:
-        return OWN
+        return SCAN_GRID
     grid, _ = conformed_grid(scan)
-    return CONFORMED if labels.apart(grid) <= _CONFORMED_MM else ''
+    return CONFORMED_GRID if labels.apart(grid) <= _CONFORMED_MM else ''
 
 
-def why_apart(labels: Geometry, scan: Geometry) -> str:
-    """Say how a label map lies that has no placement on its scan, and what to do.
+def describe_misalignment(labels: Geometry, scan: Geometry) -> str:
+    """Return how the grids of a label map and its scan differ, and what to do.
 
     Parameters
     ----------
     labels, scan : Geometry
         The two grids.
+
+    Returns
+    -------
+    str
+        Part of an error message.
     """
-    found = f'{labels}, corners up to {labels.apart(scan):.3g} mm from those of the scan ({scan})'
+    text = f'{labels}, corners up to {labels.apart(scan):.3g} mm from those of the scan ({scan})'
     if labels.shape != scan.shape:
-        return f'{found}; resample the labels to the scan'
-    if _tells_nothing(labels):
-        found += ', and their affine turns and moves nothing: whatever wrote them lost the header'
-    return f"{found}; both have the same shape: if they belong together, copy the scan's affine"
+        return f'{text}; resample the labels to the scan'
+    if _is_default(labels):
+        text += ', and their affine turns and moves nothing: whatever wrote them lost the header'
+    return f"{text}; both have the same shape: if they belong together, copy the scan's affine"
 
 
-def _tells_nothing(grid: Geometry) -> bool:
-    """Tell whether an affine is one that tools write where they know none: a corner at 0."""
+def _is_default(grid: Geometry) -> bool:
+    """Return whether an affine is a default: not rotated, with a corner of the grid at 0."""
     upright = np.array_equal(np.abs(grid.cosines), np.eye(3))
     nearest = np.linalg.norm(grid.corners, axis=1).min()
     return upright and bool(nearest <= np.linalg.norm(grid.zooms))

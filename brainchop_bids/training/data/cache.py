@@ -1,4 +1,4 @@
-"""Conformed scans with their labels, made once and kept between runs."""
+"""A cache of conformed scans and their labels, kept between runs."""
 
 import hashlib
 import json
@@ -19,48 +19,48 @@ from ...models.labels import LabelTable, lateral_pairs, side
 from ...models.mapping import LabelMapping
 from ...system.atomic import Writer, publish, sha256
 from ...system.errors import InputError, OutputError, SettingsError
-from ..options import Data
-from .alignment import placement, why_apart
+from ..options import DataOptions
+from .alignment import describe_misalignment, matching_grid
 from .datasets import Example
 
-# To be raised whenever the same files would give other arrays than before.
-_FORM = 1
+# To be increased when the same files give other arrays than before.
+_VERSION = 1
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
 
 def load_example(
-    example: Example, data: Data, mapping: LabelMapping, cache: Path | None = None
+    example: Example, data: DataOptions, mapping: LabelMapping, cache: Path | None = None
 ) -> Arrays:
-    """Read an example, its scans conformed as they are for inference.
+    """Read an example, and conform its scans as for inference.
 
     Parameters
     ----------
     example : Example
-        The files.
-    data : Data
-        Names the channels.
+        Its files.
+    data : DataOptions
+        Names of the channels.
     mapping : LabelMapping
-        Must know each code.
+        Table of codes, which must have all codes of the label map.
     cache : Path, optional
-        Folder that keeps what was made, see `open_cache`. One that cannot be written to changes
-        nothing but the time it takes.
+        Folder from `open_cache`. Errors on writing to it are ignored.
 
     Returns
     -------
     images : (W, W, W, C) uint8
         LIA, on the grid of the conformed first channel; read-only.
     labels : (W, W, W) uint16
-        Codes there, by nearest neighbours; read-only.
+        Codes on this grid, by nearest neighbours; read-only.
 
     Raises
     ------
     InputError
-        Where a file cannot be read, labels do not lie on the scan, or none is of a class.
+        If a file cannot be read, the labels are not aligned with the scan, or all voxels are
+        background.
     ModelError
-        For codes that the table does not have.
+        If the table lacks a code.
     SettingsError
-        Where the example has not one image for each channel.
+        If the number of images is not that of the channels.
     """
     if len(example.images) != len(data.channels):
         raise SettingsError(
@@ -68,13 +68,13 @@ def load_example(
             f'{", ".join(data.channels)}'
         )
     files = _files(cache, _key(example)) if cache is not None else None
-    arrays = _kept(files) if files else None
+    arrays = _read(files) if files else None
     if arrays is None:
-        arrays = _made(example, mapping)
+        arrays = _conform(example, mapping)
         if files:
-            arrays = _keep(files, arrays)
+            arrays = _write(files, arrays)
     else:
-        # What was made may have been made for another table.
+        # The cache does not depend on the table.
         mapping.check(arrays[1], example.labels)
         _require_labels(arrays[1], mapping, example)
     for array in arrays:
@@ -82,35 +82,35 @@ def load_example(
     return arrays
 
 
-def open_cache(data: Data) -> tuple[Path | None, str]:
-    """Return where conformed volumes are kept, and what speaks against it.
+def open_cache(data: DataOptions) -> tuple[Path | None, str]:
+    """Return the folder of the cache, and create it.
 
     Parameters
     ----------
-    data : Data
-        Its ``cache`` is the folder; else it is ``brainchop-bids/training`` in
+    data : DataOptions
+        Its ``cache`` is the folder; by default it is ``brainchop-bids/training`` in
         ``$XDG_CACHE_HOME`` or ``~/.cache``.
 
     Returns
     -------
     folder : Path or None
-        Made where it was not there; None where it cannot be written to.
+        None if it cannot be written to.
     warning : str
-        One line that says why not, else empty.
+        The reason, in one line; empty if there is a folder.
     """
     base = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
     given = data.cache or os.path.join(base, 'brainchop-bids', 'training')
-    # Path.expanduser would raise where there is no home.
+    # Path.expanduser raises without a home folder.
     folder = Path(os.path.expanduser(given))
     try:
         check_writable(folder)
     except OutputError as error:
-        return None, f'conformed volumes are not kept between runs (data.cache): {error}'
+        return None, f'conformed volumes are not cached between runs (data.cache): {error}'
     return folder, ''
 
 
 def codes_on_grid(codes: np.ndarray, source: Geometry, target: Geometry) -> np.ndarray:
-    """Bring a label map's codes to a grid by nearest neighbours.
+    """Resample the codes of a label map to a grid by nearest neighbours.
 
     Parameters
     ----------
@@ -129,22 +129,22 @@ def codes_on_grid(codes: np.ndarray, source: Geometry, target: Geometry) -> np.n
 
 
 def side_pairs(labels: LabelTable) -> list[tuple[int, int]]:
-    """Return the classes that change places when an image is mirrored left to right.
+    """Return the pairs of classes that are exchanged when an image is flipped left to right.
 
     Parameters
     ----------
     labels : LabelTable
-        Of the model that is trained: its card's.
+        Labels of the model that is trained.
 
     Returns
     -------
     list of (int, int)
-        Left and right, as the names have it.
+        Left and right label.
 
     Raises
     ------
     SettingsError
-        For a class of one side that has no other: mirrored it would be a wrong label.
+        If a class of one side has no counterpart, since it would be wrong after a flip.
 
     Examples
     --------
@@ -159,21 +159,22 @@ def side_pairs(labels: LabelTable) -> list[tuple[int, int]]:
     if lone:
         raise SettingsError(
             f'label {", ".join(lone)} has no counterpart on the other side, so images cannot be '
-            'mirrored; train without flips'
+            'flipped; set augmentation.flip = 0'
         )
     return pairs
 
 
-def _made(example: Example, mapping: LabelMapping) -> Arrays:
+def _conform(example: Example, mapping: LabelMapping) -> Arrays:
     volumes = [read_volume(path) for path in example.images]
     for volume in volumes:
         require_contrast(volume)
     codes, geometry = load_labels(example.labels)
     mapping.check(codes, example.labels)
     scan = volumes[0].geometry
-    if not placement(geometry, scan):
+    if not matching_grid(geometry, scan):
         raise InputError(
-            f'{example.labels}: does not lie on {example.images[0]}: {why_apart(geometry, scan)}'
+            f'{example.labels}: does not lie on {example.images[0]}: '
+            f'{describe_misalignment(geometry, scan)}'
         )
     conformed, images = conform_channels(volumes, ConformOptions())
     labels = codes_on_grid(codes, geometry, conformed.geometry)
@@ -183,8 +184,8 @@ def _made(example: Example, mapping: LabelMapping) -> Arrays:
 
 
 def _require_labels(labels: np.ndarray, mapping: LabelMapping, example: Example) -> None:
-    found = np.flatnonzero(histogram(labels)).tolist()
-    if not any(mapping.indices[code] for code in found):
+    present = np.flatnonzero(histogram(labels)).tolist()
+    if not any(mapping.indices[code] for code in present):
         raise InputError(
             f'{example.labels}: every voxel is background by the table {mapping.name}; is it the '
             f'label map of {example.images[0]}?'
@@ -192,33 +193,33 @@ def _require_labels(labels: np.ndarray, mapping: LabelMapping, example: Example)
 
 
 def _key(example: Example) -> str:
-    """Return what the arrays depend on as a hash: content of the files, not their names."""
+    """Return a checksum of the content of all files, which the arrays depend on."""
     content = []
     for path in (*example.images, example.labels):
         names = [path]
         if path.suffix.lower() == '.hdr':
             names = sorted(path.parent.glob(f'{path.stem}.*'))
         try:
-            # How a file is read depends on its kind.
+            # The suffix decides how a file is read.
             content.append([(''.join(name.suffixes), sha256(name)) for name in names])
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise InputError(
                 f'{path}: cannot be read ({reason}); check that it is there'
             ) from error
-    facts = json.dumps([_FORM, ConformOptions().to_dict(), content])
+    facts = json.dumps([_VERSION, ConformOptions().to_dict(), content])
     return hashlib.sha256(facts.encode()).hexdigest()
 
 
 def _files(folder: Path, key: str) -> tuple[Path, Path, Path]:
-    """Return where images, labels and the sums of both are kept."""
+    """Return the files of images, labels and the checksums of both."""
     names = (f'{key}_images.npy', f'{key}_labels.npy', f'{key}.sha256')
     images, labels, sums = (folder / name for name in names)
     return images, labels, sums
 
 
-def _kept(files: tuple[Path, Path, Path]) -> Arrays | None:
-    """Return what is kept, or None where it is not there or damaged."""
+def _read(files: tuple[Path, Path, Path]) -> Arrays | None:
+    """Return the cached arrays as memory maps, or None if they are missing or damaged."""
     images, labels, sums = files
     try:
         if sums.read_text(encoding='utf-8') != _sums([images, labels]):
@@ -228,23 +229,23 @@ def _kept(files: tuple[Path, Path, Path]) -> Arrays | None:
         return None
 
 
-def _keep(files: tuple[Path, Path, Path], arrays: Arrays) -> Arrays:
-    """Write what was made and return it as it is read again, in memory that workers share."""
+def _write(files: tuple[Path, Path, Path], arrays: Arrays) -> Arrays:
+    """Write arrays to the cache and return them as memory maps, which workers share."""
     written: list[Path] = []
 
-    def saving(array: np.ndarray) -> Writer:
+    def array_writer(array: np.ndarray) -> Writer:
         def write(path: Path) -> None:
             np.save(path, array)
             written.append(path)
 
         return write
 
-    writers = [*map(saving, arrays), lambda path: path.write_text(_sums(written), 'utf-8')]
+    writers = [*map(array_writer, arrays), lambda path: path.write_text(_sums(written), 'utf-8')]
     try:
         publish(list(zip(files, writers, strict=True)))
     except OutputError:
         return arrays
-    return _kept(files) or arrays
+    return _read(files) or arrays
 
 
 def _sums(files: Sequence[Path]) -> str:

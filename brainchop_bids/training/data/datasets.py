@@ -1,4 +1,4 @@
-"""Scans with their labels, from a table of paths or from BIDS datasets."""
+"""Labelled scans from a table of paths or from BIDS datasets."""
 
 import csv
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ from ...bids.names import ScanName
 from ...bids.query import Scan, check_dataset, find_scans, find_siblings, why_absent
 from ...image.io import read_geometry
 from ...system.errors import DatasetError, SettingsError
-from ..options import Data
-from .alignment import CONFORMED, OWN, placement
+from ..options import DataOptions
+from .alignment import CONFORMED_GRID, SCAN_GRID, matching_grid
 
 TRAINING, VALIDATION, TEST = 'train', 'validation', 'test'
 _SPLITS = {'train': TRAINING, 'training': TRAINING, 'validation': VALIDATION, 'val': VALIDATION}
@@ -21,20 +21,20 @@ _NONE = ('', 'n/a')
 
 @dataclass(frozen=True)
 class Example:
-    """A scan, or several of one head, with the labels to learn.
+    """The scans of one head, one for each channel, with their label map.
 
     Parameters
     ----------
     subject : str
-        Without ``sub-``.
+        Participant's label, without ``sub-``.
     name : str
-        Of its own, for messages: ``'sub-01_ses-1'``.
+        Unique name for messages, such as ``'sub-01_ses-1'``.
     images : tuple of Path
-        One for each channel.
+        One scan for each channel.
     labels : Path
         The label map.
     split : str
-        ``'train'``, ``'validation'`` or ``'test'`` where the dataset says so, else empty.
+        ``'train'``, ``'validation'`` or ``'test'`` if the dataset assigns it, else empty.
     """
 
     subject: str
@@ -49,14 +49,14 @@ def bare(subject: str) -> str:
     return subject.strip().removeprefix('sub-')
 
 
-def from_table(data: Data) -> list[Example]:
+def from_table(data: DataOptions) -> list[Example]:
     """Read the examples of a table.
 
     Parameters
     ----------
-    data : Data
-        Names the table and its columns: ``subject``, ``labels``, one for each channel, and
-        perhaps ``session`` and ``split``.
+    data : DataOptions
+        Path of the table, and its channels. Columns are ``subject``, ``labels``, one for each
+        channel, and optionally ``session`` and ``split``.
 
     Returns
     -------
@@ -66,12 +66,11 @@ def from_table(data: Data) -> list[Example]:
     Raises
     ------
     DatasetError
-        Where the table cannot be read, lacks a column, or a row names no file or one that is
-        not there.
+        If the table cannot be read or lacks a column, or a file is not named or missing.
     """
     path = Path(data.table).expanduser()
     try:
-        # Spreadsheets put a mark before the first column's name.
+        # Spreadsheets write a byte order mark before the first column's name.
         text = path.read_text(encoding='utf-8-sig')
     except (OSError, ValueError) as error:
         reason = getattr(error, 'strerror', None) or 'no UTF-8 text'
@@ -96,7 +95,7 @@ def _named(reader: 'csv.DictReader[str]') -> list[str]:
 
 
 def _row(table: Path, line: int, row: dict[str, str], channels: Sequence[str]) -> Example:
-    # A row that is too short has None in its last cells.
+    # Missing cells at the end of a row are None.
     cells = {key: (value or '').strip() for key, value in row.items() if key is not None}
     subject = bare(cells['subject'])
     if subject in _NONE:
@@ -122,18 +121,18 @@ def _row(table: Path, line: int, row: dict[str, str], channels: Sequence[str]) -
     return Example(subject, name, tuple(files[:-1]), files[-1], _SPLITS.get(part, ''))
 
 
-def from_bids(data: Data, warnings: list[str]) -> list[Example]:
-    """Match the scans of a raw dataset with the label maps of a derivative one.
+def from_bids(data: DataOptions, warnings: list[str]) -> list[Example]:
+    """Match the scans of a raw dataset with the label maps of a derivative dataset.
 
-    Of several label maps of a scan that on the scan's own grid is taken, else that on the
-    conformed one; those in a template's space never.
+    If a scan has several label maps, the one on its own grid is preferred to the one on the
+    conformed grid; maps in a template's space are ignored.
 
     Parameters
     ----------
-    data : Data
-        Names the datasets, the channels and the ``seg`` entity.
+    data : DataOptions
+        Paths of both datasets, channels and ``seg`` entity.
     warnings : list of str
-        Gets a line for each scan that is left out.
+        Extended by a line for each scan that is skipped.
 
     Returns
     -------
@@ -143,10 +142,10 @@ def from_bids(data: Data, warnings: list[str]) -> list[Example]:
     Raises
     ------
     DatasetError
-        Where a dataset is missing, no scan has all its channels and labels, or a scan has
-        several label maps that could be meant.
+        If a dataset is missing, no scan has all channels and labels, or several label maps
+        match a scan.
     InputError
-        Where a header cannot be read.
+        If a header cannot be read.
     """
     raw, derivatives = Path(data.bids).expanduser(), Path(data.derivatives).expanduser()
     if not data.derivatives:
@@ -185,26 +184,27 @@ def from_bids(data: Data, warnings: list[str]) -> list[Example]:
 def _labels_of(
     scan: Scan, scans: Sequence[Scan], maps: Sequence[tuple[ScanName, Path]]
 ) -> Path | None:
-    """Return the label map of a scan that lies on it, if there is one."""
+    """Return the label map that is aligned with a scan, or None."""
     candidates = _candidates(scan, scans, maps)
     if not candidates:
         return None
-    grid, _ = read_geometry(scan.path)
-    places = [placement(read_geometry(path)[0], grid) for _, path in candidates]
-    for wanted in (OWN, CONFORMED, ''):
-        # What claims no other space, and yet lies elsewhere, is told when it is loaded.
-        found = [
+    geometry, _ = read_geometry(scan.path)
+    grids = [matching_grid(read_geometry(path)[0], geometry) for _, path in candidates]
+    for wanted in (SCAN_GRID, CONFORMED_GRID, ''):
+        # A map on another grid whose name has no space- is an error, raised when it is loaded.
+        matches = [
             path
-            for (name, path), place in zip(candidates, places, strict=True)
-            if place == wanted and (place or 'space' not in name.entities)
+            for (name, path), grid in zip(candidates, grids, strict=True)
+            if grid == wanted and (grid or 'space' not in name.entities)
         ]
-        if len(found) > 1:
+        if len(matches) > 1:
+            names = ', '.join(path.name for path in matches[:4])
             raise DatasetError(
-                f'{scan.label}: several label maps ({", ".join(path.name for path in found[:4])});'
-                ' choose by data.segmentation, or name them in a table (data.table)'
+                f'{scan.label}: several label maps ({names}); choose one by data.segmentation, or '
+                'name them in a table (data.table)'
             )
-        if found:
-            return found[0]
+        if matches:
+            return matches[0]
     return None
 
 
@@ -217,7 +217,7 @@ def _candidates(
     alone = sum((other.name.subject, other.name.session) == visit for other in scans) == 1
     if exact or not alone:
         return exact
-    # Tools that merge the runs of a session leave out what told these apart.
+    # Tools that merge the runs of a session drop the entities by which these differ.
     return [
         (name, path)
         for name, path in maps

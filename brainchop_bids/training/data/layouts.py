@@ -1,4 +1,4 @@
-"""Public sets of labelled scans in forms of their own.
+"""Public datasets of labelled scans with folder layouts of their own.
 
 iSeg-2017 (Wang et al. 2019, doi:10.1109/TMI.2019.2901712): infants of six months, T1w and T2w,
 144 x 192 x 256 voxels of 1 mm as Analyze. MRBrainS (https://mrbrains13.isi.uu.nl/data/ and
@@ -14,7 +14,7 @@ from ...system.errors import DatasetError, SettingsError
 from .datasets import Example
 
 _ISEG: Mapping[str, Sequence[str]] = {'T1w': ('T1',), 'T2w': ('T2',)}
-# Of each the one that lies on the grid of the labels, that of the FLAIR, comes first.
+# The labels are on the grid of the FLAIR; images that are registered to it come first.
 _MRBRAINS: Mapping[str, Sequence[str]] = {
     'T1w': ('reg_T1', 'T1'),
     'FLAIR': ('FLAIR', 'T2_FLAIR'),
@@ -29,42 +29,42 @@ def iseg2017(folder: Path, channels: tuple[str, ...]) -> list[Example]:
     Parameters
     ----------
     folder : Path
-        Holds, perhaps in a folder of its own, ``subject-N-T1``, ``subject-N-T2`` and
-        ``subject-N-label``: as published (``.hdr`` and ``.img``) or converted to NIfTI.
+        Has ``subject-N-T1``, ``subject-N-T2`` and ``subject-N-label``, perhaps in subfolders, as
+        published (``.hdr`` and ``.img``) or converted to NIfTI.
     channels : tuple of str
-        Of ``'T1w'`` and ``'T2w'``.
+        Some of ``'T1w'`` and ``'T2w'``.
 
     Returns
     -------
     list of Example
-        In the order of the numbers. Subjects without labels, those of the test, are none.
+        In the order of the numbers; test subjects, which have no labels, are ignored.
 
     Raises
     ------
     SettingsError
-        For another channel.
+        If a channel does not exist.
     DatasetError
-        Where there are no labels, or a labelled subject lacks a channel.
+        If there are no labels, or a labelled subject lacks a channel.
     """
     names = _names(channels, _ISEG, 'iseg2017')
-    found: dict[int, Path] = {}
+    by_number: dict[int, Path] = {}
     for path in sorted(folder.rglob('subject-*-label.*')):
         match = re.fullmatch(r'subject-(\d+)-label', stem(path))
         if match is None:
             continue
         number = int(match[1])
-        if number in found:
+        if number in by_number:
             raise DatasetError(
-                f'{path}: subject {number} is there twice, in {found[number]} too; keep one'
+                f'{path}: subject {number} is there twice, in {by_number[number]} too; keep one'
             )
-        found[number] = path
-    if not found:
+        by_number[number] = path
+    if not by_number:
         raise DatasetError(f'{folder}: no iSeg-2017 labels; expected subject-1-label.hdr, ...')
     examples = []
-    for number, labels in sorted(found.items()):
+    for number, labels in sorted(by_number.items()):
         start = f'subject-{number}-'
         images = tuple(
-            _one_of([labels.parent], [start + name for name in options], f'subject {number}')
+            _find_image([labels.parent], [start + name for name in options], f'subject {number}')
             for options in names
         )
         examples.append(Example(str(number), f'sub-{number}', images, labels))
@@ -77,32 +77,34 @@ def mrbrains(folder: Path, channels: tuple[str, ...]) -> list[Example]:
     Parameters
     ----------
     folder : Path
-        Holds a folder for each subject with ``LabelsForTraining`` or ``segm``, and its scans
-        beside that or in ``pre``: ``T1`` or ``reg_T1``, ``FLAIR`` or ``T2_FLAIR``, ``T1_IR`` or
+        Has a folder for each subject with ``LabelsForTraining`` or ``segm``, and scans in it or
+        in ``pre``: ``T1`` or ``reg_T1``, ``FLAIR`` or ``T2_FLAIR``, ``T1_IR`` or
         ``reg_IR``.
     channels : tuple of str
-        Of ``'T1w'``, ``'FLAIR'`` and ``'IR'``.
+        Some of ``'T1w'``, ``'FLAIR'`` and ``'IR'``.
 
     Returns
     -------
     list of Example
-        In the order of the folders' names. Folders without labels are none.
+        In the order of the folders' names; folders without labels are ignored.
 
     Raises
     ------
     SettingsError
-        For another channel.
+        If a channel does not exist.
     DatasetError
-        Where there are no labels, or a labelled subject lacks a channel.
+        If there are no labels, or a labelled subject lacks a channel.
     """
     names = _names(channels, _MRBRAINS, 'mrbrains')
     examples = []
-    for place in sorted(path for path in folder.iterdir() if path.is_dir()):
-        labels = _named(place, _MRBRAINS_LABELS)
+    for subject in sorted(path for path in folder.iterdir() if path.is_dir()):
+        labels = _first_image(subject, _MRBRAINS_LABELS)
         if labels is None:
             continue
-        images = tuple(_one_of([place / 'pre', place], options, place.name) for options in names)
-        examples.append(Example(place.name, f'sub-{place.name}', images, labels))
+        images = tuple(
+            _find_image([subject / 'pre', subject], options, subject.name) for options in names
+        )
+        examples.append(Example(subject.name, f'sub-{subject.name}', images, labels))
     if not examples:
         raise DatasetError(
             f'{folder}: no MRBrainS labels; expected folders with LabelsForTraining.nii or '
@@ -120,18 +122,18 @@ LAYOUTS: dict[str, Callable[[Path, tuple[str, ...]], list[Example]]] = {
 def _names(
     channels: Sequence[str], known: Mapping[str, Sequence[str]], layout: str
 ) -> list[Sequence[str]]:
-    strange = [channel for channel in channels if channel not in known]
-    if strange:
+    unknown = [channel for channel in channels if channel not in known]
+    if unknown:
         raise SettingsError(
-            f'data.channels: {layout} has no {", ".join(strange)}; expected some of '
+            f'data.channels: {layout} has no {", ".join(unknown)}; expected some of '
             f'{", ".join(known)}'
         )
     return [known[channel] for channel in channels]
 
 
-def _one_of(folders: Iterable[Path], names: Sequence[str], owner: str) -> Path:
+def _find_image(folders: Iterable[Path], names: Sequence[str], owner: str) -> Path:
     for folder in folders:
-        path = _named(folder, names)
+        path = _first_image(folder, names)
         if path is not None:
             return path
     raise DatasetError(
@@ -140,7 +142,7 @@ def _one_of(folders: Iterable[Path], names: Sequence[str], owner: str) -> Path:
     )
 
 
-def _named(folder: Path, names: Sequence[str]) -> Path | None:
-    """Return the image of the first of these names that is there."""
+def _first_image(folder: Path, names: Sequence[str]) -> Path | None:
+    """Return the image of the first of some names that exists, or None."""
     options = (folder / f'{name}{suffix}' for name in names for suffix in SUFFIXES)
     return next((path for path in options if path.is_file()), None)

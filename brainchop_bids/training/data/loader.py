@@ -1,7 +1,7 @@
-"""Cubes to train on, made in processes of their own, the same ones whatever these do.
+"""A loader of training patches, which worker processes make in a reproducible order.
 
-Image number v of a stage depends on the seed, the stage and v alone. A run that resumes at step
-s therefore goes on with exactly the cubes it would have seen.
+Volume number v of a stage depends on the seed, the stage and v alone. A run that is resumed at
+any step therefore continues with the patches it would have seen.
 """
 
 import itertools
@@ -19,10 +19,11 @@ from ...system.errors import SettingsError
 from ...system.processes import end_with_run, start_fork_server
 from ..augment.tissues import t1_prior
 from ..config import TrainConfig
-from ..losses.subvoxels import draw_places, labels_at
+from ..losses.subvoxels import draw_subvoxels, subvoxel_labels
 from ..options import Stage
+from .datasets import Example
 from .patches import draw_patch
-from .sampling import computed, draw_box
+from .sampling import draw_box, subsample
 from .sources import (
     Item,
     Sources,
@@ -32,23 +33,22 @@ from .sources import (
     item_name,
     load_atlas,
 )
-from .splits import Example
 
-# Volumes whose cubes are dealt in turn: neighbours of one scan are too much alike.
-_DEALT = 4
-# In place of a stage's number: what validates is drawn apart.
+# Scans whose patches are interleaved, since patches of one scan are too much alike.
+_INTERLEAVED = 4
+# Take the place of the stage in the seeds of other random numbers.
 _VALIDATION = 1000
 _SCANS = 2000
-_PLACES = 3000
+_SUBVOXELS = 3000
 
 Pair = tuple[np.ndarray, np.ndarray]
-# What a network is given, and the labels of what it computes.
+# Input of the network, and labels of its output.
 Batch = tuple[np.ndarray | tuple[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker needs to know to make one volume and cut it up."""
+    """Task of a worker: one volume, or the patches cut from it."""
 
     item: Item
     seed: tuple[int, ...]
@@ -58,23 +58,23 @@ class Job:
     training: bool = True
 
 
-class CubeSource:
-    """Deals batches of cubes; a context manager, since it owns processes.
+class PatchLoader:
+    """Loads batches of patches; a context manager that owns worker processes.
 
     Parameters
     ----------
     config : TrainConfig
-        The run.
+        Config of the run.
     workers : int
-        Processes that make images.
+        Number of worker processes.
     sources : Sources
-        From what.
+        Training and held-out data.
 
     Raises
     ------
     InputError, ModelError, SettingsError
-        Where a file is unreadable or holds codes outside the table; all are looked at once,
-        before training begins.
+        If a file cannot be read or has codes that the table lacks; all files are checked before
+        training begins.
     """
 
     def __init__(self, config: TrainConfig, workers: int, sources: Sources) -> None:
@@ -96,8 +96,8 @@ class CubeSource:
             self._pool.shutdown(cancel_futures=True)
             raise
 
-    def __enter__(self) -> 'CubeSource':
-        """Give itself."""
+    def __enter__(self) -> 'PatchLoader':
+        """Return the loader."""
         return self
 
     def __exit__(
@@ -106,56 +106,56 @@ class CubeSource:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the processes."""
+        """Stop the worker processes."""
         self._pool.shutdown(cancel_futures=True)
 
     def batches(self, number: int, first: int = 0) -> Iterator[Batch]:
-        """Yield a stage's batches without end.
+        """Yield the batches of a stage, endlessly.
 
         Parameters
         ----------
         number : int
-            The stage, from 0.
+            Index of the stage, from 0.
         first : int
-            The step to begin with.
+            Step to begin with.
 
         Yields
         ------
         images : (batch, N, N, N, C) float32
-            Normalised as whole volumes; where a stage has ``subvoxels``, with the numbers of
-            those that this step computes, (batch, subvoxels) int32.
+            Normalised by whole volumes. If the stage has ``subvoxels``, a tuple of these and the
+            indices of the subvoxels of this step, (batch, subvoxels) int32.
         labels : (batch, M, M, M) int32
-            Of the voxels the network computes; ``M`` is ``N / stride``. With subvoxels they are
-            the last of five axes.
+            Labels of the voxels that the network computes, with ``M = N / stride``; with
+            subvoxels, (batch, M, M, M, subvoxels) and ``M = N / space_to_depth``.
         """
         stage, factor = self.config.stages[number], self.config.model.space_to_depth
-        cubes = self._cubes(number, first * stage.batch)
+        patches = self._patches(number, first * stage.batch)
         for step in itertools.count(first):
-            pairs = [next(cubes) for _ in range(stage.batch)]
+            pairs = [next(patches) for _ in range(stage.batch)]
             images, labels = (np.stack(part) for part in zip(*pairs, strict=True))
             labels = labels.astype(np.int32)
             if stage.subvoxels:
-                seed = (self.config.seed, _PLACES, number, step)
-                places = draw_places(seed, stage.subvoxels, factor)
+                seed = (self.config.seed, _SUBVOXELS, number, step)
+                subvoxels = draw_subvoxels(seed, stage.subvoxels, factor)
                 yield (
-                    (images, np.tile(places, (stage.batch, 1))),
-                    labels_at(labels, places, factor),
+                    (images, np.tile(subvoxels, (stage.batch, 1))),
+                    subvoxel_labels(labels, subvoxels, factor),
                 )
             else:
                 yield images, labels
 
     def names(self, number: int, step: int) -> list[str]:
-        """Return the files that the cubes of a stage's step come from, counted from 0."""
+        """Return the files that the patches of a step, counted from 0, are made from."""
         stage = self.config.stages[number]
-        found: dict[str, None] = {}
-        dealt, each = self._hand(stage)
-        for cube in range(step * stage.batch, (step + 1) * stage.batch):
-            hand, place = divmod(cube, dealt * each)
-            found[item_files(self._item(number, hand * dealt + place % dealt))] = None
-        return list(found)
+        files: dict[str, None] = {}
+        volumes, each = self._interleaving(stage)
+        for patch in range(step * stage.batch, (step + 1) * stage.batch):
+            group, place = divmod(patch, volumes * each)
+            files[item_files(self._item(number, group * volumes + place % volumes))] = None
+        return list(files)
 
     def validation(self, number: int) -> list[Pair]:
-        """Return single-cube batches of what is held out, the same ones at every call."""
+        """Return held-out patches as batches of one, the same ones at every call."""
         stage = self.config.stages[number]
         stage = replace(stage, cubes_per_volume=1, batch=1)
         items = self.sources.held_out or self.sources.training
@@ -167,22 +167,22 @@ class CubeSource:
         return [(image[None], label[None].astype(np.int32)) for image, label in pairs]
 
     def scans(self) -> list[tuple[str, np.ndarray, np.ndarray]]:
-        """Return whole volumes of what is held out, the same ones at every call.
+        """Return held-out whole volumes, the same ones at every call.
 
         Returns
         -------
         list of (name, (W, W, W, C) uint8, (W, W, W) uint8)
-            Images before normalisation, and their classes.
+            Images before normalisation, and their labels.
 
         Raises
         ------
         SettingsError
-            Where nothing is held out.
+            If nothing is held out.
         """
         items = self.sources.held_out
         if not items:
             raise SettingsError(
-                'validation.every needs volumes that do not train; set data.hold_out or data.folds'
+                'validation.every needs held-out volumes; set data.hold_out or data.folds'
             )
         count = self.config.validation.volumes or len(items)
         if isinstance(items[0], Example):
@@ -200,44 +200,44 @@ class CubeSource:
         ]
         return [(name, *job.result()) for name, job in zip(names, jobs, strict=True)]
 
-    def _cubes(self, number: int, first: int) -> Iterator[Pair]:
+    def _patches(self, number: int, first: int) -> Iterator[Pair]:
         stage = self.config.stages[number]
-        dealt, each = self._hand(stage)
-        volume, skip = divmod(first, dealt * each)
-        volume *= dealt
-        # Two steps' cubes are under way, so that none waits for a slow one.
-        ahead = max(dealt, -(-2 * stage.batch // each)) + self._workers + 1
+        volumes, each = self._interleaving(stage)
+        group, skip = divmod(first, volumes * each)
+        volume = group * volumes
+        # Patches of two steps are prepared ahead, so that a slow one delays no step.
+        ahead = max(volumes, -(-2 * stage.batch // each)) + self._workers + 1
         jobs: deque[Future[list[Pair]]] = deque()
         while True:
             while len(jobs) < ahead:
                 jobs.append(self._volume(number, volume, stage))
                 volume += 1
-            hand = [jobs.popleft().result() for _ in range(dealt)]
-            cubes = [hand[i % dealt][i // dealt] for i in range(dealt * each)]
-            yield from cubes[skip:]
+            pairs = [jobs.popleft().result() for _ in range(volumes)]
+            patches = [pairs[i % volumes][i // volumes] for i in range(volumes * each)]
+            yield from patches[skip:]
             skip = 0
 
-    def _hand(self, stage: Stage) -> tuple[int, int]:
-        """Return how many volumes' cubes are dealt in turn, and how many each has."""
+    def _interleaving(self, stage: Stage) -> tuple[int, int]:
+        """Return the number of volumes whose patches are interleaved, and patches of each."""
         if isinstance(self.sources.training[0], Example):
-            return _DEALT, stage.cubes_per_volume
-        # Of label maps, each cube is an image of its own.
+            return _INTERLEAVED, stage.cubes_per_volume
+        # Each patch from a label map is part of an image of its own.
         return 1, 1
 
     def _volume(self, number: int, volume: int, stage: Stage) -> 'Future[list[Pair]]':
         return self._submit(self._item(number, volume), (number, volume), stage)
 
     def _item(self, number: int, volume: int) -> Item:
-        """Return what a volume is made from: each once, in an order that changes every round."""
+        """Return the source of a volume: a new permutation of all sources in every epoch."""
         items = self.sources.training
-        turn, place = divmod(volume, len(items))
-        order = np.random.default_rng([self.config.seed, number, turn])
+        epoch, place = divmod(volume, len(items))
+        order = np.random.default_rng([self.config.seed, number, epoch])
         return items[order.permutation(len(items))[place]]
 
     def _submit(
         self, item: Item, place: tuple[int, int], stage: Stage, *, training: bool = True
     ) -> 'Future[list[Pair]]':
-        return self._pool.submit(make_cubes, self._job(item, place, stage, training=training))
+        return self._pool.submit(make_patches, self._job(item, place, stage, training=training))
 
     def _job(
         self, item: Item, place: tuple[int, int], stage: Stage | None = None, *, training: bool
@@ -247,22 +247,22 @@ class CubeSource:
         return Job(item, seed, self.config, stage, self.sources, training)
 
 
-def make_cubes(job: Job) -> list[Pair]:
-    """Make one volume and cut cubes from it; of a label map, make one cube.
+def make_patches(job: Job) -> list[Pair]:
+    """Make one volume and cut patches from it; from a label map, make one patch.
 
     Parameters
     ----------
     job : Job
-        Which one.
+        The task.
 
     Returns
     -------
     list of (images, labels)
-        Each of its images is (N, N, N, C) float32, its labels are (M, M, M) uint8.
+        Images (N, N, N, C) float32 and labels (M, M, M) uint8 of each patch.
     """
     config, stage = job.config, job.stage
     rng = np.random.default_rng(job.seed)
-    # As in use: the volume's own numbers, never those of a cube.
+    # As in inference, statistics are those of the volume, not of the patch.
     rule = Normalization.parse(config.data.normalization)
     if not isinstance(job.item, Example):
         image, classes = draw_patch(
@@ -275,24 +275,24 @@ def make_cubes(job: Job) -> list[Pair]:
             prior=t1_prior(),
             labelled=stage.labelled,
         )
-        return [(image[..., None], computed(classes, stage.stride).copy())]
+        return [(image[..., None], subsample(classes, stage.stride).copy())]
     images, labels = draw_volume(job.item, config, stage, job.sources, rng, training=job.training)
     scaled, inside = normalise_channels(images, rule), np.flatnonzero(labels)
     pairs = []
     for _ in range(stage.cubes_per_volume):
         box = draw_box(labels.shape, stage.cube, inside, rng, stage.centred, stage.labelled)
-        pairs.append((scaled[box].copy(), computed(labels[box], stage.stride).copy()))
+        pairs.append((scaled[box].copy(), subsample(labels[box], stage.stride).copy()))
     return pairs
 
 
 def make_volume(job: Job) -> tuple[np.ndarray, np.ndarray]:
-    """Make one whole volume and its labels, see `CubeSource.scans`."""
+    """Make one whole volume and its labels, see `PatchLoader.scans`."""
     rng = np.random.default_rng(job.seed)
     return draw_volume(job.item, job.config, job.stage, job.sources, rng, training=job.training)
 
 
 def _prepare_worker() -> None:
-    """Let a worker use one processor, and end with the run even if that is killed."""
+    """Limit a worker to one thread, and let it end with the run even if that is killed."""
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1)

@@ -1,4 +1,4 @@
-"""Training cubes made one by one: each is the part that is needed of an image of its own."""
+"""Synthetic training patches, of which each is part of an image of its own."""
 
 from collections.abc import Mapping
 
@@ -10,11 +10,9 @@ from ...system.errors import SettingsError
 from ..augment.pose import Start
 from ..augment.scene import Prior, Scene
 from ..options import SynthesisOptions
-from .label_maps import STEP, Atlas, prepare
+from .label_maps import STEP, Atlas
 
-__all__ = ['Atlas', 'draw_patch', 'prepare']
-
-# Cubes drawn at most where the ones before hold too few labelled voxels.
+# Patches drawn at most if the earlier ones contain too few labelled voxels.
 _TRIES = 20
 
 
@@ -30,57 +28,57 @@ def draw_patch(
     groups: Mapping[int, int] | None = None,
     labelled: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Make a cube of an image and its labels.
+    """Draw a patch of a synthetic image and its labels.
 
     Parameters
     ----------
     atlas : Atlas
-        The head, as `prepare` gives it.
+        Label map, from `build_atlas`.
     rng : numpy.random.Generator
-        Decides everything.
+        Random generator.
     options : SynthesisOptions
-        How far the image may stray.
+        Ranges of all random changes.
     side : int
-        Side of the cube, voxels of 1 mm.
+        Side of the patch, voxels of 1 mm.
     centred : float
-        Probability of a cube around a voxel of the brain proper, which then lies within a
-        quarter side of its middle wherever the field of view does not end.
+        Probability that the patch is centred on a brain voxel (not fluid around the brain),
+        up to a quarter of its side and the end of the field of view.
     rule : Normalization
-        How the whole volume would be scaled.
+        Normalisation of the whole volume.
     prior : mapping of int to tuple, optional
-        What `brainchop_bids.training.augment.tissues.t1_prior` returns; without it no contrast is
+        From `brainchop_bids.training.augment.tissues.t1_prior`; without it no contrast is
         T1-like.
     groups : mapping of int to int, optional
-        Codes that share their intensity with another; by default right with left.
+        Codes that have the intensity of another code; by default those of the right side.
     labelled : float
-        Least share of labelled voxels in the cube. Others are drawn again; after 20 draws it is
-        the one with most.
+        Minimum share of labelled voxels. Up to 20 patches are drawn; if none has so many, the
+        one with most is taken.
 
     Returns
     -------
     image : (side, side, side) float32
         Normalised.
     labels : (side, side, side) uint8
-        Classes; 0 where nothing is left of the image.
+        Classes; 0 where the image was removed.
 
     Raises
     ------
     SettingsError
-        Where the map is smaller than the cube.
+        If the map is smaller than the patch.
     """
     if atlas.side < side:
         raise SettingsError(f'cubes of {side} voxels do not fit a volume of {(atlas.side,) * 3}')
     scene = Scene.draw(atlas, rng, options, prior, groups)
     start = draw_start(scene, side, rng, centred, labelled)
-    look = scene.look(rng)
-    image, labels = scene.cube(start, side, look, rng)
-    return lookup(look.table(rule, rng, options), image), lookup(atlas.classes, labels)
+    scale = scene.intensity_scale(rng)
+    image, labels = scene.cube(start, side, scale, rng)
+    return lookup(scale.table(rule, rng, options), image), lookup(atlas.classes, labels)
 
 
 def draw_start(
     scene: Scene, side: int, rng: np.random.Generator, centred: float, labelled: float = 0.0
 ) -> Start:
-    """Draw the first voxel of a cube within the field of view; see `draw_patch`."""
+    """Draw the first voxel of a patch within the field of view; see `draw_patch`."""
     if labelled <= 0:
         return _start(scene, side, rng, centred)
     seen = lookup(scene.pose.atlas.classes > 0, scene.overview)

@@ -1,4 +1,4 @@
-"""Which cubes of a volume a network is trained on, and which of their voxels it computes."""
+"""Sampling of training patches from volumes."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from ...system.errors import SettingsError
 
-# Cubes drawn at most where the ones before hold too few labelled voxels.
+# Patches drawn at most if the earlier ones contain too few labelled voxels.
 _TRIES = 20
 
 Box = tuple[slice, ...]
@@ -20,55 +20,50 @@ def draw_box(
     centred: float,
     labelled: float = 0.0,
 ) -> Box:
-    """Draw a cube, around a labelled voxel or anywhere.
+    """Draw the box of a cubic patch, around a labelled voxel or anywhere.
 
     Parameters
     ----------
     shape : sequence of 3 int
         Shape of the volume.
     side : int
-        Side of the cube, voxels.
+        Side of the patch, voxels.
     inside : (n,) integers
-        Labelled voxels of the volume in C order, rising, as `numpy.flatnonzero` gives them.
+        Flat indices of the labelled voxels, from `numpy.flatnonzero`.
     rng : numpy.random.Generator
-        Decides.
+        Random generator.
     centred : float
-        Probability of a cube around a labelled voxel, which then lies within a quarter side of
-        its middle wherever the volume does not end.
+        Probability that the patch is centred on a labelled voxel, up to a quarter of its side
+        and the end of the volume.
     labelled : float
-        Least share of labelled voxels in the cube. Others are drawn again; after 20 draws it is
-        the one with most.
+        Minimum share of labelled voxels. Up to 20 patches are drawn; if none has so many, the
+        one with most is taken.
 
     Returns
     -------
     tuple of 3 slice
-        Within the volume, each ``side`` long.
+        Box within the volume; each slice has the length ``side``.
 
     Raises
     ------
     SettingsError
-        Where the volume is smaller than the cube.
+        If the volume is smaller than the patch.
     """
     if min(shape) < side:
         raise SettingsError(f'cubes of {side} voxels do not fit a volume of {tuple(shape)}')
-    best, most = _draw(shape, side, inside, rng, centred), -1.0
-    # Without labelled voxels no cube would be better.
+    boxes = [_draw(shape, side, inside, rng, centred)]
+    # Without labelled voxels no patch is better than another.
     if labelled <= 0 or not len(inside):
-        return best
-    box = best
-    for tries in range(_TRIES):
-        if tries:
-            box = _draw(shape, side, inside, rng, centred)
-        share = labelled_share(shape, box, inside)
-        if share > most:
-            best, most = box, share
-        if share >= labelled:
-            break
-    return best
+        return boxes[0]
+    shares = [labelled_share(shape, boxes[0], inside)]
+    while max(shares) < labelled and len(boxes) < _TRIES:
+        boxes.append(_draw(shape, side, inside, rng, centred))
+        shares.append(labelled_share(shape, boxes[-1], inside))
+    return boxes[int(np.argmax(shares))]
 
 
 def labelled_share(shape: Sequence[int], box: Box, inside: np.ndarray) -> float:
-    """Return how much of a box is labelled.
+    """Return the share of labelled voxels in a box.
 
     Parameters
     ----------
@@ -77,7 +72,7 @@ def labelled_share(shape: Sequence[int], box: Box, inside: np.ndarray) -> float:
     box : tuple of 3 slice
         Within it.
     inside : (n,) integers
-        As for `draw_box`.
+        Flat indices of the labelled voxels, sorted.
 
     Returns
     -------
@@ -86,23 +81,23 @@ def labelled_share(shape: Sequence[int], box: Box, inside: np.ndarray) -> float:
     """
     x, y, z = box
     rows = np.arange(x.start, x.stop)[:, None] * shape[1] + np.arange(y.start, y.stop)
-    # Each row of the box is a run of flat indices, and these are sorted.
+    # Each row of the box is a range of flat indices.
     begin = np.searchsorted(inside, (rows * shape[2] + z.start).ravel())
     end = np.searchsorted(inside, (rows * shape[2] + z.stop).ravel())
     return float((end - begin).sum()) / (rows.size * (z.stop - z.start))
 
 
-def computed(labels: np.ndarray, stride: int) -> np.ndarray:
-    """Return the labels of the voxels that a network of this stride computes.
+def subsample(labels: np.ndarray, stride: int) -> np.ndarray:
+    """Return the labels of the voxels that a network with a stride computes.
 
-    A convolution of stride 2 that keeps an even size has its first output on voxel 1.
+    A convolution of stride 2 with 'same' padding and an even size has its first output at voxel 1.
 
     Parameters
     ----------
     labels : (X, Y, Z) array
-        Labels of a cube.
+        Labels of a patch.
     stride : {1, 2}
-        The stage's.
+        Stride of the stage.
 
     Returns
     -------

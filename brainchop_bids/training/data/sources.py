@@ -1,4 +1,4 @@
-"""What a run learns from: label maps that images are made of, or scans with their labels."""
+"""Training and held-out data of a run: label maps to synthesise images from, or labelled scans."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,31 +12,33 @@ from ...image.io import load_labels
 from ...image.lookup import lookup
 from ...models.mapping import LabelMapping, read_mapping
 from ...system.errors import DatasetError, SettingsError
-from ..augment.synthesis import synthesise, t1_prior
+from ..augment.synthesis import synthesise
+from ..augment.tissues import t1_prior
 from ..augment.transforms import augment
 from ..config import TrainConfig
-from ..options import Data, Stage
+from ..options import DataOptions, Stage
 from .cache import codes_on_grid, load_example, open_cache
-from .label_maps import Atlas, prepare
-from .splits import Example, find_examples, split
+from .datasets import Example
+from .label_maps import Atlas, build_atlas
+from .splits import find_examples, split
 
 Item = Path | Example
 
 
 @dataclass(frozen=True)
 class Sources:
-    """The volumes of a run.
+    """Training and held-out data of a run.
 
     Parameters
     ----------
     training, held_out : tuple of Path or Example
-        Label maps, or scans with their labels.
+        Label maps or labelled scans.
     cache : Path or None
-        Folder of conformed volumes.
+        Folder of cached conformed volumes.
     notes : tuple of str
-        What a user should know, one line each: scans left out, a cache that cannot be written.
+        Messages for the user, one line each, such as skipped scans.
     swap : tuple of (int, int)
-        Classes that change places when a scan is mirrored.
+        Pairs of classes that are exchanged when a scan is flipped.
     """
 
     training: tuple[Item, ...]
@@ -47,14 +49,14 @@ class Sources:
 
 
 def find_sources(config: TrainConfig, swap: tuple[tuple[int, int], ...] = ()) -> Sources:
-    """Find the volumes of a run.
+    """Find the training and held-out data of a run.
 
     Parameters
     ----------
     config : TrainConfig
-        Says where they lie.
+        Config of the run.
     swap : tuple of (int, int)
-        As `Sources` keeps them.
+        See `Sources`.
 
     Returns
     -------
@@ -63,32 +65,32 @@ def find_sources(config: TrainConfig, swap: tuple[tuple[int, int], ...] = ()) ->
     Raises
     ------
     DatasetError, SettingsError
-        Where there are none, or what is held out is not there.
+        If there are none, or held-out ones are missing.
     """
     data = config.data
     if data.label_maps:
-        training, held_out = label_map_files(data)
-        return Sources(tuple(training), tuple(held_out), swap=swap)
+        maps, held_out_maps = label_map_files(data)
+        return Sources(tuple(maps), tuple(held_out_maps), swap=swap)
     notes: list[str] = []
     examples = find_examples(data, notes)
-    learnt, kept = split(examples, data)
-    if not learnt:
+    training, held_out = split(examples, data)
+    if not training:
         raise DatasetError(
             'data: no scan is left to train on; hold fewer subjects out, or give more scans'
         )
     cache, warning = open_cache(data)
     if warning:
         notes.append(warning)
-    return Sources(tuple(learnt), tuple(kept), cache, tuple(notes), swap)
+    return Sources(tuple(training), tuple(held_out), cache, tuple(notes), swap)
 
 
-def label_map_files(data: Data) -> tuple[list[Path], list[Path]]:
-    """Return the label maps to train on and those held out, sorted.
+def label_map_files(data: DataOptions) -> tuple[list[Path], list[Path]]:
+    """Return the training and held-out label maps, sorted.
 
     Parameters
     ----------
-    data : Data
-        Names the folder and what is held out.
+    data : DataOptions
+        Folder, and names to hold out.
 
     Returns
     -------
@@ -97,23 +99,23 @@ def label_map_files(data: Data) -> tuple[list[Path], list[Path]]:
     Raises
     ------
     DatasetError
-        For a folder that is missing, empty or all held out, or a held-out map that is missing.
+        If the folder is missing, empty or entirely held out, or a held-out map is missing.
     """
     if data.folds:
         raise SettingsError('data.folds: label maps are held out by name; set data.hold_out')
     folder = Path(data.label_maps).expanduser()
     try:
-        found = sorted(path for path in folder.iterdir() if path.name.lower().endswith(SUFFIXES))
+        files = sorted(path for path in folder.iterdir() if path.name.lower().endswith(SUFFIXES))
     except OSError as error:
         raise DatasetError(
             f'{folder}: label maps cannot be read ({error.strerror}); set data.label_maps'
         ) from error
-    names = {stem(path): path for path in found}
+    names = {stem(path): path for path in files}
     missing = [name for name in data.hold_out if name not in names]
     if missing:
         raise DatasetError(f'{folder}: has no {", ".join(missing)}, named in data.hold_out')
     held_out = [names[name] for name in data.hold_out]
-    training = [path for path in found if path not in held_out]
+    training = [path for path in files if path not in held_out]
     if not training:
         raise DatasetError(
             f'{folder}: no label maps to train on; expected files that end in '
@@ -123,14 +125,14 @@ def label_map_files(data: Data) -> tuple[list[Path], list[Path]]:
 
 
 def load_label_map(path: Path, mapping: LabelMapping) -> np.ndarray:
-    """Read a label map and bring it to the conformed grid by nearest neighbours.
+    """Read a label map, resampled to the conformed grid by nearest neighbours.
 
     Parameters
     ----------
     path : Path
         The file.
     mapping : LabelMapping
-        Must know each of its codes.
+        Table of codes, which must have all codes of the map.
 
     Returns
     -------
@@ -140,7 +142,7 @@ def load_label_map(path: Path, mapping: LabelMapping) -> np.ndarray:
     Raises
     ------
     InputError, ModelError
-        As `load_labels` and `LabelMapping.check` do.
+        As `load_labels` and `LabelMapping.check`.
     """
     labels, geometry = load_labels(path)
     mapping.check(labels, path)
@@ -149,7 +151,7 @@ def load_label_map(path: Path, mapping: LabelMapping) -> np.ndarray:
 
 
 def item_name(item: Item) -> str:
-    """Return what messages and tables call a volume."""
+    """Return the name of a volume for messages and tables."""
     return item.name if isinstance(item, Example) else stem(item)
 
 
@@ -160,13 +162,13 @@ def item_files(item: Item) -> str:
     return str(item)
 
 
-def check_item(item: Item, data: Data, cache: Path | None) -> None:
-    """Read a volume once, so that what is wrong with it is told before training begins.
+def check_item(item: Item, data: DataOptions, cache: Path | None) -> None:
+    """Read a volume once, so that errors show before training begins.
 
     Raises
     ------
     InputError, ModelError, SettingsError
-        As `load_example` and `load_label_map` do.
+        As `load_example` and `load_label_map`.
     """
     if isinstance(item, Example):
         _example(item, data, cache)
@@ -183,27 +185,27 @@ def draw_volume(
     *,
     training: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Make a volume: an image from a label map, or a scan, changed at random when it trains.
+    """Make a volume: an image synthesised from a label map, or a scan with augmentation.
 
     Parameters
     ----------
     item : Path or Example
-        From what.
+        Label map or labelled scan.
     config : TrainConfig
-        The run.
+        Config of the run.
     stage : Stage
-        Its stage.
+        The stage.
     sources : Sources
-        Where conformed scans lie, and which classes are sided.
+        Cache of conformed scans, and pairs of classes to exchange in flips.
     rng : numpy.random.Generator
-        Decides everything.
+        Random generator.
     training : bool
-        Scans that validate stay as they are.
+        Whether scans are augmented; those for validation are not.
 
     Returns
     -------
     images : (W, W, W, C) uint8
-        As the conform step gives them.
+        As from conforming, 0 to 255.
     labels : (W, W, W) uint8
         Classes.
     """
@@ -213,7 +215,7 @@ def draw_volume(
         labels = lookup(table, codes)
         if training:
             changed, labels = augment(images, labels, rng, config.augmentation, swap=sources.swap)
-            # In use a network is given whole numbers, too.
+            # Conformed scans are integers, too.
             images = np.rint(changed).astype(np.uint8)
         return images, labels
     codes = load_label_map(item, _mapping(config.data.mapping))
@@ -221,10 +223,10 @@ def draw_volume(
     return image[..., None], lookup(table, moved)
 
 
-# Each worker reads each map once; 20 maps are 0.2 GB. Scans lie in files that are mapped.
+# Each worker reads each map once; 20 maps are 0.2 GB. Scans are memory maps.
 @lru_cache(maxsize=32)
 def load_atlas(path: Path, mapping: str) -> Atlas:
-    """Read a label map and prepare it, once in each process.
+    """Read a label map as an atlas, once in each process.
 
     Parameters
     ----------
@@ -240,14 +242,16 @@ def load_atlas(path: Path, mapping: str) -> Atlas:
     Raises
     ------
     InputError, ModelError
-        As `load_label_map` and `brainchop_bids.training.data.label_maps.prepare` do.
+        As `load_label_map` and `build_atlas`.
     """
     table = _mapping(mapping)
-    return prepare(load_label_map(path, table), table)
+    return build_atlas(load_label_map(path, table), table)
 
 
 @lru_cache(maxsize=32)
-def _example(example: Example, data: Data, cache: Path | None) -> tuple[np.ndarray, np.ndarray]:
+def _example(
+    example: Example, data: DataOptions, cache: Path | None
+) -> tuple[np.ndarray, np.ndarray]:
     return load_example(example, data, _mapping(data.mapping), cache)
 
 

@@ -1,4 +1,4 @@
-"""Which scans a network learns from, and which are kept to test it: never two of one subject."""
+"""Splits into training and held-out scans; all scans of a subject are on the same side."""
 
 import difflib
 import hashlib
@@ -7,35 +7,33 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...system.errors import DatasetError, SettingsError
-from ..options import Data
+from ..options import DataOptions
 from .datasets import TEST, TRAINING, VALIDATION, Example, bare, from_bids, from_table
 from .layouts import LAYOUTS
 
-__all__ = ['Example', 'find_examples', 'fold_of', 'split']
 
-
-def find_examples(data: Data, warnings: list[str] | None = None) -> list[Example]:
-    """Find the scans and their labels.
+def find_examples(data: DataOptions, warnings: list[str] | None = None) -> list[Example]:
+    """Find labelled scans.
 
     Parameters
     ----------
-    data : Data
-        Names a ``table``, a dataset ``bids`` with its ``derivatives``, or a ``folder`` with its
-        ``layout``.
+    data : DataOptions
+        Has either a ``table``, a dataset ``bids`` with its ``derivatives``, or a ``folder`` with
+        its ``layout``.
     warnings : list of str, optional
-        Gets a line for each scan of a dataset that is left out.
+        Extended by a line for each scan of a dataset that is skipped.
 
     Returns
     -------
     list of Example
-        With names of their own.
+        With unique names.
 
     Raises
     ------
     SettingsError
-        Where none or several of the three are given, or a layout is not known.
+        If none or several of the three are given, or the layout is unknown.
     DatasetError
-        Where there are no examples, a file is missing, or two subjects have one file.
+        If there are no examples, a file is missing, or two subjects share a file.
     """
     given = [key for key in ('table', 'bids', 'folder') if getattr(data, key)]
     if len(given) != 1:
@@ -55,33 +53,33 @@ def find_examples(data: Data, warnings: list[str] | None = None) -> list[Example
     return _named_apart(examples)
 
 
-def split(examples: Sequence[Example], data: Data) -> tuple[list[Example], list[Example]]:
-    """Divide examples into those to train on and those held out, by subject.
+def split(examples: Sequence[Example], data: DataOptions) -> tuple[list[Example], list[Example]]:
+    """Split examples into training and held-out ones, by subject.
 
     Parameters
     ----------
     examples : sequence of Example
-        As `find_examples` gives them.
-    data : Data
-        Names the subjects to ``hold_out``, or the ``fold`` of so many ``folds``; neither leaves
-        it to the dataset's own split.
+        From `find_examples`.
+    data : DataOptions
+        Subjects to ``hold_out``, or the ``fold`` of a number of ``folds``; with neither, the
+        dataset's own split is used.
 
     Returns
     -------
     training, held_out : list of Example
-        Without the examples that a dataset marks as ``test``.
+        Examples that a dataset assigns to ``test`` are in neither.
 
     Raises
     ------
     SettingsError
-        For subjects that are not there, folds that cannot be, or two ways of splitting at once.
+        If subjects are unknown, folds are out of range, or splits contradict each other.
     DatasetError
-        Where a dataset's split has one subject on both sides, or nothing is left to train on.
+        If a dataset's split has a subject on both sides, or no training data remain.
     """
     held = {bare(subject) for subject in data.hold_out}
     marked = any(example.split for example in examples)
-    ways = [(held, 'data.hold_out'), (data.folds, 'data.folds'), (marked, 'a column split')]
-    given = [name for value, name in ways if value]
+    rules = [(held, 'data.hold_out'), (data.folds, 'data.folds'), (marked, 'a column split')]
+    given = [name for value, name in rules if value]
     if len(given) > 1:
         raise SettingsError(f'{" and ".join(given)} both say what is held out; keep one')
     if marked:
@@ -98,33 +96,33 @@ def split(examples: Sequence[Example], data: Data) -> tuple[list[Example], list[
 
 
 def fold_of(subjects: Sequence[str], folds: int) -> dict[str, int]:
-    """Deal subjects into folds whose sizes differ by one at most.
+    """Assign subjects to folds whose sizes differ by one at most.
 
-    They are dealt in the order of their labels' SHA-256, which is the same at every run and has
-    nothing to do with how a study numbers its groups.
+    Their order is that of the SHA-256 of their labels, which is the same in every run and
+    independent of how a study numbers its groups.
 
     Parameters
     ----------
     subjects : sequence of str
-        Labels; one that is there twice counts once.
+        Labels; duplicates count once.
     folds : int
-        How many.
+        Number of folds.
 
     Returns
     -------
     dict of str to int
-        The fold of each, from 0.
+        Fold of each subject, from 0.
 
     Examples
     --------
     >>> sorted(fold_of(['01', '02', '03', '02'], 3).values())
     [0, 1, 2]
     """
-    dealt = sorted(set(subjects), key=lambda label: hashlib.sha256(label.encode()).digest())
-    return {subject: number % folds for number, subject in enumerate(dealt)}
+    ordered = sorted(set(subjects), key=lambda label: hashlib.sha256(label.encode()).digest())
+    return {subject: number % folds for number, subject in enumerate(ordered)}
 
 
-def _fold(examples: Sequence[Example], data: Data) -> set[str]:
+def _fold(examples: Sequence[Example], data: DataOptions) -> set[str]:
     subjects = {example.subject for example in examples}
     if data.folds < 2:
         raise SettingsError(f'data.folds is {data.folds}; expected 2 or more, or 0 for none')
@@ -166,7 +164,7 @@ def _as_marked(examples: Sequence[Example]) -> tuple[list[Example], list[Example
     return training, [example for example in examples if example.split == VALIDATION]
 
 
-def _from_folder(data: Data) -> list[Example]:
+def _from_folder(data: DataOptions) -> list[Example]:
     folder = Path(data.folder).expanduser()
     if data.layout not in LAYOUTS:
         raise SettingsError(
@@ -178,7 +176,7 @@ def _from_folder(data: Data) -> list[Example]:
 
 
 def _check_files(examples: Sequence[Example]) -> None:
-    """Refuse a file that two subjects have: one of them could be held out; and a row twice."""
+    """Raise if subjects share a file, since one may be held out, or if an example is repeated."""
     owners: dict[Path, str] = {}
     seen: set[tuple[Path, ...]] = set()
     for example in examples:
@@ -199,7 +197,7 @@ def _check_files(examples: Sequence[Example]) -> None:
 
 
 def _named_apart(examples: Sequence[Example]) -> list[Example]:
-    """Number the second and later examples of one name."""
+    """Append numbers to repeated names."""
     named: dict[str, Example] = {}
     for example in examples:
         name, number = example.name, 1

@@ -1,9 +1,9 @@
-"""Losses of the overlap between what is predicted and what is there, on any Keras backend.
+"""Losses that measure the overlap of labels and predictions, on any Keras backend.
 
 With probabilities :math:`p` and one-hot labels :math:`g` over all voxels :math:`i` of a volume,
-each class :math:`c` has the mass that both share, :math:`S_c = \\sum_i p_{ic} g_{ic}`, what is
-predicted wrongly, :math:`F^+_c = \\sum_i p_{ic} - S_c`, and what is missed,
-:math:`F^-_c = \\sum_i g_{ic} - S_c`. A class that is neither there nor predicted counts as
+each class :math:`c` has the shared mass :math:`S_c = \\sum_i p_{ic} g_{ic}`, the false positive
+mass :math:`F^+_c = \\sum_i p_{ic} - S_c` and the false negative mass
+:math:`F^-_c = \\sum_i g_{ic} - S_c`. A class that is neither in the labels nor predicted counts as
 perfect.
 """
 
@@ -45,7 +45,7 @@ def soft_dice(
     class_weights : sequence of float, optional
         One weight for each class, in the mean over classes; they need not sum to one.
     background : bool
-        Whether class 0 counts; if not, its weight is not looked at.
+        Whether class 0 counts; if not, its weight is ignored.
 
     Returns
     -------
@@ -58,12 +58,12 @@ def soft_dice(
 def dice_of_masses(
     shared: Any,
     predicted: Any,
-    there: Any,
+    present: Any,
     class_weights: Sequence[float] | None = None,
     background: bool = True,
 ) -> Any:
-    """Return `soft_dice` of what `masses` returns."""
-    dice = (2 * shared + EPSILON) / (predicted + there + EPSILON)
+    """Return `soft_dice` from the result of `masses`."""
+    dice = (2 * shared + EPSILON) / (predicted + present + EPSILON)
     return _mean_over_classes(1 - dice, class_weights, background)
 
 
@@ -73,9 +73,9 @@ def generalised_dice(labels: Any, logits: Any) -> Any:
     .. math:: 1 - 2 \frac{\sum_c w_c S_c}{\sum_c w_c (2 S_c + F^+_c + F^-_c)}, \quad
               w_c = \Big(\sum_i g_{ic}\Big)^{-2}
 
-    After Sudre et al. (2017), doi:10.1007/978-3-319-67558-9_28. A class that is absent would
-    weigh infinitely; it takes the largest weight of those present, so that predicting it is
-    punished as hard as missing the smallest one.
+    After Sudre et al. (2017), doi:10.1007/978-3-319-67558-9_28. The weight of an
+    absent class would be infinite; it gets the largest weight of those present, so that predicting
+    it costs as much as missing the smallest one.
 
     Parameters
     ----------
@@ -89,12 +89,12 @@ def generalised_dice(labels: Any, logits: Any) -> Any:
     (batch,) float32
         0 is perfect, 1 the worst.
     """
-    shared, predicted, there = _masses(labels, logits)
-    present = ops.cast(there > 0, 'float32')
-    weight = present / ops.square(ops.maximum(there, 1.0))
-    weight = weight + (1 - present) * ops.max(weight, axis=-1, keepdims=True)
+    shared, predicted, present = _masses(labels, logits)
+    known = ops.cast(present > 0, 'float32')
+    weight = known / ops.square(ops.maximum(present, 1.0))
+    weight = weight + (1 - known) * ops.max(weight, axis=-1, keepdims=True)
     top = 2 * ops.sum(weight * shared, axis=-1)
-    return 1 - top / ops.sum(weight * (predicted + there), axis=-1)
+    return 1 - top / ops.sum(weight * (predicted + present), axis=-1)
 
 
 def jaccard(
@@ -137,7 +137,7 @@ def tversky(
     alpha: float = 0.3,
     beta: float = 0.7,
 ) -> Any:
-    r"""One minus the Tversky index, averaged over classes: misses and excess weigh differently.
+    r"""One minus the Tversky index, averaged over classes, with weights for both kinds of errors.
 
     .. math:: 1 - \frac{1}{C} \sum_c T_c, \quad
               T_c = \frac{S_c + \epsilon}{S_c + \alpha F^+_c + \beta F^-_c + \epsilon}
@@ -156,7 +156,7 @@ def tversky(
     background : bool
         Whether class 0 counts.
     alpha, beta : float
-        Weights of what is predicted wrongly and of what is missed.
+        Weights of false positives and false negatives.
 
     Returns
     -------
@@ -197,7 +197,7 @@ def focal_tversky(
     background : bool
         Whether class 0 counts.
     alpha, beta : float
-        Weights of what is predicted wrongly and of what is missed.
+        Weights of false positives and false negatives.
     gamma : float
         Above 1, classes that are nearly right still pull; 1 gives `tversky`.
 
@@ -215,30 +215,30 @@ def focal_tversky(
 
 def _tversky_index(labels: Any, logits: Any, alpha: float, beta: float) -> Any:
     """Return the index of each class, ``(batch, classes)``."""
-    shared, predicted, there = _masses(labels, logits)
-    wrong = alpha * (predicted - shared) + beta * (there - shared)
+    shared, predicted, present = _masses(labels, logits)
+    wrong = alpha * (predicted - shared) + beta * (present - shared)
     return (shared + EPSILON) / (shared + wrong + EPSILON)
 
 
 def _masses(labels: Any, logits: Any) -> tuple[Any, Any, Any]:
-    """Return the mass shared, predicted and there of each class, ``(batch, classes)`` each."""
+    """Return the shared, predicted and true mass of each class, ``(batch, classes)`` each."""
     probabilities = ops.softmax(flat_logits(logits), axis=-1)
     return masses(probabilities, labels)
 
 
 def masses(probabilities: Any, labels: Any) -> tuple[Any, Any, Any]:
-    """Return the mass of each class that is shared, predicted and there.
+    """Return the shared, predicted and true mass of each class.
 
     Parameters
     ----------
     probabilities : (batch, voxels, classes) float32
-        Of each class.
+        Probabilities.
     labels : (batch, X, Y, Z) integers
-        The truth; labels that are no class are there nowhere.
+        The truth; invalid labels are ignored.
 
     Returns
     -------
-    shared, predicted, there : (batch, classes) float32
+    shared, predicted, present : (batch, classes) float32
     """
     classes = probabilities.shape[-1]
     truth, known = flat_labels(labels, classes)

@@ -1,7 +1,7 @@
-"""The losses a training config may name, and how one is made of it.
+"""The losses of training configs, as Keras losses.
 
-All take integer labels and logits, weigh classes if asked to, and return one number for each
-volume of the batch; the Keras classes average these.
+All functions take integer labels and logits, optionally with class weights, and return one value
+for each volume of the batch; the Keras classes average these.
 """
 
 import inspect
@@ -14,7 +14,7 @@ from keras import ops
 
 from ...system.errors import SettingsError
 from ..choices import require_known, suggestion
-from ..options import Loss
+from ..options import LossOptions
 from .overlap import (
     dice_of_masses,
     focal_tversky,
@@ -55,7 +55,7 @@ def dice_cross_entropy(
     -------
     (batch,) float32
     """
-    # Both terms from one softmax: over the logits of a million voxels it is most of the work.
+    # Both terms share one softmax, which takes most of the time.
     logarithms = ops.log_softmax(flat_logits(logits), axis=-1)
     dice = dice_of_masses(*masses(ops.exp(logarithms), labels), None, background)
     entropy = cross_entropy_of(logarithms, labels, class_weights)
@@ -74,7 +74,7 @@ LOSSES: dict[str, Callable[..., Any]] = {
     'dice_cross_entropy': dice_cross_entropy,
 }
 
-# Least and largest value of an option, of any loss or of one alone.
+# Least and largest value of options, of all losses or of a single one.
 _RANGES: dict[str, tuple[float, float]] = {
     'alpha': (0, math.inf),
     'beta': (0, math.inf),
@@ -88,21 +88,21 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 @keras.saving.register_keras_serializable('brainchop')
 class LabelLoss(keras.losses.Loss):
-    """One of the losses above as a Keras loss, to be given to ``compile``.
+    """One of `LOSSES` as a Keras loss.
 
     Parameters
     ----------
     kind : str
-        Which one, a key of `LOSSES`.
+        A key of `LOSSES`.
     name : str, optional
-        For logs; the kind by default.
+        Name in logs; by default the kind.
     **options
         Keyword arguments of the function.
 
     Raises
     ------
     ValueError
-        For another kind.
+        If the kind is unknown.
 
     Examples
     --------
@@ -123,7 +123,7 @@ class LabelLoss(keras.losses.Loss):
         return LOSSES[self.kind](y_true, y_pred, **self.options)
 
     def get_config(self) -> dict[str, Any]:
-        """Return what makes this loss again."""
+        """Return the arguments of the constructor."""
         return {'kind': self.kind, 'name': self.name, **self.options}
 
 
@@ -136,14 +136,14 @@ class SumLoss(keras.losses.Loss):
     losses : sequence of keras.losses.Loss
         The terms.
     weights : sequence of float
-        Their factors.
+        Factors of the terms.
     name : str
-        For logs.
+        Name in logs.
 
     Raises
     ------
     ValueError
-        Where there are not as many weights as losses.
+        If the numbers of weights and losses differ.
 
     Examples
     --------
@@ -171,42 +171,42 @@ class SumLoss(keras.losses.Loss):
         return sum(weight * loss.call(y_true, y_pred) for loss, weight in terms)
 
     def get_config(self) -> dict[str, Any]:
-        """Return what makes this loss again."""
+        """Return the arguments of the constructor."""
         losses = [keras.saving.serialize_keras_object(loss) for loss in self.losses]
         return {'losses': losses, 'weights': self.weights, 'name': self.name}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> 'SumLoss':
-        """Make a loss of what `get_config` returned."""
+        """Build a loss from the result of `get_config`."""
         losses = [keras.saving.deserialize_keras_object(loss) for loss in config['losses']]
         return cls(losses, config['weights'], name=config['name'])
 
 
-def build_loss(loss: Loss, classes: int) -> keras.losses.Loss:
-    """Make the loss that a config asks for.
+def build_loss(loss: LossOptions, classes: int) -> keras.losses.Loss:
+    """Build the loss of a training config.
 
     Parameters
     ----------
-    loss : Loss
-        One kind with its options, or a sum of terms. The weights of classes reach all terms
-        that take any and have none of their own among their options.
+    loss : LossOptions
+        One kind with its options, or a sum of terms. Class weights apply to all terms that
+        support them and have none among their own options.
     classes : int
         Number of classes, background included.
 
     Returns
     -------
     keras.losses.Loss
-        `LabelLoss`, or `SumLoss` where there are terms.
+        `SumLoss` if there are terms, else `LabelLoss`.
 
     Raises
     ------
     SettingsError
-        Naming the key: for a kind or option that is not known, a value that cannot be one, and
-        weights that are not one for each class.
+        If a kind or option is unknown, a value is invalid, or the number of class weights is not
+        that of the classes; the message names the key.
 
     Examples
     --------
-    >>> build_loss(Loss('focal', class_weights=(1.0, 2.0), options={'gamma': 3}), 2).options
+    >>> build_loss(LossOptions('focal', class_weights=(1.0, 2.0), options={'gamma': 3}), 2).options
     {'class_weights': [1.0, 2.0], 'gamma': 3.0}
     """
     if not loss.terms:
@@ -258,12 +258,12 @@ def _label_loss(
 
 def _parameters(kind: str) -> dict[str, Any]:
     """Return the options of a loss and their defaults."""
-    found = inspect.signature(LOSSES[kind]).parameters.values()
-    return {item.name: item.default for item in found if item.kind is item.KEYWORD_ONLY}
+    parameters = inspect.signature(LOSSES[kind]).parameters.values()
+    return {item.name: item.default for item in parameters if item.kind is item.KEYWORD_ONLY}
 
 
 def _option(key: str, kind: str, name: str, value: Any, default: Any) -> Any:
-    """Return the value of an option, of the type of its default."""
+    """Return the checked value of an option, which must have the type of its default."""
     expected = type(default)
     if expected is float and type(value) is int:
         value = float(value)
@@ -282,7 +282,7 @@ def _option(key: str, kind: str, name: str, value: Any, default: Any) -> Any:
 
 
 def _weights(key: str, values: Any, classes: int) -> list[float]:
-    """Return the weights of classes, one each."""
+    """Return checked class weights."""
     if not isinstance(values, (list, tuple)) or len(values) != classes:
         raise SettingsError(f'{key} is {values!r}; expected a list of {classes} numbers, one each')
     fits = all(type(value) in (int, float) and 0 <= value < math.inf for value in values)

@@ -1,9 +1,9 @@
-"""Loss on some of the voxels of each place: networks on 2 mm places, trained for less.
+"""Loss on a random subset of the voxels that a network with ``space_to_depth`` labels.
 
-The last layer of such a network, see `brainchop_bids.models.regroup`, gives logits for each of the
-eight voxels of a place. Neighbouring voxels teach much the same, and their logits and the loss
-cost more memory and time than the layers before. A step therefore computes a few of the eight,
-others each time.
+The last layer of such a network (`brainchop_bids.models.space_to_depth`) gives logits for the
+2x2x2 voxels of each block. Neighbouring voxels are nearly redundant for training, and their logits
+and loss cost more memory and time than all layers before. Each step therefore computes a few of
+the eight only, drawn anew.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -13,17 +13,17 @@ import keras
 import numpy as np
 from keras import ops
 
-from ...models.regroup import HEAD
+from ...models.space_to_depth import OUTPUT_LAYER
 
 
 @keras.saving.register_keras_serializable('brainchop')
 class SubvoxelLogits(keras.layers.Layer):
-    """What a transposed convolution gives for some of the voxels of each place.
+    """Output of a transposed convolution for some of the voxels of each block.
 
     Parameters
     ----------
     head : keras.layers.Conv3DTranspose
-        The network's last layer, built; its kernel is as wide as its stride.
+        Built last layer of the network, with a kernel as wide as its stride.
     """
 
     def __init__(self, head: Any, **options: Any) -> None:
@@ -36,60 +36,60 @@ class SubvoxelLogits(keras.layers.Layer):
         Parameters
         ----------
         inputs : tuple
-            Features ``(batch, X, Y, Z, C)``, and ``(batch, voxels)`` integers: which voxels of a
-            place in C order, the same in each row.
+            Features ``(batch, X, Y, Z, C)``, and indices of voxels in a block in C order,
+            ``(batch, voxels)`` integers with equal rows.
         """
-        features, places = inputs
-        # (voxels of a place, classes, C), whatever the precision is that weights are kept in.
+        features, indices = inputs
+        # (voxels of a block, classes, C), in the precision of the features.
         kernel = ops.cast(self.head.kernel, features.dtype)
         classes, channels = kernel.shape[-2:]
-        kernel = ops.take(ops.reshape(kernel, (-1, classes, channels)), places[0], axis=0)
-        count = places.shape[-1]
+        kernel = ops.take(ops.reshape(kernel, (-1, classes, channels)), indices[0], axis=0)
+        count = indices.shape[-1]
         matrix = ops.transpose(ops.reshape(kernel, (count * classes, channels)))
         logits = ops.matmul(features, matrix)
         shape = (*ops.shape(features)[:-1], count, classes)
         return ops.reshape(logits, shape) + ops.cast(self.head.bias, features.dtype)
 
     def compute_output_shape(self, shapes: Any) -> tuple[int | None, ...]:
-        """Return the shape of what `call` returns."""
-        features, places = shapes
-        return (*features[:-1], places[-1], self.head.filters)
+        """Return the shape of the output of `call`."""
+        features, indices = shapes
+        return (*features[:-1], indices[-1], self.head.filters)
 
 
 def with_subvoxels(model: Any, count: int) -> Any:
-    """Return a network that computes some of the voxels of each place.
+    """Return a network that computes only some of the voxels of each block.
 
     Parameters
     ----------
     model : keras.Model
-        A network whose last layer is that of `brainchop_bids.models.regroup.class_logits`.
+        Network that ends with `brainchop_bids.models.space_to_depth.class_logits`.
     count : int
-        How many voxels of each place.
+        Number of voxels of each block.
 
     Returns
     -------
     keras.Model
-        Of ``[images, places]``, with the same weights; its logits are ``(batch, X / 2, Y / 2,
-        Z / 2, count, classes)``.
+        Takes ``[images, indices]`` and shares all weights; its logits have the shape ``(batch,
+        X / 2, Y / 2, Z / 2, count, classes)``.
     """
-    head = model.get_layer(HEAD)
-    places = keras.Input((count,), dtype='int32', name='places')
-    logits = SubvoxelLogits(head, name='subvoxels')([head.input, places])
-    return keras.Model([model.input, places], logits, name=model.name)
+    head = model.get_layer(OUTPUT_LAYER)
+    indices = keras.Input((count,), dtype='int32', name='subvoxel_indices')
+    logits = SubvoxelLogits(head, name='subvoxels')([head.input, indices])
+    return keras.Model([model.input, indices], logits, name=model.name)
 
 
 def whole_network(model: Any) -> Any:
-    """Return the network of images to logits of all voxels that a stage's model trains.
+    """Return the network for all voxels that shares the weights of a stage's model.
 
     Parameters
     ----------
     model : keras.Model
-        What `with_subvoxels` returned, or any other.
+        Result of `with_subvoxels`, or any other model.
 
     Returns
     -------
     keras.Model
-        With the same variables; the same model where it computes all voxels already.
+        The given model if it computes all voxels already.
     """
     for layer in model.layers:
         if isinstance(layer, SubvoxelLogits):
@@ -98,67 +98,67 @@ def whole_network(model: Any) -> Any:
 
 
 def logits_of(model: Any, image: np.ndarray) -> np.ndarray:
-    """Return the logits of a network that shares its variables with one that is being fitted.
+    """Return the logits of a network that shares its variables with a model in training.
 
-    Keras' own ``predict`` would do but on JAX, where it hands the variables' memory on, which the
-    fitted model still holds.
+    Keras' ``predict`` cannot be used with JAX: it donates the memory of variables that the model
+    in training still holds.
 
     Parameters
     ----------
     model : keras.Model
-        What `whole_network` returned.
+        Result of `whole_network`.
     image : (batch, X, Y, Z, C) float32
-        Its input.
+        Input.
 
     Returns
     -------
     (batch, X, Y, Z, classes) array
     """
-    quietly: AbstractContextManager[Any] = nullcontext()
+    no_gradients: AbstractContextManager[Any] = nullcontext()
     if keras.backend.backend() == 'torch':
         import torch
 
-        quietly = torch.no_grad()
-    with quietly:
+        no_gradients = torch.no_grad()
+    with no_gradients:
         return np.asarray(ops.convert_to_numpy(ops.cast(model(image, training=False), 'float32')))
 
 
-def draw_places(seed: tuple[int, ...], count: int, factor: int) -> np.ndarray:
-    """Choose voxels of a place.
+def draw_subvoxels(seed: tuple[int, ...], count: int, factor: int) -> np.ndarray:
+    """Draw voxels of a block.
 
     Parameters
     ----------
     seed : tuple of int
-        Decides: a step has the same ones whenever it is done.
+        Seed of the random generator.
     count : int
-        How many.
+        Number of voxels.
     factor : int
-        Voxels of a place along each axis.
+        Voxels of a block along each axis.
 
     Returns
     -------
     (count,) int32
-        Their numbers in C order, no two the same.
+        Distinct indices in C order.
     """
     return np.random.default_rng(seed).permutation(factor**3)[:count].astype(np.int32)
 
 
-def labels_at(labels: np.ndarray, places: np.ndarray, factor: int) -> np.ndarray:
-    """Return the labels of some of the voxels of each place.
+def subvoxel_labels(labels: np.ndarray, indices: np.ndarray, factor: int) -> np.ndarray:
+    """Return the labels of some of the voxels of each block.
 
     Parameters
     ----------
     labels : (batch, X, Y, Z) array
-        Of all voxels.
-    places : (voxels,) array
-        Which ones, as `draw_places` gives them.
+        Labels of all voxels.
+    indices : (voxels,) integers
+        From `draw_subvoxels`.
     factor : int
-        Voxels of a place along each axis.
+        Voxels of a block along each axis.
 
     Returns
     -------
     (batch, X / factor, Y / factor, Z / factor, voxels) array
     """
-    offsets = np.stack(np.unravel_index(places, (factor,) * 3), -1)
+    offsets = np.stack(np.unravel_index(indices, (factor,) * 3), -1)
     parts = [labels[:, x::factor, y::factor, z::factor] for x, y, z in offsets]
     return np.stack(parts, -1)

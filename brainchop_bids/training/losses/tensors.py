@@ -1,37 +1,37 @@
-"""Labels and logits as losses and metrics count them: flat and in single precision."""
+"""Conversion of labels and logits to flat tensors in single precision, for losses and metrics."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from keras import ops
 
-# Small against one voxel: it decides only what a class that is nowhere counts.
+# Small compared with one voxel; it only matters for absent classes.
 EPSILON = 1e-6
 
 
 def flat_logits(logits: Any) -> Any:
-    """Return logits voxel by voxel.
+    """Return logits with a single axis of voxels.
 
     Parameters
     ----------
     logits : (batch, X, Y, Z, classes) float
-        Of any precision; there may be more axes of voxels.
+        Logits of any precision, with any number of spatial axes.
 
     Returns
     -------
     (batch, voxels, classes) float32
-        Half precision has too few digits for sums over a million voxels.
+        Half precision is not enough for sums over a million voxels.
     """
     return ops.reshape(ops.cast(logits, 'float32'), (ops.shape(logits)[0], -1, logits.shape[-1]))
 
 
 def flat_labels(labels: Any, classes: int) -> tuple[Any, Any]:
-    """Return labels voxel by voxel, and which of them are classes.
+    """Return labels with a single axis of voxels, and whether they are valid.
 
     Parameters
     ----------
     labels : (batch, X, Y, Z) integers
-        A label that is no class becomes 0.
+        Labels; invalid ones become 0.
     classes : int
         Number of classes.
 
@@ -39,7 +39,7 @@ def flat_labels(labels: Any, classes: int) -> tuple[Any, Any]:
     -------
     labels : (batch, voxels) int32
     known : (batch, voxels) float32
-        1 for a class, else 0.
+        1 for valid labels, else 0.
     """
     flat = ops.reshape(ops.cast(labels, 'int32'), (ops.shape(labels)[0], -1))
     known = (flat >= 0) & (flat < classes)
@@ -47,12 +47,12 @@ def flat_labels(labels: Any, classes: int) -> tuple[Any, Any]:
 
 
 def at_labels(values: Any, labels: Any) -> Any:
-    """Return what each voxel has for its own label.
+    """Return the value of each voxel for its own label.
 
     Parameters
     ----------
     values : (batch, voxels, classes) float32
-        Something for each class.
+        Values of all classes.
     labels : (batch, voxels) int32
         Classes.
 
@@ -64,14 +64,14 @@ def at_labels(values: Any, labels: Any) -> Any:
 
 
 def sum_by_class(values: Any, labels: Any, classes: int) -> Any:
-    """Add up values of voxels of the same label.
+    """Sum values over the voxels of each class.
 
-    Much less work than a product with one-hot labels, which are as large as all logits.
+    This is much faster than a product with one-hot labels, which are as large as the logits.
 
     Parameters
     ----------
     values : (batch, voxels) float32
-        What is added.
+        Values.
     labels : (batch, voxels) int32
         Classes.
     classes : int
@@ -90,12 +90,12 @@ def sum_by_class(values: Any, labels: Any, classes: int) -> Any:
 
 
 def checked_weights(weights: Sequence[float], classes: int) -> Any:
-    """Return the weights of classes as a tensor.
+    """Return class weights as a tensor.
 
     Raises
     ------
     ValueError
-        Where there is not one for each class.
+        If their number is not that of the classes.
     """
     if len(weights) != classes:
         raise ValueError(f'{len(weights)} class weights given, expected {classes}')

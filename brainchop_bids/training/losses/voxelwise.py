@@ -1,4 +1,4 @@
-"""Losses that are means over voxels, on any Keras backend."""
+"""Losses that average over voxels, on any Keras backend."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -48,7 +48,7 @@ def focal(
     class_weights: Sequence[float] | None = None,
     gamma: float = 2.0,
 ) -> Any:
-    r"""Cross entropy in which voxels that are already right count for little.
+    r"""Focal loss: cross entropy in which well-classified voxels have little weight.
 
     .. math:: - \frac{\sum_i w_{y_i} (1 - p_{i y_i})^\gamma \log p_{i y_i}}{\sum_i w_{y_i}}
 
@@ -76,7 +76,7 @@ def focal(
     )
     if gamma == 0:
         return weighted_mean(-likelihood, weight)
-    # At p = 1 a power below 1 has no slope.
+    # A power below 1 is not differentiable at p = 1.
     wrong = ops.maximum(-ops.expm1(likelihood), EPSILON)
     return weighted_mean(-ops.power(wrong, gamma) * likelihood, weight)
 
@@ -129,7 +129,7 @@ def boundary_cross_entropy(
 
 
 def boundary_nearness(labels: Any, reach: int) -> Any:
-    r"""Return how near each voxel lies to one of another label.
+    r"""Return the nearness of each voxel to voxels with another label.
 
     A box of :math:`2k + 1` voxels a side around a voxel holds another label if, and only if,
     its smallest and its largest label differ, and that is so for each :math:`k \ge d_i`. The
@@ -174,5 +174,5 @@ def _true_class(
 
 
 def weighted_mean(values: Any, weight: Any) -> Any:
-    """Return the mean of each volume's voxels, ``(batch,)``; 0 where nothing weighs anything."""
+    """Return the weighted mean over voxels, ``(batch,)``; 0 if all weights are 0."""
     return ops.sum(weight * values, axis=-1) / ops.maximum(ops.sum(weight, axis=-1), EPSILON)

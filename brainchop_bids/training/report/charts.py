@@ -1,31 +1,31 @@
-"""Curves over the steps of a run, as numbers that a page draws in SVG."""
+"""Layout of the line charts on the page of a training run, which are drawn as SVG."""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 WIDTH, HEIGHT = 640, 260
-# Room for the numbers at the left and below.
+# Margins for the axis labels.
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 10, 26
-# With more lines than this, single ones are told from each other by nothing.
+# With more lines than this, colours no longer tell them apart.
 MOST_COLORS = 8
-# More points than this are a line of their own.
+# With more points than this, they are not marked.
 _MOST_DOTS = 40
 _TICKS = 5
 
 
 @dataclass(frozen=True)
 class Series:
-    """A line of a chart.
+    """Data of one line.
 
     Parameters
     ----------
     name : str
         For the legend.
     points : sequence of (float, float)
-        Step and value; a value that is no number leaves a gap.
+        Step and value; NaN leaves a gap.
     strong : bool
-        Whether it is the one to look at.
+        Whether the line is emphasised.
     """
 
     name: str
@@ -35,18 +35,18 @@ class Series:
 
 @dataclass(frozen=True)
 class Line:
-    """A series on the page.
+    """One line in the coordinates of the view box.
 
     Parameters
     ----------
     name : str
-        For the legend; empty for lines that share one entry.
+        For the legend; empty for lines that share the entry of another.
     kind : str
-        Its class in the style sheet.
+        CSS class.
     pieces : tuple of str
-        ``points`` of polylines, one for each stretch without a gap.
+        ``points`` attributes of polylines, one for each segment between gaps.
     dots : tuple of (float, float)
-        Single points to mark.
+        Points that are marked.
     """
 
     name: str
@@ -57,26 +57,26 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart ready to be drawn, in units of its view box.
+    """A chart in the coordinates of its view box.
 
     Parameters
     ----------
     title : str
-        What it shows.
-    told : str
-        The same for those who cannot see it.
+        Title.
+    description : str
+        Text for screen readers.
     lines : tuple of Line
-        In the order of drawing.
+        Lines in drawing order.
     x_ticks, y_ticks : tuple of (float, str)
-        Where numbers stand, and which.
+        Position and label of each tick.
     marks : tuple of float
-        Where a stage begins.
+        Positions at which a stage begins.
     left, right, top, bottom : float
         Edges of the plot.
     """
 
     title: str
-    told: str
+    description: str
     lines: tuple[Line, ...]
     x_ticks: tuple[tuple[float, str], ...]
     y_ticks: tuple[tuple[float, str], ...]
@@ -88,7 +88,7 @@ class Chart:
 
     @property
     def legend(self) -> list[Line]:
-        """Lines with a name, if there is more than one kind."""
+        """Lines with an entry in the legend, emphasised ones first; empty for a single one."""
         named = [line for line in self.lines if line.name]
         return sorted(named, key=lambda line: line.kind != 'strong') if len(named) > 1 else []
 
@@ -107,25 +107,25 @@ def make_chart(
     Parameters
     ----------
     title : str
-        What it shows.
+        Title.
     series : sequence of Series
-        Its lines; with more than `MOST_COLORS`, all but strong ones look alike.
+        Data; with more than `MOST_COLORS` lines, all but emphasised ones look alike.
     last : float
-        The step at the right edge; the left one is 0.
+        Step at the right edge; the left edge is step 0.
     limits : tuple of 2 float, optional
-        Values at the lower and upper edge; by default what the lines need, from 0 on where
-        they are not below it.
+        Least range of the vertical axis; by default from 0, or the lowest value if that is
+        negative, to the highest value.
     marks : sequence of float
         Steps at which a stage begins.
     others : str
-        What lines that look alike are called in the legend.
+        Legend entry of the lines that look alike.
 
     Returns
     -------
     Chart or None
-        None where no value is a number.
+        None if no value is finite.
     """
-    values = [y for one in series for _, y in one.points if math.isfinite(y)]
+    values = [y for line in series for _, y in line.points if math.isfinite(y)]
     if not values:
         return None
     if limits is None:
@@ -138,15 +138,16 @@ def make_chart(
     def place(x: float, y: float) -> tuple[float, float]:
         return round(_LEFT + across * x, 1), round(HEIGHT - _BOTTOM - up * (y - low), 1)
 
-    alike = sum(not one.strong for one in series) > MOST_COLORS
+    weak = [line for line in series if not line.strong]
+    alike = len(weak) > MOST_COLORS
     lines = []
-    for number, one in enumerate(one for one in series if not one.strong):
-        name = (others if number == 0 else '') if alike else one.name
-        lines.append(_line(one, name, 'alike' if alike else f'c{number}', place))
-    lines += [_line(one, one.name, 'strong', place) for one in series if one.strong]
+    for number, line in enumerate(weak):
+        name = (others if number == 0 else '') if alike else line.name
+        lines.append(_line(line, name, 'alike' if alike else f'c{number}', place))
+    lines += [_line(line, line.name, 'strong', place) for line in series if line.strong]
     return Chart(
         title,
-        _told(title, series),
+        _describe(title, series),
         tuple(lines),
         tuple((place(x, low)[0], f'{x:g}') for x in ticks(0, max(last, 1)) if x <= last),
         tuple((place(0, y)[1], f'{y:g}') for y in y_ticks),
@@ -174,30 +175,30 @@ def ticks(low: float, high: float) -> list[float]:
 
 
 def _line(
-    one: Series, name: str, kind: str, place: Callable[[float, float], tuple[float, float]]
+    line: Series, name: str, kind: str, place: Callable[[float, float], tuple[float, float]]
 ) -> Line:
-    stretches: list[list[tuple[float, float]]] = [[]]
-    for x, y in one.points:
+    segments: list[list[tuple[float, float]]] = [[]]
+    for x, y in line.points:
         if math.isfinite(y):
-            stretches[-1].append(place(x, y))
-        elif stretches[-1]:
-            stretches.append([])
+            segments[-1].append(place(x, y))
+        elif segments[-1]:
+            segments.append([])
     pieces = tuple(
-        ' '.join(f'{x:g},{y:g}' for x, y in points) for points in stretches if len(points) > 1
+        ' '.join(f'{x:g},{y:g}' for x, y in points) for points in segments if len(points) > 1
     )
-    found = [point for points in stretches for point in points]
-    # A value between two gaps would not be seen as a line.
-    alone = [points[0] for points in stretches if len(points) == 1]
-    marked = kind != 'alike' and len(found) <= _MOST_DOTS
-    return Line(name, kind, pieces, tuple(found if marked else alone))
+    points = [point for points in segments for point in points]
+    # A single value between two gaps would be invisible as a line.
+    isolated = [points[0] for points in segments if len(points) == 1]
+    marked = kind != 'alike' and len(points) <= _MOST_DOTS
+    return Line(name, kind, pieces, tuple(points if marked else isolated))
 
 
-def _told(title: str, series: Sequence[Series]) -> str:
-    """Say where the lines begin and end; of many only the strong ones."""
-    shown = series if len(series) <= MOST_COLORS else [one for one in series if one.strong]
+def _describe(title: str, series: Sequence[Series]) -> str:
+    """Describe where the lines begin and end; of many lines only the emphasised ones."""
+    shown = series if len(series) <= MOST_COLORS else [line for line in series if line.strong]
     ends = []
-    for one in shown:
-        known = [y for _, y in one.points if math.isfinite(y)]
-        if known:
-            ends.append(f'{one.name} from {known[0]:.4g} to {known[-1]:.4g}')
+    for line in shown:
+        values = [y for _, y in line.points if math.isfinite(y)]
+        if values:
+            ends.append(f'{line.name} from {values[0]:.4g} to {values[-1]:.4g}')
     return f'{title} over the steps: {"; ".join(ends)}.'

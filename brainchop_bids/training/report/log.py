@@ -1,4 +1,4 @@
-"""What a person watches while a network trains: a bar with the time left, CSV, TensorBoard."""
+"""The log of a training run: progress bar, ``log.csv`` and TensorBoard's event file."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ from ...models.labels import LabelTable
 from ...models.mapping import read_mapping
 from ...system.atomic import write_text
 from ..config import TrainConfig
-from ..data.loader import Pair, computed
+from ..data.loader import Pair, subsample
 from .scores import Scores, ValidationLog, add_scalars
 
 LOG = 'log.csv'
@@ -29,17 +29,17 @@ _RECENT = 50
 
 
 @dataclass(frozen=True)
-class Row:
-    """What is written down between two checkpoints.
+class LogRow:
+    """A row of the log, written at each checkpoint.
 
     Parameters
     ----------
     stage, step : int
-        Number of the stage; steps done over all stages.
+        Index of the stage; steps done over all stages.
     learning_rate, loss : float
-        The last learning rate, the mean loss.
+        The last learning rate; the mean loss since the previous row.
     dice, validation_dice : list of float
-        Of each class, over the batches trained on and over the validation's cubes.
+        Dice of each class over the training batches and over the validation patches.
     """
 
     stage: int
@@ -50,15 +50,15 @@ class Row:
     validation_dice: list[float]
 
 
-class Record:
-    """Writes a run down; a context manager.
+class TrainingLog:
+    """Log of a run; a context manager.
 
     Parameters
     ----------
     config : TrainConfig
-        The run.
+        Config of the run.
     out : Path
-        Its folder.
+        Folder of the run.
     classes : int
         Number of classes.
     """
@@ -80,7 +80,7 @@ class Record:
         self._bar: Progress | None = None
         self._loss = float('nan')
 
-    def __enter__(self) -> 'Record':
+    def __enter__(self) -> 'TrainingLog':
         """Start the bar."""
         if sys.stdout.isatty():
             columns = (TextColumn('{task.description}'), BarColumn(30))
@@ -104,7 +104,7 @@ class Record:
             self._writer.close()
 
     def resume(self, step: int) -> None:
-        """Forget what was written beyond a step that is taken up again."""
+        """Remove rows and images that are newer than the step that a run resumes at."""
         if self.path.exists():
             rows = csv.DictReader(io.StringIO(self.path.read_text(encoding='utf-8')))
             self._rows = [row for row in rows if int(row['step']) <= step]
@@ -113,22 +113,22 @@ class Record:
             self._events_folder, purge_step=step + 1 if step else None
         )
         if step:
-            self.say(f'going on at step {step} of {self.total}')
+            self.say(f'resuming at step {step} of {self.total}')
 
     def tick(self, step: int, loss: float) -> None:
-        """Note that a step is done."""
+        """Count a step."""
         self._times = [*self._times[-_RECENT:], time.monotonic()]
         self._loss = loss
         if self._bar:
             self._bar.update(self._task, completed=step, left=self._line(step))
 
-    def add(self, row: Row) -> None:
+    def add(self, row: LogRow) -> None:
         """Write a row to the log and to TensorBoard's file.
 
         Raises
         ------
         OutputError
-            Where the log cannot be written.
+            If the log cannot be written.
         """
         cells: dict[str, Any] = {
             'stage': row.stage,
@@ -154,64 +154,67 @@ class Record:
             self.say(f'{self._line(row.step)}, validation Dice {scores}')
 
     def say(self, text: str) -> None:
-        """Print something beside the bar."""
+        """Print a message above the progress bar."""
         self._console.print(text, markup=False)
 
     def validated(self, step: int, scores: Scores) -> None:
-        """Write down how whole volumes were labelled.
+        """Add the scores of whole volumes.
 
         Raises
         ------
         OutputError
-            Where a file cannot be written.
+            If a file cannot be written.
         """
         self.validations.add(step, scores, self._writer)
         self._writer.flush()
         worst = f'worst {scores.worst} {scores.per_scan[scores.worst]:.3f}'
         self.say(f'{step}/{self.total}, whole scans: mean Dice {scores.mean:.3f}, {worst}')
 
-    def pictures(self, step: int, pairs: list[Pair], found: list[np.ndarray], stride: int) -> None:
-        """Write the middle slice of each validation cube: image, truth and prediction."""
-        for i, ((image, truth), labels) in enumerate(zip(pairs, found, strict=True)):
+    def pictures(
+        self, step: int, pairs: list[Pair], predictions: list[np.ndarray], stride: int
+    ) -> None:
+        """Write the middle slice of each validation patch: image, truth and prediction."""
+        for i, ((image, truth), labels) in enumerate(zip(pairs, predictions, strict=True)):
             middle = truth.shape[1] // 2
-            grey = computed(image[0, ..., 0], stride)[middle]
-            grey = np.uint8(255 * np.clip(grey / max(float(np.quantile(grey, 0.99)), 1e-6), 0, 1))
-            cuts = [
-                np.repeat(grey[..., None], 3, 2),
+            gray = subsample(image[0, ..., 0], stride)[middle]
+            gray = np.uint8(255 * np.clip(gray / max(float(np.quantile(gray, 0.99)), 1e-6), 0, 1))
+            panels = [
+                np.repeat(gray[..., None], 3, 2),
                 self.colors[truth[0, middle]],
                 self.colors[labels[0, middle]],
             ]
             self._writer.add_image(
-                f'validation/{i}', np.concatenate(cuts, 1), step, dataformats='HWC'
+                f'validation/{i}', np.concatenate(panels, 1), step, dataformats='HWC'
             )
         self._writer.flush()
 
     def _line(self, step: int) -> str:
-        pace = (self._times[-1] - self._times[0]) / max(1, len(self._times) - 1)
-        left = timedelta(seconds=round(pace * (self.total - step)))
-        return f'{step}/{self.total}, loss {self._loss:.3f}, {pace:.2f} s a step, {left} left'
+        seconds = (self._times[-1] - self._times[0]) / max(1, len(self._times) - 1)
+        left = timedelta(seconds=round(seconds * (self.total - step)))
+        return f'{step}/{self.total}, loss {self._loss:.3f}, {seconds:.2f} s a step, {left} left'
 
 
 def label_table(config: TrainConfig, classes: int) -> LabelTable:
-    """Return the labels of the model's card; what it does not say, the table of codes may.
+    """Return the labels of the model that a run trains.
+
+    Names are those of the card, else those of the table of codes, else numbers.
 
     Parameters
     ----------
     config : TrainConfig
-        The run.
+        Config of the run.
     classes : int
         Number of classes.
 
     Returns
     -------
     LabelTable
-        With numbers for names where neither gives any.
 
     Raises
     ------
     ModelError
-        Where the card's labels are not understood.
+        If the card's labels cannot be read.
     """
     known = read_mapping(config.data.mapping).labels
-    plain = LabelTable.from_names([known.get(i, str(i)) for i in range(classes)])
-    return override_labels(plain, list(config.card.labels), Path('card.labels'))
+    table = LabelTable.from_names([known.get(i, str(i)) for i in range(classes)])
+    return override_labels(table, list(config.card.labels), Path('card.labels'))

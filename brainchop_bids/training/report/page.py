@@ -1,6 +1,6 @@
-"""The page of a training run: its course, how well it does, and where it fails.
+"""The HTML page of a training run: log, scores, and overlays of the worst scans.
 
-It is made from what lies in the run's folder, so that it can be made again at any time.
+It is made from the files in the run's folder alone.
 """
 
 import csv
@@ -34,37 +34,39 @@ from .scores import (
 )
 
 REPORT = 'report.html'
-# How the log's columns begin.
+# Prefixes of columns in the log.
 _TRAINED, _CUBES = 'dice_', 'validation_dice_'
 
-LogRow = dict[str, float]
+LogValues = dict[str, float]
 
 
-def write_page(out: Path, config: TrainConfig, facts: Sequence[tuple[str, str]] = ()) -> Path:
+def write_training_page(
+    out: Path, config: TrainConfig, facts: Sequence[tuple[str, str]] = ()
+) -> Path:
     """Write the page of a run.
 
     Parameters
     ----------
     out : Path
-        The run's folder, with ``log.csv`` and what `ValidationLog` keeps.
+        Folder of the run, with ``log.csv`` and the files of `ValidationLog`.
     config : TrainConfig
-        The run.
+        Config of the run.
     facts : sequence of (str, str)
-        Further lines on how it was run, such as ``('Backend', 'torch 2.9')``.
+        Further lines for the settings, such as ``('Backend', 'torch 2.9')``.
 
     Returns
     -------
     Path
-        ``out/report.html``: one file without links to others.
+        ``out/report.html``, which links to no other file.
 
     Raises
     ------
     DatasetError
-        Where the run's tables cannot be read.
+        If the run's tables cannot be read.
     OutputError
-        Where the page cannot be written.
+        If the page cannot be written.
     """
-    # Only the last step of a run needs what lays out pages.
+    # Jinja is needed at the end of a run only.
     from ...reports.render import render_template
     from ...reports.text import one_line
 
@@ -97,13 +99,18 @@ def write_page(out: Path, config: TrainConfig, facts: Sequence[tuple[str, str]] 
     return out / REPORT
 
 
-def read_log(path: Path) -> list[LogRow]:
-    """Read ``log.csv``: a number for each column and row.
+def read_log(path: Path) -> list[LogValues]:
+    """Read ``log.csv``.
+
+    Returns
+    -------
+    list of dict of str to float
+        Values of each row by column.
 
     Raises
     ------
     DatasetError
-        Where there is no such table.
+        If the file is missing or is not such a table.
     """
     try:
         reader = csv.DictReader(io.StringIO(path.read_text(encoding='utf-8')))
@@ -116,9 +123,9 @@ def read_log(path: Path) -> list[LogRow]:
 
 
 def _facts(
-    log: Sequence[LogRow], rows: Sequence[ScoreRow], config: TrainConfig
+    log: Sequence[LogValues], rows: Sequence[ScoreRow], config: TrainConfig
 ) -> list[tuple[str, str]]:
-    """List what stands at the top."""
+    """Return the facts at the top of the page."""
     facts = [('Steps', f'{log[-1]["step"]:,.0f} of {config.steps:,}' if log else 'none')]
     if log:
         facts.append(('Last loss', f'{log[-1]["loss"]:.3f}'))
@@ -134,9 +141,9 @@ def _facts(
 
 
 def _charts(
-    log: Sequence[LogRow], rows: Sequence[ScoreRow], config: TrainConfig
+    log: Sequence[LogValues], rows: Sequence[ScoreRow], config: TrainConfig
 ) -> list[tuple[str, Chart]]:
-    """Lay out all curves, each with a name to refer to it by."""
+    """Lay out all charts, each with the name that the page refers to it by."""
     last = max([*(row['step'] for row in log), *(row.step for row in rows)], default=0.0)
     starts = [sum(stage.steps for stage in config.stages[:i]) for i in range(len(config.stages))]
     marks = [float(start) for start in starts[1:] if start < last]
@@ -180,12 +187,12 @@ def _charts(
     return [(name, chart) for name, chart in charts.items() if chart is not None]
 
 
-def _foreground(row: LogRow, prefix: str) -> list[str]:
-    """Return the columns of a kind, less that of the background, which is the first."""
+def _foreground(row: LogValues, prefix: str) -> list[str]:
+    """Return the columns with a prefix, without the first one, which is the background."""
     return [key for key in row if key.startswith(prefix)][1:]
 
 
-def _log_series(log: Sequence[LogRow], prefix: str) -> list[Series]:
+def _log_series(log: Sequence[LogValues], prefix: str) -> list[Series]:
     columns = _foreground(log[0], prefix) if log else []
     series = [
         Series(column.removeprefix(prefix), [(row['step'], row[column]) for row in log])
@@ -206,65 +213,67 @@ def _score_series(rows: Sequence[ScoreRow]) -> list[Series]:
     return [*series, Series('mean', list(mean_dice(rows).items()), strong=True)]
 
 
-def _log_line(row: LogRow) -> dict[str, Any]:
-    """Arrange a row of the log for the table of numbers."""
+def _log_line(row: LogValues) -> dict[str, Any]:
+    """Return a row of the log as the table shows it."""
     return {
         **{key: row[key] for key in ('step', 'stage', 'loss', 'learning_rate')},
         **{
-            name: _known(mean(row[column] for column in _foreground(row, prefix)))
+            name: _or_none(mean(row[column] for column in _foreground(row, prefix)))
             for name, prefix in (('dice', _TRAINED), ('cubes', _CUBES))
         },
     }
 
 
 def _validations(rows: Sequence[ScoreRow]) -> list[dict[str, Any]]:
-    """Arrange one line for each validation."""
+    """Return the rows of the table of validations."""
     lines = []
     for step, value in mean_dice(rows).items():
         per_scan = _per_scan([row for row in rows if row.step == step])
         scan, dice = per_scan[0]
-        lines.append({'step': step, 'mean': _known(value), 'worst': scan, 'dice': _known(dice)})
+        lines.append(
+            {'step': step, 'mean': _or_none(value), 'worst': scan, 'dice': _or_none(dice)}
+        )
     return lines
 
 
 def _per_scan(rows: Sequence[ScoreRow]) -> list[tuple[str, float]]:
-    """Return the mean of each scan, the lowest first; those without a number come last."""
-    found: dict[str, list[float]] = {}
+    """Return the mean of each scan, lowest first and NaN last."""
+    by_scan: dict[str, list[float]] = {}
     for row in rows:
-        found.setdefault(row.scan, []).append(row.dice)
-    means = [(scan, mean(values)) for scan, values in found.items()]
+        by_scan.setdefault(row.scan, []).append(row.dice)
+    means = [(scan, mean(values)) for scan, values in by_scan.items()]
     return sorted(means, key=lambda pair: (math.isnan(pair[1]), pair[1]))
 
 
 def _scans(rows: Sequence[ScoreRow], step: int | None) -> list[dict[str, Any]]:
-    """Arrange the scans of a validation, the lowest Dice first."""
+    """Return the rows of the table of scans, lowest Dice first."""
     chosen = [row for row in rows if row.step == step]
     lines = []
     for scan, value in _per_scan(chosen):
         own = [row for row in chosen if row.scan == scan and not math.isnan(row.dice)]
         lowest = min(own, key=lambda row: row.dice, default=None)
-        lines.append({'scan': scan, 'mean': _known(value), 'lowest': lowest})
+        lines.append({'scan': scan, 'mean': _or_none(value), 'lowest': lowest})
     return lines
 
 
 def _labels(
     rows: Sequence[ScoreRow], step: int | None, pictures: tuple[int, Scores] | None
 ) -> list[dict[str, Any]]:
-    """Arrange the table of labels of a validation."""
+    """Return the rows of the table of labels."""
     colors = _colors(pictures[1]) if pictures else {}
-    found: dict[str, list[ScoreRow]] = {}
+    by_label: dict[str, list[ScoreRow]] = {}
     for row in rows:
         if row.step == step:
-            found.setdefault(row.label, []).append(row)
+            by_label.setdefault(row.label, []).append(row)
     lines = []
-    for label, own in found.items():
+    for label, own in by_label.items():
         known = [row for row in own if not math.isnan(row.dice)]
         values = [row.dice for row in known]
         lines.append(
             {
                 'name': label,
                 'color': colors.get(label),
-                'mean': _known(mean(values)),
+                'mean': _or_none(mean(values)),
                 'median': float(np.median(values)) if values else None,
                 'scans': len(known),
                 'worst': min(known, key=lambda row: row.dice, default=None),
@@ -274,18 +283,18 @@ def _labels(
 
 
 def _pictures(folder: Path, means: Mapping[int, float]) -> tuple[int, Scores] | None:
-    """Return the pictures of the best validation, or of the latest that has any."""
+    """Return the overlays of the best validation, or of the latest one that has any."""
     there = {step: path for step, path in list_pictures(folder) if step in means}
     best = best_step(means)
     for step in dict.fromkeys([best, *sorted(there, reverse=True)]):
-        found = read_pictures(there[step]) if step in there else None
-        if step is not None and found is not None:
-            return step, found
+        scores = read_pictures(there[step]) if step in there else None
+        if step is not None and scores is not None:
+            return step, scores
     return None
 
 
 def _cases(scores: Scores) -> list[dict[str, Any]]:
-    """Arrange the pictures: the worst scans first, then the best one."""
+    """Return the overlays with their captions, worst scan first and best one last."""
     lines = []
     means = scores.per_scan
     ranked = [name for name in scores.ranked if name in scores.pictures]
@@ -301,7 +310,7 @@ def _cases(scores: Scores) -> list[dict[str, Any]]:
             {
                 'name': name,
                 'best': best,
-                'mean': _known(means[name]),
+                'mean': _or_none(means[name]),
                 'low': low,
                 'picture': _uri(picture),
                 'width': picture.shape[1],
@@ -317,11 +326,11 @@ def _uri(picture: npt.NDArray[np.uint8]) -> str:
     from ...reports.render import webp_uri
 
     content = io.BytesIO()
-    # Labels have no colours in between.
+    # Lossless, since label colours must not blend.
     Image.fromarray(picture).save(content, format='WEBP', lossless=True, method=4)
     uri = webp_uri(content.getvalue())
     if uri is None:
-        raise ValueError('Pillow wrote no WebP file')
+        raise ValueError('Pillow cannot write WebP files')
     return uri
 
 
@@ -331,11 +340,11 @@ def _colors(scores: Scores) -> dict[str, str]:
 
 
 def _legend(scores: Scores) -> list[tuple[str, str]]:
-    """Return names and colours of labels, where they are few enough to be read."""
+    """Return names and colours of the labels, or nothing if they are too many for a legend."""
     named = list(_colors(scores).items())[1:]
     return named if len(named) <= 3 * MOST_COLORS else []
 
 
-def _known(value: float) -> float | None:
-    """Return a number, or None where there is none: the page then writes a dash."""
+def _or_none(value: float) -> float | None:
+    """Replace NaN by None, for which the page shows a dash."""
     return None if math.isnan(value) else float(value)

@@ -1,4 +1,4 @@
-"""What validations found: kept in the run's folder, shown in TensorBoard, used to stop early."""
+"""Scores of whole volumes: files in the run's folder, TensorBoard, and early stopping."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ from ...system.errors import DatasetError
 
 VALIDATION = 'validation.csv'
 PICTURES = 'validation'
-# Scans of the lowest Dice whose pictures are kept.
+# Number of worst scans whose overlays are kept.
 WORST = 3
 _COLUMNS = ('step', 'scan', 'label', 'dice')
 _NAME = re.compile(r'step-(\d+)\.npz')
@@ -26,7 +26,7 @@ _NAME = re.compile(r'step-(\d+)\.npz')
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What one validation found.
+    """Result of one validation.
 
     Parameters
     ----------
@@ -35,11 +35,11 @@ class Scores:
     labels : tuple of str
         Names of all classes, the background first.
     dice : (scans, classes) float64
-        Dice of each class in each scan; NaN where it is neither there nor found.
+        Dice of each class in each scan; NaN if it is neither in the truth nor predicted.
     colors : (classes, 3) uint8
-        As in the pictures.
+        Colours of the labels in the overlays.
     pictures : dict of str to (H, W, 3) uint8
-        By scan: cuts through the best one and the worst ones, see `draw_views`.
+        Overlays (`draw_overlay`) of the best scan and of the worst ones, by name.
     """
 
     scans: tuple[str, ...]
@@ -65,7 +65,7 @@ class Scores:
 
     @property
     def ranked(self) -> list[str]:
-        """The scans, the lowest mean first; those without any foreground come last."""
+        """Names of the scans, lowest mean first; those without any foreground come last."""
         means = self.per_scan
         return sorted(self.scans, key=lambda name: (math.isnan(means[name]), means[name]))
 
@@ -90,9 +90,9 @@ class ScoreRow:
     step : int
         Steps done over all stages.
     scan, label : str
-        Whose Dice, and of what; the background is left out.
+        Name of the scan and of the label, without the background.
     dice : float
-        NaN where the label is neither there nor found.
+        NaN if the label is neither in the truth nor predicted.
     """
 
     step: int
@@ -102,13 +102,13 @@ class ScoreRow:
 
 
 class ValidationLog:
-    """The validations of a run, on disk.
+    """The validations of a run, kept on disk.
 
     Parameters
     ----------
     out : Path
-        The run's folder: ``validation.csv``, and in ``validation/`` the pictures of the best
-        validation and of the last one.
+        Folder of the run, with ``validation.csv`` and, in ``validation/``, the overlays of the
+        best and of the last validation.
     """
 
     def __init__(self, out: Path) -> None:
@@ -116,51 +116,51 @@ class ValidationLog:
         self.rows: list[ScoreRow] = []
 
     def resume(self, step: int) -> None:
-        """Read what there is, and forget what lies beyond a step that is taken up again.
+        """Read the files, and remove what is newer than the step that the run resumes at.
 
         Raises
         ------
         DatasetError
-            Where the file is no such table.
+            If the file is not such a table.
         OutputError
-            Where it cannot be written.
+            If it cannot be written.
         """
-        found = read_scores(self.path)
-        self.rows = [row for row in found if row.step <= step]
+        rows = read_scores(self.path)
+        self.rows = [row for row in rows if row.step <= step]
         if not self.rows:
             self.path.unlink(missing_ok=True)
-        elif len(self.rows) < len(found):
+        elif len(self.rows) < len(rows):
             self._write()
         for number, path in list_pictures(self.folder):
             if number > step:
                 path.unlink(missing_ok=True)
 
     def add(self, step: int, scores: Scores, writer: Any = None) -> None:
-        """Write a validation down.
+        """Add a validation.
 
         Parameters
         ----------
         step : int
             Steps done over all stages.
         scores : Scores
-            What was found.
+            Its scores.
         writer : tensorboardX.SummaryWriter, optional
-            Gets ``validation/dice``, ``validation/dice/LABEL`` and the pictures
+            Gets the scalars ``validation/dice`` and ``validation/dice/LABEL``, and the images
             ``validation/best`` and ``validation/worst``.
 
         Raises
         ------
         OutputError
-            Where a file cannot be written.
+            If a file cannot be written.
         """
         for scan, values in zip(scores.scans, scores.dice, strict=True):
-            # What is decided by these numbers must be the same when they are read again.
+            # Rounded as in the file, so that a resumed run decides by the same numbers.
             self.rows += [
                 ScoreRow(step, scan, label, round(float(value), 6))
                 for label, value in zip(scores.labels[1:], values[1:], strict=True)
             ]
         path = self.folder / f'step-{step:06d}.npz'
-        # Pictures first: where there is a table of a step, they are there too.
+        # Images first, so that every step in the table has them.
         publish([(path, lambda to: _save(to, scores))])
         self._write()
         kept = {step, best_step(self.means)}
@@ -185,12 +185,12 @@ class ValidationLog:
 
 
 class Patience:
-    """Tells when to stop: too many validations in a row without a better mean Dice.
+    """Early stopping after several validations without a better mean Dice.
 
     Parameters
     ----------
     patience : int
-        How many; 0 for never.
+        Number of validations; 0 for never.
 
     Examples
     --------
@@ -205,7 +205,7 @@ class Patience:
         self.patience = patience
         self.best_step: int | None = None
         self.best = float('nan')
-        self.since = 0
+        self.without_progress = 0
 
     @classmethod
     def of(
@@ -216,61 +216,61 @@ class Patience:
         Parameters
         ----------
         patience : int
-            As above.
+            Number of validations; 0 for never.
         means : mapping of int to float
-            Mean Dice by step, as `ValidationLog.means` has them.
+            Mean Dice by step.
         begin, end : int
-            Only steps after ``begin`` and up to ``end`` count: those of a stage.
+            Only validations after step ``begin`` and up to step ``end`` count.
 
         Returns
         -------
         Patience
         """
-        made = cls(patience)
+        counter = cls(patience)
         for step in sorted(means):
             if step > begin and (end is None or step <= end):
-                made.add(step, means[step])
-        return made
+                counter.add(step, means[step])
+        return counter
 
     def add(self, step: int, dice: float) -> None:
-        """Take the mean Dice of the next validation; NaN is no better than any other."""
+        """Add the mean Dice of the next validation; NaN never counts as better."""
         if dice > self.best or (math.isnan(self.best) and not math.isnan(dice)):
-            self.best_step, self.best, self.since = step, dice, 0
+            self.best_step, self.best, self.without_progress = step, dice, 0
         else:
-            self.since += 1
+            self.without_progress += 1
 
     @property
     def over(self) -> bool:
         """Whether to stop."""
-        return 0 < self.patience <= self.since
+        return 0 < self.patience <= self.without_progress
 
 
 def mean_dice(rows: Iterable[ScoreRow]) -> dict[int, float]:
     """Return the mean over scans and foreground labels of each validation by its step."""
-    found: dict[int, list[float]] = {}
+    by_step: dict[int, list[float]] = {}
     for row in rows:
-        found.setdefault(row.step, []).append(row.dice)
-    return {step: mean(values) for step, values in found.items()}
+        by_step.setdefault(row.step, []).append(row.dice)
+    return {step: mean(values) for step, values in by_step.items()}
 
 
 def best_step(means: Mapping[int, float]) -> int | None:
-    """Return the step of the highest mean, of equal ones the first; None where there is none."""
+    """Return the first step of the highest mean, or None if there is none."""
     return Patience.of(0, means).best_step
 
 
 def mean(values: Iterable[float]) -> float:
-    """Return the mean of what is a number; NaN where nothing is."""
+    """Return the mean of all values that are not NaN, or NaN if there are none."""
     known = [float(value) for value in values if not math.isnan(value)]
     return math.fsum(known) / len(known) if known else float('nan')
 
 
 def read_scores(path: Path) -> list[ScoreRow]:
-    """Read ``validation.csv``; nothing where there is no such file.
+    """Read ``validation.csv``; return an empty list if there is no such file.
 
     Raises
     ------
     DatasetError
-        Where the file cannot be read or is no such table.
+        If the file cannot be read or is not such a table.
     """
     try:
         text = path.read_text(encoding='utf-8')
@@ -285,22 +285,22 @@ def read_scores(path: Path) -> list[ScoreRow]:
         ]
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise DatasetError(
-            f'{path}: is no table of {", ".join(_COLUMNS)} ({error}); remove it to go on'
+            f'{path}: is not a table of {", ".join(_COLUMNS)} ({error}); remove it to go on'
         ) from error
 
 
 def list_pictures(folder: Path) -> list[tuple[int, Path]]:
-    """Return step and file of all pictures that are kept, in the order of steps."""
-    found = [
+    """Return step and file of all stored validations, in the order of steps."""
+    pictures = [
         (int(match[1]), path)
         for path in folder.glob('*.npz')
         if (match := _NAME.fullmatch(path.name))
     ]
-    return sorted(found)
+    return sorted(pictures)
 
 
 def read_pictures(path: Path) -> Scores | None:
-    """Read what `ValidationLog.add` kept of a validation; None where it is damaged."""
+    """Read the scores and overlays of a validation; return None if the file is damaged."""
     try:
         with np.load(path, allow_pickle=False) as content:
             shown = content['shown'].tolist()
@@ -337,9 +337,9 @@ def add_scalars(writer: Any, scalars: Mapping[str, float], step: int) -> None:
     Parameters
     ----------
     writer : tensorboardX.SummaryWriter
-        Where to.
+        The event file.
     scalars : mapping of str to float
-        By tag. What is no number, as the Dice of a label that is nowhere, leaves a gap.
+        Values by tag. NaN, such as the Dice of an absent label, is left out.
     step : int
         Steps done over all stages.
     """

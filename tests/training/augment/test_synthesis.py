@@ -11,14 +11,16 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from brainchop_bids.training.augment import fields
-from brainchop_bids.training.augment.synthesis import SynthesisOptions, synthesise, t1_prior
+from brainchop_bids.training.augment.synthesis import synthesise
 from brainchop_bids.training.augment.tissues import (
     FIRST_OUTSIDE,
     NECK_CODES,
     RIGHT_AS_LEFT,
     SIDES,
     draw_tissues,
+    t1_prior,
 )
+from brainchop_bids.training.options import SynthesisOptions
 
 STILL = SynthesisOptions(
     rotation=0, scaling=0, shearing=0, translation=0, elastic=0, flip=0, bias=0, gamma=0,

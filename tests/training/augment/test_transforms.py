@@ -13,10 +13,10 @@ from scipy.spatial.transform import Rotation
 from brainchop_bids.image.boxes import bounding_box
 from brainchop_bids.system.errors import SettingsError
 from brainchop_bids.training.augment import transforms as augmentation
-from brainchop_bids.training.augment.fields import turned
+from brainchop_bids.training.augment.fields import rotate
 from brainchop_bids.training.augment.transforms import (
     TRANSFORMS,
-    Augmentation,
+    AugmentationOptions,
     augment,
     blurred,
     thick_slices,
@@ -25,13 +25,13 @@ from brainchop_bids.training.augment.transforms import (
 from brainchop_bids.training.augment.warp import Displacement, Warp
 from brainchop_bids.training.config import _build
 
-NEVER = Augmentation(**dict.fromkeys(TRANSFORMS, 0.0))
+NEVER = AugmentationOptions(**dict.fromkeys(TRANSFORMS, 0.0))
 GEOMETRY = ('rigid', 'zoom', 'elastic', 'flip')
 INTENSITY = ('bias', 'blur', 'noise', 'anisotropy', 'gamma')
 N = 32
 
 
-def always(*names: str, **ranges: float) -> Augmentation:
+def always(*names: str, **ranges: float) -> AugmentationOptions:
     return replace(NEVER, **dict.fromkeys(names, 1.0), **ranges)
 
 
@@ -55,7 +55,7 @@ def noisy() -> tuple[np.ndarray, np.ndarray]:
     return np.random.default_rng(9).integers(0, 256, images.shape, np.uint8), labels
 
 
-def run(options: Augmentation, seed: int = 0, **kwargs) -> tuple[np.ndarray, np.ndarray]:
+def run(options: AugmentationOptions, seed: int = 0, **kwargs) -> tuple[np.ndarray, np.ndarray]:
     return augment(*noisy(), np.random.default_rng(seed), options, **kwargs)
 
 
@@ -99,7 +99,7 @@ def test_any_draw_gives_a_usable_pair_and_leaves_its_input_alone(seed: int, orde
 
 
 def test_the_seed_decides() -> None:
-    first, again, other = (run(Augmentation(rigid=1, noise=1), seed) for seed in (1, 1, 2))
+    first, again, other = (run(AugmentationOptions(rigid=1, noise=1), seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first[0], again[0])
     np.testing.assert_array_equal(first[1], again[1])
     assert (first[0] != other[0]).any()
@@ -141,7 +141,7 @@ def test_labels_move_with_the_image(seed: int) -> None:
 def test_a_turn_is_scipys() -> None:
     images, _ = noisy()
     angles = np.deg2rad([20.0, -7.0, 35.0])
-    matrix = turned(np.eye(3), angles)
+    matrix = rotate(np.eye(3), angles)
     # SciPy turns about its y axis the other way round than from the first axis to the third.
     expected = Rotation.from_euler('xyz', angles * [1, -1, 1]).as_matrix()
     np.testing.assert_allclose(matrix, expected, atol=1e-12)
@@ -179,7 +179,7 @@ def test_drawn_angles_shifts_and_sizes_stay_within_their_ranges() -> None:
 def test_bending_is_scipys_too() -> None:
     images, labels = noisy()
     bend = Displacement.draw((N, N, N), 10, 1.5, np.random.default_rng(3))
-    matrix = np.column_stack([turned(np.eye(3), (0.1, 0.2, -0.1)), (1.0, 2.0, -3.0)])
+    matrix = np.column_stack([rotate(np.eye(3), (0.1, 0.2, -0.1)), (1.0, 2.0, -3.0)])
     warp = Warp(matrix.astype(np.float32), (N, N, N), bend)
     index = np.indices((N, N, N)).reshape(3, -1)
     where = (matrix[:, :3] @ index + matrix[:, 3:]).reshape(3, N, N, N) + bend.whole()
@@ -335,7 +335,7 @@ def test_switching_a_transform_on_leaves_what_the_others_draw(
     """Each generator's state after an augmentation tells what was drawn from it."""
     original = augmentation._generator
 
-    def states(options: Augmentation) -> dict[tuple[int, str], dict]:
+    def states(options: AugmentationOptions) -> dict[tuple[int, str], dict]:
         made = {}
 
         def spy(seed: int, channel: int, transform: str) -> np.random.Generator:
@@ -384,7 +384,7 @@ def test_options_take_one_number_from_the_given_generator() -> None:
     assert after[0] == after[1]
 
 
-@pytest.mark.parametrize('name', [item.name for item in fields(Augmentation)])
+@pytest.mark.parametrize('name', [item.name for item in fields(AugmentationOptions)])
 @pytest.mark.parametrize('value', [-0.1, float('nan'), 1e6])
 def test_impossible_options_are_refused_by_name(name: str, value: float) -> None:
     with pytest.raises(SettingsError, match=rf'augmentation\.{name} in the training config is '):
@@ -392,13 +392,13 @@ def test_impossible_options_are_refused_by_name(name: str, value: float) -> None
 
 
 def test_options_are_documented_and_make_a_table_of_a_config() -> None:
-    documentation = Augmentation.__doc__ or ''
-    for item in fields(Augmentation):
+    documentation = AugmentationOptions.__doc__ or ''
+    for item in fields(AugmentationOptions):
         assert item.name in documentation
-    content = asdict(Augmentation())
-    assert _build(Augmentation, content, 'augmentation.', '') == Augmentation()
+    content = asdict(AugmentationOptions())
+    assert _build(AugmentationOptions, content, 'augmentation.', '') == AugmentationOptions()
     with pytest.raises(SettingsError, match=r'did you mean augmentation\.gamma_range'):
-        _build(Augmentation, {'gama_range': 1.0}, 'augmentation.', '')
+        _build(AugmentationOptions, {'gama_range': 1.0}, 'augmentation.', '')
 
 
 def test_shapes_that_do_not_belong_together_are_refused() -> None:

@@ -16,7 +16,7 @@ from brainchop_bids.training.data import cache as volumes
 from brainchop_bids.training.data.cache import load_example, open_cache, side_pairs
 from brainchop_bids.training.data.datasets import Example
 from brainchop_bids.training.data.splits import find_examples
-from brainchop_bids.training.options import Data
+from brainchop_bids.training.options import DataOptions
 from tests.builders import head, write_scan
 
 MAPPING = LabelMapping('test', {0: 0, 7: 1, 1000: 2})
@@ -55,7 +55,7 @@ def with_labels(pair: Example, labels: np.ndarray, affine: np.ndarray) -> Exampl
 
 
 def test_arrays_are_those_of_inference(pair: Example) -> None:
-    images, labels = load_example(pair, Data(), MAPPING)
+    images, labels = load_example(pair, DataOptions(), MAPPING)
     conformed = conform(read_volume(pair.images[0]))
     np.testing.assert_array_equal(images, conformed.data[..., None])
     assert (images.dtype, labels.dtype) == (np.uint8, np.uint16)
@@ -79,28 +79,28 @@ def test_channels_lie_on_the_first(pair: Example, tmp_path: Path) -> None:
     cut[:3, 3] += cut[:3, :3] @ (4, 2, 0)
     other = write(tmp_path / 'T2w.nii', 3 * head()[4:, 2:], cut)
     both = Example('01', 'sub-01', (*pair.images, other), pair.labels)
-    images, labels = load_example(both, Data(channels=('T1w', 'T2w')), MAPPING)
+    images, labels = load_example(both, DataOptions(channels=('T1w', 'T2w')), MAPPING)
     assert images.shape == (256, 256, 256, 2)
     first, second = (images[..., i][labels > 0].astype(int) for i in range(2))
     assert np.abs(first - second).max() <= 6
     assert first.std() > 20
     with pytest.raises(SettingsError, match='has 1 images; expected one for each of T1w, T2w'):
-        load_example(pair, Data(channels=('T1w', 'T2w')), MAPPING)
+        load_example(pair, DataOptions(channels=('T1w', 'T2w')), MAPPING)
     far = affine_of()
     far[:3, 3] += 900
     apart = Example('01', 'sub-01', (*pair.images, write(other, head(), far)), pair.labels)
     with pytest.raises(InputError, match=r'T2w\.nii: has nothing where .*T1w\.nii\.gz lies'):
-        load_example(apart, Data(channels=('T1w', 'T2w')), MAPPING)
+        load_example(apart, DataOptions(channels=('T1w', 'T2w')), MAPPING)
 
 
 def test_labels_turned_or_rounded_lie_on_the_scan(pair: Example) -> None:
-    _, expected = load_example(pair, Data(), MAPPING)
+    _, expected = load_example(pair, DataOptions(), MAPPING)
     rounded = affine_of() + np.random.default_rng(0).uniform(-1e-4, 1e-4, (4, 4))
     rounded[3] = (0, 0, 0, 1)
     image = nib.as_closest_canonical(nib.Nifti1Image(truth()[::-1], affine_of() @ FLIP))
     for labels, affine in ((truth(), rounded), (image.get_fdata(), image.affine)):
         codes = np.asarray(labels, np.uint16)
-        _, found = load_example(with_labels(pair, codes, affine), Data(), MAPPING)
+        _, found = load_example(with_labels(pair, codes, affine), DataOptions(), MAPPING)
         assert (found != expected).mean() < 1e-4
 
 
@@ -122,7 +122,7 @@ def test_labels_that_lie_elsewhere(
 ) -> None:
     labels = truth() if shape is None else truth()[: shape[0]]
     with pytest.raises(InputError) as caught:
-        load_example(with_labels(pair, labels, affine), Data(), MAPPING)
+        load_example(with_labels(pair, labels, affine), DataOptions(), MAPPING)
     message = str(caught.value)
     assert 'other.nii: does not lie on' in message
     assert 'T1w.nii.gz' in message
@@ -134,31 +134,31 @@ def test_labels_without_any_affine(pair: Example) -> None:
     image.header.set_zooms((4, 4, 4))
     image.to_filename(pair.labels)
     with pytest.raises(InputError, match='turns and moves nothing'):
-        load_example(pair, Data(), MAPPING)
+        load_example(pair, DataOptions(), MAPPING)
 
 
 def test_labels_that_are_none(pair: Example) -> None:
     with pytest.raises(InputError, match=r'dseg\.nii: every voxel is background by the table x'):
-        load_example(pair, Data(), LabelMapping('x', {0: 0, 7: 0, 1000: 0, 2: 1}))
+        load_example(pair, DataOptions(), LabelMapping('x', {0: 0, 7: 0, 1000: 0, 2: 1}))
     with pytest.raises(ModelError, match=r'dseg\.nii: label 1000 is not in the table x'):
-        load_example(pair, Data(), LabelMapping('x', {0: 0, 7: 1}))
+        load_example(pair, DataOptions(), LabelMapping('x', {0: 0, 7: 1}))
     half = with_labels(pair, truth() + np.float32(0.5), affine_of())
     with pytest.raises(InputError, match=r'other\.nii: holds values that are no labels'):
-        load_example(half, Data(), MAPPING)
+        load_example(half, DataOptions(), MAPPING)
     blank = write(pair.images[0], np.full(head().shape, 5, np.int16), affine_of())
     with pytest.raises(InputError, match='every voxel is 5'):
-        load_example(Example('01', 'x', (blank,), pair.labels), Data(), MAPPING)
+        load_example(Example('01', 'x', (blank,), pair.labels), DataOptions(), MAPPING)
 
 
 def test_files_that_cannot_be_read(pair: Example, tmp_path: Path) -> None:
     pair.labels.write_bytes(pair.labels.read_bytes()[:2000])
     for cache in (None, tmp_path / 'cache'):
         with pytest.raises(InputError, match=r'dseg\.nii: is cut short'):
-            load_example(pair, Data(), MAPPING, cache)
+            load_example(pair, DataOptions(), MAPPING, cache)
     pair.labels.unlink()
     for cache in (None, tmp_path / 'cache'):
         with pytest.raises(InputError, match=r'dseg\.nii: .*[Nn]o such file'):
-            load_example(pair, Data(), MAPPING, cache)
+            load_example(pair, DataOptions(), MAPPING, cache)
 
 
 @pytest.fixture
@@ -176,14 +176,14 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_volume_is_made_once(pair: Example, tmp_path: Path, made: list[str]) -> None:
-    cache, warning = open_cache(Data(cache=str(tmp_path / 'some' / 'cache')))
+    cache, warning = open_cache(DataOptions(cache=str(tmp_path / 'some' / 'cache')))
     assert not warning
     assert cache is not None
-    first = load_example(pair, Data(), MAPPING, cache)
+    first = load_example(pair, DataOptions(), MAPPING, cache)
     # What decides is the content: files may move.
     moved = pair.images[0].rename(tmp_path / 'moved.nii.gz')
     here = Example('07', 'sub-07', (moved,), pair.labels)
-    again = load_example(here, Data(), MAPPING, cache)
+    again = load_example(here, DataOptions(), MAPPING, cache)
     assert made == ['sub-01']
     for array, other in zip(first, again, strict=True):
         np.testing.assert_array_equal(array, other)
@@ -191,18 +191,18 @@ def test_a_volume_is_made_once(pair: Example, tmp_path: Path, made: list[str]) -
         with pytest.raises(ValueError, match='read-only'):
             other[0] = 1
     with pytest.raises(ModelError, match='label 1000 is not in the table x'):
-        load_example(here, Data(), LabelMapping('x', {0: 0, 7: 1}), cache)
+        load_example(here, DataOptions(), LabelMapping('x', {0: 0, 7: 1}), cache)
     # Every file is part of the key.
     changed = truth()
     changed[0] = 7
     write(pair.labels, changed, affine_of())
-    _, labels = load_example(here, Data(), MAPPING, cache)
+    _, labels = load_example(here, DataOptions(), MAPPING, cache)
     assert made == ['sub-01', 'sub-07']
     assert (labels == 7).sum() > (first[1] == 7).sum()
 
 
 def test_a_damaged_entry_is_made_again(pair: Example, tmp_path: Path, made: list[str]) -> None:
-    expected = load_example(pair, Data(), MAPPING, tmp_path / 'cache')[1].copy()
+    expected = load_example(pair, DataOptions(), MAPPING, tmp_path / 'cache')[1].copy()
     path = next((tmp_path / 'cache').glob('*_labels.npy'))
     for number, damage in enumerate(
         (
@@ -214,28 +214,28 @@ def test_a_damaged_entry_is_made_again(pair: Example, tmp_path: Path, made: list
         2,
     ):
         damage()
-        found = load_example(pair, Data(), MAPPING, tmp_path / 'cache')[1]
+        found = load_example(pair, DataOptions(), MAPPING, tmp_path / 'cache')[1]
         assert len(made) == number
         np.testing.assert_array_equal(found, expected)
 
 
 def test_a_cache_that_cannot_be_written_to(pair: Example, tmp_path: Path) -> None:
     (tmp_path / 'file').write_text('no folder')
-    cache, warning = open_cache(Data(cache=str(tmp_path / 'file' / 'cache')))
+    cache, warning = open_cache(DataOptions(cache=str(tmp_path / 'file' / 'cache')))
     assert cache is None
-    assert 'conformed volumes are not kept between runs' in warning
-    images, labels = load_example(pair, Data(), MAPPING, tmp_path / 'file' / 'cache')
+    assert 'conformed volumes are not cached between runs' in warning
+    images, labels = load_example(pair, DataOptions(), MAPPING, tmp_path / 'file' / 'cache')
     assert images.shape == (256, 256, 256, 1)
     assert labels.any()
 
 
 def test_where_the_cache_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'xdg'))
-    assert open_cache(Data())[0] == tmp_path / 'xdg' / 'brainchop-bids' / 'training'
+    assert open_cache(DataOptions())[0] == tmp_path / 'xdg' / 'brainchop-bids' / 'training'
     monkeypatch.delenv('XDG_CACHE_HOME')
     monkeypatch.setenv('HOME', str(tmp_path / 'home'))
-    assert open_cache(Data())[0] == tmp_path / 'home/.cache/brainchop-bids/training'
-    assert open_cache(Data(cache='~/mine'))[0] == tmp_path / 'home' / 'mine'
+    assert open_cache(DataOptions())[0] == tmp_path / 'home/.cache/brainchop-bids/training'
+    assert open_cache(DataOptions(cache='~/mine'))[0] == tmp_path / 'home' / 'mine'
 
 
 def test_classes_that_change_sides() -> None:
@@ -250,7 +250,7 @@ def test_labels_of_a_real_run(shared: Path, real_derivatives: Path, tmp_path: Pa
     # The label tables lie beside the label maps: what the App made, the App learns from.
     mapping = read_mapping('aseg_to_tissue')
     tissue = LabelMapping('tissue', {i: i for i in range(mapping.classes)})
-    data = Data(bids=str(shared / 'data' / 'ds000011'), derivatives=str(real_derivatives))
+    data = DataOptions(bids=str(shared / 'data' / 'ds000011'), derivatives=str(real_derivatives))
     found = find_examples(data)
     assert [item.subject for item in found] == [f'0{i}' for i in range(1, 7)]
     example = found[1]
@@ -272,4 +272,4 @@ def test_labels_of_a_real_run(shared: Path, real_derivatives: Path, tmp_path: Pa
 def test_a_scan_beside_labels_of_another_head(pair: Example, tmp_path: Path) -> None:
     other = write_scan(tmp_path / 'b.nii.gz')
     with pytest.raises(InputError, match=r'dseg\.nii: does not lie on .*b\.nii\.gz'):
-        load_example(Example('01', 'x', (other,), pair.labels), Data(), MAPPING)
+        load_example(Example('01', 'x', (other,), pair.labels), DataOptions(), MAPPING)

@@ -163,7 +163,7 @@ def test_a_killed_run_of_a_u_net_ends_the_same(folder: Path, tmp_path: Path) -> 
     assert list_states(out / 'checkpoints')[-1][1] < 40
     result = run(config, out, *changes)
     assert result.returncode == 0, result.stderr
-    assert 'going on at step' in result.stdout
+    assert 'resuming at step' in result.stdout
     for name in ('validation.csv', 'log.csv', *(f'infant/{name}' for name in FILES)):
         assert (out / name).read_bytes() == (whole / name).read_bytes(), name
     assert load_spec(out / 'infant').block == (32, 32, 32)
@@ -175,7 +175,7 @@ def test_a_stage_that_gets_no_better_ends_early(folder: Path, tmp_path: Path) ->
     config = write_config(folder, tmp_path)
     result = run(config, tmp_path / 'run', *changes)
     assert result.returncode == 0, result.stderr
-    assert 'no better for 1 validations; best was step 10' in result.stdout
+    assert 'mean Dice has not improved after step 10' in result.stdout
     assert list(means(tmp_path / 'run')) == [10, 20]
     # Nothing is left to do.
     again = run(config, tmp_path / 'run', *changes)

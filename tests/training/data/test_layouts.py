@@ -11,14 +11,14 @@ from brainchop_bids.system.errors import DatasetError, SettingsError
 from brainchop_bids.training.data.cache import load_example
 from brainchop_bids.training.data.layouts import LAYOUTS
 from brainchop_bids.training.data.splits import find_examples
-from brainchop_bids.training.options import Data
+from brainchop_bids.training.options import DataOptions
 from tests.training.iseg import write_iseg
 
 
 def test_iseg_from_folder_to_arrays(tmp_path: Path) -> None:
     folder = write_iseg(tmp_path / 'iSeg-2017-Training', 2, (36, 48, 64))
     (folder / 'subject-11-T1.hdr').touch()
-    data = Data(folder=str(tmp_path), layout='iseg2017', channels=('T1w', 'T2w'))
+    data = DataOptions(folder=str(tmp_path), layout='iseg2017', channels=('T1w', 'T2w'))
     found = find_examples(data)
     assert [item.name for item in found] == ['sub-1', 'sub-2']
     assert [path.name for path in found[1].images] == ['subject-2-T1.hdr', 'subject-2-T2.hdr']

@@ -10,22 +10,22 @@ import pytest
 from brainchop_bids.models.mapping import read_mapping
 from brainchop_bids.system.errors import BrainchopError, DatasetError, ModelError
 from brainchop_bids.training.config import TrainConfig
-from brainchop_bids.training.data.loader import CubeSource, computed
+from brainchop_bids.training.data.loader import PatchLoader, subsample
 from brainchop_bids.training.data.sources import find_sources, label_map_files, load_label_map
-from brainchop_bids.training.options import Data, Stage
+from brainchop_bids.training.options import DataOptions, Stage
 from tests.training.maps import write_maps
 
 
 def config(folder: Path, **stage: int) -> TrainConfig:
     return TrainConfig(
-        data=Data(label_maps=str(folder)),
+        data=DataOptions(label_maps=str(folder)),
         validation_cubes=1,
         stages=(Stage(**{'cube': 16, 'cubes_per_volume': 2, **stage}),),
     )
 
 
-def cubes_of(settings: TrainConfig, workers: int) -> CubeSource:
-    return CubeSource(settings, workers, find_sources(settings))
+def cubes_of(settings: TrainConfig, workers: int) -> PatchLoader:
+    return PatchLoader(settings, workers, find_sources(settings))
 
 
 def test_the_number_of_workers_and_resuming_change_nothing(tmp_path: Path) -> None:
@@ -62,8 +62,8 @@ def test_a_map_in_another_orientation_and_grid_is_conformed(tmp_path: Path) -> N
 
 def test_computed_voxels_of_a_stride() -> None:
     labels = np.arange(64).reshape(4, 4, 4)
-    assert computed(labels, 1).shape == (4, 4, 4)
-    assert computed(labels, 2)[0, 0, 0] == labels[1, 1, 1]
+    assert subsample(labels, 1).shape == (4, 4, 4)
+    assert subsample(labels, 2)[0, 0, 0] == labels[1, 1, 1]
 
 
 def test_folders_without_maps(tmp_path: Path) -> None:
@@ -72,10 +72,10 @@ def test_folders_without_maps(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match='no label maps to train on'):
         label_map_files(config(tmp_path).data)
     folder = write_maps(tmp_path / 'maps', 1)
-    held_out = TrainConfig(data=Data(label_maps=str(folder), hold_out=('map_0',)))
+    held_out = TrainConfig(data=DataOptions(label_maps=str(folder), hold_out=('map_0',)))
     with pytest.raises(DatasetError, match='no label maps to train on'):
         label_map_files(held_out.data)
-    wrong = TrainConfig(data=Data(label_maps=str(folder), hold_out=('map_7',)))
+    wrong = TrainConfig(data=DataOptions(label_maps=str(folder), hold_out=('map_7',)))
     with pytest.raises(DatasetError, match='has no map_7'):
         label_map_files(wrong.data)
 

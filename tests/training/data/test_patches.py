@@ -12,9 +12,10 @@ from brainchop_bids.models.mapping import LabelMapping
 from brainchop_bids.system.errors import SettingsError
 from brainchop_bids.training.augment.pose import Pose
 from brainchop_bids.training.augment.scene import Scene
-from brainchop_bids.training.augment.synthesis import SynthesisOptions
 from brainchop_bids.training.augment.tissues import NECK_CODES
-from brainchop_bids.training.data.patches import draw_patch, draw_start, prepare
+from brainchop_bids.training.data.label_maps import build_atlas
+from brainchop_bids.training.data.patches import draw_patch, draw_start
+from brainchop_bids.training.options import SynthesisOptions
 from tests.training.augment.test_synthesis import STILL, head
 
 MAPPING = LabelMapping('sides', {0: 0, 2: 1, 41: 2, 24: 3, 507: 0})
@@ -35,7 +36,7 @@ def other(seed: int = 0) -> np.ndarray:
     return labels
 
 
-ATLAS = prepare(other(), MAPPING)
+ATLAS = build_atlas(other(), MAPPING)
 
 
 @settings(max_examples=25, deadline=None)
@@ -89,15 +90,15 @@ def test_a_cube_is_normalised_as_the_whole_volume(rule: str) -> None:
     # Without noise, what differs is what every fourth voxel knows of all.
     options = replace(STILL, t1=1.0, bias=0.3)
     prior = {code: (mean, 0, 0, 0) for code, mean in ((0, 0), (2, 0.7), (41, 0.5), (24, 0.2))}
-    atlas = prepare(np.where(head() == 507, 24, head()).astype(np.uint16), MAPPING)
+    atlas = build_atlas(np.where(head() == 507, 24, head()).astype(np.uint16), MAPPING)
     rng = np.random.default_rng(2)
     scene = Scene.draw(atlas, rng, options, prior, {})
-    look = scene.look(rng)
-    whole, _ = scene.cube((0, 0, 0), 48, look, np.random.default_rng(0))
+    scale = scene.intensity_scale(rng)
+    whole, _ = scene.cube((0, 0, 0), 48, scale, np.random.default_rng(0))
     expected = normalise(whole, Normalization.parse(rule))
     start = draw_start(scene, 25, rng, 1.0)
-    part, _ = scene.cube(start, 25, look, rng)
-    found = look.table(Normalization.parse(rule), rng, options)[part]
+    part, _ = scene.cube(start, 25, scale, rng)
+    found = scale.table(Normalization.parse(rule), rng, options)[part]
     x, y, z = (slice(low, low + 25) for low in start)
     spread = float(expected.std())
     # Beyond the border of a cube the blur sees nothing.
@@ -109,7 +110,7 @@ def test_a_cube_is_normalised_as_the_whole_volume(rule: str) -> None:
 def test_a_stripped_cube_is_zero_outside() -> None:
     options = replace(WILD, strip=1.0, loose=0.0, crop=0.0, flip=0.0, neck=0.0)
     empty = LabelMapping('brain', {0: 0, 2: 1, 41: 1, 24: 1, 507: 0})
-    atlas = prepare(other(), empty)
+    atlas = build_atlas(other(), empty)
     for seed in range(6):
         image, labels = draw_patch(
             atlas, np.random.default_rng(seed), options, 32, centred=1.0, rule=RULE
@@ -138,7 +139,7 @@ def test_proportions_change_by_about_what_is_asked_for() -> None:
     grid = np.stack(np.meshgrid(*[np.arange(96) - 47.5] * 3, indexing='ij'))
     radius = np.sqrt((grid**2).sum(0))
     codes = np.select([radius < 12, radius < 35, radius < 40], [4, 2, 24], 0).astype(np.uint16)
-    atlas = prepare(codes, LabelMapping('rings', {0: 0, 4: 1, 2: 2, 24: 3}))
+    atlas = build_atlas(codes, LabelMapping('rings', {0: 0, 4: 1, 2: 2, 24: 3}))
     radii = []
     for seed in range(12):
         pose = Pose.draw(atlas, np.random.default_rng(seed), replace(STILL, proportions=3.0))
@@ -153,7 +154,7 @@ def test_proportions_change_by_about_what_is_asked_for() -> None:
 def test_a_longer_neck_is_there_in_the_cube() -> None:
     codes = other()
     codes[18:30, 40:, 18:30] = 507
-    atlas = prepare(codes, MAPPING)
+    atlas = build_atlas(codes, MAPPING)
     found = set()
     for seed in range(4):
         pose = Pose.draw(atlas, np.random.default_rng(seed), replace(STILL, neck=1.0))

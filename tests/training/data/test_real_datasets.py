@@ -107,6 +107,6 @@ def test_validation_rises_and_a_kill_changes_nothing(
     assert len(list_states(out / 'checkpoints')) == 2
     again = run(config, out)
     assert again.returncode == 0, again.stderr
-    assert 'going on at step' in again.stdout
+    assert 'resuming at step' in again.stdout
     for name in ('log.csv', 'validation.csv', 'lab/group1-shard1of1.bin'):
         assert (out / name).read_bytes() == (whole / name).read_bytes(), name

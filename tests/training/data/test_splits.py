@@ -15,8 +15,9 @@ from brainchop_bids.bids.names import ScanName
 from brainchop_bids.image.conform import conformed_grid
 from brainchop_bids.image.io import read_geometry, save_nifti
 from brainchop_bids.system.errors import DatasetError, SettingsError
-from brainchop_bids.training.data.splits import Example, find_examples, fold_of, split
-from brainchop_bids.training.options import Data
+from brainchop_bids.training.data.datasets import Example
+from brainchop_bids.training.data.splits import find_examples, fold_of, split
+from brainchop_bids.training.options import DataOptions
 from tests.builders import write_dataset, write_scan
 
 SCANS = [
@@ -40,10 +41,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def table(folder: Path, *rows: str, name: str = 'scans.tsv') -> Data:
+def table(folder: Path, *rows: str, name: str = 'scans.tsv') -> DataOptions:
     path = folder / name
     path.write_text('\n'.join(rows) + '\n', encoding='utf-8-sig')
-    return Data(table=str(path), channels=('T1w', 'T2w'))
+    return DataOptions(table=str(path), channels=('T1w', 'T2w'))
 
 
 HEAD = 'subject\tsession\tlabels\tT2w\tT1w'
@@ -95,7 +96,7 @@ def test_bad_tables(folder: Path, rows: list[str], said: str) -> None:
 
 def test_a_table_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match='table cannot be read'):
-        find_examples(Data(table=str(tmp_path / 'none.tsv')))
+        find_examples(DataOptions(table=str(tmp_path / 'none.tsv')))
 
 
 def test_a_tables_own_split(folder: Path) -> None:
@@ -106,7 +107,7 @@ def test_a_tables_own_split(folder: Path) -> None:
     assert [item.subject for item in training] == ['a', 'd']
     assert [item.subject for item in held_out] == ['b']
     with pytest.raises(SettingsError, match=r'data\.hold_out and a column split both'):
-        split(find_examples(data), Data(hold_out=('a',)))
+        split(find_examples(data), DataOptions(hold_out=('a',)))
 
 
 def test_a_subject_in_two_splits(folder: Path) -> None:
@@ -134,15 +135,15 @@ def test_folds_hold_out_each_subject_once(
     order.shuffle(shuffled)
     if len(visits) < folds:
         with pytest.raises(SettingsError, match='no more folds than subjects'):
-            split(examples, Data(folds=folds))
+            split(examples, DataOptions(folds=folds))
         return
     seen: list[str] = []
     for fold in range(folds):
-        training, held_out = split(examples, Data(folds=folds, fold=fold))
+        training, held_out = split(examples, DataOptions(folds=folds, fold=fold))
         assert sorted(map(str, training + held_out)) == sorted(map(str, examples))
         here = {item.subject for item in held_out}
         assert not here & {item.subject for item in training}
-        again = split(shuffled, Data(folds=folds, fold=fold))[1]
+        again = split(shuffled, DataOptions(folds=folds, fold=fold))[1]
         assert {item.subject for item in again} == here
         seen += here
     assert sorted(seen) == sorted(visits)
@@ -155,7 +156,9 @@ def test_what_is_held_out_is_a_partition(data: st.DataObject) -> None:
     subjects = data.draw(st.lists(st.sampled_from('abcdefg'), min_size=2, unique=True))
     held = data.draw(st.lists(st.sampled_from(subjects), max_size=len(subjects) - 1, unique=True))
     examples = [example(subject, i) for subject in subjects for i in range(2)]
-    training, held_out = split(examples, Data(hold_out=tuple(f'sub-{label}' for label in held)))
+    training, held_out = split(
+        examples, DataOptions(hold_out=tuple(f'sub-{label}' for label in held))
+    )
     assert {item.subject for item in held_out} == set(held)
     assert {item.subject for item in training} == set(subjects) - set(held)
     assert len(training) + len(held_out) == len(examples)
@@ -164,44 +167,44 @@ def test_what_is_held_out_is_a_partition(data: st.DataObject) -> None:
 @pytest.mark.parametrize(
     ('data', 'said'),
     [
-        (Data(hold_out=('sub-10',)), 'no subject 10; did you mean 1'),
-        (Data(hold_out=('xyz',)), 'no subject xyz; there are 1, 2, 3'),
-        (Data(hold_out=('1',), folds=2), r'data\.hold_out and data\.folds both'),
-        (Data(folds=1), r'folds is 1; expected 2 or more'),
-        (Data(folds=3, fold=3), r'fold is 3; expected 0 to 2'),
-        (Data(folds=3, fold=-1), r'fold is -1; expected 0 to 2'),
-        (Data(folds=4), 'there are 3 subjects'),
+        (DataOptions(hold_out=('sub-10',)), 'no subject 10; did you mean 1'),
+        (DataOptions(hold_out=('xyz',)), 'no subject xyz; there are 1, 2, 3'),
+        (DataOptions(hold_out=('1',), folds=2), r'data\.hold_out and data\.folds both'),
+        (DataOptions(folds=1), r'folds is 1; expected 2 or more'),
+        (DataOptions(folds=3, fold=3), r'fold is 3; expected 0 to 2'),
+        (DataOptions(folds=3, fold=-1), r'fold is -1; expected 0 to 2'),
+        (DataOptions(folds=4), 'there are 3 subjects'),
     ],
 )
-def test_splits_that_cannot_be(data: Data, said: str) -> None:
+def test_splits_that_cannot_be(data: DataOptions, said: str) -> None:
     with pytest.raises(SettingsError, match=said):
         split([example(label) for label in '123'], data)
 
 
 def test_nothing_is_left() -> None:
     with pytest.raises(DatasetError, match='nothing is left to train on'):
-        split([example('1')], Data(hold_out=('1',)))
-    assert split([example('1')], Data()) == ([example('1')], [])
+        split([example('1')], DataOptions(hold_out=('1',)))
+    assert split([example('1')], DataOptions()) == ([example('1')], [])
 
 
 @pytest.mark.parametrize(
     ('data', 'said'),
     [
-        (Data(), 'data has no source of scans'),
-        (Data(table='x.tsv', bids='y'), 'data has table and bids; expected one'),
-        (Data(table='x.tsv', channels=()), r'data\.channels is empty'),
-        (Data(bids='x'), r'needs data\.derivatives'),
-        (Data(folder='x', layout='iseg'), 'expected one of iseg2017, mrbrains'),
+        (DataOptions(), 'data has no source of scans'),
+        (DataOptions(table='x.tsv', bids='y'), 'data has table and bids; expected one'),
+        (DataOptions(table='x.tsv', channels=()), r'data\.channels is empty'),
+        (DataOptions(bids='x'), r'needs data\.derivatives'),
+        (DataOptions(folder='x', layout='iseg'), 'expected one of iseg2017, mrbrains'),
     ],
 )
-def test_sources_that_are_unclear(data: Data, said: str) -> None:
+def test_sources_that_are_unclear(data: DataOptions, said: str) -> None:
     with pytest.raises(SettingsError, match=said):
         find_examples(data)
 
 
 def test_the_folder_of_a_layout_is_missing(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match='no such folder'):
-        find_examples(Data(folder=str(tmp_path / 'none'), layout='iseg2017'))
+        find_examples(DataOptions(folder=str(tmp_path / 'none'), layout='iseg2017'))
 
 
 def write_labels(path: Path, like: Path) -> Path:
@@ -230,8 +233,8 @@ def datasets(tmp_path: Path) -> tuple[Path, Path]:
     return raw, out
 
 
-def paths(raw: Path, out: Path, **more: str) -> Data:
-    return Data(bids=str(raw), derivatives=str(out), **more)
+def paths(raw: Path, out: Path, **more: str) -> DataOptions:
+    return DataOptions(bids=str(raw), derivatives=str(out), **more)
 
 
 def test_scans_and_label_maps_of_two_datasets(datasets: tuple[Path, Path]) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from brainchop_bids.system.errors import SettingsError
 from brainchop_bids.training.losses import registry as losses
 from brainchop_bids.training.losses.registry import LabelLoss, SumLoss, build_loss
-from brainchop_bids.training.options import Loss, Term
+from brainchop_bids.training.options import LossOptions, LossTerm
 
 
 def volume(values: list[int]) -> np.ndarray:
@@ -243,11 +243,11 @@ def test_a_loss_survives_being_saved() -> None:
 
 
 def test_a_sum_of_losses() -> None:
-    asked = Loss(
+    asked = LossOptions(
         terms=(
-            Term('tversky', 0.25, {'alpha': 1, 'class_weights': [0, 1, 0]}),
-            Term('focal', 2.0, {'gamma': 3.0}),
-            Term('generalised_dice', 0.5),
+            LossTerm('tversky', 0.25, {'alpha': 1, 'class_weights': [0, 1, 0]}),
+            LossTerm('focal', 2.0, {'gamma': 3.0}),
+            LossTerm('generalised_dice', 0.5),
         ),
         class_weights=(1.0, 2.0, 5.0),
     )
@@ -267,13 +267,13 @@ def test_a_sum_of_losses() -> None:
 
 def test_a_loss_of_one_kind() -> None:
     found = build_loss(
-        Loss('boundary_cross_entropy', (1.0, 2.0, 5.0), {'strength': 2, 'reach': 1}), 3
+        LossOptions('boundary_cross_entropy', (1.0, 2.0, 5.0), {'strength': 2, 'reach': 1}), 3
     )
     expected = losses.boundary_cross_entropy(
         LABELS, LOGITS, class_weights=[1, 2, 5], strength=2.0, reach=1
     )
     assert float(found(LABELS, LOGITS)) == pytest.approx(number(expected), rel=1e-6)
-    assert float(build_loss(Loss(), 3)(LABELS, LOGITS)) == pytest.approx(
+    assert float(build_loss(LossOptions(), 3)(LABELS, LOGITS)) == pytest.approx(
         number(losses.dice_cross_entropy(LABELS, LOGITS)), rel=1e-6
     )
 
@@ -281,46 +281,61 @@ def test_a_loss_of_one_kind() -> None:
 @pytest.mark.parametrize(
     ('asked', 'said'),
     [
-        (Loss('jacard'), r"loss\.kind is 'jacard'; did you mean jaccard\?"),
-        (Loss('xyzzy'), r"loss\.kind is 'xyzzy'; known: soft_dice, .*, dice_cross_entropy$"),
+        (LossOptions('jacard'), r"loss\.kind is 'jacard'; did you mean jaccard\?"),
         (
-            Loss('focal', options={'gama': 2.0}),
+            LossOptions('xyzzy'),
+            r"loss\.kind is 'xyzzy'; known: soft_dice, .*, dice_cross_entropy$",
+        ),
+        (
+            LossOptions('focal', options={'gama': 2.0}),
             r'loss\.options\.gama is no option of focal; did you mean loss\.options\.gamma\?',
         ),
         (
-            Loss('generalised_dice', options={'gamma': 2.0}),
+            LossOptions('generalised_dice', options={'gamma': 2.0}),
             r'loss\.options\.gamma is no option of generalised_dice; known: none',
         ),
-        (Loss('focal', options={'gamma': -1.0}), r'loss\.options\.gamma is -1\.0; .* 0 or more'),
-        (Loss('focal', options={'gamma': math.nan}), 'a number of 0 or more'),
-        (Loss('focal', options={'gamma': math.inf}), 'a number of 0 or more'),
-        (Loss('focal_tversky', options={'gamma': 0.5}), 'a number of 1 or more'),
-        (Loss('dice_cross_entropy', options={'share': 2}), r'share is 2\.0; .* from 0 to 1'),
-        (Loss('tversky', options={'background': 1}), 'background is 1; expected true or false'),
         (
-            Loss('boundary_cross_entropy', options={'reach': 1.5}),
+            LossOptions('focal', options={'gamma': -1.0}),
+            r'loss\.options\.gamma is -1\.0; .* 0 or more',
+        ),
+        (LossOptions('focal', options={'gamma': math.nan}), 'a number of 0 or more'),
+        (LossOptions('focal', options={'gamma': math.inf}), 'a number of 0 or more'),
+        (LossOptions('focal_tversky', options={'gamma': 0.5}), 'a number of 1 or more'),
+        (
+            LossOptions('dice_cross_entropy', options={'share': 2}),
+            r'share is 2\.0; .* from 0 to 1',
+        ),
+        (
+            LossOptions('tversky', options={'background': 1}),
+            'background is 1; expected true or false',
+        ),
+        (
+            LossOptions('boundary_cross_entropy', options={'reach': 1.5}),
             r'reach is 1\.5; expected a whole number of 1 or more',
         ),
-        (Loss('focal', (1.0, 2.0)), r'loss\.class_weights is \(1\.0, 2\.0\); .* list of 3'),
-        (Loss('focal', (1.0, -2.0, 1.0)), r'loss\.class_weights .* 0 or more'),
-        (Loss('focal', (0.0, 0.0, 0.0)), r'loss\.class_weights .* not all 0'),
+        (LossOptions('focal', (1.0, 2.0)), r'loss\.class_weights is \(1\.0, 2\.0\); .* list of 3'),
+        (LossOptions('focal', (1.0, -2.0, 1.0)), r'loss\.class_weights .* 0 or more'),
+        (LossOptions('focal', (0.0, 0.0, 0.0)), r'loss\.class_weights .* not all 0'),
         (
-            Loss('generalised_dice', (1.0, 1.0, 1.0)),
+            LossOptions('generalised_dice', (1.0, 1.0, 1.0)),
             r'loss\.class_weights: generalised_dice cannot weigh classes',
         ),
         (
-            Loss(terms=(Term('focal'), Term('tverski'))),
+            LossOptions(terms=(LossTerm('focal'), LossTerm('tverski'))),
             r"loss\.terms\[1\]\.kind is 'tverski'; did you mean tversky\?",
         ),
         (
-            Loss(terms=(Term('focal', 1.0, {'class_weights': [1.0]}),)),
+            LossOptions(terms=(LossTerm('focal', 1.0, {'class_weights': [1.0]}),)),
             r'loss\.terms\[0\]\.options\.class_weights is \[1\.0\]; expected a list of 3',
         ),
-        (Loss(terms=(Term('focal', -1.0),)), r'loss\.terms\[0\]\.weight is -1\.0'),
-        (Loss(terms=(Term('focal'),), options={'gamma': 1.0}), r'loss\.options is not looked at'),
+        (LossOptions(terms=(LossTerm('focal', -1.0),)), r'loss\.terms\[0\]\.weight is -1\.0'),
+        (
+            LossOptions(terms=(LossTerm('focal'),), options={'gamma': 1.0}),
+            r'loss\.options is not looked at',
+        ),
     ],
 )
-def test_what_a_config_asks_wrongly_names_the_key(asked: Loss, said: str) -> None:
+def test_what_a_config_asks_wrongly_names_the_key(asked: LossOptions, said: str) -> None:
     with pytest.raises(SettingsError, match=said) as caught:
         build_loss(asked, 3)
     assert '\n' not in str(caught.value)

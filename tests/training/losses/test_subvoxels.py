@@ -8,31 +8,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainchop_bids.models.formats import read_network
-from brainchop_bids.models.regroup import GATHER
+from brainchop_bids.models.space_to_depth import SPACE_TO_DEPTH
 from brainchop_bids.system.errors import SettingsError
-from brainchop_bids.training.config import read_config
+from brainchop_bids.training.config import read_training_config
 from brainchop_bids.training.losses.registry import LabelLoss
 from brainchop_bids.training.losses.subvoxels import (
-    draw_places,
-    labels_at,
+    draw_subvoxels,
+    subvoxel_labels,
     whole_network,
     with_subvoxels,
 )
-from brainchop_bids.training.network import build_stage
-from brainchop_bids.training.options import Network, Stage
+from brainchop_bids.training.options import NetworkOptions, Stage
+from brainchop_bids.training.stages import build_stage
 from tests.training.maps import write_maps
 from tests.training.runs import kill_after, run
-from tests.training.test_network import randomised
+from tests.training.test_stages import randomised
 
 SLOW = pytest.mark.slow
 NETWORKS = [
-    Network(channels=3, dilations=(1, 2, 1), space_to_depth=2),
-    Network('light_unet', widths=(3, 4), space_to_depth=2),
+    NetworkOptions(channels=3, dilations=(1, 2, 1), space_to_depth=2),
+    NetworkOptions('light_unet', widths=(3, 4), space_to_depth=2),
 ]
 
 
 @pytest.mark.parametrize('network', NETWORKS, ids=lambda network: network.architecture)
-def test_some_voxels_have_the_numbers_of_the_whole(network: Network) -> None:
+def test_some_voxels_have_the_numbers_of_the_whole(network: NetworkOptions) -> None:
     whole = randomised(build_stage(network, Stage(cube=8, norm='batch'), 4), 0)
     part = with_subvoxels(whole, 3)
     image = np.random.default_rng(0).normal(size=(2, 8, 8, 8, 1)).astype(np.float32)
@@ -54,18 +54,20 @@ def test_the_loss_over_all_voxels_is_that_of_the_whole(seed: int) -> None:
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(1, 4, 4, 4, 3)).astype(np.float32)
     labels = rng.integers(0, 3, (1, 4, 4, 4))
-    places = draw_places((seed,), 8, 2)
+    places = draw_subvoxels((seed,), 8, 2)
     assert sorted(places) == list(range(8))
-    parts = np.stack([labels_at(logits[..., c], places, 2) for c in range(3)], -1)
+    parts = np.stack([subvoxel_labels(logits[..., c], places, 2) for c in range(3)], -1)
     loss = LabelLoss('dice_cross_entropy', class_weights=[1.0, 2.0, 3.0])
     expected = np.asarray(loss(labels, logits))
-    np.testing.assert_allclose(loss(labels_at(labels, places, 2), parts), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        loss(subvoxel_labels(labels, places, 2), parts), expected, rtol=1e-5
+    )
 
 
 def test_space_to_depth_is_numpys() -> None:
     model = build_stage(NETWORKS[0], Stage(cube=8), 2)
     image = np.random.default_rng(0).normal(size=(8, 8, 8)).astype(np.float32)
-    found = np.asarray(model.get_layer(GATHER)(image[None, ..., None]))[0]
+    found = np.asarray(model.get_layer(SPACE_TO_DEPTH)(image[None, ..., None]))[0]
     parts = image.reshape(4, 2, 4, 2, 4, 2).transpose(0, 2, 4, 1, 3, 5).reshape(4, 4, 4, 8)
     np.testing.assert_array_equal(found, parts)
 
@@ -121,7 +123,7 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path: Path, backend: str) -
     assert result.returncode == 0, f'{backend}: {result.stderr}'
     kill_after(1, config, killed)
     again = run(config, killed)
-    assert 'going on at step' in again.stdout, again.stderr
+    assert 'resuming at step' in again.stdout, again.stderr
     for name in ('model.json', 'group1-shard1of1.bin', 'log.csv'):
         assert (killed / 'tiny' / name).read_bytes() == (ended / 'tiny' / name).read_bytes()
     network = read_network(ended / 'tiny')[0]
@@ -145,7 +147,7 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path: Path, backend: str) -
 def test_what_cannot_be_is_one_line(tmp_path: Path, change: str, said: str) -> None:
     config = write_config(tmp_path)
     with pytest.raises(SettingsError) as error:
-        read_config(config, [change])
+        read_training_config(config, [change])
     assert said in str(error.value)
     assert '\n' not in str(error.value)
 

@@ -15,10 +15,10 @@ from PIL import Image
 
 from brainchop_bids.system.errors import DatasetError
 from brainchop_bids.training.config import TrainConfig
-from brainchop_bids.training.options import Card, Data, Stage, Validation
+from brainchop_bids.training.options import CardOptions, DataOptions, Stage, ValidationOptions
 from brainchop_bids.training.report.charts import Series, make_chart
-from brainchop_bids.training.report.overlays import draw_views
-from brainchop_bids.training.report.page import write_page
+from brainchop_bids.training.report.overlays import draw_overlay
+from brainchop_bids.training.report.page import write_training_page
 from brainchop_bids.training.report.scores import Scores, ValidationLog
 from tests.browser import OpenPage
 from tests.reports.participant.test_page import VOID
@@ -83,10 +83,10 @@ def write_log(out: Path, steps: range, names: tuple[str, ...]) -> None:
 
 def config(name: str = 'tiny') -> TrainConfig:
     return TrainConfig(
-        data=Data(label_maps=HOSTILE),
-        card=Card(name=name, status='experimental'),
+        data=DataOptions(label_maps=HOSTILE),
+        card=CardOptions(name=name, status='experimental'),
         stages=(Stage(steps=200), Stage(steps=200)),
-        validation=Validation(every=100, patience=3),
+        validation=ValidationOptions(every=100, patience=3),
     )
 
 
@@ -104,7 +104,7 @@ def write_run(out: Path, names: tuple[str, ...] = LABELS, colors: np.ndarray = C
         pictures = {}
         for i in (0, 1, 2, 4):
             found = np.where(rng.random(truth.shape) < 0.05, 0, np.roll(truth, 3 - i // 2, 0))
-            pictures[scans[i]] = draw_views(image, truth, found, colors)
+            pictures[scans[i]] = draw_overlay(image, truth, found, colors)
         log.add(step, Scores(scans, names, dice, colors, pictures))
     return out
 
@@ -116,7 +116,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope='module')
 def page(run: Path) -> Path:
-    return write_page(run, config(), [('Backend', 'torch 2.9'), ('Machine', HOSTILE)])
+    return write_training_page(run, config(), [('Backend', 'torch 2.9'), ('Machine', HOSTILE)])
 
 
 def test_it_says_what_the_tables_say(run: Path, page: Path) -> None:
@@ -181,7 +181,7 @@ def test_pictures_are_those_that_were_kept(page: Path) -> None:
     # Three of the worst and the best.
     assert len(images) == 4
     image, truth = head()
-    expected = draw_views(image, truth, truth, COLORS)
+    expected = draw_overlay(image, truth, truth, COLORS)
     for content in images:
         found = np.asarray(Image.open(io.BytesIO(base64.b64decode(content))).convert('RGB'))
         # Scan and truth, which are the same in all.
@@ -191,22 +191,22 @@ def test_pictures_are_those_that_were_kept(page: Path) -> None:
 
 def test_a_run_without_validation_or_rows_has_a_page(tmp_path: Path) -> None:
     write_log(tmp_path, range(0), LABELS)
-    none = TrainConfig(data=Data(label_maps='maps'))
-    assert 'The log has no rows' in write_page(tmp_path, none).read_text()
+    none = TrainConfig(data=DataOptions(label_maps='maps'))
+    assert 'The log has no rows' in write_training_page(tmp_path, none).read_text()
     write_log(tmp_path, range(20, 60, 20), LABELS)
-    text = write_page(tmp_path, none).read_text()
+    text = write_training_page(tmp_path, none).read_text()
     assert 'validation.every is 0' in text
     assert Parsed(text).tags.count('svg') == 3
     (tmp_path / 'log.csv').write_text('what\nis this\n')
     with pytest.raises(DatasetError, match=r'log\.csv: is no log of a training run'):
-        write_page(tmp_path, none)
+        write_training_page(tmp_path, none)
 
 
 def test_without_pictures_the_tables_stay(tmp_path: Path) -> None:
     write_run(tmp_path)
     for path in (tmp_path / 'validation').iterdir():
         path.write_bytes(b'damaged')
-    html = write_page(tmp_path, config()).read_text()
+    html = write_training_page(tmp_path, config()).read_text()
     assert 'Whole scans at step 300' in html
     assert '<img' not in html.replace(HOSTILE, '')
 
@@ -219,13 +219,13 @@ def test_lines_have_gaps_where_there_is_no_number() -> None:
     (line,) = chart.lines
     assert [len(piece.split()) for piece in line.pieces] == [2, 2]
     assert len(line.dots) == 5
-    assert chart.told == 'Dice over the steps: GM from 0.1 to 0.7.'
+    assert chart.description == 'Dice over the steps: GM from 0.1 to 0.7.'
     assert make_chart('Dice', [Series('GM', [(1, nan)])], last=1) is None
     many = [Series(f's{i}', points) for i in range(9)]
     chart = make_chart('Dice', [*many, Series('mean', points, strong=True)], last=7, others='all')
     assert chart is not None
     assert [line.name for line in chart.legend] == ['mean', 'all']
-    assert 's0' not in chart.told
+    assert 's0' not in chart.description
 
 
 @pytest.mark.parametrize('scheme', ['light', 'dark'])

@@ -1,10 +1,9 @@
-"""Space to depth and back: networks that compute on 2 mm places and label 1 mm voxels.
+"""Space to depth and back: networks that compute on 2 mm blocks and label 1 mm voxels.
 
-The 2x2x2 voxels of a place become the channels of one value, the network runs on an eighth of
-the voxels, and its last convolution gives a logit for each class of each of the eight, which
-become voxels again. After Shi et al. (2016), sub-pixel convolution,
-https://doi.org/10.1109/CVPR.2016.207. Both ends are written as convolutions that every format and
-engine knows: one whose stride is as wide as its kernel, and a transposed one of the same kind.
+The 2x2x2 voxels of a block become channels at one position, so that the network computes an eighth
+of the positions, and its last convolution gives the logits of all eight voxels, after Shi et al.
+(2016), sub-pixel convolution, https://doi.org/10.1109/CVPR.2016.207. Both steps are convolutions
+with a stride as wide as the kernel, the last one transposed. All formats and engines support them.
 """
 
 from collections.abc import Sequence
@@ -15,16 +14,16 @@ import numpy as np
 
 from ..system.errors import ModelError
 
-GATHER = 'space_to_depth'
-HEAD = 'output'
+SPACE_TO_DEPTH = 'space_to_depth'
+OUTPUT_LAYER = 'output'
 
 
 @keras.saving.register_keras_serializable('brainchop')
-class Gather(keras.initializers.Initializer):
-    """The kernel of a convolution that moves each voxel of a place into a channel of its own."""
+class SpaceToDepthKernel(keras.initializers.Initializer):
+    """Kernel of a convolution that moves each voxel of a block to a channel of its own."""
 
     def __call__(self, shape: Sequence[int], dtype: Any = None, **options: Any) -> Any:
-        """Return a kernel of ``(n, n, n, C, n^3 C)`` with one 1 for each channel of its output."""
+        """Return a kernel ``(n, n, n, C, n^3 C)`` with a single 1 for each output channel."""
         count = int(np.prod(shape[:4]))
         if shape[-1] != count:
             raise ValueError(f'a kernel of {tuple(shape)}; expected {count} channels at its end')
@@ -32,25 +31,25 @@ class Gather(keras.initializers.Initializer):
 
 
 def space_to_depth(tensor: Any, factor: int) -> Any:
-    """Make a channel of each voxel of a place.
+    """Move the voxels of each block to channels.
 
     Parameters
     ----------
     tensor : keras.KerasTensor
         ``(batch, X, Y, Z, C)``.
     factor : int
-        Voxels of a place along each axis; sides must be multiples of it.
+        Voxels of a block along each axis; sides must be multiples of it.
 
     Returns
     -------
     keras.KerasTensor
-        ``(batch, X / factor, Y / factor, Z / factor, factor^3 C)``, the last axis of a place
-        fastest. The same tensor for a factor of 1.
+        ``(batch, X / factor, Y / factor, Z / factor, factor^3 C)``, the last axis of a block
+        fastest. The given tensor for a factor of 1.
 
     Raises
     ------
     ModelError
-        Where a side is no multiple.
+        If a side is not a multiple.
     """
     if factor == 1:
         return tensor
@@ -62,9 +61,9 @@ def space_to_depth(tensor: Any, factor: int) -> Any:
         factor,
         strides=factor,
         use_bias=False,
-        kernel_initializer=Gather(),
+        kernel_initializer=SpaceToDepthKernel(),
         trainable=False,
-        name=GATHER,
+        name=SPACE_TO_DEPTH,
     )(tensor)
 
 
@@ -78,7 +77,7 @@ def class_logits(tensor: Any, classes: int, factor: int) -> Any:
     classes : int
         Number of classes.
     factor : int
-        Voxels along each axis that a place becomes.
+        Voxels of a block along each axis.
 
     Returns
     -------
@@ -86,9 +85,9 @@ def class_logits(tensor: Any, classes: int, factor: int) -> Any:
         ``(batch, factor X, factor Y, factor Z, classes)``.
     """
     if factor == 1:
-        return keras.layers.Conv3D(classes, 1, padding='same', name=HEAD)(tensor)
-    # Glorot's bounds would count the voxels of a place as inputs.
-    start = keras.initializers.RandomNormal(stddev=tensor.shape[-1] ** -0.5)
+        return keras.layers.Conv3D(classes, 1, padding='same', name=OUTPUT_LAYER)(tensor)
+    # Glorot's limits would count the voxels of a block as inputs.
+    initializer = keras.initializers.RandomNormal(stddev=tensor.shape[-1] ** -0.5)
     return keras.layers.Conv3DTranspose(
-        classes, factor, strides=factor, kernel_initializer=start, name=HEAD
+        classes, factor, strides=factor, kernel_initializer=initializer, name=OUTPUT_LAYER
     )(tensor)

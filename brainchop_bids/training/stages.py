@@ -1,12 +1,12 @@
-"""The network of each stage of training, and how it takes over what the one before learnt.
+"""The network of each training stage, and transfer of weights from stage to stage.
 
 A dilated convolution with an even dilation never mixes even voxels with odd ones. A MeshNet whose
 dilations are even but for the first layer can therefore be computed on every second voxel of each
 axis alone: the first convolution with a stride of 2, all others with half their dilation, the
 same kernels, an eighth of the work, and the same numbers at those voxels. Neighbouring voxels
-teach much the same, so such a step teaches nearly as much as one over all. Layers of dilation 1
-at the end do mix neighbours; they are left out until a stage without stride adds them as
-identities, which change nothing behind a ReLU, and trains them.
+are nearly redundant for training, so that such a step is nearly as useful as one over all voxels.
+Layers of dilation 1 at the end do mix neighbours; they are omitted until a stage without stride
+adds them as identities, which have no effect after a ReLU, and trains them.
 """
 
 from collections.abc import Sequence
@@ -18,31 +18,30 @@ import numpy as np
 
 from ..models.keras_model import network_of
 from ..models.meshnet import NearIdentity, build_meshnet, identity_kernel
-from ..models.network import Network as Exported
-from ..models.network import fold_batchnorm
+from ..models.network import Network, fold_batchnorm
 from ..system.errors import SettingsError
 from .architectures import build_network
 from .losses.subvoxels import whole_network
-from .options import Network, Stage
+from .options import NetworkOptions, Stage
 
 
 def strided_dilations(dilations: Sequence[int]) -> tuple[int, ...]:
-    """Return the layers, in halved dilations, that a stage of stride 2 computes.
+    """Return the halved dilations of the layers that a stage of stride 2 computes.
 
     Parameters
     ----------
     dilations : sequence of int
-        Of the whole network.
+        Dilations of the whole network.
 
     Returns
     -------
     tuple of int
-        One for each layer kept; the first layer has its stride instead.
+        Dilations of the remaining layers; the first one has a stride.
 
     Raises
     ------
     SettingsError
-        Where an odd dilation stands between even ones.
+        If there are odd dilations in between.
 
     Examples
     --------
@@ -60,15 +59,15 @@ def strided_dilations(dilations: Sequence[int]) -> tuple[int, ...]:
     return (kept[0], *(dilation // 2 for dilation in kept[1:]))
 
 
-def build_stage(network: Network, stage: Stage, classes: int, in_channels: int = 1) -> Any:
-    """Build the network that a stage trains.
+def build_stage(network: NetworkOptions, stage: Stage, classes: int, in_channels: int = 1) -> Any:
+    """Build the network of a stage.
 
     Parameters
     ----------
-    network : Network
-        The whole one.
+    network : NetworkOptions
+        The ``[model]`` table.
     stage : Stage
-        Decides size, stride and normalisation.
+        Size, stride and normalisation.
     classes : int
         Number of classes.
     in_channels : int
@@ -82,7 +81,7 @@ def build_stage(network: Network, stage: Stage, classes: int, in_channels: int =
     Raises
     ------
     SettingsError
-        For an architecture or a stride that cannot be had, or a cube that does not fit it.
+        If architecture and stride do not fit together, or the cube has the wrong size.
     """
     shape = (stage.cube,) * 3
     if stage.stride == 1:
@@ -91,8 +90,8 @@ def build_stage(network: Network, stage: Stage, classes: int, in_channels: int =
         )
     if network.space_to_depth > 1:
         raise SettingsError(
-            f'model.space_to_depth is {network.space_to_depth}: it computes on places, not on '
-            'every second voxel; set stride = 1'
+            f'model.space_to_depth is {network.space_to_depth}: it cannot be combined with a '
+            'stride; set stride = 1'
         )
     if network.architecture != 'meshnet':
         raise SettingsError(
@@ -117,81 +116,82 @@ def build_stage(network: Network, stage: Stage, classes: int, in_channels: int =
     )
 
 
-def take_over(previous: Any, model: Any) -> None:
-    """Give a stage's network what the one before has learnt.
+def inherit_weights(previous: Any, model: Any) -> None:
+    """Set the weights of a stage's network to those of the previous stage.
 
     Parameters
     ----------
     previous : keras.Model
-        The trained one.
+        Trained model of the previous stage.
     model : keras.Model
-        Gets its weights, layer by layer of the same name; where names are Keras' own, which
-        count on from one network to the next, in order. Where it has no batch normalisation,
-        the other's is folded; layers of a MeshNet that the other lacks become identities.
+        Gets the weights of layers of the same name; if names were generated by Keras, which
+        differ between networks, layers are matched in order. Batch normalisation that it does
+        not have is folded; additional layers of a MeshNet become identities.
 
     Raises
     ------
     SettingsError
-        Where a layer has none to take over from, or one that differs in shape.
+        If a layer has no counterpart, or one of another shape.
     """
     previous, model = whole_network(previous), whole_network(model)
     if any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers):
-        known = {layer.name: weights for layer, weights in _weighted(previous)}
+        trained = {layer.name: weights for layer, weights in _weighted(previous)}
     else:
         folded = fold_batchnorm(network_of(previous))
-        known = {op.name: list(op.weights.values()) for op in folded.ops if op.weights}
-    wanted = _weighted(model)
+        trained = {op.name: list(op.weights.values()) for op in folded.ops if op.weights}
+    layers = _weighted(model)
     grows = model.name == previous.name == 'meshnet'
-    if not grows and {layer.name for layer, _ in wanted} != set(known):
-        names = [layer.name for layer, _ in wanted]
-        known = dict(zip(names, known.values(), strict=False)) if len(names) == len(known) else {}
-    for layer, weights in wanted:
-        given = known.get(layer.name)
-        if given is None and grows:
-            given = [identity_kernel(weights[0].shape)]
-            given += [np.zeros_like(values) for values in weights[1:]]
-        if given is None or [v.shape for v in given] != [v.shape for v in weights]:
+    if not grows and {layer.name for layer, _ in layers} != set(trained):
+        names = [layer.name for layer, _ in layers]
+        same_number = len(names) == len(trained)
+        trained = dict(zip(names, trained.values(), strict=True)) if same_number else {}
+    for layer, weights in layers:
+        values = trained.get(layer.name)
+        if values is None and grows:
+            zeros = [np.zeros_like(array) for array in weights[1:]]
+            values = [identity_kernel(weights[0].shape), *zeros]
+        if values is None or [v.shape for v in values] != [v.shape for v in weights]:
             raise SettingsError(
                 f'layer {layer.name} cannot take over the weights of the stage before; keep '
                 'norm as it is, or go from batch to none'
             )
-        layer.set_weights(given)
+        layer.set_weights(values)
 
 
-def trained_network(network: Network, stage: Stage, model: Any) -> Exported:
-    """Return what training has made, as data.
+def trained_network(network: NetworkOptions, stage: Stage, model: Any) -> Network:
+    """Return a trained network as data, for export.
 
     Parameters
     ----------
-    network : Network
-        The whole one.
+    network : NetworkOptions
+        The ``[model]`` table.
     stage : Stage
-        The one that ``model`` is of.
+        Stage of the model.
     model : keras.Model
-        The trained network.
+        Trained model.
 
     Returns
     -------
-    brainchop_bids.models.network.Network
-        Of stride 1, without dropout and batch normalisation; normalised channels stay so. Its
+    Network
+        Without stride, dropout and batch normalisation, but with group normalisation; its
         ``input_shape`` is open.
 
     Raises
     ------
     ModelError
-        Where batch normalisation cannot be folded.
+        If batch normalisation cannot be folded.
     """
     model = whole_network(model)
     if stage.stride != 1:
         whole = build_stage(
             network, replace(stage, stride=1), model.output_shape[-1], model.input_shape[-1]
         )
-        take_over(model, whole)
+        inherit_weights(model, whole)
         model = whole
     return replace(fold_batchnorm(network_of(model)), input_shape=(None, None, None))
 
 
 def _weighted(model: Any) -> list[tuple[Any, list[np.ndarray]]]:
-    """Return layers with what they have learnt."""
-    found = [(layer, layer.get_weights()) for layer in model.layers]
-    return [(layer, weights) for layer, weights in found if weights]
+    """Return all layers that have weights, with these."""
+    layers = [(layer, layer.get_weights()) for layer in model.layers]
+    return [(layer, weights) for layer, weights in layers if weights]

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from brainchop_bids.models.meshnet import NearIdentity
 from brainchop_bids.system.errors import SettingsError
-from brainchop_bids.training.data.loader import computed
-from brainchop_bids.training.network import build_stage, strided_dilations, take_over
-from brainchop_bids.training.options import Network, Stage
+from brainchop_bids.training.data.loader import subsample
+from brainchop_bids.training.options import NetworkOptions, Stage
+from brainchop_bids.training.stages import build_stage, inherit_weights, strided_dilations
 
 
 def randomised(model: keras.Model, seed: int) -> keras.Model:
@@ -31,25 +31,25 @@ def randomised(model: keras.Model, seed: int) -> keras.Model:
 def test_every_second_voxel_has_the_numbers_of_the_whole(
     middle: list[int], tail: int, seed: int
 ) -> None:
-    network = Network(channels=3, dilations=(1, *middle, *[1] * tail))
+    network = NetworkOptions(channels=3, dilations=(1, *middle, *[1] * tail))
     half = randomised(build_stage(network, Stage(cube=12, stride=2), 4), seed)
     whole = build_stage(network, Stage(cube=12, stride=1), 4)
-    take_over(half, whole)
+    inherit_weights(half, whole)
     image = np.random.default_rng(seed).normal(size=(1, 12, 12, 12, 1)).astype(np.float32)
     expected = np.asarray(whole(image))[0]
     found = np.asarray(half(image))[0]
-    np.testing.assert_allclose(found, computed(expected, 2), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found, subsample(expected, 2), rtol=1e-4, atol=1e-4)
 
 
 def test_batch_normalisation_is_folded_on_the_way() -> None:
-    network = Network(channels=4, dilations=(1, 2, 1))
+    network = NetworkOptions(channels=4, dilations=(1, 2, 1))
     normed = randomised(build_stage(network, Stage(cube=8, norm='batch'), 3), 0)
     plain = build_stage(network, Stage(cube=8), 3)
-    take_over(normed, plain)
+    inherit_weights(normed, plain)
     image = np.random.default_rng(1).normal(size=(1, 8, 8, 8, 1)).astype(np.float32)
     np.testing.assert_allclose(plain(image), normed(image, training=False), atol=1e-4)
     with pytest.raises(SettingsError, match='cannot take over'):
-        take_over(plain, normed)
+        inherit_weights(plain, normed)
 
 
 def test_what_cannot_be_strided_is_refused() -> None:
@@ -57,7 +57,7 @@ def test_what_cannot_be_strided_is_refused() -> None:
     with pytest.raises(SettingsError, match='even dilations'):
         strided_dilations((1, 2, 1, 2))
     with pytest.raises(SettingsError, match='relu'):
-        build_stage(Network(activation='elu'), Stage(stride=2), 3)
+        build_stage(NetworkOptions(activation='elu'), Stage(stride=2), 3)
 
 
 def test_layers_start_near_the_identity_and_apart_from_each_other() -> None:
@@ -66,6 +66,6 @@ def test_layers_start_near_the_identity_and_apart_from_each_other() -> None:
     image = np.random.default_rng(0).normal(size=(1, 4, 4, 4, 5)).astype(np.float32)
     np.testing.assert_allclose(layer(image), image, atol=1e-6)
     assert exact.sum() == 5
-    model = build_stage(Network(channels=5, dilations=(1, 2, 2)), Stage(cube=8), 3)
+    model = build_stage(NetworkOptions(channels=5, dilations=(1, 2, 2)), Stage(cube=8), 3)
     kernels = [np.asarray(model.get_layer(f'conv3d_{i}').kernel) for i in (1, 2)]
     assert not np.allclose(kernels[0], kernels[1])

@@ -1,0 +1,155 @@
+"""The ``brainchop.json`` of a model folder; `brainchop_bids.models.spec` explains its keys."""
+
+import re
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..image.cleanup import Cleanup, MaskRule
+from ..image.normalise import Normalization
+from ..image.smooth import Smoothing
+from ..system.errors import BrainchopError, ModelError
+from .formats.files import read_json
+from .labelfiles import OVERRIDES
+
+_KEYS = {
+    'name', 'task', 'normalization', 'inputs', 'labels', 'components', 'smooth', 'mask',
+    'derived', 'status', 'license', 'citation',
+}  # fmt: skip
+_Rule = TypeVar('_Rule', Smoothing, MaskRule)
+
+
+def read_overrides(folder: Path) -> dict[str, Any]:
+    """Read the ``brainchop.json`` of a model folder.
+
+    Parameters
+    ----------
+    folder : Path
+        The model folder.
+
+    Returns
+    -------
+    dict
+        Empty if there is no such file.
+
+    Raises
+    ------
+    ModelError
+        If the file cannot be read or has unknown keys.
+    """
+    path = folder / OVERRIDES
+    if not path.exists():
+        return {}
+    content = read_json(path)
+    if not isinstance(content, dict) or set(content) - _KEYS:
+        unknown = sorted(set(content) - _KEYS) if isinstance(content, dict) else content
+        raise ModelError(f'{path}: has {unknown}; expected keys of {sorted(_KEYS)}')
+    for key in ('name', 'task', 'status', 'license', 'citation'):
+        if not isinstance(content.get(key, ''), str):
+            raise ModelError(f'{path}: "{key}" is {content[key]!r}; expected text')
+    return content
+
+
+def processing_rules(folder: Path, facts: dict[str, Any], classes: int) -> dict[str, Any]:
+    """Return the fields of `ModelSpec` on the processing of images and labels.
+
+    Parameters
+    ----------
+    folder : Path
+        The model folder, for messages.
+    facts : dict
+        Content of ``brainchop.json`` or of the registry.
+    classes : int
+        Number of classes.
+
+    Returns
+    -------
+    dict
+        ``normalization``, ``cleanup``, ``smoothing``, ``covers_brain`` and ``mask_rule``.
+
+    Raises
+    ------
+    ModelError
+        If a rule is invalid, or has labels that the model does not have.
+    """
+    mask = facts.get('mask', {})
+    return {
+        'normalization': _normalization(folder, facts.get('normalization', 'minmax')),
+        'cleanup': _cleanup(folder, facts.get('components', 'largest'), classes),
+        'smoothing': _rule(folder, Smoothing, facts.get('smooth', {})),
+        'covers_brain': mask is not None,
+        'mask_rule': _mask_rule(folder, {} if mask is None else mask, classes),
+    }
+
+
+def input_suffixes(folder: Path, suffixes: Any, channels: int) -> tuple[str, ...]:
+    """Return the BIDS suffix of each channel.
+
+    Parameters
+    ----------
+    folder : Path
+        The model folder, for messages.
+    suffixes : object
+        ``inputs`` in ``brainchop.json``; None if it is missing.
+    channels : int
+        Number of channels.
+
+    Returns
+    -------
+    tuple of str
+
+    Raises
+    ------
+    ModelError
+        If there is not one distinct suffix for each channel, or T1w is not the first.
+    """
+    if suffixes is None and channels == 1:
+        return ('T1w',)
+    if (
+        not isinstance(suffixes, list)
+        or len(suffixes) != channels
+        or not all(
+            isinstance(name, str) and re.fullmatch('[A-Za-z0-9]+', name) for name in suffixes
+        )
+        or suffixes[0] != 'T1w'
+        or len(set(suffixes)) < channels
+    ):
+        raise ModelError(
+            f'{folder}: takes {channels} channel{"s" * (channels > 1)}, "inputs" in its '
+            f'{OVERRIDES} is {suffixes!r}; expected so many BIDS suffixes, T1w first'
+        )
+    return tuple(suffixes)
+
+
+def _normalization(folder: Path, value: Any) -> Normalization:
+    try:
+        if isinstance(value, str):
+            return Normalization.parse(value)
+        return Normalization.from_dict(value)
+    except (BrainchopError, TypeError) as error:
+        raise ModelError(f'{folder / OVERRIDES}: its normalization: {error}') from error
+
+
+def _cleanup(folder: Path, rule: Any, classes: int) -> str:
+    try:
+        cleanup = Cleanup.parse(str(rule))
+    except BrainchopError as error:
+        raise ModelError(f'{folder / OVERRIDES}: {error}') from error
+    if max((label for group in cleanup.groups for label in group), default=0) >= classes:
+        raise ModelError(
+            f'{folder / OVERRIDES}: components {rule!r} names labels beyond {classes - 1}'
+        )
+    return str(cleanup)
+
+
+def _rule(folder: Path, kind: type[_Rule], content: Any) -> _Rule:
+    try:
+        return kind.from_dict(content)
+    except BrainchopError as error:
+        raise ModelError(f'{folder / OVERRIDES}: {error}') from error
+
+
+def _mask_rule(folder: Path, content: Any, classes: int) -> MaskRule:
+    rule = _rule(folder, MaskRule, content)
+    if max(rule.exclude, default=0) >= classes:
+        raise ModelError(f'{folder / OVERRIDES}: mask exclude names labels beyond {classes - 1}')
+    return rule
