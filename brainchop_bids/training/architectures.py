@@ -17,7 +17,7 @@ from ..models.network import ACTIVATIONS, fold_batchnorm
 from ..models.unet import build_light_unet, build_unet
 from ..models.vnet import build_vnet
 from ..system.errors import BrainchopError, Interrupted, ModelError, SettingsError
-from .options import Network
+from .options import NetworkOptions
 
 Shape = tuple[int | None, int | None, int | None]
 OPEN: Shape = (None, None, None)
