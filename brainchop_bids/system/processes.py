@@ -21,6 +21,7 @@ from pathlib import Path
 from .atomic import writing
 
 _PARENT = 'BRAINCHOP_PARENT'
+_SAFE_PATH = 'PYTHONSAFEPATH'
 _POLL_SECONDS = 0.5
 # Python 3.10 has no -P, and with -c it puts '' first on the path; only built-in modules are
 # imported before this line.
@@ -62,7 +63,7 @@ def protect_children() -> None:
     Python 3.11 and later read the variable, and so do the children of the children. For 3.10 see
     `starting_children`.
     """
-    os.environ['PYTHONSAFEPATH'] = '1'
+    os.environ[_SAFE_PATH] = '1'
 
 
 @contextmanager
@@ -72,11 +73,20 @@ def starting_children(*, safe_path: bool = _HAS_SAFE_PATH) -> Iterator[None]:
     Parameters
     ----------
     safe_path : bool
-        True if Python reads ``PYTHONSAFEPATH`` (3.11 and later). Otherwise processes are started
-        in the folder of Python's standard library and then change to the current one.
+        True if Python reads ``PYTHONSAFEPATH`` (3.11 and later), which is then set temporarily,
+        since the program need not be one of our commands. Otherwise processes are started in the
+        folder of Python's standard library and then change to the current one.
     """
     if safe_path:
-        yield
+        before = os.environ.get(_SAFE_PATH)
+        os.environ[_SAFE_PATH] = '1'
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[_SAFE_PATH]
+            else:
+                os.environ[_SAFE_PATH] = before
         return
     here = os.getcwd()
     os.chdir(os.path.dirname(os.__file__))

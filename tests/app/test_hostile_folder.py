@@ -40,18 +40,18 @@ cube = 16
 cubes_per_volume = 2
 norm = "none"
 """
-# Starts processes as Python 3.10 does, which does not know PYTHONSAFEPATH.
-OLD_PYTHON = """
+# A program of somebody's that starts processes of ours; Python 3.10 does not know PYTHONSAFEPATH.
+PROGRAM = """
 import multiprocessing
 import sys
-from brainchop_bids.system.processes import start_fork_server, starting_children
+from brainchop_bids.system.processes import start_fork_server
 
 def work(number):
     import nibabel, random, threading
     return number + 1
 
 if __name__ == '__main__':
-    start_fork_server(safe_path=False)
+    start_fork_server(safe_path={safe_path})
     with multiprocessing.get_context('forkserver').Pool(1) as pool:
         assert pool.map(work, [1]) == [2]
 """
@@ -114,7 +114,10 @@ def test_a_module_is_run(folder: Path, safe_path: bool) -> None:
     run(folder, module_command('brainchop_bids.cli.models', 'list', safe_path=safe_path))
 
 
-def test_workers_of_python_3_10(folder: Path, tmp_path: Path) -> None:
-    path = tmp_path / 'old.py'
-    path.write_text(OLD_PYTHON)
+@pytest.mark.parametrize('safe_path', [False, True])
+def test_workers_of_another_program(folder: Path, tmp_path: Path, safe_path: bool) -> None:
+    if safe_path and sys.version_info < (3, 11):
+        pytest.skip('Python 3.10 does not know PYTHONSAFEPATH')
+    path = tmp_path / 'program.py'
+    path.write_text(PROGRAM.format(safe_path=safe_path))
     run(folder, [sys.executable, path])
