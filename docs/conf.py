@@ -1,4 +1,4 @@
-"""How Sphinx builds these pages: ``make docs``."""
+"""Configuration of Sphinx, which builds these pages: ``make docs``."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""The rooms of the package: each may import those below it, and no others."""
+"""Imports between the subpackages: each may import those below it, and no others."""
 
 import ast
 import re
@@ -7,24 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from tools.draw_architecture import ROOMS, draw, imports, module_files, room
+from tools.draw_architecture import SUBPACKAGES, draw, imports, module_files, subpackage
 
 MODULES = module_files()
 
 
 @pytest.mark.parametrize('name', sorted(MODULES))
-def test_a_module_imports_nothing_from_a_higher_room(name: str) -> None:
-    mine = ROOMS.index(room(name))
+def test_no_module_imports_from_a_higher_subpackage(name: str) -> None:
+    mine = SUBPACKAGES.index(subpackage(name))
     for other in imports()[name]:
-        assert ROOMS.index(room(other)) >= mine, f'{name} imports {other}'
-    # Nor does it start it: `python -m brainchop_bids.cli.run`.
+        assert SUBPACKAGES.index(subpackage(other)) >= mine, f'{name} imports {other}'
+    # Names in strings count as well, such as those of `python -m brainchop_bids.cli.run`.
     for text in strings(name):
         for other in re.findall(r'\bbrainchop_bids(?:\.\w+)+', text):
             if other in MODULES:
-                assert ROOMS.index(room(other)) >= mine, f'{name} names {other}'
+                assert SUBPACKAGES.index(subpackage(other)) >= mine, f'{name} names {other}'
 
 
-def test_no_module_imports_itself_by_others() -> None:
+def test_imports_have_no_cycle() -> None:
     graph = imports()
 
     @cache
@@ -39,12 +39,12 @@ def test_no_module_imports_itself_by_others() -> None:
     assert [name for name in graph if name in reached(name)] == []
 
 
-def test_every_room_is_there() -> None:
-    assert {room(name) for name in MODULES} == set(ROOMS)
+def test_every_subpackage_is_listed() -> None:
+    assert {subpackage(name) for name in MODULES} == set(SUBPACKAGES)
 
 
 def strings(name: str) -> list[str]:
-    """Return the strings of a module that are no docstrings."""
+    """Return the strings of a module, except docstrings."""
     tree = ast.parse(Path(MODULES[name]).read_text(encoding='utf-8'))
     owners = (ast.Module, ast.ClassDef, ast.FunctionDef)
     docstrings = {
@@ -61,6 +61,6 @@ def strings(name: str) -> list[str]:
     ]
 
 
-def test_the_picture_is_of_these_imports() -> None:
+def test_the_picture_shows_the_imports() -> None:
     drawn = (Path(__file__).parents[1] / 'docs' / 'architecture.svg').read_text(encoding='utf-8')
     assert drawn == draw(), 'run: python tools/draw_architecture.py'

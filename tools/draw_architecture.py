@@ -1,8 +1,8 @@
-"""Draw the rooms of the package and who imports whom, from the imports themselves.
+"""Draw the subpackages and the imports between them, from the source code.
 
     python tools/draw_architecture.py [FILE.svg]
 
-By default it writes ``docs/architecture.svg``; a test compares what is committed.
+By default it writes ``docs/architecture.svg``; a test checks that the committed file is current.
 """
 
 import ast
@@ -12,36 +12,36 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = 'brainchop_bids'
-# From high to low: a room may import itself and those behind it.
-ROOMS = (
+# From high to low: a subpackage may import from itself and from those after it.
+SUBPACKAGES = (
     'cli', 'app', 'workflows', 'settings', 'interfaces', 'training', 'reports', 'evaluation',
     'quality', 'inference', 'models', 'bids', 'image', 'system',
 )  # fmt: skip
 DESCRIPTIONS = {
-    'cli': 'one module for each command: its command line',
-    'app': 'a run of the BIDS App: scans to do, execution, summary',
+    'cli': 'command lines, one module for each command',
+    'app': 'BIDS App: selection of scans, execution, summary',
     'workflows': 'Nipype graphs: one scan, a dataset; plugins',
     'settings': 'settings of a run',
-    'interfaces': 'Nipype nodes, without numerics of their own',
+    'interfaces': 'Nipype interfaces around the functions below',
     'training': 'data, augmentation, losses, the loop, its report',
     'reports': 'figures, pages of participants and groups',
-    'evaluation': 'scores against references',
+    'evaluation': 'comparison with reference segmentations',
     'quality': 'image quality measures, flags, normative ranges',
     'inference': 'steps of a scan, engines, tiles, memory, worker pool',
     'models': 'networks, weights, labels, file formats',
-    'bids': 'scans to process, derivatives to write',
-    'image': 'conform, reading, components, resampling',
+    'bids': 'queries of datasets, derivatives',
+    'image': 'reading, conforming, components, resampling',
     'system': 'errors, processes, resources, files',
 }
-# Modules at the root of the package that belong to no room.
+# Modules at the root of the package that belong to no subpackage.
 _ROOT_MODULES = (PACKAGE,)
-# Of the picture, in pixels.
+# Sizes and positions in the picture, pixels.
 _WIDTH, _TOP, _LEFT, _BOX, _ROW, _COLUMN = 930, 90, 530, 28, 34, 27
 
 
 @cache
 def module_files() -> dict[str, Path]:
-    """Return the file of each module of the package, but for the package itself."""
+    """Return the file of each module of the package, except the package itself."""
     files = {}
     for path in sorted((ROOT / PACKAGE).rglob('*.py')) + sorted((ROOT / 'workflows').glob('*.py')):
         parts = path.relative_to(ROOT).with_suffix('').parts
@@ -49,20 +49,20 @@ def module_files() -> dict[str, Path]:
             parts = (PACKAGE, *parts)
         if parts[-1] == '__init__':
             parts = parts[:-1]
-        # `data` holds files, no code.
+        # `data` contains no code.
         if '.'.join(parts) not in _ROOT_MODULES and parts[1] != 'data':
             files['.'.join(parts)] = path
     return files
 
 
-def room(module: str) -> str:
-    """Return the room of a module."""
+def subpackage(module: str) -> str:
+    """Return the subpackage of a module; `settings` is a module that counts as one."""
     return module.split('.')[1]
 
 
 @cache
 def imports() -> dict[str, frozenset[str]]:
-    """Return what each module imports of the package, wherever in the file it does."""
+    """Return the modules of the package that each module imports, also inside functions."""
     files = module_files()
     return {name: frozenset(_imports(name, path, set(files))) for name, path in files.items()}
 
@@ -85,29 +85,30 @@ def _imports(name: str, path: Path, known: set[str]) -> set[str]:
 
 
 def draw() -> str:
-    """Return the picture as SVG: rooms from high to low, and a matrix of their imports.
+    """Draw the subpackages from high to low, and a matrix of their imports.
 
     Returns
     -------
     str
+        SVG.
     """
     pairs = sorted(
         {
-            (ROOMS.index(room(name)), ROOMS.index(room(other)))
+            (SUBPACKAGES.index(subpackage(name)), SUBPACKAGES.index(subpackage(other)))
             for name, others in imports().items()
             for other in others
-            if room(name) != room(other)
+            if subpackage(name) != subpackage(other)
         }
     )
-    height = _TOP + _ROW * len(ROOMS) + 10
+    height, right = _TOP + _ROW * len(SUBPACKAGES) + 10, _LEFT + _COLUMN * len(SUBPACKAGES) - 15
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
         f'width="{_WIDTH}" height="{height}" font-family="sans-serif" font-size="14" role="img">',
-        '<title>Rooms of brainchop_bids from high to low, and the rooms that each imports</title>',
-        f'<text x="10" y="{_TOP - 12}" fill="#333">A dot: the room of the row imports that of '
-        'the column.</text>',
+        '<title>Subpackages of brainchop_bids from high to low, and the imports of each</title>',
+        f'<text x="10" y="{_TOP - 12}" fill="#333">Dot: the subpackage of the row imports from '
+        'that of the column.</text>',
     ]
-    for place, name in enumerate(ROOMS):
+    for place, name in enumerate(SUBPACKAGES):
         top, column = _TOP + _ROW * place, _LEFT + _COLUMN * place
         lines += [
             f'<rect x="10" y="{top}" width="{_LEFT - 30}" height="{_BOX}" rx="4" fill="#eef4f8" '
@@ -115,8 +116,7 @@ def draw() -> str:
             f'<text x="20" y="{top + 20}" font-weight="bold">{name}</text>',
             f'<text x="110" y="{top + 20}">{DESCRIPTIONS[name]}</text>',
             f'<text transform="translate({column + 5} {_TOP - 6}) rotate(-60)">{name}</text>',
-            f'<path d="M{_LEFT - 15} {top + _BOX / 2:g}H{_LEFT + _COLUMN * len(ROOMS) - 15}" '
-            'stroke="#ddd"/>',
+            f'<path d="M{_LEFT - 15} {top + _BOX / 2:g}H{right}" stroke="#ddd"/>',
             f'<circle cx="{column}" cy="{top + _BOX / 2:g}" r="3" fill="#bbb"/>',
         ]
     lines += [

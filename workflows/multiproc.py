@@ -1,8 +1,7 @@
-"""Nipype's MultiProc plugin, which here fails fast and keeps the other scans going.
+"""Nipype's MultiProc plugin, extended to report failures at once and to survive killed workers.
 
-In Nipype 1.11 a worker that is killed hangs the run for ever: the exception of its future is
-raised inside a callback, so no result is ever stored. And the broken pool refuses all later
-jobs.
+In Nipype 1.11 a run hangs for ever if a worker is killed: the exception of its future is raised
+inside a callback, so that no result is stored, and the broken pool refuses all later jobs.
 """
 
 import gc
@@ -24,21 +23,21 @@ from brainchop_bids.system.signals import (
     raise_if_stopped,
 )
 
-# A node that was running beside the one that was killed is run once more, and no more often:
-# the killer itself cannot be told from its neighbours.
+# Number of times that a node is run if its worker pool breaks. All nodes that were running are
+# run again, since it is unknown which of them broke the pool.
 _TRIES = 2
-# A batch system stops all processes at once, and a worker may have told so before our own signal
-# is handled.
+# A batch system signals all processes at once. Time, s, to wait for this process's own signal
+# after a worker was stopped.
 _SIGNAL_SECONDS = 1.0
 _ENDED = ('stopped by SIG', 'process was killed')
 
 
 class FailFastMixin:
-    """Part of a plugin that reports failures at once and ends a run only where it must.
+    """Part of a plugin that reports failures at once, and ends a run only if it must.
 
-    Failures are passed on with their tracebacks. A signal ends the run even where the exception
-    was raised inside Traits, which drops it while it copies a node. A full disk does not: other
-    scans may be written elsewhere.
+    Failures are reported with their tracebacks. A signal ends the run even if its exception was
+    raised inside Traits, which drops it while it copies a node. A full disk does not end it,
+    because other scans may be written elsewhere.
     """
 
     _failure_callback: Callable[[Any, list[str]], None]
@@ -64,9 +63,9 @@ class ResilientMultiProcPlugin(FailFastMixin, MultiProcPlugin):
     Parameters
     ----------
     n_procs : int
-        Threads over all workers.
+        Number of threads of all workers together.
     memory_gb : float
-        Memory over all workers, GB.
+        Memory of all workers together, GB.
     status_callback : callable
         Called with a node and ``'start'``, ``'end'`` or ``'exception'``.
     failure_callback : callable
@@ -95,14 +94,14 @@ class ResilientMultiProcPlugin(FailFastMixin, MultiProcPlugin):
             {
                 'n_procs': n_procs,
                 'memory_gb': memory_gb,
-                # A node that needs more than there is runs alone instead of stopping the run.
+                # A node that needs more than all resources runs alone and does not stop the run.
                 'raise_insufficient': False,
                 'mp_context': 'forkserver',
                 'status_callback': status_callback,
                 'n_gpu_procs': 0,
             }
         )
-        # In place of Nipype's own, which has started no process yet.
+        # Replaces Nipype's own pool, which has not started a process yet.
         self.pool = self._new_pool()
 
     def run(self, graph: Any, config: Any, updatehash: bool = False) -> None:
@@ -111,12 +110,12 @@ class ResilientMultiProcPlugin(FailFastMixin, MultiProcPlugin):
         Raises
         ------
         Interrupted
-            After a polite kill, when all that was running has ended.
+            After SIGTERM or SIGINT, when all running nodes have ended.
         RuntimeError
             If a node failed.
         """
-        # Nipype collects garbage at each turn of its loop. Looking through all that was imported
-        # kept a processor busy; what is frozen is not looked at.
+        # Nipype collects garbage in each cycle of its loop, and searching all imported modules
+        # kept a processor busy. Frozen objects are not searched.
         gc.collect()
         gc.freeze()
         try:
@@ -139,9 +138,9 @@ class ResilientMultiProcPlugin(FailFastMixin, MultiProcPlugin):
         )
 
     def _sort_jobs(self, jobids: Any, scheduler: str = 'tsort') -> Any:
-        """Finish scans that have begun before beginning others.
+        """Finish scans that have been started before starting others.
 
-        Results then come one by one from the start, and a run that is stopped has lost little.
+        Results are then complete one by one, and little is lost if a run is stopped.
         """
         return sorted(jobids, key=lambda jobid: (self._order(jobid), jobid))
 
@@ -168,11 +167,11 @@ class ResilientMultiProcPlugin(FailFastMixin, MultiProcPlugin):
             try:
                 future = self.pool.submit(_run, node, updatehash, taskid)
             except BrokenProcessPool:
-                # What the old ones ended with is still asked for.
+                # The exit codes of the old workers are still needed.
                 self.pool, self._workers = self._new_pool(), set()
                 future = self.pool.submit(_run, node, updatehash, taskid)
         except (EOFError, ConnectionError):
-            # The fork server has ended, as it does where every process is told to.
+            # The fork server has ended, as it does if all processes are signalled.
             time.sleep(_SIGNAL_SECONDS)
             raise
         workers = self._workers
@@ -181,7 +180,7 @@ class ResilientMultiProcPlugin(FailFastMixin, MultiProcPlugin):
         future.add_done_callback(lambda done: self._finished(taskid, done, workers))
 
     def _finished(self, taskid: int, future: Any, workers: set[BaseProcess]) -> None:
-        """Store a result whatever became of the worker; runs in the pool's own thread."""
+        """Store a result, even if the worker was killed; runs in a thread of the pool."""
         if future.cancelled():
             return
         error = future.exception()
@@ -202,7 +201,7 @@ class ResilientMultiProcPlugin(FailFastMixin, MultiProcPlugin):
         if result and _was_ended(result):
             time.sleep(_SIGNAL_SECONDS)
         if result and result.get('lost') and self._tries[taskid] < _TRIES:
-            # Restarted from here, in the main thread: the pool's thread may not replace it.
+            # Restarted in the main thread, because the pool's thread cannot replace the pool.
             del self._taskresult[taskid]
             self._start(taskid)
             return None
@@ -210,7 +209,7 @@ class ResilientMultiProcPlugin(FailFastMixin, MultiProcPlugin):
 
     def _clear_task(self, taskid: int) -> None:
         super()._clear_task(taskid)
-        # Results hold whole nodes; a thousand scans must not pile up in the parent.
+        # Results contain whole nodes, which would accumulate over a thousand scans.
         self._taskresult.pop(taskid, None)
         self._nodes.pop(taskid, None)
 
@@ -229,16 +228,16 @@ def _run(node: Any, updatehash: bool, taskid: int) -> Any:
 
 
 def _why_lost(workers: set[BaseProcess]) -> str:
-    """Describe in one line the end of the worker that broke a pool; the others still run."""
+    """Describe in one line the end of the worker that broke a pool."""
     codes = [worker.exitcode for worker in list(workers)]
     for code in codes:
         if code is not None:
-            # It wrote to the standard error of this process.
+            # The worker writes to the standard error of this process.
             return describe_end('a worker process', code, 'see the lines above')
     return 'a worker process ended early: see the lines above'
 
 
 def _was_ended(result: dict[str, Any]) -> bool:
-    """Tell whether a node failed because its process, or one that it asked, ended early."""
+    """Return True if a node failed because its process, or one that it used, ended early."""
     text = ''.join(result.get('traceback') or '')
     return any(words in text for words in _ENDED)

@@ -1,1 +1,1 @@
-"""Engines: run this model on this volume."""
+"""Inference: engines that run networks, memory planning, worker pool, and steps of a scan."""

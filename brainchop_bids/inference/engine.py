@@ -1,4 +1,4 @@
-"""Base of all engines: volumes in; labels, logits or probabilities out."""
+"""Base class of the engines, which compute labels, logits or probabilities of volumes."""
 
 import math
 from abc import ABC, abstractmethod
@@ -29,18 +29,18 @@ class Engine(ABC):
     spec : ModelSpec
         The model.
     normalization : Normalization, optional
-        Replaces the model's own.
+        Normalization that replaces the model's own.
 
     Raises
     ------
     ModelError
-        Where the network cannot be read, or does not end with a convolution to classes.
+        If the network cannot be read, or does not end with a convolution to classes.
     """
 
-    # What computes single layers, and all hidden ones where they are a chain.
+    # Computes single layers, and all hidden layers of networks that are chains.
     _layers: Layers
     _stream: StreamedChain | None = None
-    # Or the chains before and after the coarser grids of a network, which then is what is between.
+    # For networks with a streamed finest level: the chains before and after the coarser grids.
     _level: tuple[StreamedChain, Level, StreamedChain] | None = None
 
     def __init__(self, spec: ModelSpec, normalization: Normalization | None = None) -> None:
@@ -58,12 +58,12 @@ class Engine(ABC):
             )
 
     def keep_memory(self) -> None:
-        """Hold what memory can be used again for the next volume."""
+        """Keep memory that can be used again for the next volume."""
         if self._stream is not None:
             self._stream.keeps_memory = True
 
     def reserve(self, shape: Sequence[int]) -> None:
-        """Get the memory for a volume to come, where it is held at all."""
+        """Allocate the memory for a volume in advance, if memory is kept."""
         if self._stream is not None:
             places = [-(-n // self._unit) * self._unit // self._factor for n in shape]
             self._stream.reserve(places[::-1])
@@ -76,7 +76,7 @@ class Engine(ABC):
     @property
     @abstractmethod
     def versions(self) -> str:
-        """What computes, with versions."""
+        """Libraries of the engine and their versions."""
 
     def segment(
         self,
@@ -91,25 +91,26 @@ class Engine(ABC):
         Parameters
         ----------
         data : (X, Y, Z) or (X, Y, Z, channels) array
-            A conformed volume before normalisation, LIA; with all channels where the network
-            takes several, each of which is normalised by itself.
+            A conformed volume in LIA orientation, not yet normalised. Channels are normalised
+            separately.
         probabilities : (X, Y, Z, classes) float32 array, optional
-            Is filled as by `probabilities`, in the same pass.
+            Filled with the class probabilities in the same pass.
         tiles : sequence of Tile, optional
-            Computed one after the other; what none of them keeps is the first class. By default
-            the whole volume at once, or the cubes that a network was trained on.
+            Parts of the volume that are computed one after the other; voxels that no tile keeps
+            become class 0. By default the whole volume is computed at once, or in the cubes that
+            the network was trained on.
         subvolumes : Subvolumes, optional
-            Cubes instead, by themselves, and how they are combined.
+            Cubes that are computed independently in place of tiles, and then combined.
 
         Returns
         -------
         (X, Y, Z) uint8 or uint16
-            The most likely class of each voxel; of equal ones the first. In Fortran order.
+            The most likely class of each voxel, the first one in a tie, in Fortran order.
 
         Raises
         ------
         BrainchopError
-            Where memory runs out.
+            If memory runs out.
         """
         dtype = np.uint8 if self.spec.classes <= 256 else np.uint16
         labels = np.zeros(data.shape[:3], dtype, order='F')
@@ -127,26 +128,26 @@ class Engine(ABC):
         tiles: Sequence[Tile] | None = None,
         subvolumes: Subvolumes | None = None,
     ) -> None:
-        """Write each class's probability, the softmax of the logits.
+        """Compute class probabilities, the softmax of the logits.
 
         Parameters
         ----------
         data : (X, Y, Z) or (X, Y, Z, channels) array
             As for `segment`.
         out : (X, Y, Z, classes) float32 array
-            Is filled slab by slab; a `numpy.memmap` keeps it out of memory.
+            Filled slab by slab; may be a `numpy.memmap`.
         tiles, subvolumes
             As for `segment`.
 
         Raises
         ------
         BrainchopError
-            Where memory runs out.
+            If memory runs out.
         """
         self._fill(data, {'probabilities': out}, tiles, subvolumes)
 
     def logits(self, data: np.ndarray) -> np.ndarray:
-        """Return the network's output, ``(X, Y, Z, classes)`` float32: all of it, in memory."""
+        """Return the output of the network, (X, Y, Z, classes) float32."""
         out = np.empty((*data.shape[:3], self.spec.classes), np.float32)
         self._fill(data, {'logits': out})
         return out
@@ -168,7 +169,7 @@ class Engine(ABC):
         for out in outputs.values():
             if out.shape[:3] != shape:
                 raise ValueError(f'output of shape {out.shape} for a volume of {shape}')
-        # Of the whole volume, whatever is computed of it.
+        # Normalised by the whole volume, even if only parts of it are computed.
         rules = [normaliser(channel, self.normalization) for channel in channels]
         volume = Normalised(channels, rules)
         if subvolumes is not None:
@@ -177,7 +178,7 @@ class Engine(ABC):
             tiles = whole(shape) if self.spec.block is None else cubes(shape, self.spec.block)
         shapes = {(tile.shape, tuple(map(str, tile.inner))) for tile in tiles}
         if not shapes & self._shapes:
-            # Whatever was compiled for other shapes holds memory.
+            # Layers that were compiled for other shapes take memory.
             self._layers.forget()
         self._shapes = shapes
         with self._memory_told(tiles[0].shape):
@@ -204,8 +205,8 @@ class Engine(ABC):
         combination.finish()
 
     def _compute(self, tile: Tile, volume: Normalised, outputs: dict[str, Any]) -> None:
-        """Fill what a tile keeps."""
-        # What halves its grid and doubles it again takes no other sides.
+        """Compute a tile, and fill the voxels that it keeps."""
+        # Networks that halve the grid and double it again need multiples of a number.
         given, up = volume.rounded(self._unit).gathered(self._factor), self._head.up
         keep = [slice(side.start // up, -(-side.stop // up)) for side in tile.inner]
         features = self._features(given.transposed(), (keep[2], keep[1], keep[0]))
@@ -215,7 +216,7 @@ class Engine(ABC):
             for kind in kinds
         ]
         skip = [side.start % up for side in reversed(tile.inner)]
-        # A head holds its features, logits and softmax at once.
+        # The head has its features, logits and softmax in memory at once.
         width = features.shape[-1] + 2 * up**3 * self._head.classes
         for rows in slabs(features.shape[:3], width, self._layers.slab_bytes):
             block = features[rows]
@@ -224,16 +225,16 @@ class Engine(ABC):
             for out, values in zip(
                 wanted, self._layers.head(self._head, block, kinds), strict=True
             ):
-                # The voxels of a place are by the volume's own axes.
+                # The voxels of a coarse voxel have the order of the volume's own axes.
                 _spread(values.transpose(2, 1, 0, *range(3, values.ndim)), rows.start, skip, out)
 
     def _plan_streams(self) -> None:
-        """Find out what can go by slabs: all of the network, or its finest level."""
+        """Decide what is computed slab by slab: the whole network, its finest level, or none."""
         steps = streamable_steps(self._network)
         if steps is not None:
             self._stream = StreamedChain(self._layers, steps)
             return
-        # Sums are NumPy's, which has no bfloat16.
+        # The levels are added by NumPy, which has no bfloat16.
         whole = self.spec.block is None and self._layers.dtype == np.float32
         level = finest_level(self._network) if whole else None
         chains = [streamable_steps(part) for part in (level.before, level.after)] if level else []
@@ -242,19 +243,19 @@ class Engine(ABC):
             self._level, self._network = (before, level, after), level.below
 
     def _features(self, volume: Normalised, keep: Box) -> Any:
-        """Return what the network's body gives.
+        """Return the features that the network's body computes.
 
         Parameters
         ----------
         volume : Normalised
-            The input, its axes in the opposite order.
+            The input, with its axes in reversed order.
         keep : tuple of 3 slice
-            The part of the result that is wanted, alike.
+            The part of the result that is needed, with its axes in reversed order.
 
         Returns
         -------
         (Z, Y, X, channels) array or tensor
-            Of this part.
+            Features of this part.
         """
         if self._stream is not None:
             self._check_grid(self._stream.made(volume.shape), volume)
@@ -270,18 +271,18 @@ class Engine(ABC):
         cubes = fine.reshape(*sides, -1)
         cubes += coarse[:, None, :, None, :, None]
         self._check_grid(after.made(fine.shape), volume)
-        # Nothing else needs it once the chain has read it.
+        # The memory of the array is released as soon as the chain has read it.
         handed = _Handed(fine)
         del fine, cubes, coarse
         return after.features(handed, keep)
 
     @abstractmethod
     def _whole(self, volume: np.ndarray) -> Any:
-        """Return what the network's body makes of an array, as one graph; channels last."""
+        """Compute the features of an array with the network's body as one graph, channels last."""
 
     @abstractmethod
     def _memory_told(self, shape: tuple[int, ...]) -> AbstractContextManager[None]:
-        """Turn failures inside into one line; the shape is that of what is computed at once."""
+        """Turn failures to allocate memory into one line that names the shape of the volume."""
 
     def _check_grid(self, made: Sequence[int], volume: Normalised) -> None:
         found = tuple(n * self._head.up for n in made)
@@ -294,7 +295,7 @@ class Engine(ABC):
 
 
 class _Handed:
-    """An array that is let go as soon as a part of it is read."""
+    """An array that is released as soon as a part of it is read."""
 
     def __init__(self, array: np.ndarray) -> None:
         self.shape = array.shape
@@ -306,18 +307,19 @@ class _Handed:
 
 
 def _spread(values: np.ndarray, first: int, skip: Sequence[int], out: np.ndarray) -> None:
-    """Put the voxels of places where they belong.
+    """Write the voxels of coarse voxels to their positions in a volume.
 
     Parameters
     ----------
     values : (U, U, U, X, Y, Z, ...) array
-        The voxels of each place, then the places.
+        Values of the U^3 voxels in each of X Y Z coarse voxels.
     first : int
-        Which place along the first axis of all that are wanted the first one is.
+        Position of the first coarse voxel along the first axis.
     skip : sequence of 3 int
-        Voxels of the first place of all, along each axis, that are not wanted.
+        Number of voxels, along each axis, by which the volume begins inside the first coarse
+        voxel.
     out : (X', Y', Z', ...) array
-        All that is wanted; is filled as far as these places reach.
+        The volume; filled where it overlaps these coarse voxels.
     """
     up = values.shape[0]
     for phase in np.ndindex(values.shape[:3]):
@@ -326,7 +328,7 @@ def _spread(values: np.ndarray, first: int, skip: Sequence[int], out: np.ndarray
             (first, 0, 0), phase, skip, values.shape[3:6], out.shape, strict=False
         ):
             start = place * up + within - less
-            # Only the first place of all can begin before what is wanted.
+            # Only the first coarse voxel can begin before the volume.
             cut = int(start < 0)
             to.append(slice(start + cut * up, start + count * up, up))
             of.append(slice(cut, cut + len(range(n)[to[-1]])))

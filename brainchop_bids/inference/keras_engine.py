@@ -16,34 +16,34 @@ from .tensorflow_layers import TensorflowLayers
 
 
 class KerasEngine(Engine):
-    """A model, ready to label volumes.
+    """Engine that runs a model with Keras on TensorFlow.
 
-    A plain chain of convolutions (every MeshNet) is computed layer by layer over slabs, which
-    needs the memory of one layer and is faster than the whole graph at once, since the same
-    memory stays in use; so is the finest level of a U-Net that adds, see
-    `brainchop_bids.models.levels`. Networks of other forms, and any network on a GPU, run as one
-    compiled graph at the volume's own static shape: with open shapes TensorFlow replaces dilated
-    convolutions by a slower detour. Either way the last layer and the choice among classes follow
-    slab by slab, so the volume of all classes never exists. Networks that were trained on cubes
-    run on cubes.
+    Plain chains of convolutions (every MeshNet) are computed layer by layer and slab by slab,
+    which takes the memory of one layer and is faster than the whole graph, because the same
+    memory is used throughout. The same holds for the finest level of U-Nets with additive skip
+    connections, see `brainchop_bids.models.levels`. Other networks, and all networks on a GPU,
+    run as one graph that is compiled for the shape of the volume: with unknown shapes TensorFlow
+    computes dilated convolutions more slowly. The last layer and the choice of the class are
+    always computed slab by slab, so that the logits of a whole volume are never in memory.
+    Networks that were trained on cubes run on cubes.
 
     Parameters
     ----------
     spec : ModelSpec
         The model.
     threads : int, optional
-        Threads of one operation; TensorFlow's choice by default.
+        Number of threads of one operation; by default TensorFlow's choice.
     normalization : Normalization, optional
-        Replaces the model's own.
+        Normalization that replaces the model's own.
     stream : bool, optional
-        Whether to go by slabs; by default wherever it can be done, except on a GPU.
+        Compute slab by slab; by default if the network allows it, except on a GPU.
     device : {'auto', 'cpu', 'gpu'}
-        Where; by default on the GPU where TensorFlow sees one.
+        Processor; by default the GPU if TensorFlow finds one.
 
     Raises
     ------
     ModelError
-        Where the model's files do not make a network that labels one volume.
+        If the model's files do not contain a network that labels a volume.
 
     Examples
     --------
@@ -66,14 +66,14 @@ class KerasEngine(Engine):
         if device == 'gpu' and not seen:
             raise SettingsError('--device gpu: TensorFlow finds no GPU that it can use')
         self._device = 'gpu' if seen and device != 'cpu' else 'cpu'
-        # Cubes are small: one graph computes them at once.
+        # Cubes are small enough for one graph.
         wanted = spec.block is None and self.device == 'cpu' if stream is None else stream
         self._body: Any = None
         self._layers = TensorflowLayers(self._tf)
         if wanted:
             self._plan_streams()
         if self._stream is None:
-            # It imports Keras, which must find its backend chosen.
+            # This imports Keras, whose backend must be set before.
             from ..models.keras_model import avoid_false_fusion, build_model
 
             avoid_false_fusion(self._network)
@@ -87,7 +87,7 @@ class KerasEngine(Engine):
 
     @property
     def versions(self) -> str:
-        """What computes, e.g. ``keras 3.15.1 on tensorflow 2.21.0``."""
+        """Libraries of the engine, e.g. ``keras 3.15.1 on tensorflow 2.21.0``."""
         return engine_versions()
 
     def _whole(self, volume: np.ndarray) -> Any:

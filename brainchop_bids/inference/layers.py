@@ -1,4 +1,4 @@
-"""Single layers on slabs: what an engine does for a stream, and how volumes are cut into slabs."""
+"""Base class for computing single layers on slabs, and the division of volumes into slabs."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -12,16 +12,16 @@ Moments = tuple[np.ndarray, np.ndarray]
 
 
 class Layers(ABC):
-    """Computes single layers on slabs, channels last: an engine's part of a stream.
+    """Base class for computing single layers on slabs with an engine, channels last.
 
     Attributes
     ----------
     slab_bytes : int
-        Of the output of one slab.
+        Maximum size of the output of one slab, in bytes.
     dtype : dtype
-        Of features; what it stands for is the engine's own affair.
+        Type of the arrays of features; OpenVINO stores bfloat16 in an integer type.
     picks_planes : bool
-        Whether planes between the elements of a dilated kernel are better left out.
+        True if it is faster to leave out planes between the elements of a dilated kernel.
     """
 
     slab_bytes: int
@@ -37,72 +37,72 @@ class Layers(ABC):
         padding: Sequence[tuple[int, int]],
         out: np.ndarray,
     ) -> Moments | None:
-        """Compute a convolution and, where nothing normalises in between, its activations.
+        """Compute a convolution, and its activations if the step does not normalise.
 
         Parameters
         ----------
         step : Step
             The layer.
         blocks : sequence of (X, Y, Z, Cin) array
-            Planes that follow each other.
+            Consecutive planes of the input.
         dilation : int
-            Along x among them.
+            Dilation along x within these planes.
         padding : sequence of 2 (int, int)
             Zeros before and after, along y and z.
         out : (X, Y, Z, Cout) array
-            Is filled.
+            Filled with the result.
 
         Returns
         -------
         tuple of (Cout,) array or None
-            Mean and variance of each channel where the step normalises.
+            Mean and variance of each channel if the step normalises.
         """
 
     @abstractmethod
     def normalise(
         self, step: Step, block: np.ndarray, factor: np.ndarray, term: np.ndarray
     ) -> None:
-        """Multiply, add and activate in place, each channel on its own."""
+        """Multiply by a factor, add a term and activate, per channel and in place."""
 
     @abstractmethod
     def forget(self) -> None:
-        """Drop what was compiled."""
+        """Release compiled graphs."""
 
     @abstractmethod
     def head(self, head: Head, block: np.ndarray, kinds: tuple[str, ...]) -> list[np.ndarray]:
-        """Compute what is wanted of features.
+        """Compute labels, probabilities or logits of features.
 
         Parameters
         ----------
         head : Head
             The last layer.
         block : (X, Y, Z, C) array
-            Features of so many places.
+            Features of X Y Z coarse voxels.
         kinds : tuple of str
-            ``'labels'``, ``'probabilities'`` or ``'logits'``.
+            Results to compute: ``'labels'``, ``'probabilities'`` or ``'logits'``.
 
         Returns
         -------
         list of (U, U, U, X, Y, Z) or (U, U, U, X, Y, Z, classes) array
-            Labels, or the others, of each voxel of a place.
+            Results for the U^3 voxels of each coarse voxel; labels have no axis of classes.
         """
 
 
 def by_place(
     values: np.ndarray, up: int, shape: Sequence[int], *, first: bool = False
 ) -> np.ndarray:
-    """Return a head's values with the voxels of a place first.
+    """Reshape the values of a head so that the voxels of a coarse voxel are the first axes.
 
     Parameters
     ----------
     values : (X Y Z, U^3) or (X Y Z, U^3, classes) array
-        Of each place in turn; with ``first`` the places of each voxel, (U^3, X Y Z).
+        Values for each coarse voxel; with ``first`` their shape is (U^3, X Y Z).
     up : int
-        U, the voxels of a place along each axis.
+        U, the number of voxels of a coarse voxel along each axis.
     shape : sequence of 3 int
         X, Y and Z.
     first : bool
-        See above.
+        True if U^3 is the first axis of the values.
 
     Returns
     -------
@@ -118,10 +118,10 @@ def by_place(
 def slabs(
     shape: Sequence[int], channels: int, nbytes: int, *, once: bool = False
 ) -> Iterator[slice]:
-    """Cut the first axis of a float32 volume into slices of at most so many bytes.
+    """Cut the first axis of a float32 volume into slices of at most ``nbytes`` bytes.
 
-    All have the same size, since each size is compiled on its own: where need be the last one
-    begins within the one before it, unless each voxel may come but ``once``.
+    All slices have the same size, since layers are compiled for each size; if necessary, the last
+    one overlaps the one before it. With ``once`` no voxel is in two slices.
     """
     rows = slab_rows(shape, channels, nbytes)
     for start in range(0, shape[0], rows):
@@ -130,10 +130,10 @@ def slabs(
 
 
 def slab_rows(shape: Sequence[int], channels: int, nbytes: int) -> int:
-    """Return the planes of a slab of at most so many bytes."""
+    """Return the number of planes of a slab of at most ``nbytes`` bytes."""
     plane = max(1, int(np.prod(shape[1:], dtype=np.int64))) * channels * 4
     most = min(shape[0], max(1, nbytes // plane))
-    # As few as this where that leaves no rest.
+    # Prefer a smaller number if it divides the length without a rest.
     for rows in range(most, most // 2, -1):
         if shape[0] % rows == 0:
             return rows

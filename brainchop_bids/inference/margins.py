@@ -1,4 +1,4 @@
-"""Margins that each layer of a chain needs where only a part of the result is wanted."""
+"""Margins that each layer of a chain needs if only a part of the result is computed."""
 
 import math
 from collections.abc import Sequence
@@ -10,14 +10,14 @@ from .tiles import Box, full
 
 @dataclass(frozen=True)
 class Pass:
-    """A step and where it is computed.
+    """A step and the part of the volume that it computes.
 
     Parameters
     ----------
     step : Step
         The layer.
     source, result : tuple of 3 slice
-        What it reads and what it makes, in voxels of the whole volume.
+        Boxes of its input and its output, in voxels of the whole volume.
     """
 
     step: Step
@@ -26,9 +26,9 @@ class Pass:
 
     @property
     def _missing(self) -> list[tuple[int, int]]:
-        """Voxels before and after, for each axis, that lie outside the volume."""
+        """Number of input voxels before and after that are outside the volume, for each axis."""
         if not self.step.keeps_grid:
-            # The whole of both grids.
+            # Input and output are whole volumes.
             return [
                 (before, max(0, (made.stop - 1) * self.step.stride + 1 + after - given.stop))
                 if self.step.stride > 1
@@ -46,47 +46,47 @@ class Pass:
 
     @property
     def zeros(self) -> tuple[int, int]:
-        """Planes of zeros before and after."""
+        """Number of planes of zeros before and after the input."""
         return self._missing[0]
 
     @property
     def padding(self) -> tuple[tuple[int, int], ...]:
-        """Zeros along y and z."""
+        """Zeros before and after the input, along y and z."""
         return tuple(self._missing[1:])
 
     @property
     def width(self) -> int:
-        """Channels of the wider side."""
+        """Number of channels of input or output, whichever has more."""
         return max(self.step.kernel.shape[3:])
 
     @property
     def count(self) -> int:
-        """Planes made."""
+        """Number of planes of the output."""
         return lengths(self.result)[0]
 
     @property
     def padded(self) -> int:
-        """Planes read, with those of zeros."""
+        """Number of planes of the input, including those of zeros."""
         return lengths(self.source)[0] + sum(self.zeros)
 
     @property
     def given(self) -> int:
-        """Values of a plane that is read."""
+        """Number of values of an input plane."""
         return math.prod(lengths(self.source)[1:]) * self.step.kernel.shape[3]
 
     @property
     def made(self) -> int:
-        """Values of a plane that is made."""
+        """Number of values of an output plane."""
         return math.prod(lengths(self.result)[1:]) * self.step.kernel.shape[4]
 
 
 def passes_of(steps: Sequence[Step], shape: Sequence[int], keep: Box) -> list[Pass]:
-    """Find out, from the last step to the first, how far each must be computed."""
+    """Determine the part that each step must compute, from the last step to the first."""
     passes = []
     shapes = [(shape[0], shape[1], shape[2])]
     for step in steps:
         shapes.append(step.made(shapes[-1]))
-    # Moments are of the whole volume; and networks of coarser grids look far around.
+    # Moments are computed over whole volumes, and so are networks with coarser grids.
     everything = any(step.epsilon is not None or not step.keeps_grid for step in steps)
     last = shapes.pop()
     result = full(last) if everything else keep

@@ -7,16 +7,16 @@ import numpy as np
 
 
 def create_array(path: Path, shape: tuple[int, ...], offset: int = 0) -> np.ndarray:
-    """Create a file of float32 zeros, in Fortran order, as an array that lies on the disk.
+    """Create a memory-mapped file of float32 zeros, in Fortran order.
 
     Parameters
     ----------
     path : Path
-        The file; what it held is lost.
+        The file; it is overwritten if it exists.
     shape : tuple of int
         Shape of the array.
     offset : int
-        Bytes left free at the file's beginning.
+        Position of the array in the file, in bytes.
 
     Returns
     -------
@@ -26,8 +26,8 @@ def create_array(path: Path, shape: tuple[int, ...], offset: int = 0) -> np.ndar
     Raises
     ------
     OSError
-        Where the disk has too little space. Asked for beforehand: writing to a mapped file on
-        a full disk kills the process.
+        If the disk has too little space. This is checked in advance, because writing to a mapped
+        file on a full disk kills the process.
     """
     size = offset + 4 * int(np.prod(shape, dtype=np.int64))
     with path.open('wb') as file:

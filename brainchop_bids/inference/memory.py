@@ -1,4 +1,4 @@
-"""Estimate of the memory of a run, from facts about the model; no engine is loaded."""
+"""Estimate of the memory that a network takes, without loading an engine."""
 
 import math
 from collections.abc import Sequence
@@ -6,21 +6,20 @@ from collections.abc import Sequence
 from ..models.spec import ModelSpec
 from .subvolumes import Subvolumes
 
-# Python, NumPy and the engine once loaded, what it holds for compiled layers, and slabs.
+# Memory of Python, NumPy, the engine, its compiled layers and slabs, GB.
 _OPENVINO_GB = 0.25
 _TENSORFLOW_GB = 0.95
-# The conformed scan, labels, and what cleaning them up and bringing them back takes: bytes of each
-# voxel.
+# Bytes per voxel of the conformed scan, of labels, and of their clean-up and resampling.
 _VOXEL_BYTES = 4
-# Planes that are moved over while a volume is computed, and zeros around it; at most.
+# Most planes by which a volume is shifted while it is computed, including zeros around it.
 _PLANES = 56
-# As one graph: input and output of a layer, and the copies that engines make in their own layout.
+# Copies of a layer in one graph: its input and output, and those in the engine's own layout.
 _TENSORFLOW_COPIES = 6.0
 _OPENVINO_COPIES = 2.8
-# The same where layers are held for later ones, as on a U-Net's way up: beyond what is held.
+# Copies of a layer beyond the layers that are held for later ones, as in U-Nets.
 _MORE_COPIES = {'openvino': 0.8, 'tensorflow': 2.0}
 
-# What the graph of the coarser grids takes, as a share of what the finest level holds.
+# Memory of the graph of the coarser grids, relative to that of the finest level.
 _BELOW = {'openvino': 0.0, 'tensorflow': 0.4}
 
 
@@ -40,20 +39,21 @@ def estimate_peak_gb(
     spec : ModelSpec
         The model.
     shape : sequence of int
-        The conformed volume's shape, in voxels.
+        Shape of the conformed volume, in voxels.
     engine : {'openvino', 'tensorflow'}
-        What computes.
+        Library that runs the network.
     tile : sequence of int, optional
-        Shape of what is computed at once; by default the whole volume, or the model's cube.
+        Shape of the part that is computed at once; by default the whole volume, or the cube that
+        the model was trained on.
     precision : {'f32', 'bf16'}
-        Of features.
+        Precision of features.
     subvolumes : Subvolumes, optional
-        Cubes in place of tiles, and their sums.
+        Cubes that are computed in place of tiles.
 
     Returns
     -------
     float
-        GB (10^9 bytes).
+        Peak memory, GB (10^9 bytes).
     """
     sums = 0
     if subvolumes is not None:
@@ -65,9 +65,9 @@ def estimate_peak_gb(
         tile = spec.block or shape
     voxels = math.prod(tile)
     value = 2 if precision == 'bf16' else 4
-    # Chains alone go by slabs in bfloat16 too.
+    # In bfloat16 only chains are computed slab by slab.
     if spec.slabs and spec.block is None and (spec.chain or precision == 'f32'):
-        # Of the input, and of the layers.
+        # The larger of the input and of the layers.
         held = 4.0 * voxels * spec.in_channels
         held = max(held, tile[0] * tile[1] * (tile[2] + _PLANES) * value * spec.slabs)
         held *= 1 if spec.chain else 1 + _BELOW[engine]

@@ -1,4 +1,4 @@
-"""Input of a network, normalised part by part."""
+"""Input of a network, which is normalised part by part."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,20 +8,20 @@ from .tiles import Box, Tile
 
 
 class Normalised:
-    """A volume's normalised channels, made part by part.
+    """Channels of a volume, which are normalised when a part of them is read.
 
     Parameters
     ----------
     channels : sequence of (X, Y, Z) array
-        Before normalisation.
+        Channels before normalisation.
     rules : sequence of callable
-        How each is normalised.
+        Functions that normalise a part of each channel, see `normaliser`.
     beyond : tuple of 3 int
-        Voxels of zeros that follow the last ones.
+        Number of zeros behind the last voxel, along each axis.
     factor : int
-        Voxels along each axis that make one place, whose channels they become.
+        Voxels of a coarse voxel along each axis; they become its channels (space to depth).
     backwards : bool
-        Whether the axes are in the opposite order.
+        True if the axes are in reversed order.
     """
 
     def __init__(
@@ -40,35 +40,35 @@ class Normalised:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Voxels, or places, and channels."""
+        """Numbers of voxels (or coarse voxels) along each axis, and of channels."""
         sides = zip(self._channels[0].shape, self._beyond, strict=True)
         channels = self._factor**3 * len(self._channels)
         return *((n + more) // self._factor for n, more in sides), channels
 
     def cut(self, tile: Tile) -> 'Normalised':
-        """Return what a tile computes; behind the end of the volume there is nothing."""
+        """Return the input of a tile, with zeros behind the end of the volume."""
         parts = [channel[tile.outer] for channel in self._channels]
         beyond = [n - m for n, m in zip(tile.shape, parts[0].shape, strict=True)]
         return Normalised(parts, self._rules, beyond)
 
     def rounded(self, unit: int) -> 'Normalised':
-        """Return it with zeros behind its end up to sides that are multiples of a number."""
+        """Return the input with zeros behind its end, its sides being multiples of ``unit``."""
         beyond = [more + -n % unit for more, n in zip(self._beyond, self.shape[:3], strict=True)]
         return Normalised(self._channels, self._rules, beyond)
 
     def gathered(self, factor: int) -> 'Normalised':
-        """Return its places of so many voxels along each axis; sides must be multiples."""
+        """Return the input as coarse voxels of ``factor`` voxels along each axis."""
         return Normalised(self._channels, self._rules, self._beyond, factor)
 
     def transposed(self) -> 'Normalised':
-        """Return it with its three axes in the opposite order; channels stay as they are."""
+        """Return the input with its three spatial axes in reversed order."""
         given = [channel.transpose(2, 1, 0) for channel in self._channels]
         return Normalised(
             given, self._rules, self._beyond[::-1], self._factor, not self._backwards
         )
 
     def __getitem__(self, box: Box) -> np.ndarray:
-        """Return (X, Y, Z, channels) float32 of a part."""
+        """Return a part of the input, (X, Y, Z, channels) float32."""
         n = self._factor
         x, y, z = (slice(side.start * n, side.stop * n) for side in box)
         values = self._voxels((x, y, z))

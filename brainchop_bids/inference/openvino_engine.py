@@ -1,4 +1,4 @@
-"""Networks run by OpenVINO: quicker than TensorFlow on a CPU, and loaded at once."""
+"""Engine that runs a model with OpenVINO, which is faster than TensorFlow on a CPU."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,31 +16,32 @@ from .openvino_layers import OpenvinoLayers
 
 
 class OpenvinoEngine(Engine):
-    """Labels volumes with a network, by OpenVINO on a CPU.
+    """Engine that runs a model with OpenVINO on a CPU.
 
-    A plain chain of convolutions (every MeshNet) goes layer by layer over slabs, see
-    `StreamedChain`, and so does the finest level of a U-Net that adds, see
-    `brainchop_bids.models.levels`; other networks, and its coarser levels, run as one graph,
-    compiled for the volume's shape. The last layer and the choice among classes follow slab by
-    slab.
+    Plain chains of convolutions (every MeshNet) are computed layer by layer and slab by slab, see
+    `StreamedChain`, and so is the finest level of U-Nets with additive skip connections, see
+    `brainchop_bids.models.levels`. Other networks, and the coarser levels, run as one graph that
+    is compiled for the shape of the volume. The last layer and the choice of the class are
+    computed slab by slab.
 
     Parameters
     ----------
     spec : ModelSpec
         The model.
     threads : int, optional
-        Threads; all by default.
+        Number of threads; by default all.
     normalization : Normalization, optional
-        Replaces the model's own.
+        Normalization that replaces the model's own.
     precision : {'f32', 'bf16'}
-        Of features and products; bfloat16 is quicker on processors that have it, and less exact.
+        Precision of features and products; bfloat16 is faster on processors that support it, and
+        less exact.
 
     Raises
     ------
     ModelError
-        Where the network cannot be read or compiled.
+        If the network cannot be read or compiled.
     BrainchopError
-        Where OpenVINO is not installed.
+        If OpenVINO is not installed.
     """
 
     def __init__(
@@ -62,12 +63,12 @@ class OpenvinoEngine(Engine):
 
     @property
     def device(self) -> str:
-        """``'cpu'``: GPUs are TensorFlow's."""
+        """``'cpu'``; only TensorFlow uses GPUs."""
         return 'cpu'
 
     @property
     def versions(self) -> str:
-        """What computes, e.g. ``openvino 2026.2.0``."""
+        """Library of the engine, e.g. ``openvino 2026.2.0``."""
         version = self._builder.openvino.__version__.partition('-')[0]
         return f'openvino {version}{" in bfloat16" * (self._precision == "bf16")}'
 
@@ -79,7 +80,7 @@ class OpenvinoEngine(Engine):
 
     def _graph(self, shape: tuple[int, ...]) -> Any:
         if shape not in self._graphs:
-            # One at a time: each holds memory of its own.
+            # Only one graph is kept, since each has memory of its own.
             self._graphs.clear()
             given = self._builder.parameter((1, *shape))
             body = self._builder.body(self._network, self._builder.channels_first(given))

@@ -12,12 +12,12 @@ from .steps import Head, Step
 
 
 class GraphBuilder:
-    """Puts networks down in OpenVINO's operations.
+    """Builds networks from OpenVINO's operations.
 
     Parameters
     ----------
     openvino : module
-        As `load_openvino` gives it.
+        Module that `load_openvino` returns.
     """
 
     def __init__(self, openvino: Any) -> None:
@@ -44,12 +44,12 @@ class GraphBuilder:
         return self.ops.parameter(list(shape), np.float32)
 
     def body(self, network: Network, volume: Any) -> Any:
-        """Return the features that a network makes of an input.
+        """Return the features that a network computes from an input.
 
         Parameters
         ----------
         network : Network
-            As `split_head` gives it.
+            Body of a network, as `split_head` returns it.
         volume : node
             ``[1, channels, X, Y, Z]``.
 
@@ -70,19 +70,19 @@ class GraphBuilder:
         kernel: Any = None,
         bias: Any = None,
     ) -> Any:
-        """Return a convolution of planes, activated where nothing normalises in between.
+        """Return a convolution of planes, with its activations if the step does not normalise.
 
         Parameters
         ----------
         step : Step
-            Of a chain.
+            Step of a chain.
         planes : node
-            ``[1, X, Y, Z, channels]``; along X all that the kernel needs.
+            ``[1, X, Y, Z, channels]``, with all planes along X that the kernel needs.
         padding : sequence of 2 (int, int)
             Zeros before and after, along Y and Z.
         kernel, bias : node, optional
-            Inputs in place of the step's own weights, in the shapes of `step_weights`, each with
-            an axis before.
+            Inputs that replace the step's own weights, in the shapes of `step_weights` with one
+            axis in front.
 
         Returns
         -------
@@ -122,8 +122,8 @@ class GraphBuilder:
         _, x, y, z, channels = shape
 
         def mean(values: Any) -> Any:
-            # Matrix products are many times quicker than OpenVINO's reductions here. Line by
-            # line first: one sum of a whole slab in float32 would lose digits.
+            # Matrix products are many times faster than OpenVINO's reductions here. Lines are
+            # summed first, because a single float32 sum over a slab would lose digits.
             for rows, n in ((x * y, z), (1, x * y)):
                 weights = self.ops.constant(np.full((1, 1, n), 1 / n, np.float32))
                 lines = self.ops.reshape(values, self._integers(rows, n, channels), False)
@@ -134,36 +134,37 @@ class GraphBuilder:
         return [middle, mean(self.ops.squared_difference(values, middle))]
 
     def activated(self, step: Step, values: Any) -> Any:
-        """Return a step's activations of values, channels anywhere."""
+        """Return the activations of a step; the position of the channels does not matter."""
         for function, alpha in step.activations:
             values = self._activated(values, function, alpha)
         return values
 
     def head(self, head: Head, rows: Any, kind: str) -> Any:
-        """Return labels, probabilities or logits made of features.
+        """Return labels, probabilities or logits computed from features.
 
         Parameters
         ----------
         head : Head
             The last layer.
         rows : node
-            ``[places, channels]``.
+            Features, ``[coarse voxels, channels]``.
         kind : {'labels', 'probabilities', 'logits'}
-            What is wanted.
+            Result to compute.
 
         Returns
         -------
         node
-            Labels ``[U^3, 1, places]`` int32, or else ``[places, U^3, classes]`` float32.
+            Labels ``[U^3, 1, coarse voxels]`` int32; probabilities or logits
+            ``[coarse voxels, U^3, classes]`` float32.
         """
         ops, count = self.ops, head.up**3
         matrix = ops.constant(head.matrix)
         if kind == 'labels':
-            # Classes first: the choice among them then runs over whole vectors of voxels.
+            # With classes as the first axis, the maximum is computed over vectors of voxels.
             logits = ops.matmul(matrix, rows, False, True)
             logits = ops.add(logits, ops.constant(head.biases[:, None]))
             logits = ops.reshape(logits, self._integers(count, head.classes, -1), False)
-            # Of equal ones the first, as everywhere.
+            # The first class in a tie, as everywhere.
             one = ops.constant(np.int32(1))
             return ops.topk(logits, one, 1, 'max', 'value', 'i32', stable=True).output(1)
         logits = ops.add(ops.matmul(rows, matrix, False, True), ops.constant(head.biases))
@@ -204,8 +205,8 @@ class GraphBuilder:
             (n - 1) * d + 1 for n, d in zip(op.kernel_size, settings['dilation'], strict=True)
         ]
         over = [n - stride for n, stride in zip(reach, settings['strides'], strict=True)]
-        # Keras cuts off what goes beyond strides times the input's size; where strides are wider
-        # than the kernel, zeros follow.
+        # Keras crops the result to stride times the size of the input; if strides are wider than
+        # the kernel, zeros follow.
         cut = [max(n, 0) * (settings['padding'] == 'same') for n in over]
         result = self.ops.convolution_backprop_data(
             given[0],
@@ -249,7 +250,7 @@ class GraphBuilder:
             'relu6': lambda: ops.clamp(x, 0.0, 6.0),
             'leaky_relu': lambda: ops.prelu(x, ops.constant(np.array([alpha], np.float32))),
             'elu': lambda: ops.elu(x, float(alpha)),
-            # The constants are those of Klambauer et al. (2017).
+            # Constants of Klambauer et al. (2017).
             'selu': lambda: ops.selu(
                 x,
                 ops.constant(np.float32(1.6732632423543772)),
@@ -302,9 +303,9 @@ class GraphBuilder:
 
 
 def step_weights(step: Step) -> tuple[np.ndarray, np.ndarray]:
-    """Return kernel and bias (Cout, 1, 1, 1) of a step.
+    """Return the kernel of a step, and its bias (Cout, 1, 1, 1).
 
-    The kernel is (Cout, Cin, X, Y, Z), or (Cin, Cout, X, Y, Z) of a transposed convolution.
+    The kernel is (Cout, Cin, X, Y, Z), or (Cin, Cout, X, Y, Z) for a transposed convolution.
     """
     axes = (4, 3, 0, 1, 2) if step.up == 1 else (3, 4, 0, 1, 2)
     kernel = np.ascontiguousarray(step.kernel.transpose(axes), np.float32)
@@ -324,17 +325,17 @@ def compiled(
     Parameters
     ----------
     builder : GraphBuilder
-        That made it.
+        Builder of the graph.
     outputs : list of node
-        What is computed.
+        Outputs of the graph.
     given : list of node
-        Its inputs.
+        Inputs of the graph.
     source : str
-        What it is of, for messages.
+        Name of the model, for messages.
     threads : int, optional
-        By default all.
+        Number of threads; by default all.
     precision : {'f32', 'bf16'}
-        Of products.
+        Precision of products.
 
     Returns
     -------
@@ -343,14 +344,14 @@ def compiled(
     Raises
     ------
     ModelError
-        Where OpenVINO refuses the graph.
+        If OpenVINO cannot compile the graph.
     """
     openvino = builder.openvino
-    # Processors that have bfloat16 would use it unasked.
+    # On processors with bfloat16 that would be the default.
     hints: dict[str, Any] = {
         'INFERENCE_PRECISION_HINT': precision,
         'PERFORMANCE_HINT': 'LATENCY',
-        # Processes beside each other would all be pinned to the same processors.
+        # Parallel processes would all be pinned to the same processors.
         'ENABLE_CPU_PINNING': False,
     }
     if threads:

@@ -1,4 +1,4 @@
-"""Single layers by OpenVINO."""
+"""Single layers computed by OpenVINO."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from .layers import Layers, Moments, by_place
 from .openvino_graph import GraphBuilder, compiled, step_weights
 from .steps import Head, Step
 
-# OpenVINO's name of what a type of array stands for; NumPy has no bfloat16.
+# OpenVINO's names of array types; NumPy has no bfloat16, so an integer type stands for it.
 _TYPES: dict[np.dtype[Any], str] = {
     np.dtype(np.float32): 'f32',
     np.dtype(np.uint16): 'bf16',
@@ -20,23 +20,23 @@ _TYPES: dict[np.dtype[Any], str] = {
 class OpenvinoLayers(Layers):
     """Computes layers with OpenVINO's operations.
 
-    Its convolutions read and write channels last as they are, so that slabs are computed from
-    one place of a band straight into another.
+    Its convolutions read and write arrays with channels last, so that slabs are computed directly
+    from one part of the memory into another.
 
     Parameters
     ----------
     builder : GraphBuilder
-        Makes graphs.
+        Builder of the graphs.
     source : str
-        The model, for messages.
+        Name of the model, for messages.
     threads : int, optional
-        By default all.
+        Number of threads; by default all.
     precision : {'f32', 'bf16'}
-        Of features and products. Bfloat16 has eight bits of mantissa; features take half the
-        memory. Sums, normalisations and the last layer stay in float32.
+        Precision of features and products. Bfloat16 has eight bits of mantissa, and features take
+        half the memory. Sums, normalisations and the last layer are computed in float32.
     """
 
-    # Read, written and used within the cache that most processors have.
+    # Input and output of a slab fit into the cache of most processors.
     slab_bytes = 12 << 20
 
     def __init__(
@@ -63,7 +63,7 @@ class OpenvinoLayers(Layers):
         if step.epsilon is None:
             self._into(out, (step, pads), [planes], lambda x: builder.step(step, x, pads))
             return None
-        # Such layers have one shape throughout: those that differ in weights only share a graph.
+        # Layers of one shape share a graph, with their weights as inputs.
         given, key = [planes, *step_weights(step)], ('convolve', step.dilation, pads)
         self._into(out, key, given, lambda x, *weights: builder.step(step, x, pads, *weights))
         shape = (1, *out.shape)
@@ -84,19 +84,19 @@ class OpenvinoLayers(Layers):
         def graph(values: Any, factor: Any, term: Any) -> Any:
             return self._builder.activated(step, ops.add(ops.multiply(values, factor), term))
 
-        # Element by element: what is read may be written over.
+        # Computed element by element, so the input may be overwritten.
         self._into(block, ('normalise', step.activations), [block, factor, term], graph)
 
     def forget(self) -> None:
-        """Drop what was compiled."""
+        """Release compiled graphs."""
         self._requests.clear()
 
     def head(self, head: Head, block: np.ndarray, kinds: tuple[str, ...]) -> list[np.ndarray]:
-        """Return what is wanted of features; see `Layers`."""
+        """Compute labels, probabilities or logits of features; see `Layers`."""
         rows = block.reshape(-1, block.shape[-1])
 
         def graph(values: Any) -> list[Any]:
-            # All but the first axis, which stands for the batch.
+            # Remove the first axis, which is the batch.
             flat = self._builder.ops.squeeze(values, self._builder.ops.constant(np.int64(0)))
             return [self._builder.head(head, flat, kind) for kind in kinds]
 
@@ -116,7 +116,7 @@ class OpenvinoLayers(Layers):
         types: Sequence[np.dtype],
         graph: Callable[..., list[Any]],
     ) -> Any:
-        """Return the request of a graph, its inputs set."""
+        """Return the inference request of a graph, with its inputs set."""
         key = (what, *((array.shape, array.dtype) for array in given))
         if key not in self._requests:
             self._requests[key] = self._compile(given, types, graph).create_infer_request()
@@ -150,7 +150,7 @@ class OpenvinoLayers(Layers):
         return compiled(self._builder, made, inputs, self._source, self._threads, self._precision)
 
     def _tensor(self, array: np.ndarray) -> Any:
-        """Return a tensor in an array's own memory, one axis more."""
+        """Return a tensor that shares the memory of an array, with one more axis."""
         openvino, whole = self._builder.openvino, array[None]
         if array.dtype == np.uint16:
             return openvino.Tensor(whole, list(whole.shape), openvino.Type.bf16)
@@ -159,7 +159,7 @@ class OpenvinoLayers(Layers):
     def _into(
         self, out: np.ndarray, what: Any, given: Sequence[np.ndarray], graph: Callable[..., Any]
     ) -> None:
-        """Compute a graph of one output straight into an array."""
+        """Compute a graph with one output directly into an array."""
         request = self._request(what, given, [out.dtype], lambda *nodes: [graph(*nodes)])
         request.set_output_tensor(0, self._tensor(out))
         self._infer(request)

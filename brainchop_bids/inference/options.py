@@ -1,4 +1,4 @@
-"""Options of running a network."""
+"""Options of inference."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,34 +8,34 @@ from ..system.errors import SettingsError
 ENGINES = ('auto', 'openvino', 'tensorflow')
 DEVICES = ('auto', 'cpu', 'gpu')
 PRECISIONS = ('f32', 'bf16')
-# Around the head, so that a dark rim of it is not lost; the labels inside do not depend on it.
+# Default margin around the head, so that a dark rim is not lost; labels inside are unaffected.
 MARGIN_MM = 4.0
 
 
 @dataclass(frozen=True)
 class InferenceOptions:
-    """How a network is run.
+    """Options of inference with a network.
 
     Parameters
     ----------
     engine : {'auto', 'openvino', 'tensorflow'}
-        What computes, see `make_plan`.
+        Library that runs the network, see `make_plan`.
     device : {'auto', 'cpu', 'gpu'}
         Processor that runs the network.
     precision : {'f32', 'bf16'}
-        Of features and products; bfloat16 by OpenVINO only.
+        Precision of features and products; bfloat16 with OpenVINO only.
     crop : str
-        ``'auto'`` to compute the head and a few millimetres around it, a number for so many
-        millimetres, or ``'none'`` for everything.
+        Margin around the head, outside of which nothing is computed: ``'auto'``, a number of
+        millimetres, or ``'none'`` to compute the whole volume.
     tta : bool
-        Whether probabilities are averaged with those of the scan flipped left to right.
+        Test-time augmentation: average probabilities with those of the left-right mirror image.
     subvolumes : str, optional
-        Cubes instead of the whole, see `Subvolumes`.
+        Cubes that are computed in place of the whole volume, see `Subvolumes`.
 
     Raises
     ------
     SettingsError
-        For values that no run could follow.
+        If a value is invalid, or options exclude each other.
     """
 
     engine: str = 'auto'
@@ -46,7 +46,7 @@ class InferenceOptions:
     subvolumes: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what does not go together."""
+        """Check the values."""
         for value, known in (
             (self.engine, ENGINES),
             (self.device, DEVICES),
@@ -62,7 +62,7 @@ class InferenceOptions:
 
     @property
     def margin_mm(self) -> float | None:
-        """Millimetres around the head, None for everything."""
+        """Margin around the head in mm, None for the whole volume."""
         if self.crop in ('auto', 'none'):
             return MARGIN_MM if self.crop == 'auto' else None
         try:
@@ -74,6 +74,6 @@ class InferenceOptions:
         return margin
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what differs from the defaults."""
+        """Return the options that differ from their defaults."""
         default = asdict(InferenceOptions())
         return {name: value for name, value in asdict(self).items() if value != default[name]}

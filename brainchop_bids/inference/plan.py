@@ -28,26 +28,26 @@ _kept: 'dict[tuple[object, ...], Engine] | None' = None
 
 @dataclass(frozen=True)
 class Plan:
-    """How a volume is computed.
+    """Plan for computing a volume.
 
     Parameters
     ----------
     engine : {'openvino', 'tensorflow'}
-        What computes.
+        Library that runs the network.
     device : {'cpu', 'gpu'}
         Processor that runs the network.
     precision : {'f32', 'bf16'}
-        Of features.
+        Precision of features.
     tiles : tuple of Tile or None
-        In which parts; None for a model's own cubes.
+        Parts of the volume; None for the cubes that a model was trained on.
     need_gb : float
         Estimated peak memory of the process, GB.
     description : str
-        What was chosen and why, for a log.
+        The choices and their reasons, for a log.
     subvolumes : Subvolumes or None
         Cubes in place of tiles.
     tta : bool
-        Whether the flipped volume is computed too.
+        True if the mirrored volume is computed too.
     """
 
     engine: str
@@ -68,24 +68,25 @@ def make_plan(
     *,
     box: Box | None = None,
 ) -> Plan:
-    """Choose how a model is run on a volume.
+    """Choose engine, device and tiles for a model and a volume.
 
-    On a GPU TensorFlow computes everything at once. On a CPU it is OpenVINO, or TensorFlow where
-    that is not installed or asked for. There the memory decides: the head's box (or everything),
-    or else tiles of it, wide enough to give the same labels and as few as fit.
+    On a GPU, TensorFlow computes the whole volume at once. On a CPU the engine is OpenVINO, or
+    TensorFlow if OpenVINO is not installed or TensorFlow was asked for. The box of the head (or
+    the whole volume) is computed at once if it fits into the memory, and otherwise in as few
+    tiles as fit, which are wide enough to give the same labels.
 
     Parameters
     ----------
     spec : ModelSpec
         The model.
     shape : sequence of 3 int
-        The conformed volume's, voxels.
+        Shape of the conformed volume, in voxels.
     memory : Granted
-        What may be used, GB.
+        Memory that may be used, GB.
     options : InferenceOptions
-        What the user asked for.
+        Options of the user.
     box : tuple of 3 slice, optional
-        Where the head is; by default everywhere.
+        Bounding box of the head; by default the whole volume.
 
     Returns
     -------
@@ -94,13 +95,13 @@ def make_plan(
     Raises
     ------
     MemoryLimitError
-        Where nothing fits.
+        If not even tiles fit into the memory.
     SettingsError
-        Where there is no GPU though one was asked for.
+        If a GPU was asked for and there is none.
     """
     found = _make_plan(spec, shape, memory, options, box)
     if options.tta:
-        # Before the scan is computed twice.
+        # Raises an error for labels that cannot be mirrored, before anything is computed.
         spec.labels.mirrored()
         found = replace(found, tta=True, description=f'{found.description}, and flipped')
     return found
@@ -113,7 +114,7 @@ def plan_scan(
     memory: Granted,
     options: InferenceOptions,
 ) -> Plan:
-    """Choose how a model is run on a scan: on its head alone, where the options allow it.
+    """Choose engine, device and tiles for a model and a scan, cropped to the head if allowed.
 
     Parameters
     ----------
@@ -207,13 +208,13 @@ def make_engine(
     Parameters
     ----------
     plan : Plan
-        Of `make_plan`.
+        Plan that `make_plan` returned.
     spec : ModelSpec
         The model.
     threads : int, optional
-        Threads.
+        Number of threads.
     normalization : Normalization, optional
-        Replaces the model's own.
+        Normalization that replaces the model's own.
 
     Returns
     -------
@@ -224,7 +225,7 @@ def make_engine(
         return _kept[key]
     engine = _load(plan, spec, threads, normalization)
     if _kept is not None:
-        # One at a time: each holds memory.
+        # Only one engine is kept, since each takes memory.
         _kept.clear()
         _kept[key] = engine
         engine.keep_memory()
@@ -232,7 +233,7 @@ def make_engine(
 
 
 def keep_engines() -> None:
-    """Let `make_engine` return the engine that it made last, where it would make it again."""
+    """Let `make_engine` keep its last engine, and return it again for equal arguments."""
     global _kept
     _kept = {}
 
@@ -257,7 +258,7 @@ def _largest(tiles: Sequence[Tile]) -> tuple[int, int, int]:
 
 
 def _engine(options: InferenceOptions) -> tuple[str, str, str]:
-    """Return engine, device and why."""
+    """Return the engine, the device and the reason for this choice."""
     wanted, device = options.engine, options.device
     for_cpu = wanted == 'openvino' or options.precision == 'bf16' or device == 'cpu'
     gpu = not for_cpu and _has_gpu()
@@ -272,9 +273,9 @@ def _engine(options: InferenceOptions) -> tuple[str, str, str]:
 
 
 def _has_gpu() -> bool:
-    """Tell whether there is an NVIDIA card and what TensorFlow needs for it.
+    """Return True if there is an NVIDIA GPU and the libraries that TensorFlow needs for it.
 
-    Asking TensorFlow would take the seconds that OpenVINO saves.
+    TensorFlow itself is not asked, because importing it takes seconds.
     """
     cards = any(Path('/dev').glob('nvidia[0-9]*'))
     return cards and (find_library('cudnn') is not None or find_spec('nvidia') is not None)

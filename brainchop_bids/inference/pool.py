@@ -1,7 +1,7 @@
-"""A pool of worker processes that run networks, for all scans of a run.
+"""Pool of worker processes that run networks, for all scans of a run.
 
-Starting Python, loading a model and getting memory from the system take as long as the network
-itself, so workers stay and take one scan after the other.
+Starting Python, loading a model and allocating memory take as long as the network itself, so that
+each worker is used for many scans.
 """
 
 import contextlib
@@ -23,16 +23,16 @@ from ..system.processes import describe_end, for_children, module_command
 from .scan_settings import ScanSettings
 
 WORKER = 'brainchop_bids.inference.worker'
-# For a process that is not idle: the run is stopped, and its result is not wanted.
+# Time, s, that a busy process has to end when the run is stopped and its result is not needed.
 _GRACE_SECONDS = 2
-# Between the end of a worker and the file that tells its exit code.
+# Longest time, s, between the end of a worker and the file with its exit code; polling interval.
 _CODE_SECONDS, _POLL_SECONDS = 2, 0.02
 _PROCESS = 'the segmentation process'
 
 
 @dataclass(frozen=True)
 class Request:
-    """A scan for a worker process.
+    """Request to a worker process to segment a scan.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class Request:
 
     @classmethod
     def from_json(cls, text: str) -> 'Request':
-        """Read what `to_json` returns."""
+        """Parse the text that `to_json` returns."""
         content = json.loads(text)
         settings = ScanSettings.from_dict(content['settings'])
         return cls(settings, Path(content['model']), Path(content['folder']))
@@ -68,24 +68,24 @@ class Request:
 
 @contextlib.contextmanager
 def worker_pool(number: int, example: Request, threads: int) -> Iterator[Path]:
-    """Start processes that wait for scans.
+    """Start worker processes.
 
     Parameters
     ----------
     number : int
         Number of processes.
     example : Request
-        A scan to come, which need not exist yet; workers load its model meanwhile.
+        A request like those to come; its scan need not exist. Workers load its model in advance.
     threads : int
-        Threads of each process.
+        Number of threads of each process.
 
     Yields
     ------
     Path
-        Folder by which `segment_in_pool` finds them. They end with the context, or with this
-        process.
+        Folder that identifies the pool for `segment_in_pool`. The processes end when the context
+        is left or this process ends.
     """
-    # Not in the work folder: names of sockets must be short.
+    # A temporary folder and not the work folder, because paths of sockets must be short.
     with tempfile.TemporaryDirectory(prefix='brainchop-') as folder:
         workers = [_Worker(Path(folder) / str(place), example, threads) for place in range(number)]
         try:
@@ -98,18 +98,18 @@ def worker_pool(number: int, example: Request, threads: int) -> Iterator[Path]:
 
 
 class _Worker:
-    """A worker process, and a thread that leaves its exit code in a file when it ends.
+    """A worker process, and a thread that writes its exit code to a file when it ends.
 
-    Scans are sent to it by other processes, which cannot ask the system for the exit code.
+    Requests come from other processes, which cannot ask the system for the exit code.
 
     Parameters
     ----------
     path : Path
-        Names of its files without their suffixes: ``.socket``, ``.lock``, ``.stderr``, ``.code``.
+        Path of its files without their suffixes: ``.socket``, ``.lock``, ``.stderr``, ``.code``.
     example : Request
-        A scan to come.
+        A request like those to come.
     threads : int
-        Threads of the process.
+        Number of threads of the process.
     """
 
     def __init__(self, path: Path, example: Request, threads: int) -> None:
@@ -138,32 +138,32 @@ class _Worker:
             self._process.stdin.close()
 
     def end(self) -> None:
-        """Wait until the process has ended, and kill it where that takes too long."""
+        """Wait until the process has ended, and kill it if that takes too long."""
         self._watcher.join(_GRACE_SECONDS)
         self._process.kill()
         self._watcher.join()
 
 
 def segment_in_pool(pool: Path, request: Request) -> dict[str, Any] | None:
-    """Let a process of a pool segment a scan.
+    """Segment a scan in a process of a pool.
 
     Parameters
     ----------
     pool : Path
-        Of `worker_pool`.
+        Folder that `worker_pool` yields.
     request : Request
-        The scan.
+        The request.
 
     Returns
     -------
     dict or None
-        As `brainchop_bids.inference.scan.segment_scan` returns it; None where no process is free
-        or left.
+        Facts that `brainchop_bids.inference.scan.segment_scan` returns; None if no process is
+        free or left.
 
     Raises
     ------
     BrainchopError
-        Where the scan cannot be segmented, or the process was killed meanwhile.
+        If the scan cannot be segmented, or the process ended early.
     """
     for lock in sorted(pool.glob('*.lock')):
         with contextlib.suppress(OSError), lock.open() as held:
@@ -178,25 +178,25 @@ def segment_in_pool(pool: Path, request: Request) -> dict[str, Any] | None:
 
 
 def segment_in_process(request: Request) -> dict[str, Any]:
-    """Segment a scan in a process of its own.
+    """Segment a scan in a separate process.
 
-    TensorFlow is never loaded here, a kill is a failure of this scan alone, and the memory of a
-    GPU is free again when the process ends.
+    This process does not load TensorFlow, only this scan fails if the other process is killed,
+    and the memory of a GPU is released when it ends.
 
     Parameters
     ----------
     request : Request
-        The scan.
+        The request.
 
     Returns
     -------
     dict
-        As `brainchop_bids.inference.scan.segment_scan` returns it.
+        Facts that `brainchop_bids.inference.scan.segment_scan` returns.
 
     Raises
     ------
     BrainchopError
-        Where the scan cannot be segmented, or the process was killed or ended early.
+        If the scan cannot be segmented, or the process ended early.
     """
     with tempfile.TemporaryDirectory(prefix='brainchop-') as folder:
         answer = Path(folder) / 'answer.json'
@@ -220,7 +220,7 @@ def _environment(threads: int) -> dict[str, str]:
 
 
 def _ask(connection: socket.socket, request: Request) -> str:
-    """Return the answer of a worker, nothing where it ended meanwhile."""
+    """Return the answer of a worker, '' if it ended before it answered."""
     with contextlib.suppress(OSError), connection.makefile('rw') as stream:
         stream.write(request.to_json() + '\n')
         stream.flush()
@@ -236,7 +236,7 @@ def _stats(answer: str) -> dict[str, Any]:
 
 
 def _ended_early(lock: Path) -> str:
-    """Describe in one line the end of a worker that gave no answer."""
+    """Describe in one line the end of a worker that did not answer."""
     path, until = lock.with_suffix('.code'), time.monotonic() + _CODE_SECONDS
     while not path.exists():
         if time.monotonic() > until:

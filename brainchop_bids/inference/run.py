@@ -28,16 +28,15 @@ def run_network(
     Parameters
     ----------
     engine : Engine
-        Of the plan.
+        Engine of the plan.
     plan : Plan
-        Plan of the run.
+        The plan.
     data : (X, Y, Z) or (X, Y, Z, channels) array
         A conformed volume, LIA.
     scratch : callable
-        Returns the path of a file that may be written, another one each time; only for volumes
-        that are flipped.
+        Returns the path of a new temporary file; only used for test-time augmentation.
     probabilities : (X, Y, Z, classes) float32 array, optional
-        Is filled.
+        Filled with class probabilities.
 
     Returns
     -------
@@ -65,7 +64,7 @@ def run_network(
 
 
 def _flipped(tile: Tile, length: int) -> Tile:
-    """Return the tile at the other side of the first axis."""
+    """Return the tile mirrored along the first axis."""
     outer, own = (
         (slice(length - sides[0].stop, length - sides[0].start), *sides[1:])
         for sides in (tile.outer, tile.own)

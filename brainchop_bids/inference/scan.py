@@ -1,4 +1,4 @@
-"""Segmentation of one scan: conform, network, components, the scan's own grid."""
+"""Segmentation of one scan: conforming, network, clean-up, and resampling to its own grid."""
 
 import json
 import time
@@ -42,7 +42,7 @@ class Stopwatch:
     Parameters
     ----------
     log : callable, optional
-        Is given a line when a stage begins and one when it ends.
+        Called with one line when a stage begins and one when it ends.
     """
 
     def __init__(self, log: Callable[[str], None] | None = None) -> None:
@@ -52,7 +52,7 @@ class Stopwatch:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Measure what happens inside."""
+        """Measure the time that the body of the ``with`` statement takes."""
         start = time.perf_counter()
         self.log(f'{name} ...')
         yield
@@ -60,39 +60,41 @@ class Stopwatch:
         self.log(f'{name} {self.seconds[name]:.1f} s')
 
     def total(self) -> dict[str, float]:
-        """Return all stages and, as ``total``, the time since the beginning."""
+        """Return the seconds of each stage and, as ``total``, those since the beginning."""
         return {**self.seconds, 'total': round(time.perf_counter() - self._start, 3)}
 
 
 def segment_scan(
     settings: ScanSettings, spec: ModelSpec, clock: Stopwatch | None = None
 ) -> dict[str, Any]:
-    """Segment one scan and write what the settings ask for.
+    """Segment one scan and write the outputs in the settings.
 
     Parameters
     ----------
     settings : ScanSettings
-        What to do.
+        Settings of the scan.
     spec : ModelSpec
-        With which model.
+        The model.
     clock : Stopwatch, optional
         Measures the stages.
 
     Returns
     -------
     dict
-        What happened, ready for JSON: ``engine``, ``normalization``, ``model``, ``seconds``,
-        ``peak_mb``, ``components`` (rule, and how many components and voxels were removed),
-        ``smoothing`` and ``mask`` (the rules), ``warnings``; ``intracranial_mm3`` where the model
-        labels the fluid around the brain and the labels were cleaned up.
+        Facts about the run, ready for JSON: ``engine``, ``normalization``, ``model``,
+        ``seconds``, ``peak_mb``, ``components`` (the rule, and the numbers of components and
+        voxels removed), ``smoothing`` and ``mask`` (the rules), ``warnings``; also
+        ``intracranial_mm3`` if the model labels the fluid around the brain and the labels were
+        cleaned up.
 
     Raises
     ------
     BrainchopError
-        One of its children, for a scan, model or output at fault; nothing is written then.
+        If scan, model or settings are invalid, memory runs out, or an output cannot be written;
+        nothing is written then.
     """
     clock = clock or Stopwatch()
-    # Told before anything is read.
+    # Options that the model does not support are reported before anything is read.
     _check(settings, spec)
     with clock.stage('read'):
         volume = read_scan(settings.t1w, settings.frame)
@@ -129,7 +131,7 @@ def segment_scan(
 
 
 def _check(settings: ScanSettings, spec: ModelSpec) -> None:
-    """Refuse what the model does not have."""
+    """Check that the model supports the settings."""
     spec.label_values(settings.label_codes)
     if not spec.covers_brain and (settings.mask or settings.brain):
         raise ModelError(
@@ -172,7 +174,7 @@ def _facts(settings: ScanSettings, engine: Any, cleaned: Cleaned) -> dict[str, A
 def _warnings(
     settings: ScanSettings, spec: ModelSpec, conformed: Conformed, labels: np.ndarray
 ) -> list[str]:
-    """Return all warnings, less those of the model that an option has settled."""
+    """Return all warnings, except those of the model that an option makes obsolete."""
     settled = '--normalization' if settings.normalization else '\0'
     warnings = [warning for warning in spec.warnings if settled not in warning]
     warnings += conformed.warnings
@@ -182,7 +184,7 @@ def _warnings(
 
 
 class _Network:
-    """The network of a scan: its plan and its engine, and the CPU in place of a full GPU."""
+    """The network of a scan, its plan and its engine; falls back to the CPU if a GPU is full."""
 
     def __init__(
         self, settings: ScanSettings, spec: ModelSpec, conformed: Conformed, clock: Stopwatch
@@ -200,7 +202,7 @@ class _Network:
         self.engine = make_engine(self.plan, self._spec, settings.threads, settings.normalization)
 
     def label(self, data: np.ndarray, volume: Volume, staged: Staged) -> np.ndarray:
-        """Return the labels in the conformed grid; write probabilities where they are wanted."""
+        """Return the labels in the conformed grid; write probabilities if they are asked for."""
         try:
             return self._label(data, volume, staged)
         except DeviceMemoryError as error:
@@ -236,7 +238,7 @@ class _Network:
 def _create_probseg(
     path: Path, settings: ScanSettings, conformed: Conformed, volume: Volume, classes: int
 ) -> np.ndarray:
-    """Make a 4-D image of zeros on the disk and return its volumes."""
+    """Create a 4-D image of zeros on the disk and return its voxels as a memory map."""
     import nibabel as nib
 
     shape = volume.data.shape if settings.space == 'native' else conformed.data.shape
@@ -253,7 +255,7 @@ def _create_probseg(
 
 
 def _placed(settings: ScanSettings, conformed: Conformed) -> dict[str, Any]:
-    """Return what `save_nifti` needs to know about the grid."""
+    """Return the arguments of `save_nifti` that define the grid."""
     if settings.space == 'native':
         return {'like': settings.t1w}
     return {'affine': conformed.affine}
@@ -269,7 +271,7 @@ def _clean_up(
         rule,
         spec.mask_rule,
         mask=settings.mask is not None or settings.brain is not None,
-        # A workflow keeps all components here, and cleans up and measures later.
+        # Workflows use the rule 'none' here, and clean up and measure in a later node.
         intracranial=spec.intracranial and settings.components != 'none',
     )
 

@@ -1,4 +1,4 @@
-"""Settings of one scan: as objects, and as data that processes exchange."""
+"""Settings of one scan, which can be converted to JSON for other processes."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
@@ -14,44 +14,44 @@ from .options import InferenceOptions
 
 @dataclass(frozen=True)
 class ScanSettings:
-    """How one scan is segmented and what is written.
+    """Settings of the segmentation of one scan.
 
     Parameters
     ----------
     t1w, out : Path
         The scan, and the label image to write (``.nii`` or ``.nii.gz``).
     inference : InferenceOptions
-        How the network is run.
+        Options of the network.
     memory : Granted, optional
-        What may be used; by default what this process is granted.
+        Memory that may be used; by default as much as this process is granted.
     channels : tuple of Path
-        Other scans of the same head, placed by their headers, for networks that take several.
+        Other scans of the same head, aligned by their headers, for networks that take several.
     space : {'native', 'conform'}
-        Grid of everything that is written.
+        Grid of all outputs.
     components : str, optional
-        Which connected components stay, see `Cleanup`; by default as the model has it.
+        Rule for connected components, see `Cleanup`; by default the model's own.
     resample : {'linear', 'nearest'}
-        How labels return to the scan's grid.
+        Interpolation of labels on the scan's own grid.
     label_codes : {'model', 'freesurfer'}
         Values of labels, see `LabelTable.values`.
     derived : tuple of (str, Path)
-        Names of segmentations that follow from the model's labels, and the images to write.
+        Names of derived segmentations, and the images to write.
     mask, brain, probseg, volumes, stats : Path, optional
-        Brain mask, scan without skull, class probabilities (4-D float32 ``.nii``), table of
-        volumes and record of the run (JSON) to write.
+        Files to write: brain mask, skull-stripped scan, class probabilities (4-D float32
+        ``.nii``), table of volumes, and facts about the run (JSON).
     normalization : Normalization, optional
-        Replaces the model's own.
+        Normalization that replaces the model's own.
     frame : int, optional
-        Frame of a file with several.
+        Frame of a 4-D file, counted from 0.
     conform : ConformOptions
-        How the scan is conformed.
+        Options of the conform step.
     threads : int
-        Threads.
+        Number of threads.
 
     Raises
     ------
     SettingsError
-        For options that no run could follow.
+        If settings are invalid or exclude each other.
     """
 
     t1w: Path
@@ -75,7 +75,7 @@ class ScanSettings:
     threads: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse outputs that would destroy one another or have no place to go."""
+        """Check that outputs do not overwrite each other and that their folders exist."""
         given = (self.out, self.mask, self.brain, self.probseg, self.volumes, self.stats)
         derived = [path for _, path in self.derived]
         outputs = [path for path in (*given, *derived) if path is not None]
@@ -128,7 +128,7 @@ class ScanSettings:
         Raises
         ------
         SettingsError
-            For options that no run could follow.
+            If settings are invalid or exclude each other.
         """
         values = dict(given)
         for name in ('t1w', 'out', 'mask', 'brain', 'probseg', 'volumes', 'stats'):

@@ -1,4 +1,4 @@
-"""Self-test of a model: its results here against plain NumPy."""
+"""Self-test of a model: results of the engines compared with NumPy."""
 
 from collections.abc import Callable
 
@@ -11,13 +11,13 @@ from ..models.network import Network, Op
 from ..models.spec import ModelSpec
 from ..system.errors import ModelError
 
-# Wider than most dilations, and computed in a second.
+# Side of the test volume in voxels: wider than most dilations, computed in a second.
 _SIZE = 24
 _TOLERANCE = 1e-3
 
 
 def self_test(spec: ModelSpec) -> float:
-    """Compute a small random volume by each engine and, slowly, by NumPy in double precision.
+    """Compute a small random volume with each engine and with NumPy in double precision.
 
     Parameters
     ----------
@@ -27,14 +27,15 @@ def self_test(spec: ModelSpec) -> float:
     Returns
     -------
     float
-        The largest difference of an engine's logits, relative to the largest logit.
+        The largest difference between the logits of an engine and those of NumPy, relative to
+        the largest logit.
 
     Raises
     ------
     ModelError
-        Where they differ by more than rounding.
+        If they differ by more than rounding errors.
     """
-    # Not at the top: the engines' room lies to the right of this one, and loads TensorFlow.
+    # Imported here, because it loads TensorFlow.
     from .keras_engine import KerasEngine
     from .openvino_engine import OpenvinoEngine
 
@@ -42,7 +43,7 @@ def self_test(spec: ModelSpec) -> float:
     side = -(-_SIZE // network.stride) * network.stride
     volume = np.random.default_rng(0).integers(0, 256, (side,) * 3).astype(np.uint8)
     while network.ops[-1].is_activation('softmax'):
-        # Engines give logits.
+        # Engines return logits, so the softmax is left out.
         network = Network(network.source, network.ops[:-1])
     expected = compute(network, normalise(volume, spec.normalization)[..., None])
     differences = []
@@ -58,18 +59,19 @@ def self_test(spec: ModelSpec) -> float:
 
 
 def compute(network: Network, volume: np.ndarray) -> np.ndarray:
-    """Compute a network operation by operation, in double precision: exact, and slow.
+    """Compute a network with NumPy in double precision, which is exact but slow.
 
     Parameters
     ----------
     network : Network
         The network.
     volume : (X, Y, Z, channels) array
-        Its input.
+        Input of the network.
 
     Returns
     -------
     (X', Y', Z', classes) float64
+        Output of the network.
     """
     values = {network.ops[0].name: volume.astype(np.float64)}
     for op in network.ops[1:]:
@@ -78,7 +80,7 @@ def compute(network: Network, volume: np.ndarray) -> np.ndarray:
 
 
 def _padded(op: Op, x: np.ndarray, size: tuple[int, ...], value: float = 0) -> np.ndarray:
-    """Pad as TensorFlow does where padding is 'same': the odd one lies behind."""
+    """Pad as TensorFlow does for 'same': an odd number has one more voxel at the end."""
     if op.settings['padding'] == 'valid':
         return x
     dilation = op.settings.get('dilation', (1, 1, 1))
@@ -93,7 +95,7 @@ def _padded(op: Op, x: np.ndarray, size: tuple[int, ...], value: float = 0) -> n
 def _taps(
     x: np.ndarray, size: tuple[int, ...], dilation: tuple[int, ...], strides: tuple[int, ...]
 ) -> list[tuple[tuple[int, ...], np.ndarray]]:
-    """Return, for each element of a kernel, the voxels that it meets."""
+    """Return, for each element of a kernel, the voxels that it is multiplied with."""
     counts = [
         (length - (n - 1) * d - 1) // s + 1
         for length, n, d, s in zip(x.shape, size, dilation, strides, strict=False)
@@ -136,7 +138,7 @@ def _conv_transpose(op: Op, x: np.ndarray) -> np.ndarray:
     result = np.zeros((*shape, op.channels))
     taps = _taps(result, op.kernel_size, settings['dilation'], strides)
     for place, voxels in taps:
-        # Views of the result, as far as the input goes.
+        # Views of the result with the shape of the input.
         voxels[tuple(slice(n) for n in x.shape[:3])] += x @ kernel[place].T
     if settings['padding'] == 'same':
         cut = [max(r - s, 0) // 2 for r, s in zip(reach, strides, strict=True)]
@@ -166,7 +168,7 @@ def _softmax(x: np.ndarray) -> np.ndarray:
     return result
 
 
-# The constants are those of Klambauer et al. (2017), https://arxiv.org/abs/1706.02515.
+# Constants of Klambauer et al. (2017), https://arxiv.org/abs/1706.02515.
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 _FUNCTIONS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
     'linear': lambda x, a: x,

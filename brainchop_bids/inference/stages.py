@@ -1,7 +1,7 @@
 """The steps of a scan before and after the network, one function for each.
 
-The nodes of `brainchop_bids.interfaces` and `brainchop_bids.inference.scan.segment_scan` call the
-same functions, so that a pipeline and the command for one file give the same images.
+The interfaces in `brainchop_bids.interfaces` and `brainchop_bids.inference.scan.segment_scan` call
+the same functions, so that workflows and ``brainchop-segment`` give the same images.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,13 +28,13 @@ class Cleaned:
     Parameters
     ----------
     labels : (X, Y, Z) array
-        Labels that stayed.
+        Labels that were kept.
     mask : (X, Y, Z) uint8 array or None
-        Brain mask, where one was asked for.
+        Brain mask, if it was asked for.
     removed : Removed
         Numbers of components and voxels that were removed.
     intracranial_mm3 : float or None
-        Intracranial volume in mm^3, where it was asked for.
+        Intracranial volume in mm^3, if it was asked for.
     """
 
     labels: np.ndarray
@@ -44,14 +44,14 @@ class Cleaned:
 
 
 def read_scan(path: str | Path, frame: int | None = None) -> Volume:
-    """Read a scan that can be segmented.
+    """Read a scan and check that it can be segmented.
 
     Parameters
     ----------
     path : str or Path
         NIfTI-1/2, Analyze or MGH/MGZ.
     frame : int, optional
-        Frame of a file with several, counted from 0.
+        Frame of a 4-D file, counted from 0.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def read_scan(path: str | Path, frame: int | None = None) -> Volume:
     Raises
     ------
     InputError
-        If it cannot be read, or all its voxels are equal.
+        If it cannot be read, or all voxels have the same value.
     """
     volume = read_volume(path, frame=frame)
     require_contrast(volume)
@@ -83,9 +83,9 @@ def conform_scan(
     options : ConformOptions, optional
         Target grid and interpolation.
     reference : str or Path, optional
-        Conformed scan of the same head whose grid is taken, by the headers of both.
+        Conformed scan of the same head whose grid is used; both are aligned by their headers.
     threads : int
-        Planes resliced at once.
+        Number of threads.
 
     Returns
     -------
@@ -94,7 +94,7 @@ def conform_scan(
     Raises
     ------
     InputError
-        If the field of view is impossible, or the scan has nothing where the reference lies.
+        If the field of view is invalid, or does not overlap that of the reference.
     """
     options = options or ConformOptions()
     if reference is None:
@@ -112,7 +112,7 @@ def clean_up(
     mask: bool = True,
     intracranial: bool = False,
 ) -> Cleaned:
-    """Remove components of labels by a rule, make the brain mask, measure inside the skull.
+    """Remove components of labels by a rule, make the brain mask, measure intracranial volume.
 
     Parameters
     ----------
@@ -121,13 +121,13 @@ def clean_up(
     zooms : sequence of 3 float
         Voxel sizes in mm.
     components : Cleanup or str
-        Components that stay.
+        Rule for connected components.
     mask_rule : MaskRule
-        How the brain mask is made of the labels.
+        Rule for the brain mask.
     mask : bool
-        Whether a brain mask is made; without one nothing is filled or closed, which is quicker.
+        Make a brain mask; it is faster without one.
     intracranial : bool
-        Whether the intracranial volume is measured.
+        Measure the intracranial volume.
 
     Returns
     -------
@@ -146,19 +146,19 @@ def clean_up(
 def probabilities_to_grid(
     probabilities: Any, source: Geometry, target: Geometry
 ) -> Iterator[np.ndarray]:
-    """Resample class probabilities; outside the field of the source all is background.
+    """Resample class probabilities; outside the source's field of view, background is 1.
 
     Parameters
     ----------
-    probabilities : (X, Y, Z, classes) float32 array, or one by its slices
-        Probabilities; class 0 is the background.
+    probabilities : (X, Y, Z, classes) float32 array or array-like
+        Probabilities, e.g. the ``dataobj`` of an image; class 0 is background.
     source, target : Geometry
-        Their grid, and the wanted one.
+        Grid of the probabilities, and grid of the result.
 
     Yields
     ------
     float32 array
-        In the target's grid, class by class. They sum to 1 everywhere.
+        Probabilities of each class in turn, in the target's grid. They sum to 1 everywhere.
     """
     for index in range(probabilities.shape[3]):
         outside = np.float32(index == 0)
@@ -174,18 +174,18 @@ def tabulate_volumes(
     Parameters
     ----------
     labels : (X, Y, Z) array
-        Labels.
+        Label map.
     geometry : Geometry
-        Their grid.
+        Grid of the label map.
     names : mapping of int to str
-        Names of the labels by value.
+        Names of the labels, by value.
 
     Returns
     -------
     table : str
         TSV of index, name, voxels and volume in mm^3.
     volumes : dict
-        As `label_volumes` gives them.
+        Volumes as `label_volumes` returns them.
     """
     volumes = label_volumes(labels, geometry.voxel_volume)
     return volumes_table(volumes, names), volumes
@@ -197,11 +197,11 @@ def strip_skull(data: np.ndarray, mask: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     data, mask : (X, Y, Z) array
-        The scan and its mask, in one grid.
+        The scan and its mask, on the same grid.
 
     Returns
     -------
     (X, Y, Z) array
-        Of the scan's dtype.
+        The stripped scan, with the dtype of the scan.
     """
     return data * (mask != 0)

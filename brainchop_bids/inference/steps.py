@@ -1,4 +1,4 @@
-"""Steps by which a volume passes through a network."""
+"""Steps (layers) of networks that are computed slab by slab."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,14 +13,15 @@ Activation = tuple[str, float]
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """The last layer: features to logits, place by place.
+    """The last layer, which computes logits from the features of each coarse voxel.
 
     Parameters
     ----------
     kernel : (U, U, U, C, classes) float32 array
-        A place of C features becomes so many voxels; one of a 1x1x1 convolution.
+        Weights from C features of a coarse voxel to the U^3 voxels in it; U is 1 for a 1x1x1
+        convolution.
     bias : (classes,) float32 array
-        The same for each voxel.
+        Bias of each class.
     """
 
     kernel: np.ndarray
@@ -33,12 +34,12 @@ class Head:
 
     @property
     def up(self) -> int:
-        """Voxels of a place along each axis."""
+        """Number of voxels of a coarse voxel along each axis, U."""
         return int(self.kernel.shape[0])
 
     @property
     def matrix(self) -> np.ndarray:
-        """Kernel of all voxels of a place, (U^3 classes, C): the classes of each together."""
+        """Kernel as a matrix, (U^3 classes, C); the classes of a voxel are consecutive rows."""
         rows = self.kernel.swapaxes(3, 4)
         return np.ascontiguousarray(rows.reshape(-1, rows.shape[-1]), np.float32)
 
@@ -50,27 +51,26 @@ class Head:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """A convolution, then perhaps a normalisation of each channel, then activations.
+    """A convolution, optionally a normalisation of each channel, and activations.
 
     Parameters
     ----------
     kernel : (D, H, W, Cin, Cout) float32 array
-        Its weights.
+        Weights of the convolution.
     bias : (Cout,) float32 array
-        Zeros where it has none.
+        Bias; zeros if it has none.
     dilation : tuple of int
-        Along each axis.
+        Dilation along each axis.
     epsilon : float or None
-        Of the normalisation; None without one.
+        Epsilon of the normalisation; None without one.
     activations : tuple of (str, float)
-        Functions of each value on its own, and their alpha, see `Op`.
+        Names of element-wise functions and their alpha, see `Op`.
     stride : int
-        Of a convolution that makes the grid coarser; without dilation.
+        Stride of a convolution that makes the grid coarser; it then has no dilation.
     ahead : int
-        Zeros before the first voxel of one with a stride.
+        Number of zeros before the first voxel, with a stride.
     up : int
-        Voxels that each one becomes, along each axis: a transposed convolution whose kernel is
-        as wide as its stride.
+        Stride of a transposed convolution whose kernel is as wide as its stride.
     """
 
     kernel: np.ndarray
@@ -84,19 +84,19 @@ class Step:
 
     @property
     def keeps_grid(self) -> bool:
-        """Whether there is a result for each voxel."""
+        """True if input and output have the same grid."""
         return self.stride == self.up == 1
 
     def made(self, shape: Sequence[int]) -> tuple[int, int, int]:
-        """Return the shape that it makes of another."""
+        """Return the shape of the output for the shape of an input."""
         x, y, z = (n // self.stride * self.up for n in shape)
         return x, y, z
 
     @property
     def margins(self) -> tuple[tuple[int, int], ...]:
-        """Voxels before and after a place that its value depends on, for each axis.
+        """Number of voxels before and after a voxel that its value depends on, for each axis.
 
-        As ``padding='same'`` has it: the odd one of an even kernel lies behind.
+        As with ``padding='same'``, an even kernel has one more voxel after than before.
         """
         if self.up > 1:
             return ((0, 0),) * 3
@@ -107,10 +107,10 @@ class Step:
 
 
 def turned(network: Network) -> Network:
-    """Return a network for volumes whose axes are in the opposite order.
+    """Return a network for volumes whose axes are in reversed order.
 
-    NIfTI's arrays have x as the fastest axis in memory: nothing needs to be turned around on the
-    way in or out, and a slab of probabilities is one piece of its file for each class.
+    In NIfTI x is the fastest axis in memory. With reversed axes no array needs to be transposed,
+    and a slab of probabilities is contiguous in its file for each class.
     """
     ops = []
     for op in network.ops:
@@ -129,10 +129,10 @@ def turned(network: Network) -> Network:
 
 
 def split_head(network: Network) -> tuple[Network, Head]:
-    """Cut a network before its last layer, where that looks at one place only.
+    """Split a network before its last layer, if that computes each coarse voxel separately.
 
-    It is a 1x1x1 convolution, or a transposed one whose kernel is as wide as its stride: its
-    features then stay on their coarser grid, and logits need never be of the whole volume.
+    Such a layer is a 1x1x1 convolution, or a transposed convolution whose kernel is as wide as
+    its stride. Features then stay on their coarser grid, and logits are computed slab by slab.
 
     Parameters
     ----------
@@ -142,16 +142,15 @@ def split_head(network: Network) -> tuple[Network, Head]:
     Returns
     -------
     body : Network
-        From the input to the features; without a softmax, or a single channel's sigmoid, that
-        the file may end with.
+        The network from its input to the features, without a final softmax or sigmoid.
     head : Head
-        The rest. Where the network ends otherwise, the identity. One logit x becomes two, 0 and
-        x: their softmax is the sigmoid of x.
+        The last layer, or the identity if the network ends otherwise. A single logit x becomes
+        two, 0 and x, whose softmax is the sigmoid of x.
     """
     network = fold_batchnorm(network)
     single = network.classes == 1
     while network.ops[-1].is_activation('sigmoid' if single else 'softmax', 'linear'):
-        # The last one's only input is the last but one: nothing else would be needed.
+        # The only input of the last operation is the one before it.
         network = replace(network, ops=network.ops[:-1])
     last = network.ops[-1]
     if (last.is_plain and last.kernel_size == (1, 1, 1)) or (
@@ -172,20 +171,20 @@ def split_head(network: Network) -> tuple[Network, Head]:
 
 
 def split_gather(network: Network) -> tuple[Network, int]:
-    """Take off a first layer that only moves the voxels of a place into channels.
+    """Remove a first layer that only moves voxels into channels (space to depth).
 
     Parameters
     ----------
     network : Network
-        What `split_head` gave.
+        Body of a network, as `split_head` returns it.
 
     Returns
     -------
     body : Network
-        The rest, whose input has these channels: the last axis of a place fastest, and within
-        a voxel the channels of the input.
+        The network without this layer. The channels of its input are the voxels of a coarse
+        voxel, the last axis fastest, and for each of them the channels of the original input.
     factor : int
-        Voxels of a place along each axis; 1 where there is no such layer.
+        Number of voxels of a coarse voxel along each axis; 1 if there is no such layer.
     """
     first = network.ops[1] if len(network.ops) > 1 else network.ops[0]
     if (
@@ -209,12 +208,12 @@ def streamable_steps(body: Network) -> tuple[Step, ...] | None:
     Parameters
     ----------
     body : Network
-        What `split_head` gave.
+        Body of a network, as `split_head` returns it.
 
     Returns
     -------
     tuple of Step or None
-        None where an operation is not what `Network.streams` allows.
+        None if there is an operation that `Network.streams` does not allow.
     """
     if not body.streams:
         return None
@@ -247,6 +246,6 @@ def _weights(op: Op) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _may_normalise(op: Op, steps: list[dict[str, Any]]) -> bool:
-    """Tell whether each channel is normalised alone, straight behind a convolution."""
+    """Return True for a normalisation of single channels that directly follows a convolution."""
     alone = op.settings['groups'] in (-1, op.channels)
     return alone and bool(steps) and not set(steps[-1]) & {'epsilon', 'activations'}

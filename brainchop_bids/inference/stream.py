@@ -1,10 +1,11 @@
-"""A chain of convolutions over a volume, slab by slab, in the memory of one layer.
+"""Chains of convolutions, computed slab by slab in the memory of one layer.
 
 Each layer is computed exactly, and no voxel twice: a slab of a layer's output needs a few planes
-of its input on either side. The planes lie in one array that is a little longer than the volume.
-A layer reads the volume at one end of it and writes its result towards the other end, over what
-is no longer needed, so that input and output share the memory; the next layer goes the other
-way. Where only part of the result is wanted, each layer is computed as far as this part needs it.
+of its input on either side. All planes are in one array that is slightly longer than the volume.
+A layer reads the volume at one end of the array and writes its result towards the other end,
+over planes that are no longer needed, so that input and output share the memory; the next layer
+works in the opposite direction. If only a part of the result is needed, each layer is computed
+only as far as this part depends on it.
 """
 
 import math
@@ -20,20 +21,20 @@ from .tiles import Box, full
 
 
 class StreamedChain:
-    """Runs the steps of `streamable_steps` on volumes.
+    """A chain of steps that is computed on volumes.
 
     Parameters
     ----------
     layers : Layers
-        What computes.
+        Computes single layers.
     steps : sequence of Step
-        The network's hidden part.
+        Steps as `streamable_steps` returns them.
 
     Attributes
     ----------
     keeps_memory : bool
-        Whether its memory is held for the next volume, which then writes over the features of
-        the one before. To get it anew from the system can take as long as the arithmetic.
+        True to keep the memory for the next volume, which then overwrites the features of the
+        previous one. Allocating it again can take as long as the arithmetic.
     """
 
     def __init__(self, layers: Layers, steps: Sequence[Step]) -> None:
@@ -43,19 +44,19 @@ class StreamedChain:
         self._kept: np.ndarray | None = None
 
     def features(self, volume: Any, keep: Box | None = None) -> np.ndarray:
-        """Compute what the last step gives.
+        """Compute the output of the last step.
 
         Parameters
         ----------
         volume : (X, Y, Z, Cin) float32 array
-            The normalised input, or what gives such an array for a tuple of slices.
+            The normalised input, or an object that returns such an array for a tuple of slices.
         keep : tuple of 3 slice, optional
-            The part of the result that is wanted; by default all.
+            The part of the result that is needed; by default all.
 
         Returns
         -------
         (X, Y, Z, Cout) array of the layers' type
-            Of this part.
+            Features of this part.
         """
         whole = full(volume.shape[:3])
         keep = whole if keep is None else keep
@@ -70,7 +71,7 @@ class StreamedChain:
         upwards = False
         for place, each in enumerate(passes):
             planes, upwards = memory.around(source, *each.zeros), not upwards
-            # Planes that become larger cannot be written over those that are read.
+            # Output planes that are larger than the input's cannot be written over them.
             if self._begins(each, place):
                 size, dtype = self._size(passes[place:]), self.layers.dtype
                 memory = _Memory(size, dtype, None if place else self._take(size, dtype))
@@ -88,7 +89,7 @@ class StreamedChain:
 
     @staticmethod
     def _begins(each: Pass, place: int) -> bool:
-        """Tell whether a result needs memory of its own."""
+        """Return True if the result of a step needs memory of its own."""
         return not place or each.made > each.given or not each.step.keeps_grid
 
     def made(self, shape: Sequence[int]) -> tuple[int, int, int]:
@@ -99,32 +100,32 @@ class StreamedChain:
         return x, y, z
 
     def reserve(self, shape: Sequence[int]) -> None:
-        """Get the memory for a volume of some shape, if memory is kept.
+        """Allocate the memory for a volume in advance, if memory is kept.
 
         Parameters
         ----------
         shape : sequence of 3 int
-            The volume's.
+            Shape of the volume.
         """
         if self.steps:
             passes = passes_of(self.steps, shape, full(shape))
             kept = self._take(self._size(passes), self.layers.dtype)
             if kept is not None:
-                # The system hands memory out when it is first written to.
+                # The system allocates memory when it is first written to.
                 kept.fill(0)
 
     def _take(self, size: int, dtype: np.dtype) -> np.ndarray | None:
-        """Return memory of an earlier volume, or somewhat more than needed, to be kept."""
+        """Return kept memory, or allocate slightly more than needed and keep it."""
         if not self.keeps_memory:
             return None
         if self._kept is None or self._kept.size < size:
             self._kept = None
-            # What is never written to takes no memory.
+            # Pages that are never written to take no memory.
             self._kept = aligned(size + size // 6, dtype)
         return self._kept[:size]
 
     def _size(self, passes: Sequence[Pass]) -> int:
-        """Return the values that the results of some passes need, as long as they fit."""
+        """Return the number of values that the passes need which share one memory."""
         size = 0
         for place, (each, following) in enumerate(zip(passes, [*passes[1:], None], strict=True)):
             if place and self._begins(each, place):
@@ -134,7 +135,7 @@ class StreamedChain:
             )
             size = max(size, planes * each.made)
             if place:
-                # What is written lies beside what is read.
+                # Output planes are beside the input planes.
                 rows = slab_rows(lengths(each.result), each.width, self.layers.slab_bytes)
                 size = max(size, each.padded * each.given + (rows + zeros) * each.made)
         return size
@@ -143,7 +144,7 @@ class StreamedChain:
         self, each: Pass, planes: np.ndarray, result: np.ndarray, *, upwards: bool
     ) -> None:
         step = each.step
-        # Moments must not count a voxel twice.
+        # For moments no voxel may be counted twice.
         once = step.epsilon is not None
         coarse = (result.shape[0] // step.up, *result.shape[1:])
         order = [
@@ -151,7 +152,7 @@ class StreamedChain:
             for rows in slabs(coarse, each.width * step.up, self.layers.slab_bytes, once=once)
         ]
         total = _Moments(result.shape[-1])
-        # The result moves towards the planes that the slabs have already left behind.
+        # The result overwrites planes that have already been used.
         for rows in reversed(order) if upwards else order:
             blocks, dilation = self._blocks(step, planes, rows)
             out = result[rows]
@@ -162,10 +163,10 @@ class StreamedChain:
             self._normalise(step, result, total, step.epsilon)
 
     def _blocks(self, step: Step, planes: np.ndarray, rows: slice) -> tuple[list[np.ndarray], int]:
-        """Return the input planes a slab needs, and the dilation along x among them.
+        """Return the input planes that a slab needs, and the dilation along x within them.
 
-        Where the dilation is wider than the slab, the planes in between are of no use: only
-        those that meet one element of the kernel each are taken, if that is the quicker way.
+        If the dilation is wider than the slab, planes between the elements of the kernel are not
+        needed. They are left out if that is faster.
         """
         if not step.keeps_grid:
             first, last = (n * step.stride // step.up for n in (rows.start, rows.stop - 1))
@@ -186,23 +187,23 @@ class StreamedChain:
 
 
 def aligned(size: int, dtype: np.dtype) -> np.ndarray:
-    """Return so many values from an address on that vector instructions like."""
+    """Return an empty array whose address is aligned for vector instructions."""
     raw = np.empty(size + ALIGNMENT // dtype.itemsize, dtype)
     offset = -raw.ctypes.data % ALIGNMENT // dtype.itemsize
     return raw[offset : offset + size]
 
 
 class _Memory:
-    """Values in a row, at either end of which a volume may lie.
+    """A flat array that holds a volume at its beginning or at its end.
 
     Parameters
     ----------
     size : int
         Number of values.
     dtype : dtype
-        Of the values.
+        Type of the values.
     values : array, optional
-        To be used.
+        Existing memory to use.
     """
 
     def __init__(self, size: int, dtype: np.dtype, values: np.ndarray | None = None) -> None:
@@ -210,12 +211,12 @@ class _Memory:
         self._start = 0
 
     def low(self, zeros: int, shape: tuple[int, ...]) -> np.ndarray:
-        """Return the place at the beginning for a volume, behind so many planes."""
+        """Return a volume at the beginning, after a number of planes of zeros."""
         self._start = zeros * math.prod(shape[1:])
         return self._volume(self._start, shape)
 
     def high(self, zeros: int, shape: tuple[int, ...]) -> np.ndarray:
-        """Return the place at the end for a volume, before so many planes."""
+        """Return a volume at the end, before a number of planes of zeros."""
         size = self._values.size
         self._start = size - (shape[0] + zeros) * math.prod(shape[1:])
         return self._volume(self._start, shape)
@@ -224,7 +225,7 @@ class _Memory:
         return self._values[start : start + math.prod(shape)].reshape(shape)
 
     def around(self, volume: np.ndarray, before: int, after: int) -> np.ndarray:
-        """Return the volume that was placed last, with planes of zeros on either side."""
+        """Return the last volume with planes of zeros on either side."""
         plane = math.prod(volume.shape[1:])
         length = volume.shape[0]
         shape = (before + length + after, *volume.shape[1:])
@@ -237,7 +238,7 @@ class _Memory:
 class _Moments:
     """Mean and variance of each channel over slabs of any size.
 
-    Chan, Golub and LeVeque's pairwise update, in double precision:
+    Pairwise update of Chan, Golub and LeVeque, in double precision:
     https://doi.org/10.1007/978-3-642-51461-6_3.
     """
 

@@ -1,4 +1,4 @@
-"""Labels from cubes of a volume that may overlap."""
+"""Inference on cubes of a volume, which may overlap."""
 
 import re
 from collections.abc import Sequence
@@ -11,31 +11,31 @@ from ..system.errors import SettingsError
 from .tiles import Tile, cubes
 
 _WAYS = ('gaussian', 'mean', 'vote')
-# Of the weights' Gaussian, in parts of a cube's side, as in nnU-Net (Isensee et al.,
-# https://doi.org/10.1038/s41592-020-01008-z).
+# Standard deviation of the Gaussian weights, relative to the side of a cube, as in nnU-Net
+# (Isensee et al., https://doi.org/10.1038/s41592-020-01008-z).
 _SIGMA = 1 / 8
 
 
 @dataclass(frozen=True)
 class Subvolumes:
-    """Cubes, where they lie and how they are combined.
+    """Rule for cubes: their size, their positions and their combination.
 
     Parameters
     ----------
     size : int
-        Side of a cube, voxels.
+        Side of a cube, in voxels.
     overlap : int
-        Voxels that neighbours on the grid share.
+        Overlap of neighbouring cubes, in voxels.
     random : int
-        Further cubes at random places; always the same ones.
+        Number of further cubes at random positions, which are the same for each scan.
     combine : {'gaussian', 'mean', 'vote'}
-        Averaged probabilities, weighted by a Gaussian around a cube's middle or evenly; or the
-        label that most cubes give.
+        Combination of overlapping cubes: mean of probabilities, weighted by a Gaussian around
+        the centre of each cube or not weighted, or majority vote of labels.
 
     Raises
     ------
     SettingsError
-        For impossible numbers.
+        If a number is invalid.
 
     Examples
     --------
@@ -49,7 +49,7 @@ class Subvolumes:
     combine: str = 'gaussian'
 
     def __post_init__(self) -> None:
-        """Refuse what no volume could be cut into."""
+        """Check the values."""
         if self.size < 8 or not 0 <= self.overlap < self.size or self.random > 10_000:
             raise SettingsError(
                 f'subvolumes {self}: give a size of at least 8, an overlap below it, and at most '
@@ -58,12 +58,12 @@ class Subvolumes:
 
     @classmethod
     def parse(cls, text: str) -> 'Subvolumes':
-        """Read the short form.
+        """Parse the short form, e.g. ``'64+overlap:32'``.
 
         Raises
         ------
         SettingsError
-            If it is none.
+            If the text is not such a rule.
         """
         size, *rest = text.split('+')
         values: dict[str, Any] = {'size': size}
@@ -84,7 +84,7 @@ class Subvolumes:
 
     @classmethod
     def fields(cls) -> tuple[str, ...]:
-        """Return the names of what can be set."""
+        """Return the names of the fields."""
         return tuple(cls.__dataclass_fields__)
 
     def __str__(self) -> str:
@@ -95,7 +95,7 @@ class Subvolumes:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of a cube."""
+        """Shape of a cube."""
         return (self.size,) * 3
 
     def tiles(self, shape: Sequence[int]) -> list[Tile]:
@@ -104,12 +104,12 @@ class Subvolumes:
         Parameters
         ----------
         shape : sequence of 3 int
-            The volume's.
+            Shape of the volume.
 
         Returns
         -------
         list of Tile
-            Without overlap and random cubes they keep each voxel once.
+            The cubes; if none overlap, each voxel is kept once.
         """
         if not self.overlap and not self.random:
             return cubes(shape, self.shape)
@@ -132,19 +132,19 @@ class Subvolumes:
 
     @property
     def overlapping(self) -> bool:
-        """Whether a voxel may lie in several cubes."""
+        """True if a voxel may be in several cubes."""
         return bool(self.overlap or self.random)
 
 
 class Combination:
-    """Adds up cubes, plane by plane: only planes that cubes still reach are held.
+    """Sum of overlapping cubes, of which only the planes are kept that further cubes overlap.
 
     Parameters
     ----------
     rule : Subvolumes
         Size, overlap and combination of the cubes.
     shape : sequence of 3 int
-        The volume's.
+        Shape of the volume.
     classes : int
         Number of classes.
     outputs : dict of str to array
@@ -158,24 +158,24 @@ class Combination:
         self._outputs = outputs
         self._planes = shape[2]
         self._done = 0
-        # In turn: plane z lies at z modulo the size.
+        # Plane z is stored at z modulo the size of a cube.
         held = (min(rule.size, shape[2]), shape[0], shape[1])
         self._sums = np.zeros((*held, classes), np.float32)
         self._weights = np.zeros(held, np.float32)
         place = (np.arange(rule.size) - (rule.size - 1) / 2) / (_SIGMA * rule.size)
         line = np.exp(-(place**2) / 2) if rule.combine == 'gaussian' else np.ones(rule.size)
-        # Weights of almost nothing would divide to noise.
+        # A lower bound, since dividing by tiny weights would amplify rounding errors.
         self._cube = np.maximum(np.einsum('x,y,z->zxy', line, line, line), 1e-6).astype('f4')
 
     def add(self, tile: Tile, probabilities: np.ndarray) -> None:
-        """Add a cube; cubes come in the order of their first plane.
+        """Add a cube; cubes must be added in the order of their first plane.
 
         Parameters
         ----------
         tile : Tile
             The cube.
         probabilities : (X, Y, Z, classes) float32 array
-            Of the cube's voxels that lie in the volume.
+            Probabilities of the cube's voxels that are inside the volume.
         """
         x, y, z = tile.own
         self._finish(z.start)

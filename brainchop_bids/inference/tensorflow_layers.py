@@ -1,4 +1,4 @@
-"""Single layers by TensorFlow."""
+"""Single layers computed by TensorFlow."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,10 +10,10 @@ from .steps import Head, Step
 
 
 def share(tf: Any, array: np.ndarray) -> Any:
-    """Return an array as a tensor that shares its memory; it must only be read.
+    """Return an array as a tensor that shares its memory and must only be read.
 
-    `tf.constant` would copy it twice. TensorFlow aborts the process over memory that begins
-    where its vector instructions cannot read it; planes of an odd size are copied after all.
+    `tf.constant` would copy it twice. TensorFlow aborts the process if the memory is not aligned
+    for vector instructions, so unaligned planes are copied.
     """
     if array.ctypes.data % ALIGNMENT:
         return tf.constant(array)
@@ -29,8 +29,8 @@ class TensorflowLayers(Layers):
         TensorFlow.
     """
 
-    # Smaller: more calls; larger: memory is fetched from the system anew for each slab instead
-    # of being used again, while a convolution holds some six copies of it.
+    # Smaller slabs mean more calls. For larger ones, of which a convolution takes about six
+    # copies, the system allocates memory anew for each slab.
     slab_bytes = 24 << 20
     picks_planes = True
 
@@ -49,7 +49,7 @@ class TensorflowLayers(Layers):
         """Compute a convolution; see `Layers`."""
         kernel, bias = self.tf.constant(step.kernel), self.tf.constant(step.bias)
         dilations = (dilation, *step.dilation[1:])
-        # Steps that differ in weights only share a function.
+        # Steps that differ only in their weights share a function.
         key = (blocks[0].shape, step.kernel.shape, dilations, tuple(padding), step.stride)
         function = self._function(
             (*key, step.epsilon is None, step.activations),
@@ -76,11 +76,11 @@ class TensorflowLayers(Layers):
         block[...] = function(share(self.tf, block[None]), *given).numpy()[0]
 
     def forget(self) -> None:
-        """Drop what was compiled."""
+        """Release compiled functions."""
         self._functions.clear()
 
     def head(self, head: Head, block: Any, kinds: tuple[str, ...]) -> list[np.ndarray]:
-        """Return what is wanted of features, an array or a tensor; see `Layers`."""
+        """Compute labels, probabilities or logits of an array or a tensor; see `Layers`."""
         tf, matrix, biases = self.tf, head.matrix, head.biases
 
         def graph(block: Any) -> list[Any]:
@@ -116,7 +116,7 @@ class TensorflowLayers(Layers):
                 strides = [1, *[step.up] * 3, 1]
                 values = tf.nn.conv3d_transpose(block, turned, shape, strides, 'VALID')
             else:
-                # A convolution that pads by itself would compute the margins along x too.
+                # Padding by the convolution would also compute the margins along x.
                 values = tf.nn.conv3d(
                     tf.pad(block, padding),
                     kernel,
@@ -135,15 +135,15 @@ class TensorflowLayers(Layers):
 
 
 def _mean(tf: Any, values: Any) -> Any:
-    """Return each channel's mean in double precision.
+    """Return the mean of each channel in double precision.
 
-    Eigen adds up float32 one after the other: over a slab that alone costs four digits.
+    Eigen sums float32 values one by one, which loses four digits over a slab.
     """
     return tf.reduce_mean(tf.cast(tf.reduce_mean(values, 3), tf.float64), [0, 1, 2])
 
 
 def _activate(step: Step, values: Any) -> Any:
-    # It imports Keras, which must find its backend chosen.
+    # This imports Keras, whose backend must be set before.
     from ..models.keras_model import activation_layer
 
     for function, alpha in step.activations:

@@ -1,4 +1,4 @@
-"""Tiles of a volume, computed one after the other."""
+"""Tiles of a volume, which are computed one after the other."""
 
 import itertools
 import math
@@ -13,14 +13,14 @@ _MOST = 8
 
 @dataclass(frozen=True)
 class Tile:
-    """What is computed at once, and what of it is kept.
+    """A part of a volume that is computed at once, and the part of it that is kept.
 
     Parameters
     ----------
     outer : tuple of 3 slice
-        Voxels of the volume that are computed. They may end behind the volume's end.
+        Box that is computed; it may extend beyond the end of the volume.
     own : tuple of 3 slice
-        Voxels among them that are kept.
+        Box within it that is kept.
     """
 
     outer: Box
@@ -28,7 +28,7 @@ class Tile:
 
     @property
     def inner(self) -> Box:
-        """What is kept, counted from the first voxel that is computed."""
+        """Box that is kept, relative to the box that is computed."""
         x, y, z = (
             slice(own.start - outer.start, own.stop - outer.start)
             for own, outer in zip(self.own, self.outer, strict=True)
@@ -42,19 +42,19 @@ class Tile:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of what is computed."""
+        """Shape of the box that is computed."""
         x, y, z = (outer.stop - outer.start for outer in self.outer)
         return x, y, z
 
 
 def whole(shape: Sequence[int]) -> list[Tile]:
-    """Return one tile for all of a volume."""
+    """Return a single tile for the whole volume."""
     box = full(shape)
     return [Tile(box, box)]
 
 
 def full(shape: Sequence[int]) -> Box:
-    """Return the box that is all of a volume.
+    """Return the box of the whole volume.
 
     Examples
     --------
@@ -66,19 +66,19 @@ def full(shape: Sequence[int]) -> Box:
 
 
 def cubes(shape: Sequence[int], size: Sequence[int]) -> list[Tile]:
-    """Cut a volume into cubes on a grid, the last ones pushed back to its edge.
+    """Cut a volume into cubes on a grid, with the last ones moved back inside the volume.
 
     Parameters
     ----------
     shape : sequence of 3 int
-        The volume's. Where it is smaller than a cube, the cube ends behind its end.
+        Shape of the volume. If it is smaller than a cube, the cube extends beyond its end.
     size : sequence of 3 int
-        A cube's.
+        Shape of a cube.
 
     Returns
     -------
     list of Tile
-        What they keep is the volume, each voxel once.
+        Tiles that keep each voxel of the volume once.
 
     Examples
     --------
@@ -101,25 +101,25 @@ def cubes(shape: Sequence[int], size: Sequence[int]) -> list[Tile]:
 def exact_tiles(
     shape: Sequence[int], reach: int, stride: int, *, box: Box | None = None, numbers: Place = ONE
 ) -> list[Tile]:
-    """Cut a box into tiles wide enough that each gives what the whole volume would.
+    """Cut a box into tiles that are wide enough to give the same result as the whole volume.
 
     Parameters
     ----------
     shape : sequence of 3 int
-        The volume's.
+        Shape of the volume.
     reach : int
-        Voxels on either side that a result depends on.
+        Number of voxels on either side that a result depends on.
     stride : int
-        Tiles begin and end at multiples of it, or at the volume's end.
+        Tiles begin and end at multiples of this number, or at the end of the volume.
     box : tuple of 3 slice, optional
-        What is wanted of the volume; by default all.
+        Part of the volume that is needed; by default all.
     numbers : tuple of 3 int
-        How many tiles there are along each axis, at most.
+        Maximum number of tiles along each axis.
 
     Returns
     -------
     list of Tile
-        What they keep is the box, each voxel once.
+        Tiles that keep each voxel of the box once.
 
     Examples
     --------
@@ -141,23 +141,23 @@ def fitting_tiles(
     *,
     box: Box | None = None,
 ) -> list[Tile] | None:
-    """Choose exact tiles that fit and cost the least.
+    """Choose the exact tiles that fit into the memory with the least computation.
 
     Parameters
     ----------
     shape, reach, stride, box
         As for `exact_tiles`.
     fits : callable
-        Tells whether a volume of some shape can be computed at once.
+        Returns True if a volume of a given shape can be computed at once.
 
     Returns
     -------
     list of Tile or None
-        Those with the fewest voxels computed; None where none fit.
+        Tiles with the smallest total number of computed voxels; None if no tiles fit.
     """
     box = full(shape) if box is None else box
     best: tuple[int, Place] | None = None
-    # More tiles than these along an axis are mostly margins.
+    # With more tiles along an axis, most of the computation would be in margins.
     for numbers in itertools.product(range(1, _MOST + 1), repeat=3):
         sides = [
             [outer.stop - outer.start for outer, _ in parts]
@@ -174,7 +174,7 @@ def fitting_tiles(
 def _all_parts(
     shape: Sequence[int], reach: int, stride: int, box: Box, numbers: Sequence[int]
 ) -> list[list[tuple[slice, slice]]]:
-    """Cut each axis into (outer, own)."""
+    """Cut each axis into pairs of the slice to compute and the slice to keep."""
     axes = []
     for length, side, number in zip(shape, box, numbers, strict=True):
         step = max(1, -(-(side.stop - side.start) // number))

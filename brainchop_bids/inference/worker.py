@@ -1,10 +1,10 @@
-"""A worker process: segments the scans that it is asked for, see `brainchop_bids.inference.pool`.
+"""Worker process that segments scans on request, see `brainchop_bids.inference.pool`.
 
     python -P -m brainchop_bids.inference.worker SOCKET EXAMPLE   scan after scan
     python -P -m brainchop_bids.inference.worker --once ANSWER    the scan of standard input
 
-In the first form it ends with its standard input, and so never outlives the process that started
-it.
+In the first form it ends when its standard input is closed, so that it never outlives the process
+that started it.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        Path of a socket and a request to prepare for, or ``--once`` and the file for the answer.
+        Path of a socket and an example request, or ``--once`` and the file for the answer.
 
     Returns
     -------
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     first, second = sys.argv[1:] if argv is None else argv
     if first == '--once':
         content = answer(sys.stdin.read())
-        # The asking process takes a file that is there for complete.
+        # Renamed when complete, because the other process reads the file as soon as it exists.
         hidden = Path(f'{second}.part')
         hidden.write_text(content, encoding='utf-8')
         hidden.rename(second)
@@ -54,14 +54,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(path: str, example: str) -> None:
-    """Answer requests at a socket until standard input ends."""
+    """Answer requests at a socket until standard input is closed."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen()
     from .plan import keep_engines
 
     keep_engines()
-    # Whatever is wrong with the model or the options is reported with the first scan.
+    # An error in the model or the options is reported with the first scan.
     with contextlib.suppress(BrainchopError, MemoryError):
         prepare(Request.from_json(example))
     with contextlib.suppress(KeyboardInterrupt):
@@ -74,7 +74,7 @@ def _serve(path: str, example: str) -> None:
 
 def _accept(listener: socket.socket) -> None:
     connection, _ = listener.accept()
-    # The asking process may have been killed meanwhile; the next one is not concerned.
+    # The other process may have been killed meanwhile, which does not matter to the next one.
     with contextlib.suppress(ConnectionError), connection, connection.makefile('rw') as stream:
         line = stream.readline()
         if not line:
@@ -91,7 +91,7 @@ def answer(text: str) -> str:
     Parameters
     ----------
     text : str
-        Of `Request.to_json`.
+        Request as `Request.to_json` returns it.
 
     Returns
     -------
@@ -122,7 +122,7 @@ def _segment(request: Request) -> dict[str, Any]:
 
 
 def prepare(request: Request) -> None:
-    """Load the model, and get the memory for a scan to come.
+    """Load the model, and allocate the memory for a scan.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def prepare(request: Request) -> None:
     Raises
     ------
     BrainchopError
-        Where the model cannot be read or does not fit.
+        If the model cannot be read or does not fit into the memory.
     """
     from ..image.conform import CONFORMED_SHAPE
     from ..models.spec import load_spec

@@ -15,7 +15,7 @@ class DrawScanInputSpec(BaseInterfaceInputSpec):
 
     in_file = File(exists=True, mandatory=True, desc='conformed scan')
     scan = File(exists=True, mandatory=True, desc='original scan')
-    frame = traits.Int(desc='frame of a file with several, from 0')
+    frame = traits.Int(desc='frame of a 4-D file, counted from 0')
 
 
 class FiguresOutputSpec(StepOutputSpec):
@@ -48,8 +48,8 @@ class DrawLabelsInputSpec(BaseInterfaceInputSpec):
     """Inputs of `DrawLabels`."""
 
     in_file = File(exists=True, mandatory=True, desc='conformed scan')
-    labels = File(exists=True, mandatory=True, desc='labels in its grid')
-    mask = File(exists=True, mandatory=True, desc='brain mask in its grid')
+    labels = File(exists=True, mandatory=True, desc='labels in the conformed grid')
+    mask = File(exists=True, mandatory=True, desc='brain mask in the conformed grid')
     colors = traits.Dict(
         traits.Int,
         traits.Tuple(traits.Int, traits.Int, traits.Int),
@@ -91,8 +91,7 @@ def _keep(drawn: dict[str, bytes], cwd: Path) -> dict[str, str]:
     return files
 
 
-# Seconds and MB of a step.
-COST = traits.Tuple(traits.Float, traits.Float)
+COST = traits.Tuple(traits.Float, traits.Float, desc='seconds and peak MB of a step')
 STEPS = ('conform', 'segment', 'components', 'resample', 'quality', 'figures')
 
 
@@ -101,46 +100,48 @@ class WriteDerivativesInputSpec(BaseInterfaceInputSpec):
 
     output_dir = traits.Str(mandatory=True, desc='root of the derivative dataset')
     source = traits.Str(mandatory=True, desc='path of the scan in its dataset')
-    slug = traits.Str(mandatory=True, desc="the model's name in file names")
+    slug = traits.Str(mandatory=True, desc='name of the model in file names')
     # A string, not a File: a missing scan must fail in its own first step, not here.
-    source_file = traits.Str(mandatory=True, desc='the scan')
+    source_file = traits.Str(mandatory=True, desc='file of the scan')
     other_files = traits.List(traits.Str, desc='other input scans of the model')
     recipe = traits.Dict(mandatory=True, desc='settings that change results')
     model = traits.Dict(mandatory=True, desc='metadata of the model for the sidecar')
-    rule = traits.Str(mandatory=True, desc='components rule')
+    rule = traits.Str(mandatory=True, desc='rule for connected components')
     smoothing = traits.Dict(desc='smoothing of the labels')
-    mask_rule = traits.Dict(desc='rule of the brain mask')
+    mask_rule = traits.Dict(desc='rule for the brain mask')
     abbreviations = traits.List(
         traits.Str, desc='abbreviations of the labels, for probability maps'
     )
     derived = traits.Dict(traits.Str, traits.Str, desc='tables of derived segmentations by name')
-    preproc = File(exists=True, mandatory=True)
-    dseg_conform = File(exists=True, mandatory=True)
-    dseg = File(exists=True, mandatory=True)
+    preproc = File(exists=True, mandatory=True, desc='conformed scan')
+    dseg_conform = File(exists=True, mandatory=True, desc='labels in the conformed grid')
+    dseg = File(exists=True, mandatory=True, desc="labels in the scan's own grid")
     mask = File(exists=True, desc='brain mask, if this model makes it')
-    brain = File(exists=True, desc='scan without skull')
-    volumes = File(exists=True, mandatory=True)
-    scan_figures = traits.Dict(traits.Str, traits.Str, mandatory=True)
-    label_figures = traits.Dict(traits.Str, traits.Str, mandatory=True)
-    probabilities = traits.List(File(exists=True))
+    brain = File(exists=True, desc='skull-stripped scan')
+    volumes = File(exists=True, mandatory=True, desc='table of volumes')
+    scan_figures = traits.Dict(traits.Str, traits.Str, mandatory=True, desc='output of DrawScan')
+    label_figures = traits.Dict(
+        traits.Str, traits.Str, mandatory=True, desc='output of DrawLabels'
+    )
+    probabilities = traits.List(File(exists=True), desc='probability map of each label')
     derived_dsegs = traits.List(File(exists=True), desc='labels of each segmentation in `derived`')
-    derived_dsegs_conform = traits.List(File(exists=True))
-    derived_volumes = traits.List(File(exists=True))
-    warnings = traits.List(traits.Str)
-    engine = traits.Str()
-    normalization = traits.Str()
-    removed_components = traits.Int()
-    removed_voxels = traits.Int()
-    brain_volume = traits.Float()
-    intracranial_volume = traits.Float()
+    derived_dsegs_conform = traits.List(File(exists=True), desc='the same, conformed grid')
+    derived_volumes = traits.List(File(exists=True), desc='their tables of volumes')
+    warnings = traits.List(traits.Str, desc='warnings about the scan')
+    engine = traits.Str(desc='library that ran the network, and its version')
+    normalization = traits.Str(desc='normalization of intensities')
+    removed_components = traits.Int(desc='number of components that were removed')
+    removed_voxels = traits.Int(desc='number of voxels that were removed')
+    brain_volume = traits.Float(desc='volume of the brain mask, mm^3')
+    intracranial_volume = traits.Float(desc='intracranial volume, mm^3')
     conform_cost = COST
     segment_cost = COST
     components_cost = COST
     resample_cost = COST
     quality_cost = COST
     figures_cost = COST
-    measures = traits.Dict(traits.Str, traits.Float)
-    flags = traits.List(traits.Dict)
+    measures = traits.Dict(traits.Str, traits.Float, desc='image quality measures')
+    flags = traits.List(traits.Dict, desc='flags: Name, Value, Reason')
 
 
 class WriteDerivativesOutputSpec(TraitedSpec):

@@ -12,9 +12,9 @@ class AssessQualityInputSpec(BaseInterfaceInputSpec):
     """Inputs of `AssessQuality`."""
 
     in_file = File(exists=True, mandatory=True, desc='scan')
-    frame = traits.Int(desc='frame of a file with several, from 0')
-    labels = File(exists=True, mandatory=True, desc='labels in its grid')
-    mask = File(exists=True, desc='brain mask in its grid')
+    frame = traits.Int(desc='frame of a 4-D file, counted from 0')
+    labels = File(exists=True, mandatory=True, desc="labels in the scan's grid")
+    mask = File(exists=True, desc="brain mask in the scan's grid")
     names = traits.Dict(traits.Int, traits.Str, mandatory=True, desc='name of each label')
     tissues = traits.Dict(
         traits.Int,
@@ -22,7 +22,7 @@ class AssessQualityInputSpec(BaseInterfaceInputSpec):
         mandatory=True,
         desc='label to tissue: 1 grey matter, 2 white matter, 3 fluid',
     )
-    covers_brain = traits.Bool(True, usedefault=True, desc='whether the labels cover the brain')
+    covers_brain = traits.Bool(True, usedefault=True, desc='True if the labels cover the brain')
     removed_voxels = traits.Int(0, usedefault=True, desc='voxels that the component rule removed')
     conformed = File(exists=True, desc='image in whose grid they were removed')
 

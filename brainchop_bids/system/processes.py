@@ -112,22 +112,22 @@ def start_fork_server(*, safe_path: bool = _HAS_SAFE_PATH) -> None:
 
 
 def describe_end(process: str, code: int, stderr: str = '') -> str:
-    """Describe in one line how a process ended that was expected to give an answer.
+    """Describe in one line the end of a process that did not return a result.
 
     Parameters
     ----------
     process : str
-        What it was, such as ``'the segmentation process'``.
+        Name of the process, e.g. ``'the segmentation process'``.
     code : int
-        Its exit code; ``-N`` or, of a shell, ``128 + N`` after signal N.
+        Exit code; after signal N it is ``-N`` or, from a shell, ``128 + N``.
     stderr : str
-        What it wrote to standard error.
+        Text that the process wrote to standard error.
 
     Returns
     -------
     str
-        Only SIGKILL, by which the kernel ends what takes too much memory, is taken for want of
-        memory.
+        The line. It mentions memory only after SIGKILL, with which the kernel ends processes that
+        take too much of it.
     """
     number = -code if code < 0 else code - 128
     if number == signal.SIGKILL:
@@ -203,7 +203,7 @@ def _wait_and_end(pid: int) -> None:
     except (OSError, AttributeError):
         import psutil
 
-        # Other systems than Linux have none.
+        # Only Linux has these.
         while psutil.pid_exists(pid):
             time.sleep(_POLL_SECONDS)
         os._exit(1)

@@ -106,10 +106,10 @@ def end_processes(roots: Iterable[int], grace: float = 5.0) -> None:
     left = list(dict.fromkeys(family))
     begun = time.monotonic()
     while left and time.monotonic() < begun + grace + 1:
-        # Again and again: a worker takes the first for its node, and the next for itself.
+        # Sent repeatedly: the first signal ends a worker's node, and the next one the worker.
         polite = time.monotonic() < begun + grace
         for process in left:
-            # It does not send to a later process of the same number.
+            # psutil does not signal a later process that has the same number.
             with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                 process.send_signal(signal.SIGTERM if polite else signal.SIGKILL)
         time.sleep(0.1)
@@ -126,7 +126,7 @@ def _runs(process: 'psutil.Process') -> bool:
     import psutil
 
     try:
-        # One that has ended stays a zombie until its parent asks for it.
+        # A process that has ended is a zombie until its parent waits for it.
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False

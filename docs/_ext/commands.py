@@ -1,4 +1,4 @@
-"""The directive ``command``: a command's help, taken from its parser when the pages are built."""
+"""Directive ``command``, which inserts the help of a command from its parser."""
 
 import argparse
 import re
@@ -16,16 +16,16 @@ class Command(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """Return what stands in the directive's place."""
+        """Return the nodes that replace the directive."""
         self.env.note_dependency(import_module(self.arguments[0]).__file__)
         return list(describe(import_module(self.arguments[0]).build_parser()))
 
 
 def describe(parser: argparse.ArgumentParser) -> Any:
-    """Yield the parts of a command: what it does, how it is called, its arguments."""
+    """Yield description, usage and arguments of a command."""
     if parser.description:
         yield nodes.paragraph(text=parser.description)
-    # Not of the terminal's width.
+    # The default is the width of the terminal.
     parser.formatter_class = lambda prog: argparse.HelpFormatter(prog, width=88)
     usage = parser.format_usage().rstrip()
     yield nodes.literal_block(text=re.sub(f'^(usage:|{" " * 6}) ', '', usage, flags=re.MULTILINE))

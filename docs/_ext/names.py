@@ -1,4 +1,4 @@
-"""Names in docstrings mean what they mean in their module, and no other object of that name."""
+"""Resolution of names in docstrings within their own module."""
 
 import inspect
 from importlib import import_module
@@ -9,9 +9,9 @@ from sphinx.application import Sphinx
 
 
 def resolve(app: Sphinx, doctree: nodes.document) -> None:
-    """Give references the full names that their modules know them by.
+    """Replace the names in references by the full names that they have in their module.
 
-    Sphinx alone looks for any object whose name ends so, in all modules.
+    By itself Sphinx looks in all modules for an object whose name ends with that name.
     """
     for reference in doctree.findall(addnodes.pending_xref):
         if reference.get('refdomain') != 'py':
@@ -21,11 +21,11 @@ def resolve(app: Sphinx, doctree: nodes.document) -> None:
         if inspect.isclass(found) or inspect.isfunction(found):
             reference['reftarget'] = f'{found.__module__}.{found.__qualname__}'
         elif name.islower() and '_' not in name:
-            # A word of a description, such as the type "shape", is no attribute elsewhere.
+            # Words of a description, such as the type "shape", are not attributes.
             reference.attributes.pop('refspecific', None)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Tell Sphinx of it."""
+    """Register the extension."""
     app.connect('doctree-read', resolve)
     return {'parallel_read_safe': True}
