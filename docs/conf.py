@@ -6,7 +6,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE / '_ext')]
-# Building needs no network, and TensorFlow nothing to say.
+# Keep Nipype from using the network, and TensorFlow from printing messages.
 os.environ.update(NO_ET='1', TF_CPP_MIN_LOG_LEVEL='3')
 
 from brainchop_bids import __version__  # noqa: E402
@@ -26,9 +26,9 @@ extensions = [
 exclude_patterns = ['_build']
 html_theme = 'furo'
 html_title = f'brainchop-bids {version}'
-# Names in single backticks are those of our own objects.
+# Names in single backticks refer to objects of this package.
 default_role = 'py:obj'
-# Blocks are commands unless they say otherwise, and -- is an option.
+# Literal blocks are command lines by default.
 highlight_language = 'none'
 smartquotes = False
 autodoc_member_order = 'bysource'

@@ -1,9 +1,9 @@
-"""Segment a scan behind another step: here N4 bias correction by SimpleITK.
+"""Segment a scan after a preprocessing step, here N4 bias correction by SimpleITK.
 
     python after_bias_correction.py T1w.nii.gz OUT
 
-Any node with a file as its output may stand in its place. The labels come in the grid of what
-the step before has written. ``pip install 'brainchop-bids[examples]'`` brings SimpleITK.
+Any node that outputs a file can take its place. The labels are in the grid of the image that this
+step has written. ``pip install 'brainchop-bids[examples]'`` also installs SimpleITK.
 """
 
 import argparse
@@ -16,9 +16,9 @@ from brainchop_bids.workflows.segment import init_single_scan_wf
 
 
 def correct_bias(in_file: str, shrink: int) -> str:
-    """Divide a scan by the field that N4 finds on every few voxels of it.
+    """Divide a scan by the bias field that N4 estimates from a subsampled image.
 
-    Nipype runs a function from its source, wherever the node is sent: hence the imports.
+    The imports are inside, because Nipype runs the source code of the function.
     """
     from pathlib import Path
 
@@ -28,11 +28,11 @@ def correct_bias(in_file: str, shrink: int) -> str:
 
     scan = nib.load(in_file)
     data = np.asarray(scan.dataobj, np.float32)
-    # N4 knows neither flips nor oblique grids: only lengths count.
+    # For N4 only voxel sizes matter, not the orientation.
     image = sitk.GetImageFromArray(np.ascontiguousarray(data.T))
     image.SetSpacing([float(zoom) for zoom in scan.header.get_zooms()[:3]])
     head = sitk.OtsuThreshold(image, 0, 1, 200)
-    # A thin scan keeps its slices.
+    # Axes with few voxels are not subsampled.
     steps = [min(shrink, max(1, width // 16)) for width in image.GetSize()]
     n4 = sitk.N4BiasFieldCorrectionImageFilter()
     n4.Execute(sitk.Shrink(image, steps), sitk.Shrink(head, steps))
@@ -73,7 +73,7 @@ def init_pipeline(arguments: argparse.Namespace) -> Workflow:
 
 
 def main() -> None:
-    """Read the command line and run."""
+    """Parse the command line and run the workflow."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('t1w', type=Path, help='a T1-weighted scan')
     parser.add_argument('out', type=Path, help='folder for the results')

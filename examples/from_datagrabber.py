@@ -3,8 +3,8 @@
     python from_datagrabber.py DATASET OUT
     python from_datagrabber.py DATASET OUT --pattern 'sub-%s/ses-1/anat/*_run-1_T1w.nii*'
 
-The participants are iterated over; MultiProc and SLURM run them side by side. For BIDS
-derivatives with sidecars, reports and reruns of what is missing use ``brainchop`` itself.
+The workflow iterates over participants; MultiProc and SLURM run them in parallel. For BIDS
+derivatives with sidecars, reports and reruns of missing results use ``brainchop`` itself.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from brainchop_bids.workflows.segment import init_single_scan_wf
 
 
 def find_participants(dataset: Path, pattern: str) -> list[str]:
-    """Return the labels of participants for whom exactly one scan fits the pattern."""
+    """Return the labels of the participants with exactly one scan that matches the pattern."""
     labels = sorted(path.name[4:] for path in dataset.glob('sub-*') if path.is_dir())
     found = {label: list(dataset.glob(pattern % label)) for label in labels}
     for label, scans in found.items():
@@ -68,7 +68,7 @@ def init_pipeline(arguments: argparse.Namespace) -> Workflow:
 
 
 def main() -> None:
-    """Read the command line and run."""
+    """Parse the command line and run the workflow."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('dataset', type=Path, help='the BIDS dataset')
     parser.add_argument('out', type=Path, help='folder for the results')

@@ -1,9 +1,9 @@
-"""Segment a scan with several models, iterated over, by the interfaces alone.
+"""Segment a scan with several models by ``iterables``, using only the interfaces.
 
     python over_models.py T1w.nii.gz OUT --models tissue /models/mine
 
-The scan is conformed once. This is the graph of `init_single_scan_wf` with nothing hidden: take
-it where steps are to be put between, replaced or left out.
+The scan is conformed once. The workflow is that of `init_single_scan_wf`, written out in full, so
+that steps can be inserted, replaced or left out.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from brainchop_bids.interfaces import (
 
 
 def gather(names: list, tables: list) -> str:
-    """Put the tables of all models into one, with the model in the first column."""
+    """Join the tables of all models in one, with the model in the first column."""
     from pathlib import Path
 
     lines = []
@@ -41,7 +41,7 @@ def init_pipeline(arguments: argparse.Namespace) -> Workflow:
     t1w, out = arguments.t1w.resolve(), arguments.out.resolve()
     conform = Node(Conform(in_file=str(t1w)), name='conform', mem_gb=0.8)
     model = Node(FindModel(), name='model')
-    # Nodes run in folders of their own: a relative path would lead nowhere.
+    # Nodes run in their own folders, so paths must be absolute.
     paths = [str(Path(m).resolve()) if Path(m).is_dir() else m for m in arguments.models]
     model.iterables = ('model', paths)
     segment = Node(Segment(num_threads=2), name='segment', mem_gb=3, n_procs=2)
@@ -71,7 +71,7 @@ def init_pipeline(arguments: argparse.Namespace) -> Workflow:
             (keep, to_scan, [('out_file', 'in_file')]),
             (to_scan, volumes, [('out_file', 'in_file')]),
             (model, volumes, [('labels', 'labels')]),
-            # A folder for each model.
+            # One folder for each model.
             (model, sink, [('name', 'container')]),
             (to_scan, sink, [('out_file', '@dseg')]),
             (volumes, sink, [('out_file', '@volumes')]),
@@ -84,7 +84,7 @@ def init_pipeline(arguments: argparse.Namespace) -> Workflow:
 
 
 def main() -> None:
-    """Read the command line and run."""
+    """Parse the command line and run the workflow."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('t1w', type=Path, help='a T1-weighted scan')
     parser.add_argument('out', type=Path, help='folder for the results')

@@ -1,11 +1,10 @@
-"""Write ``boutiques.json`` (a Boutiques descriptor) and ``version``, as platforms read them.
+"""Write ``boutiques.json`` (a Boutiques descriptor) and ``version``, which platforms read.
 
     python tools/describe_app.py [FOLDER]
 
-Both are made from the parser of ``brainchop``, so that they say what it takes and nothing else.
-`make descriptor` runs this; a test compares what is committed. The descriptor follows schema 0.5
-of https://github.com/boutiques/boutiques; the ``version`` file is that of
-https://github.com/BIDS-Apps/example.
+Both are made from the parser of ``brainchop``. `make descriptor` runs this; a test checks that the
+committed files are current. The descriptor follows schema 0.5 of
+https://github.com/boutiques/boutiques, and ``version`` that of https://github.com/BIDS-Apps/example.
 """
 
 import argparse
@@ -25,7 +24,7 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
-# Platforms hand files over, and look for them first; these are made by a run.
+# Platforms check that input files exist; these are created by a run.
 _MADE = ('output_dir', 'work_dir', 'bids_database_dir')
 
 
@@ -35,13 +34,13 @@ def describe(parser: argparse.ArgumentParser) -> dict[str, Any]:
     Parameters
     ----------
     parser : ArgumentParser
-        With an epilog that lists exit codes, ``0 all done, 1 some scan failed, ...``.
+        Parser with an epilog that lists exit codes, ``0 all done, 1 some scan failed, ...``.
 
     Returns
     -------
     dict
-        Ready for JSON. Defaults are left out on purpose: a platform writes them on the command
-        line, where they would win over a ``--config-file``.
+        Descriptor, ready for JSON. It has no defaults, because platforms would write them on the
+        command line, where they take precedence over a ``--config-file``.
     """
     project = tomllib.loads((ROOT / 'pyproject.toml').read_text('utf-8'))['project']
     members = {
@@ -84,12 +83,12 @@ def describe(parser: argparse.ArgumentParser) -> dict[str, Any]:
 
 
 def describe_input(parser: argparse.ArgumentParser, action: argparse.Action) -> dict[str, Any]:
-    """Return what a descriptor says of one argument.
+    """Return the part of the descriptor for one argument.
 
     Parameters
     ----------
     parser : ArgumentParser
-        Whose argument it is.
+        Parser of the argument.
     action : Action
         The argument.
 
@@ -126,7 +125,7 @@ def _kind(action: argparse.Action) -> dict[str, Any]:
 
 
 def _actions(group: argparse._ArgumentGroup) -> list[argparse.Action]:
-    """Return the arguments that lead to a run; --help and --version do not."""
+    """Return the arguments of a group, except --help and --version."""
     return [action for action in group._group_actions if action.dest not in ('help', 'version')]
 
 

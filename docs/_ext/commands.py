@@ -54,6 +54,6 @@ def _item(parser: argparse.ArgumentParser, action: argparse.Action) -> nodes.Nod
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Tell Sphinx of the directive."""
+    """Register the directive."""
     app.add_directive('command', Command)
     return {'parallel_read_safe': True}

@@ -1,4 +1,4 @@
-"""Inputs and outputs of Nipype interfaces, put behind their docstrings."""
+"""Lists of the inputs and outputs of Nipype interfaces, appended to their docstrings."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from sphinx.application import Sphinx
 def add_traits(
     app: Sphinx, what: str, name: str, found: Any, options: Any, lines: list[str]
 ) -> None:
-    """List what an interface takes and gives, in sections that napoleon reads."""
+    """List the inputs and outputs of an interface in sections that napoleon reads."""
     if what != 'class' or not issubclass(found, BaseInterface):
         return
     for title, spec in (('Inputs', found.input_spec), ('Outputs', found.output_spec)):
         if spec is None:
             continue
         given = spec()
-        # What Nipype gives to every command is told in Nipype's own pages.
+        # Inputs of all command-line interfaces are described in Nipype's own pages.
         traits = {
             key: trait
             for key, trait in given.traits(transient=None).items()
@@ -40,13 +40,13 @@ def _kind(given: Any, key: str, trait: Any) -> str:
 def hide_specs(
     app: Sphinx, what: str, name: str, found: Any, skip: bool, options: Any
 ) -> bool | None:
-    """Leave out the classes that hold the traits: their content stands with the interfaces."""
+    """Leave out the classes of traits, which are listed with the interfaces."""
     hidden = ('InputSpec', 'OutputSpec', 'input_spec', 'output_spec')
     return True if name.endswith(hidden) else None
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Tell autodoc of both; before napoleon, whose priority is 500."""
+    """Register both functions, to run before napoleon, whose priority is 500."""
     app.connect('autodoc-process-docstring', add_traits, priority=400)
     app.connect('autodoc-skip-member', hide_specs)
     return {'parallel_read_safe': True}

@@ -1,4 +1,4 @@
-"""The directive ``package``: autodoc of all public modules of a package, none forgotten."""
+"""Directive ``package``, which documents all public modules of a package with autodoc."""
 
 import pkgutil
 from importlib import import_module
@@ -12,13 +12,13 @@ from sphinx.util.nodes import nested_parse_with_titles
 
 
 class Package(SphinxDirective):
-    """Document the public modules of a package; with ``:flat:`` not those of its packages."""
+    """Document the public modules of a package; with ``:flat:`` without its subpackages."""
 
     required_arguments = 1
     option_spec = {'flat': lambda argument: True}  # noqa: RUF012, as docutils wants it
 
     def run(self) -> list[nodes.Node]:
-        """Return what stands in the directive's place."""
+        """Return the nodes that replace the directive."""
         package = import_module(self.arguments[0])
         lines = []
         for name in public_modules(package, flat='flat' in self.options):
@@ -30,7 +30,7 @@ class Package(SphinxDirective):
 
 
 def public_modules(package: ModuleType, *, flat: bool) -> list[str]:
-    """Return the names of a package's modules."""
+    """Return the names of the public modules of a package."""
     prefix = f'{package.__name__}.'
     walk = pkgutil.iter_modules if flat else pkgutil.walk_packages
     found = [module for module in walk(package.__path__, prefix) if not (flat and module.ispkg)]
@@ -38,6 +38,6 @@ def public_modules(package: ModuleType, *, flat: bool) -> list[str]:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Tell Sphinx of the directive."""
+    """Register the directive."""
     app.add_directive('package', Package)
     return {'parallel_read_safe': True}
