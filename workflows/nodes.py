@@ -125,7 +125,7 @@ def init_segment_node(
 
 
 def init_components_node(spec: ModelSpec, components: str | None) -> pe.Node:
-    """Build the node that cleans up labels, by a rule or by the model's own one."""
+    """Build the node that cleans up labels, by a given rule or the one of the model."""
     return pe.Node(
         KeepComponents(
             rule=components or spec.cleanup,
@@ -140,7 +140,7 @@ def init_components_node(spec: ModelSpec, components: str | None) -> pe.Node:
 
 
 def init_resample_node(field: str, method: str) -> pe.Node:
-    """Build the node that brings ``dseg`` or ``brain_mask`` to the scan's own grid."""
+    """Build the node that resamples ``dseg`` or ``brain_mask`` to the grid of the scan."""
     # File names are those of the outputs, so that several can be copied into one folder.
     return pe.Node(
         ResampleLabels(method=method, out_file=f'{field}.nii'),
