@@ -302,7 +302,11 @@ def test_patience_ends_alike_when_it_is_read_again() -> None:
         live.add(step, dice)
         upto = {k: v for k, v in means.items() if k <= step}
         read = Patience.of(2, upto)
-        assert (read.over, read.best_step, read.since) == (live.over, live.best_step, live.since)
+        assert (read.over, read.best_step, read.without_progress) == (
+            live.over,
+            live.best_step,
+            live.without_progress,
+        )
         stopped.append(live.over)
     assert stopped == [False, False, False, True, False, False, True]
     assert (live.best_step, live.best) == (500, 0.61)

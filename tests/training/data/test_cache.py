@@ -165,13 +165,13 @@ def test_files_that_cannot_be_read(pair: Example, tmp_path: Path) -> None:
 def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return a list that grows by a name whenever an example is made, not taken from the cache."""
     names: list[str] = []
-    make = volumes._made
+    make = volumes._conform
 
     def noted(example: Example, mapping: LabelMapping) -> volumes.Arrays:
         names.append(example.name)
         return make(example, mapping)
 
-    monkeypatch.setattr(volumes, '_made', noted)
+    monkeypatch.setattr(volumes, '_conform', noted)
     return names
 
 
