@@ -126,8 +126,9 @@ def drop_duplicates(specs: Sequence[ModelSpec]) -> tuple[list[ModelSpec], list[s
                 stay.append(derived)
             else:
                 notes.append(
-                    f'seg-{derived.name} is that of {other}; the one that follows from the labels '
-                    f'of {spec.name} is left out, run {spec.name} into another folder to have it'
+                    f'seg-{derived.name} is that of {other}; the one derived from the labels of '
+                    f'{spec.name} is left out (run {spec.name} with another output folder to get '
+                    'it)'
                 )
         kept.append(replace(spec, derived=tuple(stay)))
     return kept, notes

@@ -86,7 +86,7 @@ def test_everything_in_the_scans_own_grid(tmp_path, model, scan, capsys):
     assert said['seconds']['total'] >= said['seconds']['segment'] > 0
     assert said['peak_mb'] > 100
     assert said['components']['rule'] == 'largest'
-    assert any('normalised' in warning for warning in said['warnings'])
+    assert any('normalisation of its input' in warning for warning in said['warnings'])
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_the_conformed_grid(tmp_path, model, scan, capsys):
     values = np.asarray(probabilities.dataobj[100:156, 100:156, 100:156])
     np.testing.assert_array_equal(values.argmax(-1), image.dataobj[100:156, 100:156, 100:156])
     # Nothing had to be assumed of the model: its normalisation was given.
-    assert 'normalised' not in told
+    assert 'normalisation of its input' not in told
 
 
 def test_a_conformed_scan_is_taken_as_it_is(tmp_path, model, capsys, monkeypatch):
