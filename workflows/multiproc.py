@@ -7,12 +7,13 @@ inside a callback, so that no result is stored, and the broken pool refuses all 
 import gc
 import multiprocessing
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+import psutil
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, run_node
 
 from brainchop_bids.system.processes import begin_worker, describe_end, start_fork_server
@@ -85,7 +86,6 @@ class ResilientMultiProcPlugin(FailFastMixin, MultiProcPlugin):
         self._context = multiprocessing.get_context('forkserver')
         self._context.set_forkserver_preload(['brainchop_bids.interfaces'])
         start_fork_server()
-        self._workers: set[BaseProcess] = set()
         self._tries: dict[int, int] = {}
         self._groups: dict[str, int] = {}
         self._nodes: dict[int, tuple[Any, bool]] = {}
@@ -167,20 +167,19 @@ class ResilientMultiProcPlugin(FailFastMixin, MultiProcPlugin):
             try:
                 future = self.pool.submit(_run, node, updatehash, taskid)
             except BrokenProcessPool:
-                # The exit codes of the old workers are still needed.
-                self.pool, self._workers = self._new_pool(), set()
+                self.pool = self._new_pool()
                 future = self.pool.submit(_run, node, updatehash, taskid)
         except (EOFError, ConnectionError):
             # The fork server has ended, as it does if all processes are signalled.
             time.sleep(_SIGNAL_SECONDS)
             raise
-        workers = self._workers
-        workers.update(multiprocessing.active_children())
+        # Not `multiprocessing.active_children`, which asks for exit codes, see `_why_lost`.
+        workers = self.pool._processes
         self._task_obj[taskid] = future
         future.add_done_callback(lambda done: self._finished(taskid, done, workers))
 
-    def _finished(self, taskid: int, future: Any, workers: set[BaseProcess]) -> None:
-        """Store a result, even if the worker was killed; runs in a thread of the pool."""
+    def _finished(self, taskid: int, future: Any, workers: Mapping[int, BaseProcess]) -> None:
+        """Store a result whatever became of the worker; runs in the pool's own thread."""
         if future.cancelled():
             return
         error = future.exception()
@@ -227,13 +226,15 @@ def _run(node: Any, updatehash: bool, taskid: int) -> Any:
     return result
 
 
-def _why_lost(workers: set[BaseProcess]) -> str:
+def _why_lost(workers: Mapping[int, BaseProcess]) -> str:
     """Describe in one line the end of the worker that broke a pool."""
-    codes = [worker.exitcode for worker in list(workers)]
-    for code in codes:
-        if code is not None:
-            # The worker writes to the standard error of this process.
-            return describe_end('a worker process', code, 'see the lines above')
+    for pid, worker in list(workers.items()):
+        # The exit code of a worker that still runs is not asked for: where the fork server is
+        # gone, multiprocessing would take the worker for ended, and not end it before its node is
+        # run once more.
+        if not psutil.pid_exists(pid) and worker.exitcode is not None:
+            # It wrote to the standard error of this process.
+            return describe_end('a worker process', worker.exitcode, 'see the lines above')
     return 'a worker process ended early: see the lines above'
 
 

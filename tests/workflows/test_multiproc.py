@@ -1,13 +1,17 @@
 """A worker that ends early fails its own scan, within seconds, and no other."""
 
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
+import psutil
 import pytest
 from nipype import Function, Node, Workflow
 
 from brainchop_bids.workflows.multiproc import ResilientMultiProcPlugin
+from tests.processes import wait_for
 
 
 def work(folder: str, name: str, deadly: bool) -> None:
@@ -23,8 +27,19 @@ def work(folder: str, name: str, deadly: bool) -> None:
     Path(folder, name).touch()
 
 
+def slow(folder: str) -> None:
+    """Leave a line as the work begins, and another one as it ends."""
+    import time
+    from pathlib import Path
+
+    for word in ('begun', 'ended'):
+        with Path(folder, word).open('a') as file:
+            file.write('line\n')
+        time.sleep(3)
+
+
 def failures_of(nodes: list[Node], folder: Path) -> dict[str, str]:
-    """Run nodes, some of which fail, and return what is said of those."""
+    """Run nodes, and return what is said of those that fail."""
     workflow = Workflow('killed', base_dir=str(folder / 'work'))
     workflow.add_nodes(nodes)
     workflow.config['execution'] = {
@@ -39,7 +54,7 @@ def failures_of(nodes: list[Node], folder: Path) -> dict[str, str]:
         status_callback=lambda node, status: None,
         failure_callback=lambda node, lines: failures.update({node.name: ''.join(lines)}),
     )
-    with pytest.raises(RuntimeError):
+    with suppress(RuntimeError):
         workflow.run(plugin)
     return failures
 
@@ -76,3 +91,23 @@ def test_a_worker_that_cannot_import(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert 'a worker process failed with exit code 1' in failures['node_0']
     assert 'memory' not in failures['node_0']
     assert (tmp_path / 'done_1').exists()
+
+
+@pytest.mark.timeout(120)
+def test_a_node_whose_fork_server_is_killed_is_ended_before_it_is_run_again(
+    tmp_path: Path,
+) -> None:
+    def kill() -> None:
+        wait_for((tmp_path / 'begun').exists)
+        for child in psutil.Process().children():
+            if 'forkserver' in ' '.join(child.cmdline()):
+                child.kill()
+
+    node = Node(Function(['folder'], [], slow), name='node')
+    node.inputs.folder = str(tmp_path)
+    killer = threading.Thread(target=kill)
+    killer.start()
+    assert failures_of([node], tmp_path) == {}
+    killer.join()
+    assert (tmp_path / 'begun').read_text().count('line') == 2
+    assert (tmp_path / 'ended').read_text().count('line') == 1
