@@ -398,7 +398,7 @@ def test_a_failure_in_the_middle_leaves_nothing(tmp_path, model, scan, capsys, m
     def full_disk(*arguments):
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr(scan_module, 'label_volumes', full_disk)
+    monkeypatch.setattr(scan_module, 'tabulate_volumes', full_disk)
     outputs = ['--mask', tmp_path / 'mask.nii', '--volumes', tmp_path / 'v.tsv']
     code, told = run(capsys, scan, out, '--model', model, *outputs)
     assert code == 1
