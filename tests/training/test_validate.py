@@ -354,7 +354,7 @@ import os, sys
 os.environ['KERAS_BACKEND'] = 'torch'
 for name in ('openvino', 'tensorflow', 'cc3d', 'jinja2'):
     sys.modules[name] = None
-from brainchop_bids.errors import SettingsError
+from brainchop_bids.system.errors import SettingsError
 from brainchop_bids.training.validate import Validator
 try:
     Validator([], ['BG', 'GM'])
