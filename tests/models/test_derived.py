@@ -98,7 +98,7 @@ def test_of_two_with_one_name_the_model_s_own_stays(tmp_path: Path) -> None:
     own = load_spec(find_model('tissue'))
     specs, notes = drop_duplicates([first, own])
     assert specs == [replace(first, derived=()), own]
-    assert 'that of tissue; the one derived from the labels of first is skipped' in notes[0]
+    assert 'that of tissue; the one derived from the labels of first is left out' in notes[0]
 
 
 @pytest.mark.parametrize(
