@@ -126,7 +126,7 @@ def test_it_ends_with_a_page_and_a_card(finished: Path) -> None:
     assert 'meshnet, 8 channels, dilations 1, 2, 1' in card
     assert '1 labelled scans of `data`' in card
     assert '1 jaccard + 2 focal' in card
-    assert re.search(r'The weights are those of step \d+: mean Dice 0\.\d+ over 1 whole', card)
+    assert re.search(r'The weights are those of step \d+: mean Dice 0\.\d+ over 1 held-out', card)
 
 
 def test_what_was_trained_labels_a_new_scan(finished: Path, folder: Path, tmp_path: Path) -> None:
