@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..system.atomic import write_text
 from ..system.errors import BrainchopError
 from ..system.processes import describe_end, for_children, module_command
 from .scan_settings import ScanSettings
@@ -127,10 +128,7 @@ class _Worker:
         self._watcher.start()
 
     def _watch(self) -> None:
-        code = self._process.wait()
-        hidden = self._path.with_suffix('.part')
-        hidden.write_text(str(code))
-        hidden.rename(self._path.with_suffix('.code'))
+        write_text(self._path.with_suffix('.code'), str(self._process.wait()))
 
     def close(self) -> None:
         """Let the process end as soon as it is idle."""

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..system.atomic import write_text
 from ..system.errors import BrainchopError, Interrupted
 from ..system.processes import die_with_parent, name_a_home, protect_children
 from ..system.resources import available_memory, check_address_space, forget_peak
@@ -43,11 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     protect_children()
     first, second = sys.argv[1:] if argv is None else argv
     if first == '--once':
-        content = answer(sys.stdin.read())
-        # Renamed when complete, because the other process reads the file as soon as it exists.
-        hidden = Path(f'{second}.part')
-        hidden.write_text(content, encoding='utf-8')
-        hidden.rename(second)
+        write_text(Path(second), answer(sys.stdin.read()))
         return 0
     _serve(first, second)
     return 0
