@@ -61,54 +61,40 @@ def protect_children() -> None:
     """Keep all Python processes started from here on from importing from the current folder.
 
     Python 3.11 and later read the variable, and so do the children of the children. For 3.10 see
-    `starting_children`.
+    `start_fork_server`.
     """
     os.environ[_SAFE_PATH] = '1'
-
-
-@contextmanager
-def starting_children(*, safe_path: bool = _HAS_SAFE_PATH) -> Iterator[None]:
-    """Start processes of `multiprocessing` that import nothing from the current folder.
-
-    Parameters
-    ----------
-    safe_path : bool
-        True if Python reads ``PYTHONSAFEPATH`` (3.11 and later), which is then set temporarily,
-        since the program need not be one of our commands. Otherwise processes are started in the
-        folder of Python's standard library and then change to the current one.
-    """
-    if safe_path:
-        before = os.environ.get(_SAFE_PATH)
-        os.environ[_SAFE_PATH] = '1'
-        try:
-            yield
-        finally:
-            if before is None:
-                del os.environ[_SAFE_PATH]
-            else:
-                os.environ[_SAFE_PATH] = before
-        return
-    here = os.getcwd()
-    os.chdir(os.path.dirname(os.__file__))
-    try:
-        yield
-    finally:
-        os.chdir(here)
 
 
 def start_fork_server(*, safe_path: bool = _HAS_SAFE_PATH) -> None:
     """Start the fork server and the resource tracker of `multiprocessing`.
 
+    They import nothing from the current folder.
+
     Parameters
     ----------
     safe_path : bool
-        As for `starting_children`.
+        True if Python reads ``PYTHONSAFEPATH`` (3.11 and later), which is then set temporarily,
+        since the program need not be one of our commands. Otherwise the processes are started in
+        the folder of Python's standard library.
     """
     from multiprocessing import forkserver, resource_tracker
 
-    with starting_children(safe_path=safe_path):
+    before, here = os.environ.get(_SAFE_PATH), os.getcwd()
+    if safe_path:
+        os.environ[_SAFE_PATH] = '1'
+    else:
+        os.chdir(os.path.dirname(os.__file__))
+    try:
         resource_tracker.ensure_running()
         forkserver.ensure_running()
+    finally:
+        if not safe_path:
+            os.chdir(here)
+        elif before is None:
+            del os.environ[_SAFE_PATH]
+        else:
+            os.environ[_SAFE_PATH] = before
 
 
 def describe_end(process: str, code: int, stderr: str = '') -> str:
