@@ -202,6 +202,13 @@ class TrainConfig:
             (0 <= stage.labelled <= 1, f'{key}.labelled', '0 to 1'),
             (stage.learning_rate > 0, f'{key}.learning_rate', 'above 0'),
             (stage.norm in _NORMS, f'{key}.norm', f'one of {", ".join(_NORMS)}'),
+            (
+                stage.norm != 'fixed'
+                or number > 0
+                and self.stages[number - 1].norm in ('batch', 'fixed'),
+                f'{key}.norm',
+                'batch or fixed in the stage before, for fixed',
+            ),
         ]
 
     @property
@@ -225,7 +232,7 @@ class TrainConfig:
 
 _SOURCES = ('label_maps', 'table', 'bids', 'folder')
 _PRECISIONS = ('auto', 'float32', 'mixed_bfloat16', 'mixed_float16')
-_NORMS = ('batch', 'group', 'none')
+_NORMS = ('batch', 'fixed', 'group', 'none')
 # Architectures that can compute on blocks of several voxels.
 _WITH_SPACE_TO_DEPTH = ('meshnet', 'light_unet')
 _POSITIVE_LIST = 'a list of whole numbers of 1 or more'

@@ -137,9 +137,11 @@ class Stage:
         Number of voxels, of each block of a network with ``space_to_depth``, that are computed in
         a step, drawn anew in each; 0 for all.
     norm : str
-        ``'batch'`` for batch normalisation, ``'group'`` for normalisation of each channel over the
-        patch, or ``'none'``, for which batch normalisation of the previous stage is folded into
-        the convolutions.
+        ``'batch'`` for batch normalisation, ``'fixed'`` for batch normalisation by the moving
+        statistics of the previous stage, which no longer change, ``'group'`` for normalisation of
+        each channel over the patch, or ``'none'``, for which batch normalisation of the previous
+        stage is folded into the convolutions. With few patches in a step, a network learns to
+        rely on the statistics of each patch; end with ``'fixed'``, as it is applied.
     cubes_per_volume : int
         Patches cut from each scan. Each patch from a label map is of an image of its own.
     centred : float

@@ -83,6 +83,9 @@ def build_stage(network: NetworkOptions, stage: Stage, classes: int, in_channels
     SettingsError
         If architecture and stride do not fit together, or the cube has the wrong size.
     """
+    if stage.norm == 'fixed':
+        model = build_stage(network, replace(stage, norm='batch'), classes, in_channels)
+        return keras.models.clone_model(model, clone_function=_with_fixed_statistics)
     shape = (stage.cube,) * 3
     if stage.stride == 1:
         return build_network(
@@ -114,6 +117,24 @@ def build_stage(network: NetworkOptions, stage: Stage, classes: int, in_channels
         first_stride=stage.stride,
         initializer=NearIdentity(),
     )
+
+
+class BatchNormalization(keras.layers.BatchNormalization):
+    """Batch normalisation by the moving statistics, in training too.
+
+    Scale and shift remain trainable, which ``trainable = False`` of Keras' own layer would end.
+    Networks are read by the names of their layers' classes, hence the same name.
+    """
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Normalise by the moving statistics, whatever ``training`` is."""
+        return super().call(inputs, training=False, mask=mask)
+
+
+def _with_fixed_statistics(layer: Any) -> Any:
+    """Return a copy of a layer; of batch normalisation, one with fixed statistics."""
+    normalises = isinstance(layer, keras.layers.BatchNormalization)
+    return (BatchNormalization if normalises else type(layer)).from_config(layer.get_config())
 
 
 def inherit_weights(previous: Any, model: Any) -> None:
@@ -153,7 +174,7 @@ def inherit_weights(previous: Any, model: Any) -> None:
         if values is None or [v.shape for v in values] != [v.shape for v in weights]:
             raise SettingsError(
                 f'layer {layer.name} cannot take over the weights of the stage before; keep '
-                'norm as it is, or go from batch to none'
+                'norm as it is, or go from batch to fixed or none'
             )
         layer.set_weights(values)
 

@@ -50,6 +50,7 @@ def test_single_keys_are_changed_by_their_dotted_names(config: Path) -> None:
         ('stages.0.stride=3', 'stages[0].stride'),
         ('stages.1.stride=2', 'stages[1].stride'),
         ('stages.0.norm=layer', 'stages[0].norm'),
+        ('stages.0.norm=fixed', 'stages[0].norm'),
         ('data.label_maps=', 'exactly one of data.label_maps, data.table'),
         ('data.bids=x', 'given: data.label_maps, data.bids'),
         ('data.channels=["T2w"]', 'T1w first'),

@@ -6,11 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from brainchop_bids.models.keras_model import build_model
 from brainchop_bids.models.meshnet import NearIdentity
 from brainchop_bids.system.errors import SettingsError
 from brainchop_bids.training.data.loader import subsample
 from brainchop_bids.training.options import NetworkOptions, Stage
-from brainchop_bids.training.stages import build_stage, inherit_weights, strided_dilations
+from brainchop_bids.training.stages import (
+    build_stage,
+    inherit_weights,
+    strided_dilations,
+    trained_network,
+)
 
 
 def randomised(model: keras.Model, seed: int) -> keras.Model:
@@ -50,6 +56,26 @@ def test_batch_normalisation_is_folded_on_the_way() -> None:
     np.testing.assert_allclose(plain(image), normed(image, training=False), atol=1e-4)
     with pytest.raises(SettingsError, match='cannot take over'):
         inherit_weights(plain, normed)
+
+
+@pytest.mark.parametrize('architecture', ['meshnet', 'light_unet'])
+def test_statistics_are_fixed_while_scale_and_shift_are_trained(architecture: str) -> None:
+    network = NetworkOptions(architecture, channels=4, dilations=(1, 2, 1), widths=(4, 6))
+    normed = randomised(build_stage(network, Stage(cube=8, norm='batch'), 3), 0)
+    stage = Stage(cube=8, norm='fixed')
+    fixed = build_stage(network, stage, 3)
+    inherit_weights(normed, fixed)
+    image = np.random.default_rng(1).normal(size=(1, 8, 8, 8, 1)).astype(np.float32)
+    as_applied = normed(image, training=False)
+    np.testing.assert_allclose(fixed(image, training=True), as_applied, rtol=1e-5, atol=1e-5)
+    before = {variable.path: np.array(variable) for variable in fixed.variables}
+    fixed.compile('sgd', 'mse')
+    fixed.train_on_batch(image, np.ones((1, 8, 8, 8, 3), np.float32))
+    changed = {path for v in fixed.variables if np.any(before[path := v.path] != np.array(v))}
+    assert changed == {variable.path for variable in fixed.trainable_variables}
+    assert any('gamma' in path for path in changed)
+    applied = build_model(trained_network(network, stage, fixed), (8, 8, 8))
+    np.testing.assert_allclose(applied(image), fixed(image, training=True), rtol=1e-3, atol=1e-3)
 
 
 def test_what_cannot_be_strided_is_refused() -> None:
