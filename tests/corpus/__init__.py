@@ -1,0 +1,1 @@
+"""Bad inputs, made by code: each function writes one of a kind."""
