@@ -8,6 +8,7 @@ from typing import Any
 
 from .inference.options import InferenceOptions
 from .system.errors import SettingsError
+from .system.files import read_text
 from .system.resources import Granted, available_cpus, available_memory, parse_memory
 
 if sys.version_info >= (3, 11):
@@ -111,7 +112,7 @@ class Settings:
         if self.bids_filter_file is None:
             return {}
         try:
-            content = json.loads(self.bids_filter_file.read_text(encoding='utf-8'))
+            content = json.loads(read_text(self.bids_filter_file))
         except (OSError, ValueError) as error:
             raise SettingsError(f'{self.bids_filter_file}: not a JSON file: {error}') from None
         filters = content.get('t1w', {}) if isinstance(content, dict) else None
@@ -188,7 +189,7 @@ def read_config(path: Path) -> dict[str, Any]:
     from difflib import get_close_matches
 
     try:
-        table = tomllib.loads(path.read_text(encoding='utf-8')).get('brainchop')
+        table = tomllib.loads(read_text(path)).get('brainchop')
     except (OSError, ValueError) as error:
         raise SettingsError(f'{path}: not a TOML config file: {error}') from None
     if not isinstance(table, dict):

@@ -11,6 +11,7 @@ from nibabel.freesurfer.mghformat import MGHHeader
 from nibabel.spatialimages import HeaderDataError
 
 from ..system.errors import InputError
+from ..system.files import IrregularFileError, require_regular
 from .geometry import Geometry
 
 # No name ends in two of them. The voxels of the last one are in a second file.
@@ -194,12 +195,15 @@ def _analyze(path: Path, raw: nib.AnalyzeHeader) -> Header:
 
 def _first_bytes(path: Path) -> tuple[bytes, bool]:
     try:
+        require_regular(path)
         with path.open('rb') as stream:
             block = stream.read(_PREFIX)
     except FileNotFoundError:
         raise bad(path, 'no such file', 'check the path') from None
     except IsADirectoryError:
         raise bad(path, 'is a folder', 'give the image file itself') from None
+    except IrregularFileError as error:
+        raise bad(path, error.strerror, 'give the image file itself') from None
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise bad(path, f'cannot be read ({reason})', 'check its permissions') from None

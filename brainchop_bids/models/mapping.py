@@ -20,6 +20,7 @@ import numpy as np
 
 from ..image.lookup import histogram
 from ..system.errors import ModelError
+from ..system.files import require_regular
 
 # Codes of FreeSurfer's cortical parcellations are up to 14175; larger ones are not labels.
 LARGEST_CODE = 65535
@@ -142,6 +143,7 @@ def read_mapping(name_or_path: str | Path) -> LabelMapping:
     indices: dict[int, int] = {}
     labels: dict[int, str] = {}
     try:
+        require_regular(path)
         with path.open(encoding='utf-8-sig', newline='') as file:
             reader = csv.DictReader(file, delimiter='\t')
             derivative = {'index', 'mapping'} <= set(reader.fieldnames or ())

@@ -40,6 +40,7 @@ from ..image.cleanup import MaskRule
 from ..image.normalise import Normalization
 from ..image.smooth import Smoothing
 from ..system.errors import ModelError
+from ..system.files import read_bytes
 from .derived import Derived, read_derived
 from .formats import read_network
 from .labelfiles import OVERRIDES, folder_labels, override_labels
@@ -331,7 +332,7 @@ def _labels(
 def _sha256(files: list[Path], folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(files):
-        data = path.read_bytes()
+        data = read_bytes(path)
         # Length before content: bytes moved from one file to the next make another model.
         digest.update(f'{path.relative_to(folder).as_posix()}\0{len(data)}\0'.encode())
         digest.update(data)

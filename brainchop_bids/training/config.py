@@ -16,6 +16,7 @@ from ..image.normalise import Normalization
 from ..image.smooth import Smoothing
 from ..models.spec import MODEL_NAME
 from ..system.errors import SettingsError
+from ..system.files import read_text
 from .augment.transforms import AugmentationOptions
 from .choices import require_known, suggestion
 from .options import (
@@ -204,8 +205,7 @@ class TrainConfig:
             (stage.norm in _NORMS, f'{key}.norm', f'one of {", ".join(_NORMS)}'),
             (
                 stage.norm != 'fixed'
-                or number > 0
-                and self.stages[number - 1].norm in ('batch', 'fixed'),
+                or (number > 0 and self.stages[number - 1].norm in ('batch', 'fixed')),
                 f'{key}.norm',
                 'batch or fixed in the stage before, for fixed',
             ),
@@ -260,7 +260,7 @@ def read_training_config(path: str | Path, changes: Sequence[str] = ()) -> Train
     """
     path = Path(path)
     try:
-        content = tomllib.loads(path.read_text(encoding='utf-8'))
+        content = tomllib.loads(read_text(path))
     except OSError as error:
         raise SettingsError(
             f'{path}: training config cannot be read ({error.strerror})'

@@ -4,6 +4,7 @@ import json
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from ...system import files
 from ...system.errors import ModelError
 
 
@@ -30,7 +31,7 @@ def read_bytes(path: Path) -> bytes:
         If it is missing or cannot be read.
     """
     try:
-        return path.read_bytes()
+        return files.read_bytes(path)
     except FileNotFoundError as error:
         raise ModelError(
             f'{path}: is missing; a model folder needs it, fetch the model again'
