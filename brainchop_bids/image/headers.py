@@ -203,7 +203,7 @@ def _first_bytes(path: Path) -> tuple[bytes, bool]:
     except IsADirectoryError:
         raise bad(path, 'is a folder', 'give the image file itself') from None
     except IrregularFileError as error:
-        raise bad(path, error.strerror, 'give the image file itself') from None
+        raise bad(path, str(error.strerror), 'give the image file itself') from None
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise bad(path, f'cannot be read ({reason})', 'check its permissions') from None
