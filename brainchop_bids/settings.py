@@ -41,6 +41,8 @@ class Settings:
         Whether these options were given.
     frame : int, optional
         Frame of 4-D files, counted from 0.
+    intensity_window : str
+        See `brainchop_bids.image.conform.ConformOptions`.
     model : tuple of str
         Names or folders of the models.
     inference : InferenceOptions
@@ -77,6 +79,7 @@ class Settings:
     bids_database_dir: Path | None = None
     skip_bids_validation: bool = False
     frame: int | None = None
+    intensity_window: str = 'auto'
     models_dir: Path | None = None
     inference: InferenceOptions = field(default_factory=InferenceOptions)
     normalization: str | None = None
@@ -139,6 +142,8 @@ class Settings:
         """
         names = ('normalization', 'components', 'label_codes', 'resample', 'probseg', 'frame')
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        if self.intensity_window != 'auto':
+            given['intensity_window'] = self.intensity_window
         # Engine, device and crop do not change results.
         changed = self.inference.to_dict()
         for name in ('precision', 'tta', 'subvolumes'):

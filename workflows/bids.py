@@ -10,6 +10,7 @@ from niworkflows.engine.workflows import LiterateWorkflow
 from brainchop_bids import __version__
 from brainchop_bids.bids.names import scan_node_name
 from brainchop_bids.bids.query import Scan, find_siblings
+from brainchop_bids.image.conform import ConformOptions
 from brainchop_bids.interfaces import (
     DrawLabels,
     DrawScan,
@@ -104,7 +105,11 @@ def init_scan_wf(
     LiterateWorkflow
     """
     workflow = LiterateWorkflow(name=scan_node_name(scan.label))
-    conform = init_conform_node(frame=settings.frame, omp_nthreads=settings.omp_nthreads)
+    conform = init_conform_node(
+        ConformOptions(window=settings.intensity_window),
+        frame=settings.frame,
+        omp_nthreads=settings.omp_nthreads,
+    )
     conform.inputs.in_file = str(scan.path)
     draw_scan = pe.Node(DrawScan(scan=str(scan.path)), name='draw_scan', mem_gb=_DRAW_GB)
     if settings.frame is not None:

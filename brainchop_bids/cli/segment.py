@@ -15,6 +15,7 @@ from .options import (
     add_inference_options,
     add_label_options,
     add_model_options,
+    add_window_option,
     positive,
 )
 
@@ -168,6 +169,7 @@ def _named_file(text: str) -> tuple[str, Path]:
 def _add_conform(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('reading and conforming')
     add_frame_option(group)
+    add_window_option(group)
     size = group.add_mutually_exclusive_group()
     size.add_argument(
         '--voxel-size',
@@ -229,6 +231,7 @@ def _settings(arguments: argparse.Namespace) -> 'ScanSettings':
             force_256=arguments.cw256,
             interpolation=arguments.interpolation,
             scale=not arguments.no_scale,
+            window=arguments.intensity_window,
         ),
         threads=_threads(arguments),
     )

@@ -27,6 +27,9 @@ class ConformInputSpec(BaseInterfaceInputSpec):
     scale = traits.Bool(
         True, usedefault=True, desc='scale intensities to 0-255 instead of rounding them'
     )
+    window = traits.Enum(
+        'auto', 'freesurfer', usedefault=True, desc='what is scaled, see ConformOptions'
+    )
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc='number of threads')
 
 
@@ -63,6 +66,7 @@ class Conform(StepInterface):
             force_256=inputs.force_256,
             interpolation=inputs.interpolation,
             scale=inputs.scale,
+            window=inputs.window,
         )
         reference = inputs.reference if isdefined(inputs.reference) else None
         result = conform_scan(volume, options, reference=reference, threads=inputs.num_threads)
