@@ -181,6 +181,7 @@ def init_model_wf(
         resample=settings.resample,
         label_codes=settings.label_codes,
         probseg=settings.probseg,
+        frame=settings.frame,
         pool=pool,
         omp_nthreads=settings.omp_nthreads,
     )

@@ -20,6 +20,7 @@ from brainchop_bids.interfaces import (
     WriteDerivatives,
 )
 from brainchop_bids.models.spec import ModelSpec
+from brainchop_bids.quality.assess import LabelScheme
 from brainchop_bids.settings import WORKER_GB, Settings
 from brainchop_bids.system.resources import Granted
 
@@ -139,14 +140,19 @@ def init_components_node(spec: ModelSpec, components: str | None) -> pe.Node:
     )
 
 
-def init_resample_node(field: str, method: str) -> pe.Node:
+def init_resample_node(field: str, method: str, frame: int | None = None) -> pe.Node:
     """Build the node that resamples ``dseg`` or ``brain_mask`` to the grid of the scan."""
     # File names are those of the outputs, so that several can be copied into one folder.
-    return pe.Node(
-        ResampleLabels(method=method, out_file=f'{field}.nii'),
+    node = pe.Node(
+        ResampleLabels(
+            method=method, out_file=f'{field}.nii', remove_empty=not field.endswith('mask')
+        ),
         name=f'resample_{field.removeprefix("brain_")}',
         mem_gb=LABELS_GB,
     )
+    if frame is not None:
+        node.inputs.frame = frame
+    return node
 
 
 def init_derive_node(spec: ModelSpec) -> pe.Node:
@@ -247,12 +253,13 @@ def init_quality_node(*, settings: Settings, spec: ModelSpec, scan: Scan) -> pe.
         An `AssessQuality` node whose labels are to be connected.
     """
     labels = spec.labels_by_value(settings.label_codes)
+    scheme = LabelScheme.of(labels, covers_brain=spec.covers_brain)
     node = pe.Node(
         AssessQuality(
             in_file=str(scan.path),
-            names={value: label.name for value, label in labels.items()},
-            tissues={value: label.mapping for value, label in labels.items() if label.mapping},
-            covers_brain=spec.covers_brain,
+            names=dict(scheme.names),
+            tissues=dict(scheme.tissues),
+            covers_brain=scheme.covers_brain,
         ),
         name='quality',
         mem_gb=_QUALITY_GB,

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..image.background import void_mask
 from ..image.channels import conform_to_grid
 from ..image.cleanup import Cleanup, MaskRule
 from ..image.components import Removed, clean_labels, keep_components
@@ -19,6 +20,9 @@ from ..image.geometry import Geometry
 from ..image.io import Volume, read_geometry, read_volume, require_contrast
 from ..image.resample import image_to_grid
 from ..image.volumes import intracranial_volume, label_volumes, volumes_table
+
+# Share of the labels in empty background that is worth a line; tissue at its edge is less.
+_MOST_EMPTY = 0.01
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,37 @@ def conform_scan(
         return conform(volume, options, threads=threads)
     grid, _ = read_geometry(reference)
     return conform_to_grid(volume, grid, reference, options, threads=threads)
+
+
+def remove_from_void(labels: np.ndarray, conformed: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Remove labels from the empty background of a conformed scan.
+
+    Single voxels of 0 stay, since conforming rounds dark voxels to 0.
+
+    Parameters
+    ----------
+    labels : (X, Y, Z) array of unsigned integers
+        Labels of the network.
+    conformed : (X, Y, Z) uint8
+        The conformed scan.
+
+    Returns
+    -------
+    labels : (X, Y, Z) array
+        Labels that are 0 in empty background.
+    notes : list of str
+        One line if it was more than a hundredth of the labels.
+    """
+    labelled = labels != 0
+    if not (labelled & (conformed == 0)).any():
+        return labels, []
+    wrong = labelled & void_mask(conformed)
+    share = int(np.count_nonzero(wrong)) / int(np.count_nonzero(labelled))
+    note = (
+        f'{share:.0%} of the labels lay in empty background, where the scan is 0, and were '
+        'removed; is it a T1w scan of a head?'
+    )
+    return np.where(wrong, labels.dtype.type(0), labels), [note] * (share > _MOST_EMPTY)
 
 
 def clean_up(

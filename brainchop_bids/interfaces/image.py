@@ -142,6 +142,10 @@ class ResampleLabelsInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc='labels')
     reference = File(exists=True, mandatory=True, desc='image whose grid is used')
     method = traits.Enum('linear', 'nearest', usedefault=True, desc='interpolation')
+    remove_empty = traits.Bool(
+        False, usedefault=True, desc='remove labels from voxels where the reference has no signal'
+    )
+    frame = traits.Int(desc='frame of a 4-D reference, counted from 0')
     out_file = File('resampled.nii', usedefault=True, desc='file name of the result')
 
 
@@ -165,13 +169,18 @@ class ResampleLabels(StepInterface):
     output_spec = ResampleLabelsOutputSpec
 
     def _work(self, cwd: Path) -> dict[str, Any]:
-        from ..image.io import load_labels, read_geometry, save_nifti
+        from ..image.background import without_empty
+        from ..image.io import load_labels, read_geometry, read_volume, save_nifti
         from ..image.resample import labels_to_grid
 
-        labels, source = load_labels(self.inputs.in_file)
-        target, _ = read_geometry(self.inputs.reference)
-        resampled = labels_to_grid(labels, source, target, method=self.inputs.method)
-        reference, out_file = Path(self.inputs.reference), cwd / self.inputs.out_file
+        inputs = self.inputs
+        labels, source = load_labels(inputs.in_file)
+        target, _ = read_geometry(inputs.reference)
+        resampled = labels_to_grid(labels, source, target, method=inputs.method)
+        if inputs.remove_empty:
+            frame = inputs.frame if isdefined(inputs.frame) else None
+            resampled = without_empty(resampled, read_volume(inputs.reference, frame=frame).data)
+        reference, out_file = Path(inputs.reference), cwd / inputs.out_file
         return {'out_file': str(save_nifti(out_file, resampled, like=reference, labels=True))}
 
 

@@ -9,16 +9,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
+from ..image.background import void_mask, void_value
 from ..image.components import fill_holes
 from ..image.geometry import Geometry
 from ..image.io import Volume
 from ..image.lookup import histogram, lookup
-from ..models.labels import lateral_pairs
+from ..models.labels import Label, lateral_pairs
 from .flags import Flag, Quantities, find_flags
 from .histogram import Distribution
 from .limits import LIMITS
 from .measures import efc, fber, sharpness, tissue_measures, wm2max
-from .regions import BlockGrid, air_blocks, box_of, head_blocks, void_mask, void_value
+from .regions import BlockGrid, air_blocks, box_of, head_blocks
 from .symmetry import mirror_asymmetry
 
 # BIDS' common labels that are tissues.
@@ -62,6 +63,15 @@ class LabelScheme:
     names: Mapping[int, str]
     tissues: Mapping[int, int]
     covers_brain: bool = True
+
+    @classmethod
+    def of(cls, labels: Mapping[int, Label], *, covers_brain: bool) -> 'LabelScheme':
+        """Take names and tissues from labels by value."""
+        return cls(
+            {value: label.name for value, label in labels.items()},
+            {value: label.mapping for value, label in labels.items() if label.mapping},
+            covers_brain,
+        )
 
 
 @dataclass(frozen=True)
@@ -242,7 +252,7 @@ def _lost_fraction(data: np.ndarray, brain: np.ndarray, empty: float) -> float:
     Fluid and meninges, which stripping may leave, are darker than nearly all of the brain.
     """
     bright = (data >= np.percentile(data[brain], _DARK_PERCENT)) & (data != empty)
-    return np.count_nonzero(bright & ~brain) / max(1, np.count_nonzero(bright))
+    return int(np.count_nonzero(bright & ~brain)) / max(1, int(np.count_nonzero(bright)))
 
 
 def _background_measures(

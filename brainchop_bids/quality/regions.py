@@ -14,7 +14,6 @@ from scipy import ndimage
 from ..image.boxes import bounding_box
 from ..image.components import fill_holes
 from ..image.geometry import Geometry
-from ..image.lookup import flat
 
 # Side of a block, mm.
 BLOCK_MM = 4.0
@@ -24,9 +23,6 @@ _HEAD_LEVEL = 0.25
 _CLOSING = 3
 # Air begins so many blocks from the head: fat's shadow and blurred skin lie between.
 _APART = 2
-# As MRIQC's mask of voxels that rotation or cutting left empty: fewer are chance.
-_LEAST_VOID = 500
-_SAMPLE = 1 << 18
 # MRIQC takes air above the plane through glabella and inion, both at z = -14 mm in MNI space; the
 # brain's centre of mass there is at z = 8 mm or so.
 _HAT_BELOW_CENTRE_MM = 22.0
@@ -131,65 +127,6 @@ def _every(
     index: list[slice] = [slice(None)] * 3
     index[axis] = slice(start, stop, step)
     return array[tuple(index)]
-
-
-def void_value(data: np.ndarray) -> float:
-    """Find the value of voxels without a signal.
-
-    It is 0, unless there are negative values, as in scans that were shifted to a mean of 0: then
-    it is the value that occurs most often.
-
-    Parameters
-    ----------
-    data : (X, Y, Z) array
-        Intensities as stored.
-
-    Returns
-    -------
-    float
-    """
-    if data.min() >= 0:
-        return 0.0
-    values = flat(data)
-    # A value that is not in one of so many voxels fills no part of the background.
-    distinct, counts = np.unique(values[:: max(1, values.size // _SAMPLE)], return_counts=True)
-    return float(distinct[np.argmax(counts)])
-
-
-def void_mask(data: np.ndarray, value: float = 0.0) -> np.ndarray:
-    """Find empty background: one value in voxels that stand together, as padding leaves them.
-
-    MRIQC (Esteban et al. 2017, https://doi.org/10.1371/journal.pone.0184661) opens the zeros by
-    a ball of 19 voxels and keeps the two largest parts; this opens them by a cube of 27 and
-    keeps all. A single zero among noise is not part of it.
-
-    Parameters
-    ----------
-    data : (X, Y, Z) array
-        Intensities as stored.
-    value : float
-        Value of empty voxels, see `void_value`.
-
-    Returns
-    -------
-    (X, Y, Z) bool
-        All False where there are fewer than 500.
-    """
-    void = data == value
-    for combine in (np.logical_and, np.logical_or):
-        for axis in range(3):
-            void = _spread(void, axis, combine)
-    return void if np.count_nonzero(void) >= _LEAST_VOID else np.zeros_like(void)
-
-
-def _spread(mask: np.ndarray, axis: int, combine: np.ufunc) -> np.ndarray:
-    """Combine each voxel with its two neighbours; the outside of the volume is ignored."""
-    result = mask.copy(order='K')
-    low, high = [slice(None)] * 3, [slice(None)] * 3
-    low[axis], high[axis] = slice(None, -1), slice(1, None)
-    for here, there in ((tuple(low), tuple(high)), (tuple(high), tuple(low))):
-        combine(result[here], mask[there], out=result[here])
-    return result
 
 
 def head_blocks(blocks: BlockGrid) -> np.ndarray:

@@ -6,11 +6,12 @@ import math
 import numpy as np
 import pytest
 
+from brainchop_bids.image.background import void_mask
 from brainchop_bids.image.geometry import Geometry
 from brainchop_bids.image.io import Volume
 from brainchop_bids.quality.assess import LabelScheme, assess
 from brainchop_bids.quality.flags import Quantities, find_flags
-from brainchop_bids.quality.regions import shrink, void_mask
+from brainchop_bids.quality.regions import shrink
 from tests.quality.phantom import SHAPE, ZOOM, geometry, head, judge
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
