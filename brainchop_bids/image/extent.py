@@ -1,0 +1,100 @@
+"""Checks that the grid of a scan is one that a head can have."""
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from ..system.errors import InputError
+from .geometry import Geometry
+
+# Codes of the NIfTI standard: factor to mm, and name.
+UNITS = {0: (1.0, 'unknown, read as mm'), 1: (1000.0, 'm'), 2: (1.0, 'mm'), 3: (0.001, 'um')}
+# The widest scanners see 500 mm, and the narrowest adult heads are 130 mm wide.
+_SMALLEST, _LARGEST = 30.0, 800.0  # mm
+# Farther away float32, in which positions are computed, is coarser than a hundredth of a mm.
+_FARTHEST = 1e5  # mm
+
+
+def bad(path: Path | str, found: str, advice: str) -> InputError:
+    """Return the error for a scan: its name, the problem and what to do."""
+    return InputError(f'{path}: {found}; {advice}')
+
+
+def numbers(values: np.ndarray) -> str:
+    """Return three numbers as text."""
+    return ' x '.join(f'{value:g}' for value in values)
+
+
+def check_place(path: Path | str, geometry: Geometry, raw: Any = None) -> None:
+    """Check that sizes and position of a grid are finite and not astronomical.
+
+    Parameters
+    ----------
+    path : Path or str
+        Name of the image, for messages.
+    geometry : Geometry
+        Its grid.
+    raw : nibabel header, optional
+        Its header, which claims a unit.
+
+    Raises
+    ------
+    InputError
+        If voxel sizes are not above 0, or the field of view or its distance from the origin
+        exceeds 100 m, as positions are not exact in float32 then.
+    """
+    zooms, centre = geometry.zooms, np.abs(geometry.c_ras).max()
+    if not (np.isfinite(zooms).all() and (zooms > 0).all()):
+        raise bad(path, f'has voxel sizes {numbers(zooms)} mm', 'correct the header')
+    _check(path, geometry, raw, 0.0, _FARTHEST)
+    if not centre <= _FARTHEST:
+        raise bad(
+            path,
+            f'lies {centre:.4g} mm away from the origin{_claimed(raw)}',
+            'correct the position in the header',
+        )
+
+
+def check_field_of_view(
+    path: Path | str, geometry: Geometry, raw: Any = None, *, least: float = _SMALLEST
+) -> None:
+    """Check that a field of view is that of a head: 30 to 800 mm along its longest side.
+
+    Parameters
+    ----------
+    path, geometry, raw
+        As for `check_place`.
+    least : float
+        Smallest length in mm that is accepted.
+
+    Raises
+    ------
+    InputError
+        If it is not, with the size in mm and the unit that the header claims.
+    """
+    _check(path, geometry, raw, least, _LARGEST)
+
+
+def _check(
+    path: Path | str, geometry: Geometry, raw: Any, smallest: float, largest: float
+) -> None:
+    lengths = geometry.zooms.astype(np.float64) * geometry.shape
+    axis = int(lengths.argmax())
+    if smallest <= lengths[axis] <= largest:
+        return
+    what = 'longer than' if lengths[axis] > largest else 'shorter than'
+    raise bad(
+        path,
+        f'has a field of view of {lengths[axis]:.4g} mm ({geometry.shape[axis]} voxels of '
+        f'{geometry.zooms[axis]:.4g} mm{_claimed(raw)}), {what} that of any head',
+        'correct the voxel sizes or their unit in the header',
+    )
+
+
+def _claimed(raw: Any) -> str:
+    """Return the unit that a header claims."""
+    if not isinstance(raw, nib.Nifti1Header):
+        return ''
+    return f', the unit of the header is {UNITS[int(raw["xyzt_units"]) & 7][1]}'
