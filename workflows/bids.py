@@ -93,7 +93,11 @@ def init_scan_wf(
     LiterateWorkflow
     """
     workflow = LiterateWorkflow(name=scan_node_name(scan.label))
-    conform = init_conform_node(frame=settings.frame, omp_nthreads=settings.omp_nthreads)
+    conform = init_conform_node(
+        memory=settings.network_memory,
+        frame=settings.frame,
+        omp_nthreads=settings.omp_nthreads,
+    )
     conform.inputs.in_file = str(scan.path)
     draw_scan = pe.Node(DrawScan(scan=str(scan.path)), name='draw_scan', mem_gb=_DRAW_GB)
     if settings.frame is not None:

@@ -34,6 +34,7 @@ _QUALITY_GB = 0.8
 def init_conform_node(
     conform: ConformOptions | None = None,
     *,
+    memory: Granted | None = None,
     frame: int | None = None,
     omp_nthreads: int = 1,
     name: str = 'conform',
@@ -44,6 +45,8 @@ def init_conform_node(
     ----------
     conform : ConformOptions, optional
         Target grid and interpolation; by default those of ``mri_convert -c``.
+    memory : Granted, optional
+        Memory that the step may use; by default as much as the machine grants.
     frame : int, optional
         Frame of a 4-D file, counted from 0.
     omp_nthreads : int
@@ -62,6 +65,8 @@ def init_conform_node(
         name=name,
         mem_gb=_CONFORM_GB,
     )
+    if memory is not None:
+        node.inputs.trait_set(memory_gb=memory.amount, memory_source=memory.source)
     if frame is not None:
         node.inputs.frame = frame
     return node

@@ -13,6 +13,7 @@ from .geometry import Geometry
 UNITS = {0: (1.0, 'unknown, read as mm'), 1: (1000.0, 'm'), 2: (1.0, 'mm'), 3: (0.001, 'um')}
 # The widest scanners see 500 mm, and the narrowest adult heads are 130 mm wide.
 _SMALLEST, _LARGEST = 30.0, 800.0  # mm
+FINEST = 0.01  # mm; the finest images of whole brains have voxels of 0.1 mm
 # Farther away float32, in which positions are computed, is coarser than a hundredth of a mm.
 _FARTHEST = 1e5  # mm
 
@@ -60,7 +61,7 @@ def check_place(path: Path | str, geometry: Geometry, raw: Any = None) -> None:
 def check_field_of_view(
     path: Path | str, geometry: Geometry, raw: Any = None, *, least: float = _SMALLEST
 ) -> None:
-    """Check that a field of view is that of a head: 30 to 800 mm along its longest side.
+    """Check that a field of view is that of a head, before memory is allocated for it.
 
     Parameters
     ----------
@@ -72,9 +73,16 @@ def check_field_of_view(
     Raises
     ------
     InputError
-        If it is not, with the size in mm and the unit that the header claims.
+        If its longest side is not between 30 and 800 mm, or a voxel is smaller than 0.01 mm, with
+        the size in mm and the unit that the header claims.
     """
     _check(path, geometry, raw, least, _LARGEST)
+    if geometry.zooms.min() < FINEST:
+        raise bad(
+            path,
+            f'has voxels of {numbers(geometry.zooms)} mm{_claimed(raw)}',
+            'correct the voxel sizes or their unit in the header',
+        )
 
 
 def _check(

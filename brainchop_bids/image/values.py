@@ -86,7 +86,8 @@ def _mended(
             start += wide.size
     elif large:
         warnings.append(f'{large} values beyond {_LARGEST:.2g}, too large for float32, became 0')
-    return np.where(np.abs(values) <= _LARGEST, values, np.float32(0)), warnings
+    usable = (values <= _LARGEST) & (values >= -_LARGEST)
+    return np.where(usable, values, np.float32(0)), warnings
 
 
 def _pieces(stored: np.ndarray, slope: float, inter: float) -> Iterator[np.ndarray]:

@@ -97,8 +97,9 @@ def segment_scan(
     # Options that the model does not support are reported before anything is read.
     _check(settings, spec)
     with clock.stage('read'):
-        volume = read_scan(settings.t1w, settings.frame)
-        others = [read_scan(path) for path in settings.channels]
+        given = {'options': settings.conform, 'memory': settings.memory}
+        volume = read_scan(settings.t1w, settings.frame, **given)
+        others = [read_scan(path, **given) for path in settings.channels]
     with clock.stage('conform'):
         conformed, data = conform_channels(
             [volume, *others], settings.conform, threads=settings.threads

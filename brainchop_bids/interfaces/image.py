@@ -27,6 +27,10 @@ class ConformInputSpec(BaseInterfaceInputSpec):
     scale = traits.Bool(
         True, usedefault=True, desc='scale intensities to 0-255 instead of rounding them'
     )
+    memory_gb = traits.Float(nohash=True, desc='memory that may be used, GB')
+    memory_source = traits.Str(
+        'memory_gb', usedefault=True, nohash=True, desc='origin of memory_gb, for messages'
+    )
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc='number of threads')
 
 
@@ -54,9 +58,9 @@ class Conform(StepInterface):
         from ..image.conform import ConformOptions
         from ..image.io import save_nifti
         from ..inference.stages import conform_scan, read_scan
+        from ..system.resources import Granted
 
         inputs = self.inputs
-        volume = read_scan(inputs.in_file, inputs.frame if isdefined(inputs.frame) else None)
         options = ConformOptions(
             voxel_size=inputs.voxel_size,
             smallest=inputs.smallest,
@@ -64,6 +68,11 @@ class Conform(StepInterface):
             interpolation=inputs.interpolation,
             scale=inputs.scale,
         )
+        frame = inputs.frame if isdefined(inputs.frame) else None
+        memory = None
+        if isdefined(inputs.memory_gb):
+            memory = Granted(inputs.memory_gb, inputs.memory_source)
+        volume = read_scan(inputs.in_file, frame, options=options, memory=memory)
         reference = inputs.reference if isdefined(inputs.reference) else None
         result = conform_scan(volume, options, reference=reference, threads=inputs.num_threads)
         out_file = save_nifti(cwd / 'conformed.nii', result.data, affine=result.affine)
