@@ -1,6 +1,7 @@
 """Headers of scans, read by the rules of FreeSurfer's ``mri_convert``."""
 
 import math
+import stat
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,6 +48,8 @@ class Header:
         One line for each irregularity that did not prevent reading.
     voxels : Path, optional
         File with the voxels, if they are in a second file.
+    mended : bool
+        True if the grid is not the one that the header has by the usual rules.
     """
 
     raw: object
@@ -59,6 +62,7 @@ class Header:
     geometry: Geometry
     warnings: tuple[str, ...]
     voxels: Path | None = None
+    mended: bool = False
 
     @property
     def frame_bytes(self) -> int:
@@ -153,7 +157,7 @@ def array_header(
     warnings: list[str] = []
     with np.errstate(all='ignore'):
         if isinstance(raw, nib.Nifti1Header):
-            geometry, warnings = nifti_geometry(path, raw, shape)
+            geometry, warnings, _ = nifti_geometry(path, raw, shape)
         elif raw is not None:
             geometry = _mgh_geometry(path, raw, shape)
         elif affine is not None:
@@ -195,6 +199,9 @@ def _analyze(path: Path, raw: nib.AnalyzeHeader) -> Header:
 
 def _first_bytes(path: Path) -> tuple[bytes, bool]:
     try:
+        # Opening a FIFO would wait for a writer, and devices have no end.
+        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+            raise bad(path, 'is no regular file', 'give a file on a disk')
         with path.open('rb') as stream:
             block = stream.read(_PREFIX)
     except FileNotFoundError:
@@ -203,7 +210,7 @@ def _first_bytes(path: Path) -> tuple[bytes, bool]:
         raise bad(path, 'is a folder', 'give the image file itself') from None
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise bad(path, f'cannot be read ({reason})', 'check its permissions') from None
+        raise bad(path, f'cannot be read ({reason})', 'check its permissions and links') from None
     if not block:
         raise bad(path, 'is empty (0 bytes)', 'fetch or convert the scan again')
     if not block.startswith(GZIP):
@@ -250,9 +257,20 @@ def _checked_nifti(path: Path, raw: nib.Nifti1Header, compressed: bool, least: i
     dtype, notes = _nifti_dtype(path, raw)
     start, more = _start(path, raw, least)
     slope, inter = _scaling(path, raw)
-    geometry, others = nifti_geometry(path, raw, shape)
+    geometry, others, mended = nifti_geometry(path, raw, shape)
     warnings += [*notes, *more, *others]
-    return Header(raw, compressed, dtype, start, frames, slope, inter, geometry, tuple(warnings))
+    return Header(
+        raw=raw,
+        compressed=compressed,
+        dtype=dtype,
+        offset=start,
+        frames=frames,
+        slope=slope,
+        inter=inter,
+        geometry=geometry,
+        warnings=tuple(warnings),
+        mended=mended,
+    )
 
 
 def _start(path: Path, raw: nib.AnalyzeHeader, least: int) -> tuple[int, list[str]]:

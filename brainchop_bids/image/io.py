@@ -278,7 +278,7 @@ def _header_like(like: Path, data: np.ndarray) -> nib.Nifti1Header:
         raise ValueError(
             f'data has shape {data.shape[:3]}, expected {source.geometry.shape} as in {like}'
         )
-    if not isinstance(source.raw, nib.Nifti1Header):
+    if source.mended or not isinstance(source.raw, nib.Nifti1Header):
         return nifti_header(source.geometry.affine, data)
     # The sform of NIfTI-2 has 64 bits, so the format is kept.
     wide = isinstance(source.raw, nib.Nifti2Header)

@@ -11,7 +11,9 @@ from .geometry import Geometry
 Shape = tuple[int, int, int]
 
 
-def nifti_geometry(path: Path, raw: nib.Nifti1Header, shape: Shape) -> tuple[Geometry, list[str]]:
+def nifti_geometry(
+    path: Path, raw: nib.Nifti1Header, shape: Shape
+) -> tuple[Geometry, list[str], bool]:
     """Return the grid of a NIfTI image, and what had to be read in another way than usual.
 
     Parameters
@@ -30,6 +32,8 @@ def nifti_geometry(path: Path, raw: nib.Nifti1Header, shape: Shape) -> tuple[Geo
     warnings : list of str
         Voxel sizes without a meaning are replaced by those of the sform, and an sform without
         one by the qform.
+    mended : bool
+        True if something was replaced, so that the header must not be copied.
 
     Raises
     ------
@@ -58,7 +62,12 @@ def nifti_geometry(path: Path, raw: nib.Nifti1Header, shape: Shape) -> tuple[Geo
     scale = np.float32(UNITS[int(raw['xyzt_units']) & 7][0])
     geometry = Geometry(shape, zooms * scale, geometry.cosines, c_ras * scale)
     check_place(path, geometry, raw)
-    return geometry, warnings
+    mended = fault is not None or not _usable(raw['pixdim'][1:4]).all()
+    return geometry, warnings, mended
+
+
+def _usable(zooms: np.ndarray) -> np.ndarray:
+    return np.isfinite(zooms) & (zooms != 0)
 
 
 def _fault(affine: np.ndarray, shape: Shape) -> str | None:
@@ -75,7 +84,7 @@ def _voxel_sizes(
     """Return the voxel sizes of ``pixdim``, and those of a valid sform where it has none."""
     warnings = []
     zooms = np.array(raw['pixdim'][1:4], dtype=np.float32)
-    usable = np.isfinite(zooms) & (zooms != 0)
+    usable = _usable(zooms)
     lengths = None if sform is None else np.sqrt((sform[:3, :3] ** 2).sum(axis=0))
     if not usable.all():
         found = f'voxel sizes (pixdim) {numbers(zooms)}'
