@@ -9,6 +9,8 @@ import numpy as np
 from ..system.errors import InputError
 from .geometry import Geometry
 
+Shape = tuple[int, int, int]
+
 # Codes of the NIfTI standard: factor to mm, and name.
 UNITS = {0: (1.0, 'unknown, read as mm'), 1: (1000.0, 'm'), 2: (1.0, 'mm'), 3: (0.001, 'um')}
 # The widest scanners see 500 mm, and the narrowest adult heads are 130 mm wide.
@@ -28,32 +30,52 @@ def numbers(values: np.ndarray) -> str:
     return ' x '.join(f'{value:g}' for value in values)
 
 
-def check_place(path: Path | str, geometry: Geometry, raw: Any = None) -> None:
-    """Check that sizes and position of a grid are finite and not astronomical.
+def check_sizes(path: Path | str, shape: Shape, zooms: np.ndarray, raw: Any = None) -> None:
+    """Check that voxel sizes are finite and above 0, and the field of view is not astronomical.
 
     Parameters
     ----------
     path : Path or str
         Name of the image, for messages.
-    geometry : Geometry
-        Its grid.
+    shape : tuple of 3 int
+        Number of voxels along each axis.
+    zooms : (3,) array
+        Voxel sizes in mm.
     raw : nibabel header, optional
         Its header, which claims a unit.
 
     Raises
     ------
     InputError
-        If voxel sizes are not above 0, or the field of view or its distance from the origin
-        exceeds 100 m, as positions are not exact in float32 then.
+        If a voxel size is not finite or not above 0, or the field of view exceeds 100 m.
     """
-    zooms, centre = geometry.zooms, np.abs(geometry.c_ras).max()
     if not (np.isfinite(zooms).all() and (zooms > 0).all()):
         raise bad(path, f'has voxel sizes {numbers(zooms)} mm', 'correct the header')
-    _check(path, geometry, raw, 0.0, _FARTHEST)
-    if not centre <= _FARTHEST:
+    _check(path, shape, zooms, raw, 0.0, _FARTHEST)
+
+
+def check_place(path: Path | str, geometry: Geometry, raw: Any = None) -> None:
+    """Check that sizes and position of a grid are finite and not astronomical.
+
+    Parameters
+    ----------
+    path, raw
+        As for `check_sizes`.
+    geometry : Geometry
+        Grid of the image.
+
+    Raises
+    ------
+    InputError
+        As for `check_sizes`, or if the grid lies over 100 m away from the origin, as positions
+        are not exact in float32 then.
+    """
+    check_sizes(path, geometry.shape, geometry.zooms, raw)
+    away = np.abs(geometry.c_ras).max()
+    if not away <= _FARTHEST:
         raise bad(
             path,
-            f'lies {centre:.4g} mm away from the origin{_claimed(raw)}',
+            f'lies {away:.4g} mm away from the origin{_claimed(raw)}',
             'correct the position in the header',
         )
 
@@ -76,7 +98,7 @@ def check_field_of_view(
         If its longest side is not between 30 and 800 mm, or a voxel is smaller than 0.01 mm, with
         the size in mm and the unit that the header claims.
     """
-    _check(path, geometry, raw, least, _LARGEST)
+    _check(path, geometry.shape, geometry.zooms, raw, least, _LARGEST)
     if geometry.zooms.min() < FINEST:
         raise bad(
             path,
@@ -86,17 +108,22 @@ def check_field_of_view(
 
 
 def _check(
-    path: Path | str, geometry: Geometry, raw: Any, smallest: float, largest: float
+    path: Path | str,
+    shape: Shape,
+    zooms: np.ndarray,
+    raw: Any,
+    smallest: float,
+    largest: float,
 ) -> None:
-    lengths = geometry.zooms.astype(np.float64) * geometry.shape
+    lengths = zooms.astype(np.float64) * shape
     axis = int(lengths.argmax())
-    if smallest <= lengths[axis] <= largest:
+    length = lengths[axis]
+    if smallest <= length <= largest:
         return
-    what = 'longer than' if lengths[axis] > largest else 'shorter than'
     raise bad(
         path,
-        f'has a field of view of {lengths[axis]:.4g} mm ({geometry.shape[axis]} voxels of '
-        f'{geometry.zooms[axis]:.4g} mm{_claimed(raw)}), {what} that of any head',
+        f'has a field of view of {length:.4g} mm ({shape[axis]} voxels of {zooms[axis]:.4g} mm'
+        f'{_claimed(raw)}), {"longer" if length > largest else "shorter"} than that of any head',
         'correct the voxel sizes or their unit in the header',
     )
 

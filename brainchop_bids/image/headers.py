@@ -11,7 +11,7 @@ import numpy as np
 from nibabel.freesurfer.mghformat import MGHHeader
 from nibabel.spatialimages import HeaderDataError
 
-from .extent import bad, check_place, numbers
+from .extent import bad, check_place, check_sizes, numbers
 from .geometry import Geometry
 from .inflate import GZIP
 from .nifti_geometry import nifti_geometry
@@ -182,12 +182,9 @@ def _pair(path: Path, block: bytes, compressed: bool) -> Header:
 def _analyze(path: Path, raw: nib.AnalyzeHeader) -> Header:
     shape, frames, warnings = _dims(path, raw)
     zooms = np.abs(np.array(raw['pixdim'][1:4], dtype=np.float32))
-    try:
-        affine = nib.volumeutils.shape_zoom_affine(shape, zooms)
-        geometry = Geometry.from_affine(affine, shape, zooms)
-    except ValueError:
-        raise bad(path, f'has voxel sizes {numbers(zooms)}', 'correct the header') from None
-    check_place(path, geometry)
+    check_sizes(path, shape, zooms)
+    affine = nib.volumeutils.shape_zoom_affine(shape, zooms)
+    geometry = Geometry.from_affine(affine, shape, zooms)
     dtype, notes = _nifti_dtype(path, raw)
     start, more = _start(path, raw, 0)
     slope, inter = (float(value or 0) for value in raw.get_slope_inter())

@@ -8,7 +8,7 @@ GZIP = b'\x1f\x8b'
 _IN, _OUT = 1 << 16, 1 << 20  # bytes that are read and decompressed at once
 _RATIO = 1100  # deflate makes at most 1032 bytes of one
 # Bytes behind the part that are decompressed too, since the checksum follows them.
-_BEHIND = 1 << 24
+BEHIND = 1 << 24
 
 
 def most_inflated(size: int) -> int:
@@ -46,7 +46,7 @@ def inflate(path: Path, start: int, size: int) -> tuple[bytearray, int]:
         if length < end:
             part += memoryview(piece)[max(0, start - length) : end - length]
         length += len(piece)
-        if length > end + _BEHIND:
+        if length > end + BEHIND:
             break
     return part, length
 

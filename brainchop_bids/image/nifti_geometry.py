@@ -5,10 +5,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from .extent import UNITS, bad, check_place, numbers
+from .extent import UNITS, Shape, bad, check_place, check_sizes, numbers
 from .geometry import Geometry
-
-Shape = tuple[int, int, int]
 
 
 def nifti_geometry(
@@ -45,6 +43,8 @@ def nifti_geometry(
     sform = np.asarray(raw.get_sform(), np.float64) if int(raw['sform_code']) != 0 else None
     fault = None if sform is None else _fault(sform, shape)
     zooms, warnings = _voxel_sizes(path, raw, None if fault else sform)
+    scale = np.float32(UNITS[int(raw['xyzt_units']) & 7][0])
+    check_sizes(path, shape, zooms * scale, raw)
     if sform is not None and not (fault and int(raw['qform_code']) != 0):
         affine, name = sform, 'sform'
     elif int(raw['qform_code']) != 0:
@@ -59,7 +59,6 @@ def nifti_geometry(
     except ValueError as error:
         raise bad(path, f'its {name} {error}', 'correct the header') from None
     c_ras = geometry.c_ras if name != 'affine' else zooms * np.array(shape, np.float32) / 2
-    scale = np.float32(UNITS[int(raw['xyzt_units']) & 7][0])
     geometry = Geometry(shape, zooms * scale, geometry.cosines, c_ras * scale)
     check_place(path, geometry, raw)
     mended = fault is not None or not _usable(raw['pixdim'][1:4]).all()

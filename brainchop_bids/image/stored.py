@@ -10,7 +10,7 @@ from nibabel.freesurfer.mghformat import MGHHeader
 from ..system.errors import InputError
 from .extent import bad
 from .headers import Header, read_header, zlib_reason
-from .inflate import inflate, most_inflated
+from .inflate import BEHIND, inflate, most_inflated
 
 
 def chosen_frame(path: Path, frames: int, frame: int | None) -> int:
@@ -131,7 +131,8 @@ def _behind(header: Header, length: int) -> list[str]:
     behind = length - header.offset - header.frames * header.frame_bytes
     if behind <= 0 or isinstance(header.raw, MGHHeader):
         return []
-    return [f'{behind} bytes or more follow the voxels; they were not read']
+    amount = 'over 16 MB' if header.compressed and behind > BEHIND else f'{behind} bytes'
+    return [f'{amount} follow the voxels and were not used']
 
 
 def _unreadable(path: Path, error: OSError) -> InputError:
