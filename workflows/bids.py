@@ -94,6 +94,7 @@ def init_scan_wf(
     """
     workflow = LiterateWorkflow(name=scan_node_name(scan.label))
     conform = init_conform_node(
+        scan=scan.path,
         memory=settings.network_memory,
         frame=settings.frame,
         omp_nthreads=settings.omp_nthreads,

@@ -36,8 +36,10 @@ def test_each_is_one_line_and_the_others_are_done(tmp_path: Path) -> None:
         assert all(part in line for part in words[write.__name__]), line
         assert not (out / f'sub-{number}').exists()
     label = len(WRITERS)
-    for name in ('good', label):
-        assert (out / f'sub-{name}' / 'anat' / f'sub-{name}_seg-model_dseg.nii.gz').exists()
+    for done_label in ('good', label):
+        assert (
+            out / f'sub-{done_label}' / 'anat' / f'sub-{done_label}_seg-model_dseg.nii.gz'
+        ).exists()
     sidecar = out / f'sub-{label}' / 'anat' / f'sub-{label}_seg-model_dseg.json'
     warnings = json.loads(sidecar.read_text())['Warnings']
     assert any('were completed by the sform' in warning for warning in warnings)

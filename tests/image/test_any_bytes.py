@@ -79,8 +79,8 @@ def files(draw: st.DrawFn) -> tuple[str, dict[str, bytes]]:
     """Return the name of a file to read, and all files by their names."""
     kind = draw(st.sampled_from(list(KINDS)))
     change = st.tuples(st.integers(0, 2000), st.sampled_from(WHOLE), st.sampled_from(REAL))
-    head, voxels = content(kind, draw(st.lists(change, max_size=4)), draw(st.booleans()))
-    head = bytearray(head)
+    block, voxels = content(kind, draw(st.lists(change, max_size=4)), draw(st.booleans()))
+    head = bytearray(block)
     for place, byte in draw(st.lists(st.tuples(st.integers(0, 600), st.integers(0, 255)))):
         if place < len(head):
             head[place] = byte

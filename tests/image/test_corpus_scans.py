@@ -4,12 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
 from brainchop_bids.cli.segment import main
 from brainchop_bids.image.conform import ConformOptions, to_uint8
-from brainchop_bids.image.io import read_volume
+from brainchop_bids.image.io import read_volume, save_nifti
 from brainchop_bids.inference.stages import read_scan
 from brainchop_bids.system.errors import InputError, MemoryLimitError
 from brainchop_bids.system.resources import Granted
@@ -83,13 +84,11 @@ def test_a_few_outliers_are_left_out_rather_than_all_scaled(tmp_path: Path) -> N
 
 
 def test_what_is_made_of_a_mended_scan_is_not_damaged(tmp_path: Path) -> None:
-    import nibabel as nib
-
-    from brainchop_bids.image.io import save_nifti
-
     for write in (scans.no_thickness, scans.sform_of_zeros, scans.no_frames):
         path = write(tmp_path)
-        made = nib.load(save_nifti(tmp_path / 'labels.nii', scans.DATA, like=path))
+        made = nib.Nifti1Image.from_filename(
+            save_nifti(tmp_path / 'labels.nii', scans.DATA, like=path)
+        )
         np.testing.assert_allclose(made.affine, scans.AFFINE, atol=1e-4)
         np.testing.assert_allclose(made.header.get_zooms(), 8, atol=1e-5)
 
