@@ -328,6 +328,7 @@ def bad_scans(folder):
     singular['srow_x'] = singular['srow_y'] = 1, 0, 0, 0
     image = nib.Nifti1Image(np.arange(720).reshape(9, 10, 8).astype(np.int16), None, singular)
     image.to_filename(folder / 'singular.nii.gz')
+    (folder / 'loop.nii.gz').symlink_to('loop.nii.gz')
     return [*folder.iterdir(), folder / 'missing.nii.gz']
 
 
@@ -335,7 +336,7 @@ def test_scans_that_cannot_be_segmented(tmp_path, model, capsys):
     outputs = tmp_path / 'out'
     outputs.mkdir()
     scans = bad_scans(tmp_path / 'bad')
-    assert len(scans) == 10
+    assert len(scans) == 11
     for path in scans:
         code, told = run(capsys, path, outputs / 'dseg.nii.gz', '--model', model)
         lines = told.splitlines()
