@@ -107,6 +107,8 @@ def init_scan_wf(
     workflow = LiterateWorkflow(name=scan_node_name(scan.label))
     conform = init_conform_node(
         ConformOptions(window=settings.intensity_window),
+        scan=scan.path,
+        memory=settings.network_memory,
         frame=settings.frame,
         omp_nthreads=settings.omp_nthreads,
     )

@@ -140,11 +140,14 @@ def init_single_scan_wf(
     shared = ['t1w_conform', 'warnings', 'conform_cost']
     fields = model_outputs(spec, probseg=probseg)
     outputnode = pe.Node(niu.IdentityInterface(fields=[*shared, *fields]), name='outputnode')
-    conform_node = init_conform_node(conform, frame=frame, omp_nthreads=omp_nthreads)
+    memory = None if mem_gb is None else Granted(mem_gb, 'mem_gb')
+    conform_node = init_conform_node(
+        conform, memory=memory, frame=frame, omp_nthreads=omp_nthreads
+    )
     segmentation = init_segmentation_wf(
         spec=spec,
         inference=inference,
-        memory=None if mem_gb is None else Granted(mem_gb, 'mem_gb'),
+        memory=memory,
         normalization=normalization,
         components=components,
         resample=resample,
@@ -248,7 +251,7 @@ def init_segmentation_wf(
     # fmt: on
     _connect_outputs(workflow, spec)
     if spec.in_channels > 1:
-        _add_channels(workflow, spec, omp_nthreads)
+        _add_channels(workflow, spec, memory, omp_nthreads)
     if spec.derived:
         _add_derived(workflow, spec)
     if probseg:
@@ -297,12 +300,16 @@ def _recode(
     return node
 
 
-def _add_channels(workflow: LiterateWorkflow, spec: ModelSpec, omp_nthreads: int) -> None:
+def _add_channels(
+    workflow: LiterateWorkflow, spec: ModelSpec, memory: Granted | None, omp_nthreads: int
+) -> None:
     """Conform the other scans, for models that take several."""
     inputnode, segment = (workflow.get_node(name) for name in ('inputnode', 'segment'))
     channels = pe.Node(niu.Merge(spec.in_channels - 1), name='channels', mem_gb=0.1)
     for place, suffix in enumerate(spec.inputs[1:]):
-        conform = init_conform_node(omp_nthreads=omp_nthreads, name=f'conform_{suffix}')
+        conform = init_conform_node(
+            memory=memory, omp_nthreads=omp_nthreads, name=f'conform_{suffix}'
+        )
         workflow.connect(inputnode, ('channels', _nth, place), conform, 'in_file')
         workflow.connect(inputnode, 't1w_conform', conform, 'reference')
         workflow.connect(conform, 'out_file', channels, f'in{place + 1}')

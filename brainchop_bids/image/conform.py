@@ -12,6 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..system.errors import SettingsError
+from .extent import FINEST, check_field_of_view
 from .geometry import Geometry
 from .io import Volume
 from .sampling import Sampler, for_each, nearest, trilinear
@@ -61,8 +62,10 @@ class ConformOptions:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        if not (np.isfinite(self.voxel_size) and self.voxel_size > 0):
-            raise SettingsError(f'voxel size is {self.voxel_size} mm; give a number above 0')
+        if not (np.isfinite(self.voxel_size) and self.voxel_size >= FINEST):
+            raise SettingsError(
+                f'voxel size is {self.voxel_size} mm; give a number from {FINEST} on'
+            )
         if self.interpolation not in INTERPOLATIONS:
             raise SettingsError(
                 f'interpolation {self.interpolation!r} is not known; '
@@ -152,7 +155,7 @@ def conform(
     Raises
     ------
     InputError
-        If the range of intensities exceeds that of float32.
+        If the range of intensities exceeds that of float32, or the field of view 800 mm.
 
     Notes
     -----
@@ -165,6 +168,9 @@ def conform(
     Written from a description in words of what FreeSurfer's ``mri_convert -c`` does, and compared
     with an independent emulation of it: at most 0.007 % of the voxels of nine scans differ, by 1.
     """
+    if grid is None:
+        name = volume.path or 'the volume'
+        check_field_of_view(name, volume.geometry, volume.header, least=0.0)
     target, warnings = (grid, []) if grid else conformed_grid(volume.geometry, options)
     values = volume.data
     if values.dtype != np.uint8:

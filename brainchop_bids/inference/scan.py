@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +108,9 @@ def segment_scan(
     # Options that the model does not support are reported before anything is read.
     _check(settings, spec)
     with clock.stage('read'):
-        volume = read_scan(settings.t1w, settings.frame)
-        others = [read_scan(path) for path in settings.channels]
+        read = partial(read_scan, options=settings.conform, memory=settings.memory)
+        volume = read(settings.t1w, settings.frame)
+        others = [read(path) for path in settings.channels]
     with clock.stage('conform'):
         conformed, data = conform_channels(
             [volume, *others], settings.conform, threads=settings.threads

@@ -30,6 +30,10 @@ class ConformInputSpec(BaseInterfaceInputSpec):
     window = traits.Enum(
         'auto', 'freesurfer', usedefault=True, desc='what is scaled, see ConformOptions'
     )
+    memory_gb = traits.Float(nohash=True, desc='memory that may be used, GB')
+    memory_source = traits.Str(
+        'memory_gb', usedefault=True, nohash=True, desc='origin of memory_gb, for messages'
+    )
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc='number of threads')
 
 
@@ -57,9 +61,9 @@ class Conform(StepInterface):
         from ..image.conform import ConformOptions
         from ..image.io import save_nifti
         from ..inference.stages import conform_scan, read_scan
+        from ..system.resources import Granted
 
         inputs = self.inputs
-        volume = read_scan(inputs.in_file, inputs.frame if isdefined(inputs.frame) else None)
         options = ConformOptions(
             voxel_size=inputs.voxel_size,
             smallest=inputs.smallest,
@@ -68,6 +72,11 @@ class Conform(StepInterface):
             scale=inputs.scale,
             window=inputs.window,
         )
+        frame = inputs.frame if isdefined(inputs.frame) else None
+        memory = None
+        if isdefined(inputs.memory_gb):
+            memory = Granted(inputs.memory_gb, inputs.memory_source)
+        volume = read_scan(inputs.in_file, frame, options=options, memory=memory)
         reference = inputs.reference if isdefined(inputs.reference) else None
         result = conform_scan(volume, options, reference=reference, threads=inputs.num_threads)
         out_file = save_nifti(cwd / 'conformed.nii', result.data, affine=result.affine)

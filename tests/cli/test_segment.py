@@ -308,7 +308,7 @@ def test_one_frame_of_several(tmp_path, model, capsys):
 def bad_scans(folder):
     """Write each kind of scan that cannot be segmented; yield its path."""
     folder.mkdir()
-    good = nib.Nifti1Image(np.arange(720, dtype=np.int16).reshape(9, 10, 8), np.eye(4))
+    good = nib.Nifti1Image(np.arange(720, dtype=np.int16).reshape(9, 10, 8), np.diag([9, 9, 9, 1]))
     good.to_filename(folder / 'good.nii.gz')
     content = (folder / 'good.nii.gz').read_bytes()
     (folder / 'good.nii.gz').unlink()
@@ -323,13 +323,14 @@ def bad_scans(folder):
         'slice': np.ones((9, 10), np.int16),
     }
     for name, data in kinds.items():
-        nib.Nifti1Image(data, np.eye(4)).to_filename(folder / f'{name}.nii.gz')
+        nib.Nifti1Image(data, np.diag([9, 9, 9, 1])).to_filename(folder / f'{name}.nii.gz')
     singular = nib.Nifti1Header()
     singular.set_data_shape((9, 10, 8))
     singular['sform_code'] = 1
     singular['srow_x'] = singular['srow_y'] = 1, 0, 0, 0
     image = nib.Nifti1Image(np.arange(720).reshape(9, 10, 8).astype(np.int16), None, singular)
     image.to_filename(folder / 'singular.nii.gz')
+    (folder / 'loop.nii.gz').symlink_to('loop.nii.gz')
     return [*folder.iterdir(), folder / 'missing.nii.gz']
 
 
@@ -337,7 +338,7 @@ def test_scans_that_cannot_be_segmented(tmp_path, model, capsys):
     outputs = tmp_path / 'out'
     outputs.mkdir()
     scans = bad_scans(tmp_path / 'bad')
-    assert len(scans) == 10
+    assert len(scans) == 11
     for path in scans:
         code, told = run(capsys, path, outputs / 'dseg.nii.gz', '--model', model)
         lines = told.splitlines()
