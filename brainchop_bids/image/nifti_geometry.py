@@ -61,8 +61,34 @@ def nifti_geometry(
     c_ras = geometry.c_ras if name != 'affine' else zooms * np.array(shape, np.float32) / 2
     geometry = Geometry(shape, zooms * scale, geometry.cosines, c_ras * scale)
     check_place(path, geometry, raw)
+    if name == 'sform' and int(raw['qform_code']) != 0:
+        warnings += _disagreement(geometry, _qform(raw, zooms), scale)
     mended = fault is not None or not _usable(raw['pixdim'][1:4]).all()
     return geometry, warnings, mended
+
+
+def _disagreement(geometry: Geometry, qform: np.ndarray, scale: np.float32) -> list[str]:
+    """Return a line if the qform places a voxel more than a voxel away from the sform."""
+    shape = geometry.shape
+    try:
+        other = Geometry.from_affine(qform, shape, geometry.zooms / scale)
+    except ValueError:
+        return []
+    other = Geometry(shape, geometry.zooms, other.cosines, other.c_ras * scale)
+    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(shape) - 1)
+    moved = nib.affines.apply_affine(geometry.affine, corners)
+    moved = moved - nib.affines.apply_affine(other.affine, corners)
+    distance = float(np.linalg.norm(moved, axis=1).max())
+    if distance <= float(geometry.zooms.max()):
+        return []
+    turn = geometry.cosines.astype(np.float64) @ np.linalg.inv(other.cosines.astype(np.float64))
+    mirrored = np.linalg.det(turn) < 0
+    degrees = float(np.degrees(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1))))
+    how = 'one is a mirror image of the other' if mirrored else f'turned by {degrees:.1f} degrees'
+    return [
+        f'sform and qform disagree: {how}, with voxels up to {distance:.1f} mm apart; the sform '
+        'was used'
+    ]
 
 
 def _usable(zooms: np.ndarray) -> np.ndarray:
