@@ -26,6 +26,8 @@ _GAP_BELOW, _GAP_ABOVE = 0.5, 2.0
 # Outliers above all others matter only if they leave so few bins of the histogram to the others.
 _LEAST_BINS = 20
 _SAMPLE = 1 << 18
+# Values that wrapped around in 16 bits lie beyond this, where there are some on the other side.
+_FAR = 1 << 14
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,8 +110,10 @@ def to_uint8(
         present = counts > 0
         limits = None
         if scale:
+            wrapped = _unwrap(table, counts) if robust else []
             seen = _Values.counted(table[present], counts[present])
             limits, notes = _find_window(seen, robust=robust)
+            notes = [*wrapped, *notes]
         return lookup(_rounded(table, limits), codes), notes
     result = np.empty_like(values, dtype=np.uint8, subok=False)
     source, target = flat(values), flat(result)
@@ -146,6 +150,36 @@ def window(values: np.ndarray) -> tuple[np.float32, np.float32]:
 def half_up(values: np.ndarray) -> np.ndarray:
     """Round float32 values in 0..255 to the nearest integer, halves up."""
     return (values + _HALF).astype(np.uint8)
+
+
+def _unwrap(table: np.ndarray, counts: np.ndarray) -> list[str]:
+    """Take a few negative values for numbers above 32767 that were stored in 16 bits.
+
+    Parameters
+    ----------
+    table : (65536,) float32
+        Value of each code, changed in place.
+    counts : (65536,) int64
+        Number of voxels of each code.
+
+    Returns
+    -------
+    list of str
+        One line if there are such values.
+    """
+    present = table[counts > 0]
+    negative = table < 0
+    number = int(counts[negative].sum())
+    ends = float(present.min()), float(present.max())
+    few = 0 < number <= _TAIL * int(counts.sum())
+    if not few or ends[0] > -_FAR or ends[1] < _FAR:
+        return []
+    table[negative] += _CODES
+    return [
+        f'{number} voxel{"s" * (number > 1)} with values down to {ends[0]:g} in a scan of values '
+        f'up to {ends[1]:g} seem{"s" * (number == 1)} to be numbers above 32767 that wrapped '
+        'around in 16 bits; they were read as such'
+    ]
 
 
 def _find_window(
