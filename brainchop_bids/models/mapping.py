@@ -20,9 +20,7 @@ import numpy as np
 
 from ..image.lookup import histogram
 from ..system.errors import ModelError
-
-# Codes of FreeSurfer's cortical parcellations are up to 14175; larger ones are not labels.
-LARGEST_CODE = 65535
+from .labels import LARGEST_CODE
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,10 @@ from ..image.cleanup import MaskRule
 from ..image.normalise import Normalization
 from ..image.smooth import Smoothing
 from ..system.errors import ModelError
+from ..system.text import printable
 from .derived import Derived, read_derived
 from .formats import read_network
+from .formats.files import read_bytes
 from .labelfiles import OVERRIDES, folder_labels, override_labels
 from .labels import Label, LabelTable, add_known_codes
 from .levels import slab_values
@@ -246,7 +248,7 @@ def load_spec(folder: str | Path) -> ModelSpec:
     if overrides:
         files.append(folder / OVERRIDES)
     return ModelSpec(
-        name=str(facts.get('name', folder.resolve().name)),
+        name=facts.get('name') or printable(folder.resolve().name),
         slug=slug,
         folder=folder,
         format=form,
@@ -331,7 +333,7 @@ def _labels(
 def _sha256(files: list[Path], folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(files):
-        data = path.read_bytes()
+        data = read_bytes(path)
         # Length before content: bytes moved from one file to the next make another model.
         digest.update(f'{path.relative_to(folder).as_posix()}\0{len(data)}\0'.encode())
         digest.update(data)
