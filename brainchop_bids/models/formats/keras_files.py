@@ -20,6 +20,7 @@ from ...system.errors import ModelError
 from ..network import Network
 from .files import Budget, Stored, parse_json
 from .layer_reader import network_from_layers, safe_name, topology
+from .trial import try_reading
 
 # Limit of the names of a layer's weights; no supported layer has more than four.
 _MOST_NAMES = 16
@@ -34,6 +35,18 @@ _GROUPS = {
 
 
 def read_keras(path: Path) -> Network:
+    """Read a ``.keras`` file, after a trial, see `parse_keras`."""
+    try_reading(path, __name__, 'parse_keras')
+    return parse_keras(path)
+
+
+def read_h5(path: Path) -> Network:
+    """Read an ``.h5`` file, after a trial, see `parse_h5`."""
+    try_reading(path, __name__, 'parse_h5')
+    return parse_h5(path)
+
+
+def parse_keras(path: Path) -> Network:
     """Read a ``.keras`` file.
 
     Parameters
@@ -77,7 +90,7 @@ def read_keras(path: Path) -> Network:
         return network_from_layers(path, layers, weights, output=output, files=(path,))
 
 
-def read_h5(path: Path) -> Network:
+def parse_h5(path: Path) -> Network:
     """Read an ``.h5`` file with a whole model, of Keras 2 (such as Nobrainer's) or 3.
 
     Parameters
