@@ -1,17 +1,12 @@
 """Config files of ``brainchop``, whose values pass the checks of the options' own parser."""
 
 import argparse
-import sys
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from ..system.errors import SettingsError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from ..system.toml import read_toml
 
 # Options that only mean something on the command line.
 _COMMAND_LINE = ('help', 'version', 'config_file')
@@ -36,7 +31,10 @@ def apply_config(parser: argparse.ArgumentParser, path: Path) -> None:
     actions = {
         action.dest: action for action in parser._actions if action.dest not in _COMMAND_LINE
     }
-    for name, value in _read_table(path).items():
+    table = read_toml(path).get('brainchop')
+    if not isinstance(table, dict):
+        raise SettingsError(f'{path}: expected a table [brainchop] with options in it')
+    for name, value in table.items():
         if name not in actions:
             near = get_close_matches(name, actions, n=1)
             hint = f'did you mean {near[0]!r}?' if near else 'brainchop --help lists all'
@@ -48,18 +46,6 @@ def apply_config(parser: argparse.ArgumentParser, path: Path) -> None:
             raise SettingsError(f'{path}: {name} is {value!r}; {error}') from error
         if not action.option_strings:
             action.nargs, action.required = '?', False
-
-
-def _read_table(path: Path) -> dict[str, Any]:
-    try:
-        if not path.is_file():
-            raise SettingsError(f'{path}: is no file; give a TOML config file')
-        table = tomllib.loads(path.read_text(encoding='utf-8')).get('brainchop')
-    except (OSError, ValueError, RecursionError) as error:
-        raise SettingsError(f'{path}: not a TOML config file: {error}') from None
-    if not isinstance(table, dict):
-        raise SettingsError(f'{path}: expected a table [brainchop] with options in it')
-    return table
 
 
 def _value(action: argparse.Action, value: Any) -> Any:
