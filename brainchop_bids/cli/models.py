@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..app.outcome import DONE, FAILED, outcome, say
 from ..system.errors import BrainchopError, ModelError, SettingsError
-from ..system.text import printable
+from ..system.text import printable, show
 
 if TYPE_CHECKING:
     from ..models.spec import ModelSpec
@@ -166,11 +166,6 @@ def _print_table(rows: list[list[str]]) -> None:
         print('  '.join([*cells, row[-1]]).rstrip())
 
 
-def _show(value: object) -> None:
-    """Print a line on a model."""
-    print(printable(value))
-
-
 def _info(arguments: argparse.Namespace) -> int:
     from ..image.conform import CONFORMED_SHAPE
     from ..inference.memory import estimate_peak_gb
@@ -196,7 +191,7 @@ def _info(arguments: argparse.Namespace) -> int:
         'sha256': spec.sha256,
     }
     for key, value in facts.items():
-        _show(f'{key + ":":15}{value}')
+        show(f'{key + ":":15}{value}')
     print('labels:')
     codes = [
         str(label.freesurfer) if label.freesurfer is not None else '' for label in spec.labels
@@ -226,7 +221,7 @@ def _get(arguments: argparse.Namespace) -> int:
     there = [name for name in names if name in own]
     for name in there:
         say(PROG, f'{name} comes with the package, there is nothing to fetch')
-        _show(packaged / name)
+        show(packaged / name)
     names = [name for name in names if name not in there]
     unknown = [name for name in names if name not in known]
     if unknown or not (names or there):
@@ -247,7 +242,7 @@ def _get(arguments: argparse.Namespace) -> int:
             say(PROG, f'error: {error}')
             failed += 1
         else:
-            _show(target)
+            show(target)
     return FAILED if failed else DONE
 
 
@@ -262,7 +257,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     failed = 0
     for folder in folders:
         try:
-            _show(f'{folder}: {_verified(folder)}')
+            show(f'{folder}: {_verified(folder)}')
         except BrainchopError as error:
             say(PROG, f'error: {error}')
             failed += 1
@@ -296,7 +291,7 @@ def _import(arguments: argparse.Namespace) -> int:
     from ..models.zoo import cache_folder
 
     made = import_model(arguments.folder, cache_folder(arguments.models_dir), arguments.name)
-    _show(made)
+    show(made)
     return DONE
 
 
@@ -311,7 +306,7 @@ def _convert(arguments: argparse.Namespace) -> int:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SettingsError(f'{out}: is no empty folder; give a new one')
     convert_model(spec, arguments.format, out)
-    _show(arguments.out)
+    show(arguments.out)
     return DONE
 
 

@@ -140,6 +140,9 @@ def read_mapping(name_or_path: str | Path) -> LabelMapping:
     indices: dict[int, int] = {}
     labels: dict[int, str] = {}
     try:
+        # Reading a pipe or a device would never end.
+        if path.exists() and not path.is_file():
+            raise ValueError('it is no file')
         with path.open(encoding='utf-8-sig', newline='') as file:
             reader = csv.DictReader(file, delimiter='\t')
             derivative = {'index', 'mapping'} <= set(reader.fieldnames or ())
@@ -159,7 +162,7 @@ def read_mapping(name_or_path: str | Path) -> LabelMapping:
             f'{path}: label table cannot be read ({error.strerror}); give a TSV file with the '
             f'columns code and index, or one of {", ".join(packaged_tables())}'
         ) from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise ModelError(
             f'{path}: is not a label table ({error}); expected a TSV file with whole numbers in '
             'the columns code and index'

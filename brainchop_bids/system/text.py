@@ -1,6 +1,7 @@
 """Text from files of others, for terminals, pages and tables."""
 
 import re
+import sys
 
 # What a spreadsheet takes for the beginning of a formula, after apostrophes of our own.
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
@@ -30,6 +31,11 @@ def printable(text: object) -> str:
         letter if letter.isprintable() else letter.encode('unicode_escape').decode()
         for letter in str(text)
     )
+
+
+def show(line: object, *, error: bool = False) -> None:
+    """Print a `printable` line to standard output, or to standard error."""
+    print(printable(line), file=sys.stderr if error else sys.stdout)
 
 
 def table_cell(text: str) -> str:

@@ -94,7 +94,7 @@ def read_or_refuse(read: Callable[[Path], Any], folder: Path) -> Any:
 
 
 @settings(
-    max_examples=150,
+    max_examples=100,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -131,7 +131,7 @@ JSON = st.recursive(
 
 
 @settings(
-    max_examples=300,
+    max_examples=120,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

@@ -1,6 +1,7 @@
 """Readers and writers of networks, one module for each file format."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -89,7 +90,7 @@ def _read(folder: Path) -> tuple[Network, str]:
 def holds_model(folder: Path) -> bool:
     """Return whether a folder seems to have a model."""
     try:
-        return (folder / TOPOLOGY).is_file() or bool(_candidates(folder))
+        return os.path.lexists(folder / TOPOLOGY) or bool(_candidates(folder))
     except OSError:
         # It is shown with the reason when it is read.
         return True
