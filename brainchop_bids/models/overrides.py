@@ -129,8 +129,13 @@ def _normalization(folder: Path, value: Any) -> Normalization:
     try:
         if isinstance(value, str):
             return Normalization.parse(value)
-        if not isinstance(value, dict) or type(value.get('clip', False)) is not bool:
-            raise TypeError(f'it is {value!r}')
+        numbers = [value.get(key, 0) for key in ('low', 'high')] if isinstance(value, dict) else []
+        if (
+            not isinstance(value, dict)
+            or any(type(number) not in (int, float) for number in numbers)
+            or type(value.get('clip', False)) is not bool
+        ):
+            raise TypeError(f'it is {value!r}; expected text, or low and high as numbers')
         return Normalization.from_dict(value)
     except (BrainchopError, TypeError) as error:
         raise ModelError(f'{folder / OVERRIDES}: its normalization: {error}') from error

@@ -217,7 +217,7 @@ def number_beyond_floats(folder: Path) -> str:
 def deep_json(folder: Path) -> str:
     two_layers(folder)
     (folder / 'model.json').write_text('{"a":' + '[' * 100_000 + ']' * 100_000 + '}')
-    return 'model.json: is not JSON'
+    return 'model.json: is not JSON (it has over 50 levels)'
 
 
 @case
@@ -304,7 +304,8 @@ CASES |= {
         '{"labels": [{"freesurfer": 1234567890123}]}', 'expected a whole number of 0 to 65535'
     ),
     'quantiles_of_text': overridden(
-        '{"normalization": {"kind": "quantile", "low": "a"}}', 'its normalization'
+        '{"normalization": {"kind": "quantile", "low": "a"}}',
+        'expected text, or low and high as numbers',
     ),
     'normalization_that_is_a_list': overridden('{"normalization": [1]}', 'it is [1]'),
     'smoothing_of_nan': overridden('{"smooth": {"voxels": NaN}}', 'NaN is no number'),

@@ -17,6 +17,7 @@ MAX_BYTES = 1 << 30
 # Limits of JSON. Descriptions of large networks have 200 kB and ten levels.
 _MAX_JSON = 1 << 23
 _MAX_DEPTH = 50
+_DEEP = f'it has over {_MAX_DEPTH} levels'
 _MAX_INTEGER = 1 << 64
 
 
@@ -98,10 +99,9 @@ def parse_json(text: str | bytes, path: Path) -> Any:
             text, parse_float=_float, parse_int=_integer, parse_constant=_constant
         )
         _check_depth(content)
-    except RecursionError as error:
-        raise ModelError(f'{path}: is not JSON of {_MAX_DEPTH} levels; fetch it again') from error
-    except ValueError as error:
-        raise ModelError(f'{path}: is not JSON ({error}); fetch the model again') from error
+    except (ValueError, RecursionError) as error:
+        reason = error if isinstance(error, ValueError) else _DEEP
+        raise ModelError(f'{path}: is not JSON ({reason}); fetch the model again') from error
     return content
 
 
@@ -135,7 +135,7 @@ def _check_depth(content: Any) -> None:
         level = [item for part in parts for item in part]
         if not level:
             return
-    raise ValueError(f'it has over {_MAX_DEPTH} levels')
+    raise ValueError(_DEEP)
 
 
 def read_json(path: Path) -> Any:
