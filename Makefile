@@ -37,7 +37,7 @@ lint: $(BIN)/.installed-for-tests
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/pytest -m 'not slow'
+	$(BIN)/pytest -m 'not slow' --numprocesses=logical --maxprocesses=4 --dist=loadfile
 
 test-slow: $(BIN)/.installed-for-tests
 	$(BIN)/pytest -m slow

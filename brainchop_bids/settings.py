@@ -8,6 +8,7 @@ from typing import Any
 
 from .inference.options import InferenceOptions
 from .system.errors import SettingsError
+from .system.files import read_text
 from .system.resources import Granted, available_cpus, available_memory, parse_memory
 
 # Memory of the App and its fork server, and of one worker; measured, GB.
@@ -35,6 +36,8 @@ class Settings:
         Whether these options were given.
     frame : int, optional
         Frame of 4-D files, counted from 0.
+    intensity_window : str
+        See `brainchop_bids.image.conform.ConformOptions`.
     model : tuple of str
         Names or folders of the models.
     inference : InferenceOptions
@@ -71,6 +74,7 @@ class Settings:
     bids_database_dir: Path | None = None
     skip_bids_validation: bool = False
     frame: int | None = None
+    intensity_window: str = 'auto'
     models_dir: Path | None = None
     inference: InferenceOptions = field(default_factory=InferenceOptions)
     normalization: str | None = None
@@ -106,7 +110,7 @@ class Settings:
         if self.bids_filter_file is None:
             return {}
         try:
-            content = json.loads(self.bids_filter_file.read_text(encoding='utf-8'))
+            content = json.loads(read_text(self.bids_filter_file))
         except (OSError, ValueError) as error:
             raise SettingsError(f'{self.bids_filter_file}: not a JSON file: {error}') from None
         filters = content.get('t1w', {}) if isinstance(content, dict) else None
@@ -133,6 +137,8 @@ class Settings:
         """
         names = ('normalization', 'components', 'label_codes', 'resample', 'probseg', 'frame')
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        if self.intensity_window != 'auto':
+            given['intensity_window'] = self.intensity_window
         # Engine, device and crop do not change results.
         changed = self.inference.to_dict()
         for name in ('precision', 'tta', 'subvolumes'):

@@ -1,6 +1,6 @@
 """Workflow of a whole run: one independent workflow for each scan, down to its derivatives."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nipype.interfaces import utility as niu
@@ -10,6 +10,7 @@ from niworkflows.engine.workflows import LiterateWorkflow
 from brainchop_bids import __version__
 from brainchop_bids.bids.names import scan_node_name
 from brainchop_bids.bids.query import Scan, find_siblings
+from brainchop_bids.image.conform import ConformOptions
 from brainchop_bids.interfaces import (
     DrawLabels,
     DrawScan,
@@ -35,6 +36,7 @@ def init_brainchop_wf(
     owner: ModelSpec | None,
     pool: Path | None = None,
     name: str | None = None,
+    on_failure: Callable[[Scan, Exception], None] | None = None,
 ) -> LiterateWorkflow:
     """Build the workflow that segments scans and writes their derivatives.
 
@@ -51,6 +53,10 @@ def init_brainchop_wf(
     name : str, optional
         Name of the workflow. The default has the package's version in it, because Nipype's cache
         does not notice changed code.
+    on_failure : callable, optional
+        Called with each scan whose workflow cannot be built, for instance because its file was
+        removed in the meantime, and with the exception; the others are built. Without it the
+        first exception is raised.
 
     Returns
     -------
@@ -60,8 +66,14 @@ def init_brainchop_wf(
     name = name or f'brainchop_{__version__.replace(".", "_")}_wf'
     workflow = LiterateWorkflow(name=name, base_dir=str(settings.work_dir))
     for scan, specs in work:
-        made = init_scan_wf(settings=settings, specs=specs, owner=owner, scan=scan, pool=pool)
-        workflow.add_nodes([made])
+        try:
+            made = init_scan_wf(settings=settings, specs=specs, owner=owner, scan=scan, pool=pool)
+        except Exception as error:
+            if on_failure is None:
+                raise
+            on_failure(scan, error)
+        else:
+            workflow.add_nodes([made])
     return workflow
 
 
@@ -93,7 +105,13 @@ def init_scan_wf(
     LiterateWorkflow
     """
     workflow = LiterateWorkflow(name=scan_node_name(scan.label))
-    conform = init_conform_node(frame=settings.frame, omp_nthreads=settings.omp_nthreads)
+    conform = init_conform_node(
+        ConformOptions(window=settings.intensity_window),
+        scan=scan.path,
+        memory=settings.network_memory,
+        frame=settings.frame,
+        omp_nthreads=settings.omp_nthreads,
+    )
     conform.inputs.in_file = str(scan.path)
     draw_scan = pe.Node(DrawScan(scan=str(scan.path)), name='draw_scan', mem_gb=_DRAW_GB)
     if settings.frame is not None:
@@ -165,6 +183,7 @@ def init_model_wf(
         resample=settings.resample,
         label_codes=settings.label_codes,
         probseg=settings.probseg,
+        frame=settings.frame,
         pool=pool,
         omp_nthreads=settings.omp_nthreads,
     )

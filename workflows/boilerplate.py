@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from textwrap import fill
 
 from brainchop_bids import __version__
@@ -105,10 +106,12 @@ def list_references(text: str) -> str:
 
 
 def _describe_conform(options: ConformOptions) -> str:
-    if options == ConformOptions():
+    outliers = ' after intensities far from all others in a scan had been clipped'
+    clipped = outliers if options.scale and options.window == 'auto' else ''
+    if replace(options, window='auto') == ConformOptions():
         return (
             'Scans were conformed to 1 mm isotropic voxels with intensities scaled to 0-255, '
-            'reproducing `mri_convert -c` of *FreeSurfer* [@freesurfer].'
+            f'reproducing `mri_convert -c` of *FreeSurfer* [@freesurfer]{clipped}.'
         )
     size = "the scan's smallest voxel size" if options.smallest else f'{options.voxel_size:g} mm'
     field = ' and 256 voxels a side' if options.force_256 else ''
@@ -116,7 +119,7 @@ def _describe_conform(options: ConformOptions) -> str:
     return (
         f'Scans were conformed to isotropic voxels of {size}{field} with {options.interpolation} '
         f'interpolation and with intensities {change} to 0-255, following `mri_convert` of '
-        '*FreeSurfer* [@freesurfer].'
+        f'*FreeSurfer* [@freesurfer]{clipped}.'
     )
 
 

@@ -1,12 +1,15 @@
 """Nodes of the workflows, made from settings and models."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from nipype.pipeline import engine as pe
 
 from brainchop_bids.bids.query import Scan
 from brainchop_bids.image.conform import CONFORMED_SHAPE, ConformOptions
+from brainchop_bids.image.headers import read_header
+from brainchop_bids.inference.memory import estimate_conform_gb
 from brainchop_bids.inference.options import InferenceOptions
 from brainchop_bids.inference.plan import make_plan
 from brainchop_bids.interfaces import (
@@ -20,7 +23,9 @@ from brainchop_bids.interfaces import (
     WriteDerivatives,
 )
 from brainchop_bids.models.spec import ModelSpec
+from brainchop_bids.quality.assess import LabelScheme
 from brainchop_bids.settings import WORKER_GB, Settings
+from brainchop_bids.system.errors import BrainchopError
 from brainchop_bids.system.resources import Granted
 
 # Peak resident memory of the NumPy steps, GB, see benchmarks/README.md: a worker holds about
@@ -34,6 +39,8 @@ _QUALITY_GB = 0.8
 def init_conform_node(
     conform: ConformOptions | None = None,
     *,
+    scan: Path | None = None,
+    memory: Granted | None = None,
     frame: int | None = None,
     omp_nthreads: int = 1,
     name: str = 'conform',
@@ -44,6 +51,10 @@ def init_conform_node(
     ----------
     conform : ConformOptions, optional
         Target grid and interpolation; by default those of ``mri_convert -c``.
+    scan : Path, optional
+        The scan, if it is known already: the estimate of memory is then that of its header.
+    memory : Granted, optional
+        Memory that the step may use; by default as much as the machine grants.
     frame : int, optional
         Frame of a 4-D file, counted from 0.
     omp_nthreads : int
@@ -57,11 +68,16 @@ def init_conform_node(
         A `Conform` node.
     """
     options = conform or ConformOptions()
+    mem_gb = _CONFORM_GB
+    if scan is not None:
+        # What is wrong with a header is reported when the node runs.
+        with suppress(BrainchopError):
+            mem_gb = max(mem_gb, estimate_conform_gb(read_header(scan), options))
     node = pe.Node(
-        Conform(**options.to_dict(), num_threads=omp_nthreads),
-        name=name,
-        mem_gb=_CONFORM_GB,
+        Conform(**options.to_dict(), num_threads=omp_nthreads), name=name, mem_gb=mem_gb
     )
+    if memory is not None:
+        node.inputs.trait_set(memory_gb=memory.amount, memory_source=memory.source)
     if frame is not None:
         node.inputs.frame = frame
     return node
@@ -139,14 +155,19 @@ def init_components_node(spec: ModelSpec, components: str | None) -> pe.Node:
     )
 
 
-def init_resample_node(field: str, method: str) -> pe.Node:
+def init_resample_node(field: str, method: str, frame: int | None = None) -> pe.Node:
     """Build the node that resamples ``dseg`` or ``brain_mask`` to the grid of the scan."""
     # File names are those of the outputs, so that several can be copied into one folder.
-    return pe.Node(
-        ResampleLabels(method=method, out_file=f'{field}.nii'),
+    node = pe.Node(
+        ResampleLabels(
+            method=method, out_file=f'{field}.nii', remove_empty=not field.endswith('mask')
+        ),
         name=f'resample_{field.removeprefix("brain_")}',
         mem_gb=LABELS_GB,
     )
+    if frame is not None:
+        node.inputs.frame = frame
+    return node
 
 
 def init_derive_node(spec: ModelSpec) -> pe.Node:
@@ -247,12 +268,13 @@ def init_quality_node(*, settings: Settings, spec: ModelSpec, scan: Scan) -> pe.
         An `AssessQuality` node whose labels are to be connected.
     """
     labels = spec.labels_by_value(settings.label_codes)
+    scheme = LabelScheme.of(labels, covers_brain=spec.covers_brain)
     node = pe.Node(
         AssessQuality(
             in_file=str(scan.path),
-            names={value: label.name for value, label in labels.items()},
-            tissues={value: label.mapping for value, label in labels.items() if label.mapping},
-            covers_brain=spec.covers_brain,
+            names=dict(scheme.names),
+            tissues=dict(scheme.tissues),
+            covers_brain=scheme.covers_brain,
         ),
         name='quality',
         mem_gb=_QUALITY_GB,

@@ -109,8 +109,10 @@ def init_single_scan_wf(
         segmentations, in the same order.
     intracranial_volume
         If the model labels the fluid around the brain: intracranial volume, mm^3.
-    warnings, engine, normalization, removed_components, removed_voxels, brain_volume
-        Facts about the run; volumes in mm^3.
+    warnings, segment_warnings, engine, normalization, removed_components, removed_voxels, \
+    brain_volume
+        Facts about the run: warnings about the scan, warnings about model and labels; volumes in
+        mm^3.
     conform_cost, segment_cost, components_cost, resample_cost
         Wall time (s) and peak resident memory (MB) of the steps.
 
@@ -138,16 +140,20 @@ def init_single_scan_wf(
     shared = ['t1w_conform', 'warnings', 'conform_cost']
     fields = model_outputs(spec, probseg=probseg)
     outputnode = pe.Node(niu.IdentityInterface(fields=[*shared, *fields]), name='outputnode')
-    conform_node = init_conform_node(conform, frame=frame, omp_nthreads=omp_nthreads)
+    memory = None if mem_gb is None else Granted(mem_gb, 'mem_gb')
+    conform_node = init_conform_node(
+        conform, memory=memory, frame=frame, omp_nthreads=omp_nthreads
+    )
     segmentation = init_segmentation_wf(
         spec=spec,
         inference=inference,
-        memory=None if mem_gb is None else Granted(mem_gb, 'mem_gb'),
+        memory=memory,
         normalization=normalization,
         components=components,
         resample=resample,
         label_codes=label_codes,
         probseg=probseg,
+        frame=frame,
         omp_nthreads=omp_nthreads,
     )
     # fmt: off
@@ -174,6 +180,7 @@ def init_segmentation_wf(
     resample: str = 'linear',
     label_codes: str = 'model',
     probseg: bool = False,
+    frame: int | None = None,
     pool: Path | None = None,
     omp_nthreads: int = 1,
     name: str = 'segmentation_wf',
@@ -186,7 +193,7 @@ def init_segmentation_wf(
         The model.
     memory : Granted, optional
         Memory that the network may use; by default as much as the machine grants.
-    inference, normalization, components, resample, label_codes, probseg, omp_nthreads
+    inference, normalization, components, resample, label_codes, probseg, frame, omp_nthreads
         As for `init_single_scan_wf`.
     pool : Path, optional
         Folder that `worker_pool` yields; its processes then run the network.
@@ -219,7 +226,7 @@ def init_segmentation_wf(
         omp_nthreads=omp_nthreads,
     )
     keep_components = init_components_node(spec, components)
-    resample_dseg = init_resample_node('dseg', resample)
+    resample_dseg = init_resample_node('dseg', resample, frame)
     resample_mask = init_resample_node('brain_mask', resample)
     labels = spec.labels_by_value(label_codes)
     names = {value: label.name for value, label in labels.items()}
@@ -244,7 +251,7 @@ def init_segmentation_wf(
     # fmt: on
     _connect_outputs(workflow, spec)
     if spec.in_channels > 1:
-        _add_channels(workflow, spec, omp_nthreads)
+        _add_channels(workflow, spec, memory, omp_nthreads)
     if spec.derived:
         _add_derived(workflow, spec)
     if probseg:
@@ -263,6 +270,7 @@ def _connect_outputs(workflow: LiterateWorkflow, spec: ModelSpec) -> None:
     workflow.connect([
         (segment, outputnode, [('engine', 'engine'),
                                ('normalization', 'normalization'),
+                               ('warnings', 'segment_warnings'),
                                ('cost', 'segment_cost')]),
         (keep_components, outputnode, [('out_mask', 'brain_mask_conform'),
                                        ('removed_components', 'removed_components'),
@@ -292,12 +300,16 @@ def _recode(
     return node
 
 
-def _add_channels(workflow: LiterateWorkflow, spec: ModelSpec, omp_nthreads: int) -> None:
+def _add_channels(
+    workflow: LiterateWorkflow, spec: ModelSpec, memory: Granted | None, omp_nthreads: int
+) -> None:
     """Conform the other scans, for models that take several."""
     inputnode, segment = (workflow.get_node(name) for name in ('inputnode', 'segment'))
     channels = pe.Node(niu.Merge(spec.in_channels - 1), name='channels', mem_gb=0.1)
     for place, suffix in enumerate(spec.inputs[1:]):
-        conform = init_conform_node(omp_nthreads=omp_nthreads, name=f'conform_{suffix}')
+        conform = init_conform_node(
+            memory=memory, omp_nthreads=omp_nthreads, name=f'conform_{suffix}'
+        )
         workflow.connect(inputnode, ('channels', _nth, place), conform, 'in_file')
         workflow.connect(inputnode, 't1w_conform', conform, 'reference')
         workflow.connect(conform, 'out_file', channels, f'in{place + 1}')
@@ -331,7 +343,8 @@ def _nth(items: list[str], place: int) -> str:
 def model_outputs(spec: ModelSpec, *, probseg: bool = False) -> list[str]:
     """Return the fields of the ``outputnode`` of a model's workflow."""
     images = ['dseg_conform', 'brain_mask_conform', 'dseg', 'brain_mask']
-    facts = ['engine', 'normalization', 'removed_components', 'removed_voxels']
+    facts = ['engine', 'normalization', 'segment_warnings']
+    facts += ['removed_components', 'removed_voxels']
     costs = [f'{step}_cost' for step in ('segment', 'components', 'resample')]
     fields = [*images, 'volumes', *facts, 'brain_volume', *costs] + ['probseg'] * probseg
     fields += [f'derived_{field}' for field in _DERIVED] if spec.derived else []

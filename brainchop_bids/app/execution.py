@@ -17,9 +17,11 @@ from ..models.spec import ModelSpec
 from ..reports.crashes import last_words, read_crashes
 from ..settings import PROCESSES_GB, Settings
 from ..system.errors import Interrupted, SettingsError
+from ..system.files import read_text
 from ..system.processes import own_folder
 from ..system.signals import raise_if_stopped
 from .progress import Display, Watcher
+from .workload import absent_file
 
 # Number of scans in one Nipype graph.
 _BATCH = 24
@@ -162,7 +164,19 @@ def _run_batch(
     """Run some scans; return the error that stopped the batch, '' if only single scans failed."""
     from brainchop_bids.workflows.bids import init_brainchop_wf, write_graph
 
-    workflow = init_brainchop_wf(settings=settings, work=work, owner=owner, pool=pool.folder)
+    specs = {scan.label: needed for scan, needed in work}
+
+    def refuse(scan: Scan, error: Exception) -> None:
+        why = absent_file(scan, specs[scan.label]) or last_words(
+            f'{type(error).__name__}: {error}'
+        )
+        watcher.fail(scan_node_name(scan.label), why or 'its workflow cannot be built')
+
+    workflow = init_brainchop_wf(
+        settings=settings, work=work, owner=owner, pool=pool.folder, on_failure=refuse
+    )
+    if not workflow.list_node_names():
+        return ''
     logs = settings.output_dir / 'logs'
     workflow.config['execution'] = {
         'crashdump_dir': str(logs),
@@ -287,7 +301,7 @@ def read_plugin(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding='utf-8'))
+        content = yaml.safe_load(read_text(path))
     except OSError as error:
         raise SettingsError(f'--use-plugin {path}: cannot be read ({error.strerror})') from None
     except (ValueError, yaml.YAMLError) as error:

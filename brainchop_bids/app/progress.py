@@ -164,14 +164,19 @@ class Watcher:
         elif status == 'end' and self.written[workflow] == self.models[workflow]:
             self._finish(workflow)
         elif status == 'exception' and not self.sees_tracebacks:
-            self._fail(workflow, f'the step {step} failed: see its crash file')
+            self.fail(workflow, f'the step {step} failed: see its crash file')
 
     def failure(self, node: object, traceback: list[str]) -> None:
         """Process the traceback of a failed node."""
         workflow, step = self._where(node)
         if workflow not in self.scans or workflow in self.failures:
             return
-        self._fail(workflow, last_words(''.join(traceback)) or f'the step {step} failed')
+        self.fail(workflow, last_words(''.join(traceback)) or f'the step {step} failed')
+
+    def fail(self, workflow: str, why: str) -> None:
+        """Process the failure of a scan, for the given reason."""
+        self.failures[workflow] = why
+        self.display.failed(self.scans[workflow], why)
 
     def state(self) -> str:
         """Summarize in one line which scans are done and which are not.
@@ -196,14 +201,10 @@ class Watcher:
         try:
             self.on_done(workflow)
         except BrainchopError as error:
-            self._fail(workflow, str(error))
+            self.fail(workflow, str(error))
             return
         self.finished.add(workflow)
         self.display.finished(self.scans[workflow])
-
-    def _fail(self, workflow: str, why: str) -> None:
-        self.failures[workflow] = why
-        self.display.failed(self.scans[workflow], why)
 
     @staticmethod
     def _where(node: object) -> tuple[str, str]:

@@ -4,6 +4,7 @@ The entities of a scan are read from its file name and not from an index, so tha
 (zero padding, or an entity unknown to the index) and two scans never share a name.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -125,4 +126,8 @@ def scan_node_name(stem: str) -> str:
     >>> scan_node_name('sub-01_acq-x_T1w')
     'sub_01_acq_x_T1w_wf'
     """
-    return ''.join(char if char.isalnum() else '_' for char in stem) + '_wf'
+    name = ''.join(char if char.isalnum() else '_' for char in stem)
+    # Labels that BIDS does not allow, such as a-b and a+b, may differ in these characters alone.
+    if not re.fullmatch(r'(?:[A-Za-z]+-[A-Za-z0-9]+_)*[A-Za-z0-9]+', stem):
+        name += f'_{hashlib.sha256(stem.encode()).hexdigest()[:8]}'
+    return f'{name}_wf'

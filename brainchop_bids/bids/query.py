@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..system.errors import DatasetError
+from ..system.files import read_text, require_regular
 from .names import ScanName
 
 _OTHER_DATATYPES = (
@@ -92,7 +93,7 @@ def check_dataset(bids_dir: Path) -> dict[str, Any]:
         raise DatasetError(f'{bids_dir} is a file; give the root folder of a BIDS dataset')
     path = bids_dir / 'dataset_description.json'
     try:
-        description = json.loads(path.read_text(encoding='utf-8-sig'))
+        description = json.loads(read_text(path, 'utf-8-sig'))
     except FileNotFoundError:
         raise DatasetError(
             f'{bids_dir} has no dataset_description.json, so it is not the root of a BIDS '
@@ -123,8 +124,12 @@ def why_absent(path: Path) -> str | None:
     if path.is_symlink() and not path.exists():
         # DataLad datasets contain links to files that are downloaded on request.
         return f'{path}: is a link to a file that is not here; run: datalad get {path}'
-    if not path.exists():
+    try:
+        require_regular(path)
+    except FileNotFoundError:
         return f'{path}: is gone'
+    except OSError as error:
+        return f'{path}: {error.strerror}; replace or remove it'
     if not os.access(path, os.R_OK):
         return f'{path}: no permission to read it'
     return None
@@ -153,7 +158,13 @@ def find_siblings(scan: Scan, suffixes: Sequence[str]) -> list[Path]:
     found = []
     for suffix in suffixes:
         folder = scan.path.parent
-        beside = [path for end in ('.nii', '.nii.gz') for path in folder.glob(f'*_{suffix}{end}')]
+        beside = [
+            path
+            for end in ('.nii', '.nii.gz')
+            for path in folder.glob(f'*_{suffix}{end}')
+            # A file of another participant or session may lie in this folder by mistake.
+            if path.name.startswith(f'{"_".join(scan.name.folder.parts[:-1])}_')
+        ]
         stem = f'{scan.name.prefix}_{suffix}'
         own = [path for path in beside if path.name.partition('.')[0] == stem]
         chosen = own or beside
@@ -272,6 +283,13 @@ def _name_scans(bids_dir: Path, files: Iterable[str]) -> tuple[tuple[Scan, ...],
             scan = Scan(path, path.relative_to(bids_dir).as_posix(), ScanName.parse(path))
         except DatasetError as error:
             left_out.append(f'{path}: left out: {error}')
+            continue
+        owners = [part for part in Path(scan.relative).parts if part.startswith(('sub-', 'ses-'))]
+        if owners[:-1] != list(scan.name.folder.parts[:-1]):
+            left_out.append(
+                f'{path}: left out: its folder says {"/".join(owners[:-1])}, its name '
+                f'{"/".join(scan.name.folder.parts[:-1])}; move or rename it'
+            )
             continue
         # The derivatives of both would have the same names.
         if by_label.setdefault(scan.label, scan) is not scan:

@@ -214,3 +214,17 @@ def add_frame_option(group: argparse._ArgumentGroup) -> None:
         type=count,
         help='frame of a 4-D file with several frames, counted from 0',
     )
+
+
+def add_window_option(group: argparse._ArgumentGroup) -> None:
+    """Add the option of the window of intensities."""
+    group.add_argument(
+        '--intensity-window',
+        choices=['auto', 'freesurfer'],
+        default='auto',
+        help=(
+            "intensities that are scaled to 0-255: those of FreeSurfer's mri_convert -c in all "
+            'cases (freesurfer), or the same after a few voxels far from all others were '
+            'clipped, with a warning (auto) (default: %(default)s)'
+        ),
+    )

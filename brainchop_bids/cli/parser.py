@@ -10,6 +10,7 @@ from .options import (
     add_inference_options,
     add_label_options,
     add_model_options,
+    add_window_option,
     memory,
     positive,
 )
@@ -105,6 +106,7 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         ),
     )
     add_frame_option(group)
+    add_window_option(group)
 
 
 def _add_segmentation(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..app.outcome import DONE, outcome, say
@@ -15,13 +15,18 @@ from .options import (
     add_inference_options,
     add_label_options,
     add_model_options,
+    add_window_option,
     memory,
     positive,
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from ..image.io import Volume
     from ..inference.options import InferenceOptions
     from ..inference.scan_settings import ScanSettings
+    from ..models.spec import ModelSpec
     from ..system.resources import Granted
 
 PROG = 'brainchop-segment'
@@ -170,6 +175,7 @@ def _named_file(text: str) -> tuple[str, Path]:
 def _add_conform(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('reading and conforming')
     add_frame_option(group)
+    add_window_option(group)
     size = group.add_mutually_exclusive_group()
     size.add_argument(
         '--voxel-size',
@@ -231,6 +237,7 @@ def _settings(arguments: argparse.Namespace) -> 'ScanSettings':
             force_256=arguments.cw256,
             interpolation=arguments.interpolation,
             scale=not arguments.no_scale,
+            window=arguments.intensity_window,
         ),
         threads=_threads(arguments),
     )
@@ -248,12 +255,32 @@ def _run(arguments: argparse.Namespace) -> int:
 
     spec = load_spec(find_model(arguments.model, arguments.models_dir))
     log = partial(say, PROG) if arguments.verbose else None
-    stats = segment_scan(settings, spec, Stopwatch(log))
+    stats = segment_scan(settings, spec, Stopwatch(log), _review)
     for warning in stats['warnings']:
         say(PROG, f'warning: {warning}')
+    for flag in stats['flags']:
+        say(PROG, f'flag: {flag["Name"]}: {flag["Reason"]}')
     if arguments.verbose:
         say(PROG, f'{settings.out}: done, {stats["peak_mb"]:.0f} MB at most')
     return DONE
+
+
+def _review(
+    volume: 'Volume',
+    labels: 'np.ndarray',
+    mask: 'np.ndarray | None',
+    spec: 'ModelSpec',
+    removed_mm3: float,
+) -> dict[str, Any]:
+    """Return the flags that the App gives, and the measures of quality."""
+    from ..quality.assess import LabelScheme, assess
+
+    scheme = LabelScheme.of(spec.labels_by_value('model'), covers_brain=spec.covers_brain)
+    assessment = assess(volume, labels, mask, scheme, removed_mm3=removed_mm3)
+    return {
+        'flags': [flag.to_dict() for flag in assessment.flags],
+        'quality': assessment.measures,
+    }
 
 
 def _inference(arguments: argparse.Namespace) -> 'InferenceOptions':

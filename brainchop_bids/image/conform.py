@@ -11,25 +11,19 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from ..system.errors import InputError, SettingsError
+from ..system.errors import SettingsError
+from .extent import FINEST, check_field_of_view
 from .geometry import Geometry
 from .io import Volume
-from .lookup import flat, histogram, lookup
 from .sampling import Sampler, for_each, nearest, trilinear
+from .window import half_up, to_uint8
 
 INTERPOLATIONS = ('trilinear', 'nearest', 'cubic')
+WINDOWS = ('auto', 'freesurfer')
 _SIDE = 256
 # Shape of the conformed grid at 1 mm, for heads that fit into it.
 CONFORMED_SHAPE = (_SIDE, _SIDE, _SIDE)
-_BINS = 1000
 _LIA = ((-1, 0, 0), (0, 0, 1), (0, -1, 0))
-_HIGH = 0.999
-_ZERO = 1e-15  # smaller values are background in the histogram
-_CODES = 1 << 16
-_PIECE = 1 << 16
-# The largest float32 below one half: adding it and truncating rounds halves up for every float32,
-# whereas adding one half would round 0.49999997 to 1.
-_HALF = np.nextafter(np.float32(0.5), np.float32(0))
 
 
 @dataclass(frozen=True)
@@ -48,11 +42,15 @@ class ConformOptions:
         Interpolation of intensities.
     scale : bool
         Scale intensities to 0..255; otherwise they are only rounded and clipped.
+    window : {'auto', 'freesurfer'}
+        What is scaled to 0..255. ``'freesurfer'`` follows ``mri_convert -c`` in all cases.
+        ``'auto'`` is the same, except that a few voxels far from all others are clipped instead
+        of stretching the window, with a warning.
 
     Raises
     ------
     SettingsError
-        If the voxel size or the interpolation is invalid.
+        If the voxel size, the interpolation or the window is invalid.
     """
 
     voxel_size: float = 1.0
@@ -60,15 +58,22 @@ class ConformOptions:
     force_256: bool = False
     interpolation: str = 'trilinear'
     scale: bool = True
+    window: str = 'auto'
 
     def __post_init__(self) -> None:
         """Check the values."""
-        if not (np.isfinite(self.voxel_size) and self.voxel_size > 0):
-            raise SettingsError(f'voxel size is {self.voxel_size} mm; give a number above 0')
+        if not (np.isfinite(self.voxel_size) and self.voxel_size >= FINEST):
+            raise SettingsError(
+                f'voxel size is {self.voxel_size} mm; give a number from {FINEST} on'
+            )
         if self.interpolation not in INTERPOLATIONS:
             raise SettingsError(
                 f'interpolation {self.interpolation!r} is not known; '
                 f'use one of {", ".join(INTERPOLATIONS)}'
+            )
+        if self.window not in WINDOWS:
+            raise SettingsError(
+                f'intensity window {self.window!r} is not known; use one of {", ".join(WINDOWS)}'
             )
 
     @classmethod
@@ -125,7 +130,8 @@ def conform(
     """Convert a volume to uint8 and resample it to isotropic voxels in a cubic LIA grid.
 
     Intensities are scaled first, in the volume's own grid (unless they are uint8 already): from
-    the minimum to the brightest thousandth of the non-zero voxels. Then the volume is resampled
+    the minimum to the brightest thousandth of the non-zero voxels, see `ConformOptions`
+    for the exception. Then the volume is resampled
     to 256 voxels a side, or more if the field of view exceeds 281 mm. A volume that has this
     grid already is not resampled.
 
@@ -149,7 +155,7 @@ def conform(
     Raises
     ------
     InputError
-        If the range of intensities exceeds that of float32.
+        If the range of intensities exceeds that of float32, or the field of view 800 mm.
 
     Notes
     -----
@@ -162,10 +168,14 @@ def conform(
     Written from a description in words of what FreeSurfer's ``mri_convert -c`` does, and compared
     with an independent emulation of it: at most 0.007 % of the voxels of nine scans differ, by 1.
     """
+    if grid is None:
+        name = volume.path or 'the volume'
+        check_field_of_view(name, volume.geometry, volume.header, least=0.0)
     target, warnings = (grid, []) if grid else conformed_grid(volume.geometry, options)
     values = volume.data
     if values.dtype != np.uint8:
-        values = to_uint8(values, scale=options.scale)
+        values, notes = to_uint8(values, scale=options.scale, robust=options.window == 'auto')
+        warnings = [*warnings, *notes]
     same = target.matches(volume.geometry)
     if not same:
         values = _reslice(values, volume.geometry, target, options.interpolation, threads)
@@ -212,127 +222,9 @@ def conformed_grid(
     return Geometry((side, side, side), np.full(3, size), np.array(_LIA), source.c_ras), warnings
 
 
-def to_uint8(values: np.ndarray, *, scale: bool = True) -> np.ndarray:
-    """Scale intensities to 0..255 and round them, as `conform` does in the native grid.
-
-    Parameters
-    ----------
-    values : array of integers or floats
-        Finite intensities of one volume.
-    scale : bool
-        Scale; otherwise only round and clip.
-
-    Returns
-    -------
-    uint8 array of the same shape
-        Scaled as in FreeSurfer's conform: the brightest thousandth of the foreground is clipped.
-
-    Raises
-    ------
-    InputError
-        If the range of intensities exceeds that of float32.
-    """
-    if values.dtype in (np.int16, np.uint16):
-        # The result depends on the value alone, so compute it once per value, not per voxel.
-        codes = values.view(np.uint16)
-        counts = histogram(codes, _CODES)
-        table = np.arange(_CODES, dtype=np.uint16).view(values.dtype).astype(np.float32)
-        present = counts > 0
-        window = _window([table[present]], [counts[present]]) if scale else None
-        return lookup(_rounded(table, window), codes)
-    result = np.empty_like(values, dtype=np.uint8, subok=False)
-    source, target = flat(values), flat(result)
-    pieces = [slice(start, start + _PIECE) for start in range(0, source.size, _PIECE)]
-    window = None
-    if scale:
-        window = _window([source[piece] for piece in pieces], [None] * len(pieces))
-    for piece in pieces:
-        target[piece] = _rounded(source[piece].astype(np.float32), window)
-    return result
-
-
-def window(values: np.ndarray) -> tuple[np.float32, np.float32]:
-    """Return the scaling of `to_uint8`, which is ``(values - low) * factor``.
-
-    Parameters
-    ----------
-    values : array
-        Finite intensities of one volume.
-
-    Returns
-    -------
-    low, factor : float32
-        Lowest value, and factor.
-
-    Raises
-    ------
-    InputError
-        If the range of intensities exceeds that of float32.
-    """
-    return _window([flat(values)], [None])
-
-
-def _window(
-    pieces: list[np.ndarray], counts: list[np.ndarray | None]
-) -> tuple[np.float32, np.float32]:
-    """Return the lowest value and the factor that scales the window above it to 0..255."""
-    low = np.float32(min(piece.min() for piece in pieces))
-    high = np.float32(max(piece.max() for piece in pieces))
-    with np.errstate(over='ignore'):
-        width = np.float32(np.float32(high - low) / np.float32(_BINS))
-    if not np.isfinite(width):
-        raise InputError(
-            f'intensities run from {low:g} to {high:g}, more than float32 can span; '
-            'rescale the image'
-        )
-    if width == 0:
-        return low, np.float32(1)
-    bins = np.zeros(_BINS, dtype=np.int64)
-    nonzero = 0
-    for piece, weight in zip(pieces, counts, strict=True):
-        value = piece.astype(np.float32)
-        number = np.minimum((value - low) / width, _BINS - 1).astype(np.intp)
-        seen = np.abs(value) >= _ZERO
-        nonzero += int(seen.sum() if weight is None else weight[seen].sum())
-        bins += np.bincount(number, weight, _BINS).astype(np.int64)
-    top = np.float32(np.float32(_top_bin(bins, nonzero)) * width + low)
-    if top == low:
-        return low, np.float32(1)
-    with np.errstate(over='ignore'):
-        return low, np.float32(np.float32(255) / np.float32(top - low))
-
-
-def _top_bin(bins: np.ndarray, nonzero: int) -> int:
-    """Return the bin below the one that the brightest thousandth of the foreground reaches."""
-    wanted = int((1.0 - float(np.float32(_HIGH))) * nonzero)
-    found, number = 0, _BINS - 1
-    while found < wanted and number > 0:
-        found += int(bins[number])
-        number -= 1
-    return number
-
-
-def _rounded(values: np.ndarray, window: tuple[np.float32, np.float32] | None) -> np.ndarray:
-    """Scale, clip to 0..255 and round halves up; a value of exactly 0 stays 0 when scaled."""
-    out = values
-    if window is not None:
-        low, factor = window
-        with np.errstate(over='ignore', invalid='ignore'):
-            out = np.nan_to_num(factor * (values - low))
-    result = _half_up(np.clip(out, 0, 255))
-    if window is not None:
-        result[values == 0] = 0
-    return result
-
-
-def _half_up(values: np.ndarray) -> np.ndarray:
-    """Round float32 values in 0..255 to the nearest integer, halves up."""
-    return (values + _HALF).astype(np.uint8)
-
-
 def _round_plane(values: np.ndarray) -> np.ndarray:
     # A weighted mean of uint8 values exceeds 0..255 by less than the rounding to float32.
-    return _half_up(values.astype(np.float32))
+    return half_up(values.astype(np.float32))
 
 
 def _reslice(
@@ -364,7 +256,7 @@ def _cubic(values: np.ndarray, sampler: Sampler, threads: int) -> np.ndarray:
                 prefilter=False,
             )
             plane[np.logical_or.reduce(np.broadcast_arrays(*outside))] = 0
-            result.T[k][box] = _half_up(np.clip(plane, 0, 255))
+            result.T[k][box] = half_up(np.clip(plane, 0, 255))
 
     for_each(work, sampler.target[2], threads)
     return result

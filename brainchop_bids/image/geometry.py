@@ -66,7 +66,8 @@ class Geometry:
         Raises
         ------
         ValueError
-            If a column is not finite or has no length, or the columns lie in one plane.
+            If a column is not finite or has no length, the columns lie in one plane, or the
+            position of the centre exceeds the range of float32.
         """
         columns = np.asarray(affine, dtype=np.float64)[:3, :3]
         origin = np.asarray(affine, dtype=np.float64)[:3, 3]
@@ -87,6 +88,8 @@ class Geometry:
         i, j, k = (np.float32(n / 2) for n in shape[:3])
         c_ras = (steps[:, 0] * i + steps[:, 1] * j) + steps[:, 2] * k
         c_ras += origin.astype(np.float32)
+        if not np.isfinite(c_ras).all():
+            raise ValueError('puts its centre beyond the range of float32')
         return cls((shape[0], shape[1], shape[2]), sizes, cosines, c_ras)
 
     @property

@@ -1,8 +1,8 @@
 """Headers of scans, read by the rules of FreeSurfer's ``mri_convert``."""
 
+import math
 import zlib
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 
 import nibabel as nib
@@ -10,16 +10,18 @@ import numpy as np
 from nibabel.freesurfer.mghformat import MGHHeader
 from nibabel.spatialimages import HeaderDataError
 
-from ..system.errors import InputError
+from ..system.files import IrregularFileError, require_regular
+from .extent import bad, check_place, check_sizes, numbers
 from .geometry import Geometry
+from .inflate import GZIP
+from .nifti_geometry import nifti_geometry
 
 # No name ends in two of them. The voxels of the last one are in a second file.
 SUFFIXES = ('.nii', '.nii.gz', '.mgh', '.mgz', '.mgh.gz', '.hdr')
-GZIP = b'\x1f\x8b'
 _HEAD = 1024  # bytes, longer than any header that is read here
 # Enough compressed bytes to give `_HEAD`, even if the gzip header has names and comments.
 _PREFIX = 1 << 16
-_UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # to mm: unknown, m, mm, um
+_NO_LENGTH = 0.05  # difference from 1 of the length of a direction in an MGH header
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +48,8 @@ class Header:
         One line for each irregularity that did not prevent reading.
     voxels : Path, optional
         File with the voxels, if they are in a second file.
+    mended : bool
+        True if the grid is not the one that the header has by the usual rules.
     """
 
     raw: object
@@ -58,11 +62,12 @@ class Header:
     geometry: Geometry
     warnings: tuple[str, ...]
     voxels: Path | None = None
+    mended: bool = False
 
-
-def bad(path: Path, found: str, advice: str) -> InputError:
-    """Return the error for a scan: its name, the problem and what to do."""
-    return InputError(f'{path}: {found}; {advice}')
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one volume as it is stored."""
+        return math.prod(self.geometry.shape) * self.dtype.itemsize
 
 
 def zlib_reason(error: Exception) -> str:
@@ -101,11 +106,12 @@ def read_header(path: Path) -> Header:
         raise bad(path, 'not a known kind of image', f'give one of {", ".join(SUFFIXES)}')
     block, compressed = _first_bytes(path)
     if path.suffix.lower() == '.hdr':
-        header = _pair(path, block, compressed)
-    elif path.name.lower().endswith(('.nii', '.nii.gz')):
-        header = _nifti(path, block, compressed)
+        read = _pair
     else:
-        header = _mgh(path, block, compressed)
+        read = _nifti if path.name.lower().endswith(('.nii', '.nii.gz')) else _mgh
+    # Fields may have any value; what follows from them is checked to be finite.
+    with np.errstate(all='ignore'):
+        header = read(path, block, compressed)
     if compressed != path.name.lower().endswith(('.gz', '.mgz')):
         note = f'the file is {"" if compressed else "not "}gzip-compressed, despite its name'
         header = replace(header, warnings=(*header.warnings, note))
@@ -145,20 +151,19 @@ def array_header(
         If it is not a scalar volume with a valid position.
     """
     _check_dtype(path, stored.dtype, f'data type {stored.dtype}')
-    shape, frames = _checked_dims(path, [*stored.shape, *(1,) * (7 - stored.ndim)])
+    if stored.size == 0:
+        raise bad(path, f'has no voxels (shape {stored.shape})', 'give another image')
+    shape, frames, _ = _checked_dims(path, [*stored.shape, *(1,) * (7 - stored.ndim)])
     warnings: list[str] = []
-    if isinstance(raw, nib.Nifti1Header):
-        geometry, warnings = _nifti_geometry(path, raw, shape)
-    else:
-        if raw is None and affine is None:
+    with np.errstate(all='ignore'):
+        if isinstance(raw, nib.Nifti1Header):
+            geometry, warnings, _ = nifti_geometry(path, raw, shape)
+        elif raw is not None:
+            geometry = _mgh_geometry(path, raw, shape)
+        elif affine is not None:
+            geometry = _affine_geometry(path, affine, shape)
+        else:
             raise bad(path, 'has no affine', 'give it one')
-        try:
-            if raw is not None:
-                geometry = _mgh_geometry(raw, shape)
-            else:
-                geometry = Geometry.from_affine(np.asarray(affine), shape)
-        except ValueError as error:
-            raise bad(path, f'its affine {error}', 'give it another') from None
     return Header(raw, False, stored.dtype, 0, frames, slope, inter, geometry, tuple(warnings))
 
 
@@ -169,40 +174,40 @@ def _pair(path: Path, block: bytes, compressed: bool) -> Header:
     voxels = path.with_suffix('.IMG' if path.suffix.isupper() else '.img')
     if block[344:348] == b'ni1\0':
         raw = nib.Nifti1Pair.header_class(block[:348], sign, check=False)
-        header = _checked_nifti(path, raw, False)
-        return replace(header, offset=int(raw['vox_offset']), voxels=voxels)
+        return replace(_checked_nifti(path, raw, False, 0), voxels=voxels)
     spm = nib.Spm2AnalyzeImage.header_class(block[:348], sign, check=False)
     return replace(_analyze(path, spm), voxels=voxels)
 
 
 def _analyze(path: Path, raw: nib.AnalyzeHeader) -> Header:
-    dims = [int(n) for n in raw['dim']]
-    if not 1 <= dims[0] <= 7:
-        raise bad(path, f'says it has {dims[0]} dimensions', 'give a 3-D image')
-    shape, frames = _checked_dims(path, dims[1 : dims[0] + 1] + [1] * (7 - dims[0]))
+    shape, frames, warnings = _dims(path, raw)
     zooms = np.abs(np.array(raw['pixdim'][1:4], dtype=np.float32))
-    try:
-        affine = nib.volumeutils.shape_zoom_affine(shape, zooms)
-        geometry = Geometry.from_affine(affine, shape, zooms)
-    except ValueError:
-        raise bad(path, f'has voxel sizes {_numbers(zooms)}', 'correct the header') from None
-    dtype = _nifti_dtype(path, raw)
-    slope, inter = raw.get_slope_inter()
-    start = int(raw['vox_offset'])
-    return Header(raw, False, dtype, start, frames, slope or 1.0, inter or 0.0, geometry, ())
+    check_sizes(path, shape, zooms)
+    affine = nib.volumeutils.shape_zoom_affine(shape, zooms)
+    geometry = Geometry.from_affine(affine, shape, zooms)
+    dtype, notes = _nifti_dtype(path, raw)
+    start, more = _start(path, raw, 0)
+    slope, inter = (float(value or 0) for value in raw.get_slope_inter())
+    if not (np.isfinite(slope) and np.isfinite(inter)):
+        raise bad(path, f'has slope {slope} and intercept {inter}', 'correct the header')
+    warnings += [*notes, *more]
+    return Header(raw, False, dtype, start, frames, slope or 1.0, inter, geometry, tuple(warnings))
 
 
 def _first_bytes(path: Path) -> tuple[bytes, bool]:
     try:
+        require_regular(path)
         with path.open('rb') as stream:
             block = stream.read(_PREFIX)
     except FileNotFoundError:
         raise bad(path, 'no such file', 'check the path') from None
     except IsADirectoryError:
         raise bad(path, 'is a folder', 'give the image file itself') from None
+    except IrregularFileError as error:
+        raise bad(path, str(error.strerror), 'give the image file itself') from None
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise bad(path, f'cannot be read ({reason})', 'check its permissions') from None
+        raise bad(path, f'cannot be read ({reason})', 'check its permissions and links') from None
     if not block:
         raise bad(path, 'is empty (0 bytes)', 'fetch or convert the scan again')
     if not block.startswith(GZIP):
@@ -232,7 +237,8 @@ def _nifti(path: Path, block: bytes, compressed: bool) -> Header:
         if block[at : at + 4] != magic:
             break
         raw = kind(block[:size], sign, check=False)
-        return _checked_nifti(path, raw, compressed)
+        # The voxels follow the header and its extender.
+        return _checked_nifti(path, raw, compressed, size + 4)
     if compressed and len(block) < 348:
         raise bad(
             path,
@@ -243,29 +249,49 @@ def _nifti(path: Path, block: bytes, compressed: bool) -> Header:
     raise bad(path, found, 'give a single-file NIfTI-1 or NIfTI-2 image')
 
 
-def _checked_nifti(path: Path, raw: nib.Nifti1Header, compressed: bool) -> Header:
-    dims = [int(n) for n in raw['dim']]
-    if not 1 <= dims[0] <= 7:
-        raise bad(path, f'says it has {dims[0]} dimensions', 'give a 3-D image')
-    sizes = [n for n in dims[1 : dims[0] + 1]]
-    sizes += [1] * (7 - len(sizes))
-    dtype = _nifti_dtype(path, raw)
-    shape, frames = _checked_dims(path, sizes)
+def _checked_nifti(path: Path, raw: nib.Nifti1Header, compressed: bool, least: int) -> Header:
+    shape, frames, warnings = _dims(path, raw)
+    dtype, notes = _nifti_dtype(path, raw)
+    start, more = _start(path, raw, least)
     slope, inter = _scaling(path, raw)
-    geometry, warnings = _nifti_geometry(path, raw, shape)
-    # Old programs wrote 0; the voxels then follow the header and its extender.
-    least = int(raw['sizeof_hdr']) + 4
-    offset = max(int(raw['vox_offset']), least)
-    return Header(raw, compressed, dtype, offset, frames, slope, inter, geometry, tuple(warnings))
+    geometry, others, mended = nifti_geometry(path, raw, shape)
+    warnings += [*notes, *more, *others]
+    return Header(
+        raw=raw,
+        compressed=compressed,
+        dtype=dtype,
+        offset=start,
+        frames=frames,
+        slope=slope,
+        inter=inter,
+        geometry=geometry,
+        warnings=tuple(warnings),
+        mended=mended,
+    )
 
 
-def _nifti_dtype(path: Path, raw: nib.AnalyzeHeader) -> np.dtype:
+def _start(path: Path, raw: nib.AnalyzeHeader, least: int) -> tuple[int, list[str]]:
+    """Return the position of the first voxel; ``least`` is the first one that is possible."""
+    offset = raw['vox_offset'].item()
+    if not np.isfinite(offset) or (least == 0 and offset < 0):
+        raise bad(path, f'has vox_offset {offset:g}', f'correct the header ({least} is usual)')
+    start = int(offset)
+    # Old programs wrote 0.
+    if start >= least or start == 0:
+        return max(start, least), []
+    return least, [f'vox_offset {offset:g} is not behind the header; {least} was used']
+
+
+def _nifti_dtype(path: Path, raw: nib.AnalyzeHeader) -> tuple[np.dtype, list[str]]:
     try:
         dtype = raw.get_data_dtype()
     except (HeaderDataError, KeyError):
         dtype = np.dtype(object)
     _check_dtype(path, dtype, f'data type code {int(raw["datatype"])}')
-    return dtype
+    bits, found = dtype.itemsize * 8, int(raw['bitpix'])
+    if found == bits:
+        return dtype, []
+    return dtype, [f'bitpix is {found}, but values of type {dtype.name} have {bits} bits']
 
 
 def _check_dtype(path: Path, dtype: np.dtype, name: str) -> None:
@@ -277,15 +303,26 @@ def _check_dtype(path: Path, dtype: np.dtype, name: str) -> None:
         raise bad(path, f'has {name}, which is not known', 'convert it to int16 or float32')
 
 
-def _checked_dims(path: Path, sizes: list[int]) -> tuple[tuple[int, int, int], int]:
+def _dims(path: Path, raw: nib.AnalyzeHeader) -> tuple[tuple[int, int, int], int, list[str]]:
+    dims = [int(n) for n in raw['dim']]
+    if not 1 <= dims[0] <= 7:
+        raise bad(path, f'says it has {dims[0]} dimensions', 'give a 3-D image')
+    return _checked_dims(path, dims[1 : dims[0] + 1] + [1] * (7 - dims[0]))
+
+
+def _checked_dims(path: Path, sizes: list[int]) -> tuple[tuple[int, int, int], int, list[str]]:
+    """Return shape of a volume, number of frames, and warnings; takes 7 sizes."""
     text = ' x '.join(str(n) for n in sizes).removesuffix(' x 1' * 4)
+    none = [axis for axis, n in enumerate(sizes[3:], 4) if n == 0]
+    warnings = [f'dim[{axis}] is 0 and was read as 1' for axis in none]
+    sizes = [*sizes[:3], *(n or 1 for n in sizes[3:])]
     if min(sizes) < 1:
         raise bad(path, f'has dimensions {text}', 'fetch or convert the scan again')
     if min(sizes[:3]) == 1:
         raise bad(path, f'is a 2-D slice ({text})', 'give a 3-D volume')
     if max(sizes[5:]) > 1:
         raise bad(path, f'has dimensions {text}', 'give a 3-D image, or a 4-D one of frames')
-    return (sizes[0], sizes[1], sizes[2]), sizes[3] * sizes[4]
+    return (sizes[0], sizes[1], sizes[2]), sizes[3] * sizes[4], warnings
 
 
 def _scaling(path: Path, raw: nib.Nifti1Header) -> tuple[float, float]:
@@ -298,61 +335,6 @@ def _scaling(path: Path, raw: nib.Nifti1Header) -> tuple[float, float]:
     return slope, inter
 
 
-def _nifti_geometry(
-    path: Path, raw: nib.Nifti1Header, shape: tuple[int, int, int]
-) -> tuple[Geometry, list[str]]:
-    warnings = []
-    zooms = np.array(raw['pixdim'][1:4], dtype=np.float32)
-    if not (np.isfinite(zooms).all() and (zooms != 0).all()):
-        raise bad(path, f'has voxel sizes (pixdim) {_numbers(zooms)}', 'correct the header')
-    if (zooms < 0).any():
-        warnings.append(f'voxel sizes (pixdim) {_numbers(zooms)} were taken without their sign')
-        zooms = np.abs(zooms)
-    factor = _UNITS.get(int(raw['xyzt_units']) & 7)
-    if factor is None:
-        raise bad(path, 'has an unknown unit of length', 'correct xyzt_units in the header')
-    if int(raw['sform_code']) != 0:
-        affine, name = raw.get_sform(), 'sform'
-        lengths = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
-        if np.isfinite(lengths).all() and not np.allclose(lengths, zooms, rtol=1e-3, atol=0):
-            warnings.append(
-                f'voxel sizes are {_numbers(zooms)} by pixdim and {_numbers(lengths)} '
-                'by the sform; pixdim was used'
-            )
-    elif int(raw['qform_code']) != 0:
-        affine, name = _qform(raw, zooms), 'qform'
-    else:
-        warnings.append('no sform or qform: the orientation is a guess (axes L, A, S)')
-        affine, name = np.diag([-1.0, 1.0, 1.0, 1.0]), 'affine'
-    try:
-        geometry = Geometry.from_affine(affine, shape, zooms)
-    except ValueError as error:
-        raise bad(
-            path, f'has a singular affine: its {name} {error}', 'correct the header'
-        ) from None
-    c_ras = geometry.c_ras if name != 'affine' else zooms * np.array(shape, np.float32) / 2
-    scale = np.float32(factor)
-    return Geometry(shape, zooms * scale, geometry.cosines, c_ras * scale), warnings
-
-
-def _qform(raw: nib.Nifti1Header, zooms: np.ndarray) -> np.ndarray:
-    """Return the affine of the quaternion (the NIfTI-1 standard's ``nifti_quatern_to_mat44``)."""
-    b, c, d = (float(raw[f'quatern_{name}']) for name in 'bcd')
-    square = 1.0 - (b * b + c * c + d * d)
-    if square < 1e-7:
-        length = np.sqrt(b * b + c * c + d * d)
-        a, b, c, d = 0.0, b / length, c / length, d / length
-    else:
-        a = np.sqrt(square)
-    affine = np.eye(4)
-    affine[:3, :3] = nib.quaternions.quat2mat([a, b, c, d])
-    if float(raw['pixdim'][0]) < 0:
-        affine[:3, 2] *= -1
-    affine[:3, :3] *= zooms
-    affine[:3, 3] = [float(raw[f'qoffset_{name}']) for name in 'xyz']
-    return affine
-
-
 def _mgh(path: Path, block: bytes, compressed: bool) -> Header:
     if len(block) >= 4 and int.from_bytes(block[:4], 'big') != 1:
         raise bad(path, 'is not an MGH image', 'give a FreeSurfer .mgh or .mgz file')
@@ -362,21 +344,20 @@ def _mgh(path: Path, block: bytes, compressed: bool) -> Header:
             f'is cut short inside its header ({len(block)} bytes)',
             'fetch or convert the scan again',
         )
-    raw = MGHHeader.from_fileobj(BytesIO(block), check=False)
+    # Not by `from_fileobj`, which looks for the end of the voxels.
+    raw = MGHHeader(block[: MGHHeader.template_dtype.itemsize], check=False)
     try:
         dtype = raw.get_data_dtype()
     except KeyError:
         dtype = np.dtype(object)
     _check_dtype(path, dtype, f'data type {int(raw["type"])}')
-    sizes = [int(n) for n in raw['dims']] + [1, 1, 1]
-    shape, frames = _checked_dims(path, sizes)
-    try:
-        # nibabel replaces the header's values if the flag is not set, so read it from the file.
-        known = int.from_bytes(block[28:30], 'big') == 1
-        geometry = _mgh_geometry(raw, shape) if known else _coronal(shape)
-    except ValueError as error:
-        raise bad(path, f'its affine {error}', 'correct the header') from None
-    return Header(raw, compressed, dtype, raw.get_data_offset(), frames, 1.0, 0.0, geometry, ())
+    shape, frames, warnings = _checked_dims(path, [*map(int, raw['dims']), 1, 1, 1])
+    # nibabel replaces the header's values if the flag is not set, so read it from the file.
+    known = int.from_bytes(block[28:30], 'big') == 1
+    geometry = _mgh_geometry(path, raw, shape) if known else _coronal(shape)
+    check_place(path, geometry)
+    start = raw.get_data_offset()
+    return Header(raw, compressed, dtype, start, frames, 1.0, 0.0, geometry, tuple(warnings))
 
 
 def _coronal(shape: tuple[int, int, int]) -> Geometry:
@@ -385,13 +366,25 @@ def _coronal(shape: tuple[int, int, int]) -> Geometry:
     return Geometry(shape, np.ones(3), cosines, np.zeros(3))
 
 
-def _mgh_geometry(raw: MGHHeader, shape: tuple[int, int, int]) -> Geometry:
+def _mgh_geometry(path: Path, raw: MGHHeader, shape: tuple[int, int, int]) -> Geometry:
     zooms, cosines = np.asarray(raw['delta']), np.asarray(raw['Mdc']).T
     affine = np.eye(4)
     affine[:3, :3] = cosines * zooms
-    Geometry.from_affine(affine, shape)
-    return Geometry(shape, zooms, cosines, raw['Pxyz_c'])
+    _affine_geometry(path, affine, shape)
+    lengths = np.sqrt((cosines.astype(np.float64) ** 2).sum(axis=0))
+    if not np.allclose(lengths, 1, rtol=0, atol=_NO_LENGTH):
+        raise bad(
+            path, f'has directions of lengths {numbers(lengths)}, not 1', 'correct the header'
+        )
+    geometry = Geometry(shape, zooms, cosines, raw['Pxyz_c'])
+    check_place(path, geometry)
+    return geometry
 
 
-def _numbers(values: np.ndarray) -> str:
-    return ' x '.join(f'{value:g}' for value in values)
+def _affine_geometry(path: Path, affine: np.ndarray, shape: tuple[int, int, int]) -> Geometry:
+    try:
+        geometry = Geometry.from_affine(np.asarray(affine), shape)
+    except ValueError as error:
+        raise bad(path, f'its affine {error}', 'correct it') from None
+    check_place(path, geometry)
+    return geometry

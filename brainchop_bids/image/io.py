@@ -1,7 +1,7 @@
 """Reading of scans, and writing of NIfTI images."""
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
@@ -11,7 +11,9 @@ import numpy as np
 
 from ..system.errors import InputError, OutputError
 from .geometry import Geometry
-from .headers import GZIP, Header, bad, read_header, zlib_reason
+from .headers import Header, read_header
+from .stored import chosen_frame, read_stored
+from .values import as_read
 
 _LABEL_INTENT = 'label'  # code 1002
 _PIECE = 1 << 22  # bytes that are compressed at once
@@ -70,8 +72,9 @@ def read_volume(path: Path | str, *, frame: int | None = None) -> Volume:
     """
     path = Path(path)
     header = read_header(path)
-    chosen = _chosen_frame(path, header.frames, frame)
-    return _volume(path, header, _stored(header.voxels or path, header, chosen))
+    chosen = chosen_frame(path, header.frames, frame)
+    stored, notes = read_stored(header.voxels or path, header, chosen)
+    return _volume(path, replace(header, warnings=(*header.warnings, *notes)), stored)
 
 
 def volume_of(path: Path, header: Header, stored: np.ndarray, frame: int | None) -> Volume:
@@ -97,19 +100,14 @@ def volume_of(path: Path, header: Header, stored: np.ndarray, frame: int | None)
     InputError
         If there are several frames and none was selected.
     """
-    chosen = _chosen_frame(path, header.frames, frame)
+    chosen = chosen_frame(path, header.frames, frame)
     frames = stored.reshape((*header.geometry.shape, header.frames), order='F')
     return _volume(path, header, frames[..., chosen])
 
 
 def _volume(path: Path, header: Header, stored: np.ndarray) -> Volume:
-    values = _as_read(stored, header)
-    warnings = list(header.warnings)
-    if values.dtype.kind == 'f':
-        values, count = _finite(values)
-        if count:
-            warnings.append(f'{count} values that are not finite (NaN or infinite) became 0')
-    return Volume(values, header.geometry, tuple(warnings), path, header.raw)
+    values, notes = as_read(stored, header.slope, header.inter)
+    return Volume(values, header.geometry, (*header.warnings, *notes), path, header.raw)
 
 
 def read_geometry(path: Path | str) -> tuple[Geometry, tuple[str, ...]]:
@@ -250,92 +248,6 @@ def save_nifti(
     return path
 
 
-def _chosen_frame(path: Path, frames: int, frame: int | None) -> int:
-    if frame is None:
-        if frames > 1:
-            raise bad(
-                path,
-                f'has {frames} frames',
-                f'give one of them alone, or --frame 0 to {frames - 1} to brainchop or '
-                'brainchop-segment',
-            )
-        return 0
-    if not 0 <= frame < frames:
-        raise bad(
-            path,
-            f'has no frame {frame} ({frames} in all)',
-            f'choose one with --frame 0 to {frames - 1}',
-        )
-    return frame
-
-
-def _stored(path: Path, header: Header, frame: int) -> np.ndarray:
-    shape = header.geometry.shape
-    count = int(np.prod(shape, dtype=np.int64))
-    size = count * header.dtype.itemsize
-    start = header.offset + frame * size
-    try:
-        if header.compressed:
-            content = _inflate(path)
-            found = len(content)
-            if found >= start + size:
-                values = np.frombuffer(content, header.dtype, count, start)
-        else:
-            found = path.stat().st_size
-            if found >= start + size:
-                values = np.fromfile(path, header.dtype, count, offset=start)
-    except (EOFError, zlib.error) as error:
-        advice = 'fetch or convert the scan again'
-        raise bad(path, f'is damaged or cut short ({zlib_reason(error)})', advice) from None
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise bad(path, f'cannot be read ({reason})', 'check the disk') from None
-    if found < start + size:
-        raise bad(
-            path,
-            f'is cut short ({found} bytes where its header needs {start + size})',
-            'fetch or convert the scan again',
-        )
-    return values.reshape(shape, order='F')
-
-
-def _inflate(path: Path) -> bytes:
-    """Decompress a file and check its checksums; faster than the gzip module."""
-    rest = path.read_bytes()
-    parts = []
-    # Some programs write padding, mostly zeros, behind the last member.
-    while rest.startswith(GZIP):
-        stream = zlib.decompressobj(31)
-        parts.append(stream.decompress(rest))
-        if not stream.eof:
-            raise EOFError('the compressed data end too early')
-        rest = stream.unused_data
-    return parts[0] if len(parts) == 1 else b''.join(parts)
-
-
-def _as_read(stored: np.ndarray, header: Header) -> np.ndarray:
-    """Scale or convert stored values as FreeSurfer does, in float32 at every step."""
-    kind, size = stored.dtype.kind, stored.dtype.itemsize
-    if (header.slope, header.inter) != (1.0, 0.0):
-        with np.errstate(over='ignore', invalid='ignore'):
-            values = stored.astype(np.float32, order='K')
-            values *= np.float32(header.slope)
-            values += np.float32(header.inter)
-        return values
-    if (kind == 'f' and size != 4) or (kind == 'u' and size > 2) or (kind == 'i' and size > 4):
-        with np.errstate(over='ignore', invalid='ignore'):
-            return stored.astype(np.float32, order='K')
-    if kind == 'i' and size == 1:
-        return stored.astype(np.int16, order='K')
-    return stored.astype(stored.dtype.newbyteorder('='), order='K', copy=False)
-
-
-def _finite(values: np.ndarray) -> tuple[np.ndarray, int]:
-    finite = np.isfinite(values)
-    count = values.size - int(np.count_nonzero(finite))
-    return (np.where(finite, values, np.float32(0)), count) if count else (values, 0)
-
-
 def nifti_header(affine: np.ndarray | None, data: np.ndarray) -> nib.Nifti1Header:
     """Return the header of an image.
 
@@ -366,7 +278,7 @@ def _header_like(like: Path, data: np.ndarray) -> nib.Nifti1Header:
         raise ValueError(
             f'data has shape {data.shape[:3]}, expected {source.geometry.shape} as in {like}'
         )
-    if not isinstance(source.raw, nib.Nifti1Header):
+    if source.mended or not isinstance(source.raw, nib.Nifti1Header):
         return nifti_header(source.geometry.affine, data)
     # The sform of NIfTI-2 has 64 bits, so the format is kept.
     wide = isinstance(source.raw, nib.Nifti2Header)

@@ -1,9 +1,16 @@
-"""Estimate of the memory that a network takes, without loading an engine."""
+"""Estimates of the memory that a scan and a network take, before either is read."""
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
+
+from ..image.conform import ConformOptions, conformed_grid
+from ..image.headers import Header
 from ..models.spec import ModelSpec
+from ..system.errors import MemoryLimitError
+from ..system.resources import Granted
 from .subvolumes import Subvolumes
 
 # Memory of Python, NumPy, the engine, its compiled layers and slabs, GB.
@@ -11,6 +18,16 @@ _OPENVINO_GB = 0.25
 _TENSORFLOW_GB = 0.95
 # Bytes per voxel of the conformed scan, of labels, and of their clean-up and resampling.
 _VOXEL_BYTES = 4
+# Memory of Python, NumPy and SciPy, GB.
+_NUMPY_GB = 0.1
+# Relative size of a decompressed volume, which is enlarged piece by piece.
+_INFLATED = 1.125
+# Types that are kept as they are stored; values of others become 4 bytes.
+_KEPT = tuple(map(np.dtype, (np.uint8, np.int16, np.uint16, np.int32, np.float32)))
+# Bytes per voxel of floats without NaN, and where they are.
+_MENDED_BYTES = 6
+# Bytes per voxel of the scaled scan and of its copy with ordered axes, or cubic coefficients.
+_SCALED_BYTES, _CUBIC_BYTES = 2, 7
 # Most planes by which a volume is shifted while it is computed, including zeros around it.
 _PLANES = 56
 # Copies of a layer in one graph: its input and output, and those in the engine's own layout.
@@ -79,3 +96,60 @@ def estimate_peak_gb(
     base = _OPENVINO_GB if engine == 'openvino' else _TENSORFLOW_GB
     held += sums
     return base + (math.prod(shape) * (_VOXEL_BYTES + spec.in_channels - 1) + held) / 1e9
+
+
+def estimate_conform_gb(header: Header, options: ConformOptions) -> float:
+    """Estimate the peak resident memory of reading and conforming a scan.
+
+    Parameters
+    ----------
+    header : Header
+        Header of the scan.
+    options : ConformOptions
+        Target grid and interpolation.
+
+    Returns
+    -------
+    float
+        Peak memory, GB (10^9 bytes).
+    """
+    grid, _ = conformed_grid(header.geometry, options)
+    size = header.dtype.itemsize
+    scaled = (header.slope, header.inter) != (1.0, 0.0)
+    converted = 4 if scaled or header.dtype not in _KEPT else 0
+    mended = _MENDED_BYTES if header.dtype.kind == 'f' else 0
+    voxel = max(
+        size * (_INFLATED if header.compressed else 1) + converted + mended,
+        (converted or size)
+        + (_CUBIC_BYTES if options.interpolation == 'cubic' else _SCALED_BYTES),
+    )
+    voxels = math.prod(header.geometry.shape)
+    return _NUMPY_GB + (voxels * voxel + math.prod(grid.shape)) / 1e9
+
+
+def check_conform_memory(
+    path: Path | str, header: Header, options: ConformOptions, memory: Granted
+) -> None:
+    """Check that a scan can be read and conformed in the memory that is granted.
+
+    Parameters
+    ----------
+    path : Path or str
+        Name of the scan, for messages.
+    header, options
+        As for `estimate_conform_gb`.
+    memory : Granted
+        Memory that may be used, GB.
+
+    Raises
+    ------
+    MemoryLimitError
+        If it cannot.
+    """
+    need = estimate_conform_gb(header, options)
+    if need > memory.amount:
+        raise MemoryLimitError(
+            f'{path}: needs {need:.1f} GB of memory to be read and conformed '
+            f'({header.geometry}), granted are {memory.amount:.1f} GB ({memory.source}); '
+            'grant more, or resample the scan'
+        )

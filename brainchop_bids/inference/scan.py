@@ -5,12 +5,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import __version__
+from ..image.background import without_empty
 from ..image.channels import conform_channels
 from ..image.conform import Conformed
 from ..image.io import Volume, save_nifti
@@ -31,9 +33,12 @@ from .stages import (
     clean_up,
     probabilities_to_grid,
     read_scan,
+    remove_from_void,
     strip_skull,
     tabulate_volumes,
 )
+
+Review = Callable[[Volume, np.ndarray, np.ndarray | None, ModelSpec, float], dict[str, Any]]
 
 
 class Stopwatch:
@@ -65,7 +70,10 @@ class Stopwatch:
 
 
 def segment_scan(
-    settings: ScanSettings, spec: ModelSpec, clock: Stopwatch | None = None
+    settings: ScanSettings,
+    spec: ModelSpec,
+    clock: Stopwatch | None = None,
+    review: Review | None = None,
 ) -> dict[str, Any]:
     """Segment one scan and write the outputs in the settings.
 
@@ -77,6 +85,9 @@ def segment_scan(
         The model.
     clock : Stopwatch, optional
         Measures the stages.
+    review : callable, optional
+        Takes the scan, the model's labels and the brain mask in the scan's grid, the model, and
+        the volume that was removed with components, mm^3; what it returns is added to the facts.
 
     Returns
     -------
@@ -97,8 +108,9 @@ def segment_scan(
     # Options that the model does not support are reported before anything is read.
     _check(settings, spec)
     with clock.stage('read'):
-        volume = read_scan(settings.t1w, settings.frame)
-        others = [read_scan(path) for path in settings.channels]
+        read = partial(read_scan, options=settings.conform, memory=settings.memory)
+        volume = read(settings.t1w, settings.frame)
+        others = [read(path) for path in settings.channels]
     with clock.stage('conform'):
         conformed, data = conform_channels(
             [volume, *others], settings.conform, threads=settings.threads
@@ -109,16 +121,30 @@ def segment_scan(
             labels = network.label(data, volume, staged)
         with clock.stage('components'):
             labels = smooth_labels(labels, spec.smoothing, threads=settings.threads)
-            cleaned = _clean_up(settings, spec, labels, conformed)
+            labels, notes = remove_from_void(labels, conformed.data)
+            cleaned = _clean_up(settings, spec, labels, conformed, masked=review is not None)
         with clock.stage('write'):
-            _write(settings, spec, cleaned, conformed, volume, staged)
+            final = cleaned
+            if settings.space == 'native' or review is not None:
+                final = _in_scan(settings, cleaned, conformed, volume)
+            placed = final if settings.space == 'native' else cleaned
+            _write(settings, spec, placed, conformed, volume, staged)
+        reviewed: dict[str, Any] = {}
+        if review is not None:
+            with clock.stage('review'):
+                voxel = conformed.geometry.voxel_volume
+                removed = cleaned.removed.voxels * voxel
+                reviewed = review(volume, final.labels, final.mask, spec, removed)
         stats = {
             **_facts(settings, network.engine, cleaned),
             'plan': network.plan.description,
             'warnings': [
+                *conformed.warnings,
+                *_warnings(settings, spec, cleaned.labels),
                 *network.warnings,
-                *_warnings(settings, spec, conformed, cleaned.labels),
+                *notes,
             ],
+            **reviewed,
             'seconds': clock.total(),
             'peak_mb': round(peak_mb(), 1),
         }
@@ -171,13 +197,10 @@ def _facts(settings: ScanSettings, engine: Any, cleaned: Cleaned) -> dict[str, A
     return facts
 
 
-def _warnings(
-    settings: ScanSettings, spec: ModelSpec, conformed: Conformed, labels: np.ndarray
-) -> list[str]:
-    """Return all warnings, except those of the model that an option makes obsolete."""
+def _warnings(settings: ScanSettings, spec: ModelSpec, labels: np.ndarray) -> list[str]:
+    """Return the model's warnings, except one that an option settles, and that of no labels."""
     settled = '--normalization' if settings.normalization else '\0'
     warnings = [warning for warning in spec.warnings if settled not in warning]
-    warnings += conformed.warnings
     if not labels.any():
         warnings.append('no voxel was labelled; is it a T1w of a whole head?')
     return warnings
@@ -262,7 +285,12 @@ def _placed(settings: ScanSettings, conformed: Conformed) -> dict[str, Any]:
 
 
 def _clean_up(
-    settings: ScanSettings, spec: ModelSpec, labels: np.ndarray, conformed: Conformed
+    settings: ScanSettings,
+    spec: ModelSpec,
+    labels: np.ndarray,
+    conformed: Conformed,
+    *,
+    masked: bool,
 ) -> Cleaned:
     rule = settings.components or spec.cleanup
     return clean_up(
@@ -270,9 +298,25 @@ def _clean_up(
         conformed.geometry.zooms,
         rule,
         spec.mask_rule,
-        mask=settings.mask is not None or settings.brain is not None,
+        mask=settings.mask is not None or settings.brain is not None or masked,
         # Workflows use the rule 'none' here, and clean up and measure in a later node.
         intracranial=spec.intracranial and settings.components != 'none',
+    )
+
+
+def _in_scan(
+    settings: ScanSettings, cleaned: Cleaned, conformed: Conformed, volume: Volume
+) -> Cleaned:
+    """Return labels and mask in the grid of the scan."""
+
+    def resampled(image: np.ndarray) -> np.ndarray:
+        grids = conformed.geometry, volume.geometry
+        return labels_to_grid(image, *grids, method=settings.resample)
+
+    return replace(
+        cleaned,
+        labels=without_empty(resampled(cleaned.labels), volume.data),
+        mask=None if cleaned.mask is None else resampled(cleaned.mask),
     )
 
 
@@ -287,10 +331,7 @@ def _write(
     labels, mask = cleaned.labels, cleaned.mask
     geometry, placed = conformed.geometry, _placed(settings, conformed)
     if settings.space == 'native':
-        source, geometry = geometry, volume.geometry
-        labels = labels_to_grid(labels, source, geometry, method=settings.resample)
-        if mask is not None:
-            mask = labels_to_grid(mask, source, geometry, method=settings.resample)
+        geometry = volume.geometry
     tables = {derived.name: derived.values for derived in spec.derived}
     images = [(path, recode(labels, tables[name])) for name, path in settings.derived]
     if settings.label_codes != 'model':

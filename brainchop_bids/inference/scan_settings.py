@@ -1,5 +1,6 @@
 """Settings of one scan, which can be converted to JSON for other processes."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -91,7 +92,8 @@ class ScanSettings:
                 raise SettingsError(f'{path}: its folder does not exist; make it first')
             if path.is_dir():
                 raise SettingsError(f'{path}: is a folder; give the name of a file')
-        names = [path.resolve() for path in (self.t1w, *self.channels, *outputs)]
+        # Unlike `Path.resolve`, this accepts links that point to themselves.
+        names = [os.path.realpath(path) for path in (self.t1w, *self.channels, *outputs)]
         if len(set(names)) < len(names):
             raise SettingsError(
                 f'{self.t1w}: the scans and the outputs need different names; '

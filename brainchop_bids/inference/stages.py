@@ -11,14 +11,22 @@ from typing import Any
 
 import numpy as np
 
+from ..image.background import void_mask
 from ..image.channels import conform_to_grid
 from ..image.cleanup import Cleanup, MaskRule
 from ..image.components import Removed, clean_labels, keep_components
 from ..image.conform import Conformed, ConformOptions, conform
+from ..image.extent import check_field_of_view
 from ..image.geometry import Geometry
 from ..image.io import Volume, read_geometry, read_volume, require_contrast
 from ..image.resample import image_to_grid
+from ..image.stored import scan_header
 from ..image.volumes import intracranial_volume, label_volumes, volumes_table
+from ..system.resources import Granted, available_memory
+from .memory import check_conform_memory
+
+# Share of the labels in empty background that is worth a line; tissue at its edge is less.
+_MOST_EMPTY = 0.01
 
 
 @dataclass(frozen=True)
@@ -43,8 +51,14 @@ class Cleaned:
     intracranial_mm3: float | None = None
 
 
-def read_scan(path: str | Path, frame: int | None = None) -> Volume:
-    """Read a scan and check that it can be segmented.
+def read_scan(
+    path: str | Path,
+    frame: int | None = None,
+    *,
+    options: ConformOptions | None = None,
+    memory: Granted | None = None,
+) -> Volume:
+    """Read a scan and check that it can be segmented, as far as possible by its header.
 
     Parameters
     ----------
@@ -52,6 +66,10 @@ def read_scan(path: str | Path, frame: int | None = None) -> Volume:
         NIfTI-1/2, Analyze or MGH/MGZ.
     frame : int, optional
         Frame of a 4-D file, counted from 0.
+    options : ConformOptions, optional
+        Grid to which it will be conformed.
+    memory : Granted, optional
+        Memory that may be used, GB; by default as much as the machine grants.
 
     Returns
     -------
@@ -60,8 +78,14 @@ def read_scan(path: str | Path, frame: int | None = None) -> Volume:
     Raises
     ------
     InputError
-        If it cannot be read, or all voxels have the same value.
+        If it cannot be read, its field of view is not that of a head, or all voxels have the
+        same value.
+    MemoryLimitError
+        If reading and conforming it takes more memory.
     """
+    header = scan_header(path, frame)
+    check_field_of_view(path, header.geometry, header.raw)
+    check_conform_memory(path, header, options or ConformOptions(), memory or available_memory())
     volume = read_volume(path, frame=frame)
     require_contrast(volume)
     return volume
@@ -101,6 +125,37 @@ def conform_scan(
         return conform(volume, options, threads=threads)
     grid, _ = read_geometry(reference)
     return conform_to_grid(volume, grid, reference, options, threads=threads)
+
+
+def remove_from_void(labels: np.ndarray, conformed: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Remove labels from the empty background of a conformed scan.
+
+    Single voxels of 0 stay, since conforming rounds dark voxels to 0.
+
+    Parameters
+    ----------
+    labels : (X, Y, Z) array of unsigned integers
+        Labels of the network.
+    conformed : (X, Y, Z) uint8
+        The conformed scan.
+
+    Returns
+    -------
+    labels : (X, Y, Z) array
+        Labels that are 0 in empty background.
+    notes : list of str
+        One line if it was more than a hundredth of the labels.
+    """
+    labelled = labels != 0
+    if not (labelled & (conformed == 0)).any():
+        return labels, []
+    wrong = labelled & void_mask(conformed)
+    share = int(np.count_nonzero(wrong)) / int(np.count_nonzero(labelled))
+    note = (
+        f'{share:.0%} of the labels lay in empty background, where the scan is 0, and were '
+        'removed; is it a T1w scan of a head?'
+    )
+    return np.where(wrong, labels.dtype.type(0), labels), [note] * (share > _MOST_EMPTY)
 
 
 def clean_up(

@@ -128,6 +128,7 @@ class WriteDerivativesInputSpec(BaseInterfaceInputSpec):
     derived_dsegs_conform = traits.List(File(exists=True), desc='the same, conformed grid')
     derived_volumes = traits.List(File(exists=True), desc='their tables of volumes')
     warnings = traits.List(traits.Str, desc='warnings about the scan')
+    segment_warnings = traits.List(traits.Str, desc='warnings about model and labels')
     engine = traits.Str(desc='library that ran the network, and its version')
     normalization = traits.Str(desc='normalization of intensities')
     removed_components = traits.Int(desc='number of components that were removed')
@@ -217,7 +218,7 @@ class WriteDerivatives(StepInterface):
                 'RemovedVoxels': inputs.removed_voxels,
                 **{key: dict(value) for key, value in rules.items() if isdefined(value) and value},
             },
-            'Warnings': list(inputs.warnings),
+            'Warnings': [*inputs.warnings, *inputs.segment_warnings],
             'Flags': list(inputs.flags) if isdefined(inputs.flags) else [],
             'Measures': dict(inputs.measures) if isdefined(inputs.measures) else {},
             **{key: volume for key, volume in volumes.items() if isdefined(volume)},

@@ -27,6 +27,13 @@ class ConformInputSpec(BaseInterfaceInputSpec):
     scale = traits.Bool(
         True, usedefault=True, desc='scale intensities to 0-255 instead of rounding them'
     )
+    window = traits.Enum(
+        'auto', 'freesurfer', usedefault=True, desc='what is scaled, see ConformOptions'
+    )
+    memory_gb = traits.Float(nohash=True, desc='memory that may be used, GB')
+    memory_source = traits.Str(
+        'memory_gb', usedefault=True, nohash=True, desc='origin of memory_gb, for messages'
+    )
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc='number of threads')
 
 
@@ -54,16 +61,22 @@ class Conform(StepInterface):
         from ..image.conform import ConformOptions
         from ..image.io import save_nifti
         from ..inference.stages import conform_scan, read_scan
+        from ..system.resources import Granted
 
         inputs = self.inputs
-        volume = read_scan(inputs.in_file, inputs.frame if isdefined(inputs.frame) else None)
         options = ConformOptions(
             voxel_size=inputs.voxel_size,
             smallest=inputs.smallest,
             force_256=inputs.force_256,
             interpolation=inputs.interpolation,
             scale=inputs.scale,
+            window=inputs.window,
         )
+        frame = inputs.frame if isdefined(inputs.frame) else None
+        memory = None
+        if isdefined(inputs.memory_gb):
+            memory = Granted(inputs.memory_gb, inputs.memory_source)
+        volume = read_scan(inputs.in_file, frame, options=options, memory=memory)
         reference = inputs.reference if isdefined(inputs.reference) else None
         result = conform_scan(volume, options, reference=reference, threads=inputs.num_threads)
         out_file = save_nifti(cwd / 'conformed.nii', result.data, affine=result.affine)
@@ -138,6 +151,10 @@ class ResampleLabelsInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc='labels')
     reference = File(exists=True, mandatory=True, desc='image whose grid is used')
     method = traits.Enum('linear', 'nearest', usedefault=True, desc='interpolation')
+    remove_empty = traits.Bool(
+        False, usedefault=True, desc='remove labels from voxels where the reference has no signal'
+    )
+    frame = traits.Int(desc='frame of a 4-D reference, counted from 0')
     out_file = File('resampled.nii', usedefault=True, desc='file name of the result')
 
 
@@ -161,13 +178,18 @@ class ResampleLabels(StepInterface):
     output_spec = ResampleLabelsOutputSpec
 
     def _work(self, cwd: Path) -> dict[str, Any]:
-        from ..image.io import load_labels, read_geometry, save_nifti
+        from ..image.background import without_empty
+        from ..image.io import load_labels, read_geometry, read_volume, save_nifti
         from ..image.resample import labels_to_grid
 
-        labels, source = load_labels(self.inputs.in_file)
-        target, _ = read_geometry(self.inputs.reference)
-        resampled = labels_to_grid(labels, source, target, method=self.inputs.method)
-        reference, out_file = Path(self.inputs.reference), cwd / self.inputs.out_file
+        inputs = self.inputs
+        labels, source = load_labels(inputs.in_file)
+        target, _ = read_geometry(inputs.reference)
+        resampled = labels_to_grid(labels, source, target, method=inputs.method)
+        if inputs.remove_empty:
+            frame = inputs.frame if isdefined(inputs.frame) else None
+            resampled = without_empty(resampled, read_volume(inputs.reference, frame=frame).data)
+        reference, out_file = Path(inputs.reference), cwd / inputs.out_file
         return {'out_file': str(save_nifti(out_file, resampled, like=reference, labels=True))}
 
 

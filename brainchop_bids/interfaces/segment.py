@@ -51,6 +51,7 @@ class SegmentOutputSpec(StepOutputSpec):
     out_probabilities = File(exists=True, desc='class probabilities, 4-D')
     engine = traits.Str(desc='library that ran the network, and its version')
     normalization = traits.Str(desc='normalization of intensities')
+    warnings = traits.List(traits.Str, desc='warnings about model and labels, one line each')
 
 
 class Segment(StepInterface):
@@ -84,6 +85,7 @@ class Segment(StepInterface):
             'out_file': str(settings.out),
             'engine': stats['engine'],
             'normalization': stats['normalization'],
+            'warnings': stats['warnings'],
             **measured(stats['seconds']['total'], stats['peak_mb']),
         }
         if settings.probseg is not None:

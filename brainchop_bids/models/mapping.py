@@ -20,6 +20,7 @@ import numpy as np
 
 from ..image.lookup import histogram
 from ..system.errors import ModelError
+from ..system.files import require_regular
 from .labels import LARGEST_CODE
 
 
@@ -140,9 +141,7 @@ def read_mapping(name_or_path: str | Path) -> LabelMapping:
     indices: dict[int, int] = {}
     labels: dict[int, str] = {}
     try:
-        # Reading a pipe or a device would never end.
-        if path.exists() and not path.is_file():
-            raise ValueError('it is no file')
+        require_regular(path)
         with path.open(encoding='utf-8-sig', newline='') as file:
             reader = csv.DictReader(file, delimiter='\t')
             derivative = {'index', 'mapping'} <= set(reader.fieldnames or ())

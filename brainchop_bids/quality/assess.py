@@ -9,16 +9,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
+from ..image.background import void_mask, void_value
 from ..image.components import fill_holes
 from ..image.geometry import Geometry
 from ..image.io import Volume
 from ..image.lookup import histogram, lookup
-from ..models.labels import lateral_pairs
+from ..models.labels import Label, lateral_pairs
 from .flags import Flag, Quantities, find_flags
 from .histogram import Distribution
 from .limits import LIMITS
 from .measures import efc, fber, sharpness, tissue_measures, wm2max
-from .regions import BlockGrid, air_blocks, box_of, head_blocks, void_mask
+from .regions import BlockGrid, air_blocks, box_of, head_blocks
 from .symmetry import mirror_asymmetry
 
 # BIDS' common labels that are tissues.
@@ -37,6 +38,8 @@ _OPTIONAL = (
 _LEAST_AIR = 1000
 _MOST_ZEROS = 0.5
 _EDGE_MM = 2.0
+# What is darker than this percentile of the brain, outside of its mask, is no brain.
+_DARK_PERCENT = 10
 # Planes with less brain hold spinal cord or poles.
 _LEAST_CM2 = 3.0
 _OPPOSITE = {'L': 'R', 'R': 'L', 'P': 'A', 'A': 'P', 'I': 'S', 'S': 'I'}
@@ -60,6 +63,15 @@ class LabelScheme:
     names: Mapping[int, str]
     tissues: Mapping[int, int]
     covers_brain: bool = True
+
+    @classmethod
+    def of(cls, labels: Mapping[int, Label], *, covers_brain: bool) -> 'LabelScheme':
+        """Take names and tissues from labels by value."""
+        return cls(
+            {value: label.name for value, label in labels.items()},
+            {value: label.mapping for value, label in labels.items() if label.mapping},
+            covers_brain,
+        )
 
 
 @dataclass(frozen=True)
@@ -117,29 +129,34 @@ def assess(
     shapes = {volume.data.shape, labels.shape} | ({mask.shape} if mask is not None else set())
     if len(shapes) > 1:
         raise ValueError(f'scan, labels and mask have shapes {sorted(shapes)}, expected one')
-    void = void_mask(volume.data)
+    empty = void_value(volume.data)
+    void = void_mask(volume.data, empty)
     counts = histogram(labels, max(scheme.names, default=0) + 1)
     quantities = _label_quantities(counts, volume.geometry, scheme, removed_mm3)
     if not scheme.covers_brain or mask is None or not mask.any():
         image = Distribution.of(volume.data, ~void).scaled(1)
         return _assessment({'efc': efc(image)}, quantities)
-    return _assess_brain(volume, labels, mask != 0, void, scheme, quantities)
+    return _assess_brain(volume, labels, mask != 0, (void, empty), scheme, quantities)
 
 
 def _assess_brain(
     volume: Volume,
     labels: np.ndarray,
     brain: np.ndarray,
-    void: np.ndarray,
+    background: tuple[np.ndarray, float],
     scheme: LabelScheme,
     quantities: Quantities,
 ) -> Assessment:
-    """Assess a scan whose labels cover the brain, given what the labels alone say."""
+    """Assess a scan whose labels cover the brain, given what the labels alone say.
+
+    ``background`` is the mask of empty background, and the value of empty voxels.
+    """
+    void, empty = background
     blocks = BlockGrid.of(volume.data, void, brain, volume.geometry)
     head = head_blocks(blocks)
     measures = _background_measures(volume.data, void, blocks, head)
     regions = _tissue_intensities(volume.data, labels, brain, scheme)
-    air = _air_intensities(volume.data, void, blocks, head)
+    air = _air_intensities(volume.data, void, blocks, head, empty)
     measures |= tissue_measures(regions, air)
     if 'summary_wm_median' in measures:
         measures['wm2max'] = wm2max(Distribution.of(volume.data).scaled(1), regions['wm'].median)
@@ -151,6 +168,9 @@ def _assess_brain(
         quantities.surround_filled is not None
         and quantities.surround_filled < LIMITS.surround_filled
     )
+    if stripped:
+        lost = _lost_fraction(volume.data, brain, empty)
+        quantities = replace(quantities, lost_fraction=lost)
     quantities = _edge_quantities(quantities, brain, void, volume.geometry, padded=not stripped)
     return _assessment(measures, replace(quantities, cjv=measures.get('cjv')))
 
@@ -215,15 +235,24 @@ def _tissue_intensities(
 
 
 def _air_intensities(
-    data: np.ndarray, void: np.ndarray, blocks: BlockGrid, head: np.ndarray
+    data: np.ndarray, void: np.ndarray, blocks: BlockGrid, head: np.ndarray, empty: float
 ) -> Distribution | None:
-    """Return the intensities of air; None for too little air, or air that was set to 0."""
+    """Return the intensities of air; None for too little air, or air that is mostly empty."""
     inside = blocks.expand(air_blocks(blocks, head), data.shape)
     air = Distribution.of(data, inside & ~void)
     if air.size < _LEAST_AIR:
         return None
-    zeros = int(air.counts[air.values <= 0].sum())
+    zeros = int(air.counts[air.values == empty].sum())
     return air if zeros < _MOST_ZEROS * air.size else None
+
+
+def _lost_fraction(data: np.ndarray, brain: np.ndarray, empty: float) -> float:
+    """Return the share of brain outside the mask, in a scan that holds little but brain.
+
+    Fluid and meninges, which stripping may leave, are darker than nearly all of the brain.
+    """
+    bright = (data >= np.percentile(data[brain], _DARK_PERCENT)) & (data != empty)
+    return int(np.count_nonzero(bright & ~brain)) / max(1, int(np.count_nonzero(bright)))
 
 
 def _background_measures(

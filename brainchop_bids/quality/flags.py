@@ -66,6 +66,8 @@ class Quantities:
         Coefficient of joint variation.
     surround_filled : float or None
         Share of non-empty blocks around the brain.
+    lost_fraction : float or None
+        Share of the voxels of a skull-stripped scan as bright as brain that lie outside its mask.
     surround_intensity : float or None
         Median intensity outside the brain over that inside.
     head_angle_degrees, extracerebral_l, extracerebral_mm : float or None
@@ -89,6 +91,7 @@ class Quantities:
     base_cm2: float | None = None
     cjv: float | None = None
     surround_filled: float | None = None
+    lost_fraction: float | None = None
     surround_intensity: float | None = None
     head_angle_degrees: float | None = None
     extracerebral_l: float | None = None
@@ -281,6 +284,13 @@ _RULES = (
         lambda _, limits: _from(limits.surround_filled),
         'Only {value:.0%} of what surrounds the brain is not empty; expected at least {low:.0%}: '
         'the skull seems to be removed already.',
+    ),
+    _Rule(
+        'brain-lost',
+        lambda measured: measured.lost_fraction,
+        lambda _, limits: _up_to(limits.lost_fraction),
+        '{value:.1%} of what is as bright as brain in this skull-stripped scan lies outside the '
+        'brain mask; expected at most {high:.0%}: parts of the brain may be missing from it.',
     ),
     _Rule(
         'intensity-inverted',

@@ -47,6 +47,10 @@ class Limits:
         Largest voxel size: sulci are narrower.
     surround_filled : float
         Share of non-empty blocks around the brain. G from 0.74, without skull 0.00 to 0.02 (B).
+    lost_fraction : float
+        Share of what is as bright as brain, in a skull-stripped scan, that lies outside the brain
+        mask. FreeSurfer's example of voxelmorph 0.012, stripped by its aseg 0.003; masks that
+        lack 6 % of it at one side 0.050 to 0.062, eroded by 2 voxels 0.038 (B).
     surround_intensity : float
         Median outside the brain over that inside. G below 0.1, inverted 1.14 (B).
     head_angle_degrees : float
@@ -75,6 +79,7 @@ class Limits:
     cjv: float = 1.0
     voxel_mm: float = 2.0
     surround_filled: float = 0.25
+    lost_fraction: float = 0.03
     surround_intensity: float = 0.9
     head_angle_degrees: float = 80.0
     extracerebral_l: tuple[float, float] = (0.3, 4.5)

@@ -23,8 +23,6 @@ _HEAD_LEVEL = 0.25
 _CLOSING = 3
 # Air begins so many blocks from the head: fat's shadow and blurred skin lie between.
 _APART = 2
-# As MRIQC's mask of voxels that rotation or cutting left empty: fewer are chance.
-_LEAST_VOID = 500
 # MRIQC takes air above the plane through glabella and inion, both at z = -14 mm in MNI space; the
 # brain's centre of mass there is at z = 8 mm or so.
 _HAT_BELOW_CENTRE_MM = 22.0
@@ -129,40 +127,6 @@ def _every(
     index: list[slice] = [slice(None)] * 3
     index[axis] = slice(start, stop, step)
     return array[tuple(index)]
-
-
-def void_mask(data: np.ndarray) -> np.ndarray:
-    """Find empty background: zeros that stand together, as padding and defacing leave them.
-
-    MRIQC (Esteban et al. 2017, https://doi.org/10.1371/journal.pone.0184661) opens the zeros by
-    a ball of 19 voxels and keeps the two largest parts; this opens them by a cube of 27 and
-    keeps all. A single zero among noise is not part of it.
-
-    Parameters
-    ----------
-    data : (X, Y, Z) array
-        Intensities as stored.
-
-    Returns
-    -------
-    (X, Y, Z) bool
-        All False where there are fewer than 500.
-    """
-    void = data <= 0
-    for combine in (np.logical_and, np.logical_or):
-        for axis in range(3):
-            void = _spread(void, axis, combine)
-    return void if np.count_nonzero(void) >= _LEAST_VOID else np.zeros_like(void)
-
-
-def _spread(mask: np.ndarray, axis: int, combine: np.ufunc) -> np.ndarray:
-    """Combine each voxel with its two neighbours; the outside of the volume is ignored."""
-    result = mask.copy(order='K')
-    low, high = [slice(None)] * 3, [slice(None)] * 3
-    low[axis], high[axis] = slice(None, -1), slice(1, None)
-    for here, there in ((tuple(low), tuple(high)), (tuple(high), tuple(low))):
-        combine(result[here], mask[there], out=result[here])
-    return result
 
 
 def head_blocks(blocks: BlockGrid) -> np.ndarray:

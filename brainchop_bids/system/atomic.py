@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from .errors import OutputError
+from .files import require_regular
 
 _MARK = '.brainchop-'
 # Age of a temporary file after which no run can still be writing it.
@@ -178,6 +179,7 @@ def write_text(path: Path, text: str) -> None:
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
     digest = hashlib.sha256()
+    require_regular(path)
     with path.open('rb') as file:
         while block := file.read(2**20):
             digest.update(block)

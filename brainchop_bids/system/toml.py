@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import SettingsError
+from .files import require_regular
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -33,9 +34,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         If it cannot be read or is not TOML.
     """
     try:
-        # Reading a pipe or a device would never end.
-        if path.exists() and not path.is_file():
-            raise SettingsError(f'{path}: is no file; give a TOML file')
+        require_regular(path)
         with path.open('rb') as file:
             content = file.read(_LARGEST + 1)
     except OSError as error:

@@ -33,7 +33,7 @@ def test_a_bad_value_is_one_line(
         (b'a = ' + b'[' * 5000, 'is not TOML ('),
         (b'\xff', 'is not TOML ('),
         (b'brainchop = 3', 'expected a table [brainchop]'),
-        (None, 'is no file; give a TOML file'),
+        (None, 'cannot be read (is a FIFO, not a regular file)'),
     ],
 )
 def test_a_file_that_is_no_config(

@@ -48,7 +48,7 @@ def test_enough_address_space_and_no_more(tmp_path: Path) -> None:
     done = run_under(2_600_000, [*SEGMENT, *options, '--omp-nthreads', '2'])
     # Threads reserve address space: with many processors this is too little, and said so.
     assert done.returncode == 0 or 'ulimit -v' in done.stderr, done.stderr
-    assert done.stderr.count('\n') <= 1
+    assert done.returncode == 0 or done.stderr.count('\n') == 1
 
 
 @pytest.mark.parametrize('dry', [[], ['--dry-run']])

@@ -8,14 +8,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from brainchop_bids import __version__
+from brainchop_bids.cli.run import main as app_main
 from brainchop_bids.cli.segment import main
 from brainchop_bids.image import channels as channels_module
 from brainchop_bids.image.io import read_volume
 from brainchop_bids.image.smooth import Smoothing, smooth_labels
 from brainchop_bids.inference import scan as scan_module
-from tests.builders import write_model, write_scan
+from tests.builders import head, write_dataset, write_model, write_scan
 
 AFFINE = np.array([[-1.0, 0, 0, 20], [0, 0, 1, -20], [0, -1, 0, 20], [0, 0, 0, 1]])
 
@@ -306,7 +308,7 @@ def test_one_frame_of_several(tmp_path, model, capsys):
 def bad_scans(folder):
     """Write each kind of scan that cannot be segmented; yield its path."""
     folder.mkdir()
-    good = nib.Nifti1Image(np.arange(720, dtype=np.int16).reshape(9, 10, 8), np.eye(4))
+    good = nib.Nifti1Image(np.arange(720, dtype=np.int16).reshape(9, 10, 8), np.diag([9, 9, 9, 1]))
     good.to_filename(folder / 'good.nii.gz')
     content = (folder / 'good.nii.gz').read_bytes()
     (folder / 'good.nii.gz').unlink()
@@ -321,13 +323,14 @@ def bad_scans(folder):
         'slice': np.ones((9, 10), np.int16),
     }
     for name, data in kinds.items():
-        nib.Nifti1Image(data, np.eye(4)).to_filename(folder / f'{name}.nii.gz')
+        nib.Nifti1Image(data, np.diag([9, 9, 9, 1])).to_filename(folder / f'{name}.nii.gz')
     singular = nib.Nifti1Header()
     singular.set_data_shape((9, 10, 8))
     singular['sform_code'] = 1
     singular['srow_x'] = singular['srow_y'] = 1, 0, 0, 0
     image = nib.Nifti1Image(np.arange(720).reshape(9, 10, 8).astype(np.int16), None, singular)
     image.to_filename(folder / 'singular.nii.gz')
+    (folder / 'loop.nii.gz').symlink_to('loop.nii.gz')
     return [*folder.iterdir(), folder / 'missing.nii.gz']
 
 
@@ -335,7 +338,7 @@ def test_scans_that_cannot_be_segmented(tmp_path, model, capsys):
     outputs = tmp_path / 'out'
     outputs.mkdir()
     scans = bad_scans(tmp_path / 'bad')
-    assert len(scans) == 10
+    assert len(scans) == 11
     for path in scans:
         code, told = run(capsys, path, outputs / 'dseg.nii.gz', '--model', model)
         lines = told.splitlines()
@@ -444,3 +447,36 @@ def test_a_whole_head_by_the_command(shared, tmp_path):
     said = json.loads(stats.read_text())
     assert said['warnings'] == []
     assert said['peak_mb'] < 1500
+
+
+def test_warnings_and_flags_are_those_of_the_app(tmp_path, model, capsys):
+    dataset = write_dataset(tmp_path / 'bids', [])
+    # Turned, so that labels are interpolated over the edge of what was set to 0; with an outlier.
+    data = head((96, 112, 96))
+    data[:40] = 0
+    data[80, 90, 80] = -32768
+    turn = np.eye(4)
+    turn[:3, :3] = 1.5 * Rotation.from_euler('xyz', [20, 15, 10], degrees=True).as_matrix()
+    turn[:3, 3] = -turn[:3, :3] @ np.array([48, 56, 48])
+    scan = dataset / 'sub-01/anat/sub-01_T1w.nii.gz'
+    scan.parent.mkdir(parents=True)
+    nib.Nifti1Image(data, turn).to_filename(scan)
+    out, stats = tmp_path / 'dseg.nii.gz', tmp_path / 's.json'
+    code, error = run(capsys, scan, out, '--model', model, '--stats', stats)
+    assert code == 0
+    app = [dataset, tmp_path / 'out', 'participant', '--model', model, '-w', tmp_path / 'work']
+    assert app_main([*map(str, app), '--skip-bids-validation']) == 0
+    made = tmp_path / 'out/sub-01/anat/sub-01_seg-net_dseg.nii.gz'
+    sidecar = json.loads(made.with_name('sub-01_seg-net_dseg.json').read_text())
+    facts = json.loads(stats.read_text())
+    assert facts['flags'] == sidecar['Flags']
+    assert facts['warnings'] == sidecar['Warnings']
+    assert any('1 voxel at -32768' in line for line in facts['warnings'])
+    lines = [f'brainchop-segment: warning: {line}' for line in facts['warnings']]
+    lines += [f'brainchop-segment: flag: {f["Name"]}: {f["Reason"]}' for f in facts['flags']]
+    assert error.splitlines() == lines
+    assert 'asymmetry' in {flag['Name'] for flag in facts['flags']}
+    labels = np.asarray(nib.load(out).dataobj)
+    np.testing.assert_array_equal(labels, np.asarray(nib.load(made).dataobj))
+    assert labels.any()
+    assert not labels[data == 0].any()

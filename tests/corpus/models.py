@@ -282,7 +282,7 @@ def pipe_for_a_description(folder: Path) -> str:
     folder.mkdir(parents=True)
     os.mkfifo(folder / 'model.json')
     (folder / 'model.safetensors').touch()
-    return 'model.json: is no ordinary file'
+    return 'model.json: cannot be read (is a FIFO, not a regular file)'
 
 
 def overridden(facts: str, said: str) -> Callable[[Path], str]:

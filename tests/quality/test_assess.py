@@ -6,11 +6,12 @@ import math
 import numpy as np
 import pytest
 
+from brainchop_bids.image.background import void_mask
 from brainchop_bids.image.geometry import Geometry
 from brainchop_bids.image.io import Volume
 from brainchop_bids.quality.assess import LabelScheme, assess
 from brainchop_bids.quality.flags import Quantities, find_flags
-from brainchop_bids.quality.regions import shrink, void_mask
+from brainchop_bids.quality.regions import shrink
 from tests.quality.phantom import SHAPE, ZOOM, geometry, head, judge
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -119,6 +120,32 @@ def test_skull_stripped_and_padded(good: Arrays) -> None:
     whole = judge(scan, labels, mask).measures
     assert measures['summary_bg_mad'] == pytest.approx(whole['summary_bg_mad'], rel=0.02)
     assert measures['summary_bg_n'] < whole['summary_bg_n']
+
+
+def test_a_mean_of_0_is_no_missing_skull(good: Arrays) -> None:
+    scan, labels, mask = good
+    shifted = ((scan - scan.mean()) / scan.std()).astype(np.float32)
+    assert names(judge(shifted, labels, mask)) == []
+    padded = np.zeros_like(shifted)
+    padded[:, 8:] = shifted[:, 8:]
+    assert names(judge(padded, labels, mask)) == []
+    inside = scan[mask != 0]
+    standardised = np.where(mask != 0, (scan - inside.mean()) / inside.std(), 0)
+    assert names(judge(standardised.astype(np.float32), labels, mask)) == ['skull-stripped']
+
+
+@pytest.mark.parametrize('share', [0.06, 0.2, 0.4])
+def test_brain_that_the_mask_of_a_stripped_scan_lacks(good: Arrays, share: float) -> None:
+    scan, labels, mask = good
+    found = mask != 0
+    planes = np.cumsum(found.sum(axis=(0, 2)))
+    found[:, : int(np.searchsorted(planes, share * planes[-1]))] = False
+    result = judge(scan * mask, labels * found, found.astype(np.uint8))
+    assert 'brain-lost' in names(result)
+    flag = next(flag for flag in result.flags if flag.name == 'brain-lost')
+    assert flag.value == pytest.approx(share, abs=0.03)
+    # Beside a skull nothing can be said about what is missing.
+    assert 'brain-lost' not in names(judge(scan, labels * found, found.astype(np.uint8)))
 
 
 def test_a_field_that_ends_in_the_brain(good: Arrays) -> None:
@@ -252,6 +279,7 @@ def test_blocks_are_means() -> None:
         ({'cjv': 1.5}, 'low-contrast', '1.50 times'),
         ({'voxel_mm': 2.5}, 'voxel-size', '2.5 mm'),
         ({'surround_filled': 0.1}, 'skull-stripped', '10%'),
+        ({'lost_fraction': 0.07}, 'brain-lost', '7.0%'),
         ({'surround_intensity': 1.2}, 'intensity-inverted', '1.20 times'),
         (
             {'head_angle_degrees': 90.0, 'extracerebral_l': 2.0, 'extracerebral_mm': 40.0},

@@ -20,7 +20,7 @@ EXPECTED = {
     'stripped': {'skull-stripped'},
     'inverted': {
         'asymmetry',
-        'brain-extent',
+        'brain-volume',
         'components-removed',
         'grey-white-ratio',
         'intensity-inverted',

@@ -2,7 +2,6 @@
 
 import json
 import math
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...system.errors import ModelError
+from ...system.files import require_regular
 
 # Limit of the size of a file; the largest networks of the field, U-Nets, take 100 MB.
 MAX_BYTES = 1 << 30
@@ -185,7 +185,8 @@ def check_file(path: Path, limit: int = MAX_BYTES) -> int:
         If it is missing, too large, or a pipe or device, whose reading might never end.
     """
     try:
-        status = path.stat()
+        require_regular(path)
+        size = path.stat().st_size
     except FileNotFoundError as error:
         raise ModelError(
             f'{path}: is missing; a model folder needs it, fetch the model again'
@@ -193,14 +194,12 @@ def check_file(path: Path, limit: int = MAX_BYTES) -> int:
     except (OSError, ValueError) as error:
         reason = getattr(error, 'strerror', None) or error
         raise ModelError(f'{path}: cannot be read ({reason})') from error
-    if not stat.S_ISREG(status.st_mode):
-        raise ModelError(f'{path}: is no ordinary file; put the file itself there')
-    if status.st_size > limit:
+    if size > limit:
         raise ModelError(
-            f'{path}: has {status.st_size >> 20:,} MB, expected at most {limit >> 20:,}; such a '
+            f'{path}: has {size >> 20:,} MB, expected at most {limit >> 20:,}; such a '
             'file is refused'
         )
-    return status.st_size
+    return size
 
 
 def inside(folder: Path, name: str, file: Path) -> Path:

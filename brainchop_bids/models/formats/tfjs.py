@@ -20,6 +20,7 @@ import numpy as np
 
 from ...system.atomic import publish, text_writer
 from ...system.errors import ModelError
+from ...system.files import IrregularFileError, require_regular
 from ..network import Network, Op
 from .files import Stored, inside, read_bytes, read_json
 from .layer_reader import network_from_layers, topology
@@ -196,7 +197,10 @@ def _check_sizes(group: WeightGroup) -> None:
     sizes = []
     for path in group.paths:
         try:
+            require_regular(path)
             sizes.append(path.stat().st_size if path.is_file() else -1)
+        except IrregularFileError as error:
+            raise ModelError(f'{path}: {error.strerror}; fetch the model again') from None
         except OSError:
             sizes.append(-1)
         if sizes[-1] < 0:

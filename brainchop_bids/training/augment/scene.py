@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...image.conform import window
 from ...image.lookup import lookup
 from ...image.normalise import Normalization, normaliser
+from ...image.window import window
 from ..data.label_maps import STEP, Atlas
 from ..options import SynthesisOptions
 from .fields import Scanner, Shading

@@ -10,6 +10,7 @@ from ...bids.names import ScanName
 from ...bids.query import Scan, check_dataset, find_scans, find_siblings, why_absent
 from ...image.io import read_geometry
 from ...system.errors import DatasetError, SettingsError
+from ...system.files import read_text
 from ..options import DataOptions
 from .alignment import CONFORMED_GRID, SCAN_GRID, matching_grid
 
@@ -71,7 +72,7 @@ def from_table(data: DataOptions) -> list[Example]:
     path = Path(data.table).expanduser()
     try:
         # Spreadsheets write a byte order mark before the first column's name.
-        text = path.read_text(encoding='utf-8-sig')
+        text = read_text(path, 'utf-8-sig')
     except (OSError, ValueError) as error:
         reason = getattr(error, 'strerror', None) or 'no UTF-8 text'
         raise DatasetError(f'{path}: table cannot be read ({reason}); see data.table') from error
