@@ -1,7 +1,7 @@
 """Settings of one run: a frozen object that is passed down and written to a TOML file."""
 
 import json
-import sys
+import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,6 @@ from .inference.options import InferenceOptions
 from .system.errors import SettingsError
 from .system.files import read_text
 from .system.resources import Granted, available_cpus, available_memory, parse_memory
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 # Memory of the App and its fork server, and of one worker; measured, GB.
 PROCESSES_GB, WORKER_GB = 0.26, 0.1
@@ -173,42 +168,6 @@ class Settings:
         return tomli_w.dumps({'brainchop': table})
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """Read a config file.
-
-    Parameters
-    ----------
-    path : Path
-        TOML file with a table ``[brainchop]``.
-
-    Returns
-    -------
-    dict
-        Option names (as the fields of `Settings`) to values.
-
-    Raises
-    ------
-    SettingsError
-        If the file is unreadable or has an unknown option; the message suggests the nearest one.
-    """
-    from difflib import get_close_matches
-
-    try:
-        table = tomllib.loads(read_text(path)).get('brainchop')
-    except (OSError, ValueError) as error:
-        raise SettingsError(f'{path}: not a TOML config file: {error}') from None
-    if not isinstance(table, dict):
-        raise SettingsError(f'{path}: expected a table [brainchop] with options in it')
-    known = {item.name for item in (*fields(Settings), *fields(InferenceOptions))}
-    known -= {'inference', *_INTERNAL}
-    for name in table:
-        if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f'; did you mean {near[0]!r}?' if near else ''
-            raise SettingsError(f'{path}: unknown option {name!r}{hint}')
-    return table
-
-
 def make_settings(options: dict[str, Any]) -> Settings:
     """Make settings from parsed options: paths become absolute, resources get their defaults.
 
@@ -238,14 +197,14 @@ def make_settings(options: dict[str, Any]) -> Settings:
             # Symbolic links are kept, so that a dataset has the name that the user gave it.
             options[item.name] = Path(value).absolute()
         elif isinstance(value, list):
-            options[item.name] = tuple(str(label) for label in value)
+            options[item.name] = tuple(value)
     options['participant_label'] = _bare(options.get('participant_label'), 'sub-')
     options['session_label'] = _bare(options.get('session_label'), 'ses-')
     models = options.get('model') or ()
     # Folders become absolute, since the config file may be used elsewhere; names stay as they are.
     options['model'] = tuple(
-        str(Path(model).absolute()) if Path(model).is_dir() else str(model)
-        for model in dict.fromkeys([models] if isinstance(models, str) else models)
+        str(Path(model).absolute()) if os.path.isdir(model) else model
+        for model in dict.fromkeys(models)
     )
     cpus, memory = available_cpus(), available_memory()
     elsewhere = options.get('use_plugin') is not None

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from ..system.errors import BrainchopError, Interrupted, MemoryLimitError, SettingsError
 from ..system.processes import name_a_home, protect_children
 from ..system.signals import interruptible
+from ..system.text import printable
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 # Exit code that a shell reports for a program whose reader, e.g. `head`, closed the pipe.
@@ -94,8 +95,8 @@ def _unread() -> bool:
 
 
 def say(prog: str, line: str) -> None:
-    """Write a line to standard error."""
-    print(f'{prog}: {line}', file=sys.stderr)
+    """Write a line to standard error, with escapes for what is not printable."""
+    print(f'{prog}: {printable(line)}', file=sys.stderr)
 
 
 def _fail(prog: str, message: str, code: int) -> int:

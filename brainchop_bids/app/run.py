@@ -1,7 +1,6 @@
 """One run of the BIDS App on a dataset."""
 
 import os
-import sys
 import time
 import uuid
 from collections.abc import Sequence
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..system.errors import BrainchopError, SettingsError
 from ..system.resources import check_address_space
+from ..system.text import show
 from .outcome import DONE, FAILED
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _participant(settings: 'Settings') -> int:
         return FAILED if selection.missing else DONE
     _write_root(settings, specs, description, anew=bool(workload.todo))
     if settings.boilerplate:
-        print(f'methods text: {settings.output_dir / "logs" / "CITATION.md"}')
+        show(f'methods text: {settings.output_dir / "logs" / "CITATION.md"}')
         return DONE
     failures = dict.fromkeys(selection.missing, '')
     failures |= _process(settings, specs, workload)
@@ -233,11 +233,11 @@ def _reports_only(settings: 'Settings', selection: 'Selection') -> int:
 
                 why = draw_missing(settings.bids_dir, record)
                 if why is not None:
-                    print(why, file=sys.stderr)
+                    show(why, error=True)
         page = write_participant_page(
             settings.output_dir, subject, session, viewer=settings.viewer
         )
-        print(page or f'sub-{subject}: no finished scan in {settings.output_dir}, no page')
+        show(page or f'sub-{subject}: no finished scan in {settings.output_dir}, no page')
         failed = failed or page is None
     return FAILED if failed else DONE
 
@@ -253,7 +253,7 @@ def _group(settings: 'Settings') -> int:
         settings.session_label,
     )
     for path in written.paths:
-        print(path)
+        show(path)
     for line in (*written.notes, *written.missing):
-        print(f'  {line}', file=sys.stderr)
+        show(f'  {line}', error=True)
     return FAILED if written.missing else DONE

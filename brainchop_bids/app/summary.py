@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..bids.derivatives import NEW
+from ..system.text import show
 from .outcome import DONE, FAILED
 
 if TYPE_CHECKING:
@@ -41,29 +42,29 @@ def announce(
         Results that are left out, with the reason for each.
     """
     models = ', '.join(spec.name for spec in specs)
-    print(
+    show(
         f'brainchop {__version__}: {_count(len(selection.scans), "T1w scan")} in '
         f'{settings.bids_dir}, model{"s" * (len(specs) > 1)} {models}: '
         f'{len(workload.current)} already done, {len(workload.todo)} to do'
     )
     for note in left_out:
-        print(f'  {note}')
+        show(f'  {note}')
     verbose = settings.verbose or settings.dry_run
     if verbose:
         for note in (*settings.notes, *plans):
-            print(f'  {note}')
+            show(f'  {note}')
     for scan, needs in workload.todo:
         for spec, why in needs.items():
             # Scans that are done again are always listed, new ones (maybe thousands) are not.
             if verbose or why != NEW:
-                print(f'  {scan.label}: to do{f" with {spec.name}" * (len(specs) > 1)} ({why})')
+                show(f'  {scan.label}: to do{f" with {spec.name}" * (len(specs) > 1)} ({why})')
     if verbose:
         for scan in workload.current:
-            print(f'  {scan.label}: already done')
+            show(f'  {scan.label}: already done')
     for label in selection.empty:
-        print(f'  {label}: no T1w scan')
+        show(f'  {label}: no T1w scan')
     for line in selection.missing:
-        print(f'  {line}', file=sys.stderr)
+        show(f'  {line}', error=True)
     sys.stdout.flush()
 
 
@@ -89,16 +90,16 @@ def summarise(
         The exit code.
     """
     done = len(workload.todo) - sum(scan.label in failures for scan, _ in workload.todo)
-    print(
+    show(
         f'{_count(done, "scan")} done, {len(workload.current)} already done, '
         f'{len(failures)} failed, in {seconds:.1f} s'
     )
     if done or workload.current:
-        print(f'results: {settings.output_dir} (open the sub-*.html pages)')
+        show(f'results: {settings.output_dir} (open the sub-*.html pages)')
     for label, why in failures.items():
-        print(f'  failed: {label}{f": {why}" if why else ""}', file=sys.stderr)
+        show(f'  failed: {label}{f": {why}" if why else ""}', error=True)
     if failures and workload.todo:
-        print(f'  crash files: {settings.output_dir / "logs"}', file=sys.stderr)
+        show(f'  crash files: {settings.output_dir / "logs"}', error=True)
     return FAILED if failures else DONE
 
 

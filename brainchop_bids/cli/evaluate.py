@@ -13,6 +13,7 @@ from typing import Any
 from .. import __version__
 from ..app.outcome import DONE, FAILED, outcome, say
 from ..system.errors import BrainchopError, InputError, SettingsError
+from ..system.text import table_cell
 
 PROG = 'brainchop-evaluate'
 BRAIN = 'brain'
@@ -150,7 +151,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
 def _cell(value: Any) -> Any:
     if isinstance(value, float):
         return 'n/a' if math.isnan(value) else f'{value:.6g}'
-    return value
+    return table_cell(value) if isinstance(value, str) else value
 
 
 def _summary(rows: list[dict[str, Any]]) -> str:

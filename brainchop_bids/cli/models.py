@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..app.outcome import DONE, FAILED, outcome, say
 from ..system.errors import BrainchopError, ModelError, SettingsError
+from ..system.text import printable, show
 
 if TYPE_CHECKING:
     from ..models.spec import ModelSpec
@@ -153,6 +154,7 @@ def _seconds(spec: 'ModelSpec') -> float:
 
 
 def _print_table(rows: list[list[str]]) -> None:
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
     for row in rows:
         cells = [
@@ -189,7 +191,7 @@ def _info(arguments: argparse.Namespace) -> int:
         'sha256': spec.sha256,
     }
     for key, value in facts.items():
-        print(f'{key + ":":15}{value}')
+        show(f'{key + ":":15}{value}')
     print('labels:')
     codes = [
         str(label.freesurfer) if label.freesurfer is not None else '' for label in spec.labels
@@ -219,7 +221,7 @@ def _get(arguments: argparse.Namespace) -> int:
     there = [name for name in names if name in own]
     for name in there:
         say(PROG, f'{name} comes with the package, there is nothing to fetch')
-        print(packaged / name)
+        show(packaged / name)
     names = [name for name in names if name not in there]
     unknown = [name for name in names if name not in known]
     if unknown or not (names or there):
@@ -240,7 +242,7 @@ def _get(arguments: argparse.Namespace) -> int:
             say(PROG, f'error: {error}')
             failed += 1
         else:
-            print(target)
+            show(target)
     return FAILED if failed else DONE
 
 
@@ -255,7 +257,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     failed = 0
     for folder in folders:
         try:
-            print(f'{folder}: {_verified(folder)}')
+            show(f'{folder}: {_verified(folder)}')
         except BrainchopError as error:
             say(PROG, f'error: {error}')
             failed += 1
@@ -289,7 +291,7 @@ def _import(arguments: argparse.Namespace) -> int:
     from ..models.zoo import cache_folder
 
     made = import_model(arguments.folder, cache_folder(arguments.models_dir), arguments.name)
-    print(made)
+    show(made)
     return DONE
 
 
@@ -304,7 +306,7 @@ def _convert(arguments: argparse.Namespace) -> int:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SettingsError(f'{out}: is no empty folder; give a new one')
     convert_model(spec, arguments.format, out)
-    print(arguments.out)
+    show(arguments.out)
     return DONE
 
 

@@ -1,9 +1,11 @@
 """Options that the commands share."""
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from ..inference.options import DEVICES, ENGINES, MARGIN_MM, PRECISIONS
+from ..inference.options import DEVICES, ENGINES, MARGIN_MM, PRECISIONS, InferenceOptions
 from ..models import DEFAULT_MODEL
 from ..system.errors import SettingsError
 
@@ -28,18 +30,48 @@ def cleanup(text: str) -> str:
     """Parse a rule for connected components."""
     from ..image.cleanup import Cleanup
 
-    try:
+    with _said():
         return str(Cleanup.parse(text))
-    except SettingsError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def subvolumes(text: str) -> str:
     """Parse a rule for subvolumes."""
     from ..inference.subvolumes import Subvolumes
 
-    try:
+    with _said():
         return str(Subvolumes.parse(text))
+
+
+def normalization(text: str) -> str:
+    """Check a rule for the normalization of intensities."""
+    from ..image.normalise import Normalization
+
+    with _said():
+        Normalization.parse(text)
+    return text
+
+
+def margin(text: str) -> str:
+    """Check a margin around the head."""
+    with _said():
+        InferenceOptions(crop=text)
+    return text
+
+
+def memory(text: str) -> str:
+    """Check an amount of memory."""
+    from ..system.resources import parse_memory
+
+    with _said():
+        parse_memory(text)
+    return text
+
+
+@contextmanager
+def _said() -> Iterator[None]:
+    """Let argparse say what is wrong."""
+    try:
+        yield
     except SettingsError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
@@ -74,6 +106,7 @@ def add_model_options(group: argparse._ArgumentGroup, *, several: bool = False) 
     group.add_argument(
         '--normalization',
         metavar='RULE',
+        type=normalization,
         help=(
             'normalization of intensities: minmax, quantile:LOW:HIGH[:clip], zscore '
             '(over voxels above 0), zscore-whole (over all voxels) or none (default: '
@@ -105,6 +138,7 @@ def add_inference_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         '--crop',
         metavar='auto|none|MM',
+        type=margin,
         default='auto',
         help='part of the volume that is computed: the head with a margin in mm around it, or '
         f'everything (none); labels inside are the same either way (default: auto, '

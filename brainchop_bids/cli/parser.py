@@ -11,6 +11,7 @@ from .options import (
     add_label_options,
     add_model_options,
     add_window_option,
+    memory,
     positive,
 )
 
@@ -147,6 +148,7 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
         '--mem-mb',
         dest='mem',
         metavar='SIZE',
+        type=memory,
         help=(
             'maximum memory of all processes together, in MB or with a suffix, e.g. '
             '16G (default: as much as SLURM, cgroup and the machine allow)'
@@ -181,8 +183,8 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         metavar='FILE',
         type=Path,
         help=(
-            'TOML file with options, such as logs/run-*.toml of an earlier run; '
-            'options on the command line take precedence'
+            'TOML file with options and perhaps the positional arguments, such as '
+            'logs/run-*.toml of an earlier run; the command line takes precedence'
         ),
     )
     group.add_argument(

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 
 from ..app.outcome import outcome
 from ..system.errors import BrainchopError
+from .config_file import apply_config
 from .parser import LEVELS, build_parser
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..settings import Settings
 
 
@@ -56,15 +59,29 @@ def parse_settings(argv: Sequence[str] | None = None) -> 'Settings':
     SettingsError
         If an option has an invalid value.
     """
-    from ..settings import make_settings, read_config
+    from ..settings import make_settings
 
     parser = build_parser()
     argv = _positionals_first(sys.argv[1:] if argv is None else list(argv))
-    options = parser.parse_args(argv)
-    if options.config_file is not None:
-        parser.set_defaults(**read_config(options.config_file))
-        options = parser.parse_args(argv)
-    return make_settings(vars(options))
+    config = _config_file(argv)
+    if config is None:
+        return make_settings(vars(parser.parse_args(argv)))
+    apply_config(parser, config)
+    # Positional arguments that the file has may be missing, and others be anywhere.
+    return make_settings(vars(parser.parse_intermixed_args(argv)))
+
+
+def _config_file(argv: list[str]) -> 'Path | None':
+    """Return the config file that a command line names."""
+    parser = build_parser()
+    # The help shows the real usage.
+    parser.usage = parser.format_usage().removeprefix('usage: ')
+    for action in parser._actions:
+        if not action.option_strings:
+            action.nargs = '?'
+    options, _ = parser.parse_known_args(argv)
+    file: Path | None = options.config_file
+    return file
 
 
 def _positionals_first(argv: list[str]) -> list[str]:
@@ -76,7 +93,8 @@ def _positionals_first(argv: list[str]) -> list[str]:
     ['bids', 'out', 'participant', '--model', 'tissue']
     """
     last = argv[-3:]
-    if len(last) < 3 or last[2] not in LEVELS or any(word.startswith('-') for word in last):
+    # Behind an option the first of them may be its value.
+    if len(last) < 3 or last[2] not in LEVELS or any(w.startswith('-') for w in argv[-4:]):
         return argv
     return last + argv[:-3]
 

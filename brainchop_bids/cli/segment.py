@@ -16,6 +16,7 @@ from .options import (
     add_label_options,
     add_model_options,
     add_window_option,
+    memory,
     positive,
 )
 
@@ -100,6 +101,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--mem',
         metavar='SIZE',
+        type=memory,
         help=(
             'maximum memory, in MB or with a suffix, e.g. 4G (default: as much as '
             'SLURM, cgroup, ulimit and the machine allow)'

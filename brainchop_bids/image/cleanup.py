@@ -14,9 +14,10 @@ GRAMMAR = (
     'largest, per-label, none or groups:1,2/3, then perhaps +open:MM (with largest), '
     '+min:MM3, +within:MM and +fill'
 )
-_SIZES = ('open', 'min', 'within')
 # Largest radius of a ball; a larger one would join or remove whole brains.
 _MOST_MM = 50
+# Sizes, which are below: that radius, mm; ten litres, mm^3; and twice a head, mm.
+_SIZES = {'open': _MOST_MM, 'min': 10_000_000, 'within': 500}
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,16 @@ class Cleanup:
             or not set(sizes) <= set(_SIZES)
             or len(sizes) < len(options)
             or ('open' in sizes and rule != 'largest')
-            or not all(0 < size < float('inf') for size in sizes.values())
             or len(set(members)) < len(members)
             or min(members, default=1) < 1
         ):
             raise SettingsError(f'component rule {text!r} is not known; expected {GRAMMAR}')
+        for name, size in sizes.items():
+            if not 0 < size < _SIZES[name]:
+                raise SettingsError(
+                    f'component rule {text!r}: {name} is {size:g}; expected more than 0 and less '
+                    f'than {_SIZES[name]:,}'
+                )
         open_mm, min_mm3, within_mm = (sizes.get(name, 0.0) for name in _SIZES)
         return cls(rule, groups, open_mm, min_mm3, within_mm, fill)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..system.text import table_cell
 from .cleanup import MaskRule
 from .components import brain_mask
 from .lookup import histogram
@@ -91,5 +92,5 @@ def volumes_table(volumes: dict[int, tuple[int, float]], names: Mapping[int, str
     lines = ['index\tname\tvoxels\tvolume']
     for index, name in sorted(names.items()):
         voxels, volume = volumes.get(index, (0, 0.0))
-        lines.append(f'{index}\t{name}\t{voxels}\t{volume:.3f}')
+        lines.append(f'{index}\t{table_cell(name)}\t{voxels}\t{volume:.3f}')
     return '\n'.join(lines) + '\n'

@@ -70,7 +70,7 @@ class InferenceOptions:
         except ValueError:
             margin = -1.0
         if not 0 <= margin < 1000:
-            raise SettingsError(f'--crop {self.crop}: give auto, none or millimetres')
+            raise SettingsError(f'crop {self.crop!r}: give auto, none or millimetres')
         return margin
 
     def to_dict(self) -> dict[str, Any]:

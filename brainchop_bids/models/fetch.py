@@ -86,13 +86,15 @@ def verify_files(folder: Path, model: Published) -> list[str]:
 
 def _check_file(path: Path, facts: Mapping[str, Any]) -> str:
     try:
+        # Before it is read, which could take for ever.
+        size = path.stat().st_size
+        if size != facts['bytes']:
+            return f'has {size} bytes, expected {facts["bytes"]}'
         content = path.read_bytes()
     except FileNotFoundError:
         return 'is missing'
     except OSError as error:
         return f'cannot be read ({error.strerror})'
-    if len(content) != facts['bytes']:
-        return f'has {len(content)} bytes, expected {facts["bytes"]}'
     digest = hashlib.sha256(content).hexdigest()
     if digest != facts['sha256']:
         return f'has the sha256 {digest[:12]}..., expected {facts["sha256"][:12]}...'

@@ -15,7 +15,7 @@ from typing import Any
 from ..system.errors import ModelError
 from .formats.files import read_json
 from .freesurfer import freesurfer_code
-from .labels import Color, Label, LabelTable, camel_case, clean_name, parse_color
+from .labels import LARGEST_CODE, Color, Label, LabelTable, camel_case, clean_name, parse_color
 
 OVERRIDES = 'brainchop.json'
 
@@ -104,8 +104,11 @@ def _checked(values: dict[str, Any]) -> dict[str, Any]:
     if 'color' in values:
         values['color'] = parse_color(values['color'])
     for key in ('mapping', 'freesurfer'):
-        if values.get(key) is not None and (type(values[key]) is not int or values[key] < 0):
-            raise ValueError(f'"{key}" is {values[key]!r}; expected a whole number or null')
+        value = values.get(key)
+        if value is not None and (type(value) is not int or not 0 <= value <= LARGEST_CODE):
+            raise ValueError(
+                f'"{key}" is {value!r}; expected a whole number of 0 to {LARGEST_CODE} or null'
+            )
     for key in ('name', 'abbreviation'):
         if key in values and not isinstance(values[key], str):
             raise ValueError(f'"{key}" is {values[key]!r}; expected text')
@@ -163,4 +166,7 @@ def _numbered_entries(path: Path, classes: int) -> list[str]:
             f'{path}: has {count} entries; the network has {classes} classes, '
             f'expected the keys "0" to "{classes - 1}"'
         )
-    return [str(content[key]) for key in keys]
+    values = [content[key] for key in keys]
+    if not all(isinstance(value, str) for value in values):
+        raise ModelError(f'{path}: has values that are not text; expected a text for each key')
+    return values

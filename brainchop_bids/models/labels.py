@@ -10,10 +10,13 @@ from io import StringIO
 import numpy as np
 
 from ..system.errors import ModelError
+from ..system.text import printable, table_cell
 from .freesurfer import freesurfer_code
 
 COLUMNS = ('index', 'name', 'abbreviation', 'color', 'mapping', 'freesurfer')
 MISSING = 'n/a'
+# Codes of FreeSurfer's cortical parcellations are up to 14175; larger ones are not labels.
+LARGEST_CODE = 65535
 
 Color = tuple[int, int, int]
 _SIDES = {'left': 'right', 'right': 'left', 'lh': 'rh', 'rh': 'lh', 'l': 'r', 'r': 'l'}
@@ -206,7 +209,8 @@ class LabelTable:
             other_codes = (
                 MISSING if code is None else code for code in (label.mapping, label.freesurfer)
             )
-            writer.writerow((value, label.name, label.abbreviation, label.hex_color, *other_codes))
+            name = table_cell(label.name)
+            writer.writerow((value, name, label.abbreviation, label.hex_color, *other_codes))
         return text.getvalue()
 
 
@@ -264,8 +268,8 @@ def _words(name: str) -> list[str]:
 
 
 def clean_name(name: str) -> str:
-    """Replace all white space by single spaces, as needed in a TSV file."""
-    return ' '.join(str(name).split())
+    """Replace white space by single spaces, as needed in a TSV file, and escape controls."""
+    return printable(' '.join(str(name).split()))
 
 
 def camel_case(name: str) -> str:
@@ -282,16 +286,18 @@ def camel_case(name: str) -> str:
 
 def unique_abbreviations(names: Sequence[str]) -> list[str]:
     """Return abbreviations of names that are unique even if case is ignored."""
-    seen: set[str] = set()
+    # The number that was last appended to each abbreviation.
+    numbers: dict[str, int] = {}
     result = []
     for index, name in enumerate(names):
         base = camel_case(name) or f'Label{index}'
+        short, number = base, numbers.get(base.lower(), 1)
         # A name with a number may be the name of another label.
-        short, number = base, 1
-        while short.lower() in seen:
+        while short.lower() in numbers:
             number += 1
             short = f'{base}x{number}'
-        seen.add(short.lower())
+        numbers[base.lower()] = number
+        numbers.setdefault(short.lower(), 1)
         result.append(short)
     return result
 

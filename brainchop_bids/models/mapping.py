@@ -21,9 +21,7 @@ import numpy as np
 from ..image.lookup import histogram
 from ..system.errors import ModelError
 from ..system.files import require_regular
-
-# Codes of FreeSurfer's cortical parcellations are up to 14175; larger ones are not labels.
-LARGEST_CODE = 65535
+from .labels import LARGEST_CODE
 
 
 @dataclass(frozen=True)
@@ -163,7 +161,7 @@ def read_mapping(name_or_path: str | Path) -> LabelMapping:
             f'{path}: label table cannot be read ({error.strerror}); give a TSV file with the '
             f'columns code and index, or one of {", ".join(packaged_tables())}'
         ) from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise ModelError(
             f'{path}: is not a label table ({error}); expected a TSV file with whole numbers in '
             'the columns code and index'

@@ -8,6 +8,7 @@ from ..image.cleanup import Cleanup, MaskRule
 from ..image.normalise import Normalization
 from ..image.smooth import Smoothing
 from ..system.errors import BrainchopError, ModelError
+from ..system.text import printable
 from .formats.files import read_json
 from .labelfiles import OVERRIDES
 
@@ -46,6 +47,10 @@ def read_overrides(folder: Path) -> dict[str, Any]:
     for key in ('name', 'task', 'status', 'license', 'citation'):
         if not isinstance(content.get(key, ''), str):
             raise ModelError(f'{path}: "{key}" is {content[key]!r}; expected text')
+        if key in content:
+            content[key] = printable(content[key])
+    if not isinstance(content.get('labels', []), list):
+        raise ModelError(f'{path}: "labels" is no list; expected an object for each class')
     return content
 
 
@@ -124,6 +129,13 @@ def _normalization(folder: Path, value: Any) -> Normalization:
     try:
         if isinstance(value, str):
             return Normalization.parse(value)
+        numbers = [value.get(key, 0) for key in ('low', 'high')] if isinstance(value, dict) else []
+        if (
+            not isinstance(value, dict)
+            or any(type(number) not in (int, float) for number in numbers)
+            or type(value.get('clip', False)) is not bool
+        ):
+            raise TypeError(f'it is {value!r}; expected text, or low and high as numbers')
         return Normalization.from_dict(value)
     except (BrainchopError, TypeError) as error:
         raise ModelError(f'{folder / OVERRIDES}: its normalization: {error}') from error
@@ -131,7 +143,9 @@ def _normalization(folder: Path, value: Any) -> Normalization:
 
 def _cleanup(folder: Path, rule: Any, classes: int) -> str:
     try:
-        cleanup = Cleanup.parse(str(rule))
+        if not isinstance(rule, str):
+            raise ModelError(f'components is {rule!r}; expected text')
+        cleanup = Cleanup.parse(rule)
     except BrainchopError as error:
         raise ModelError(f'{folder / OVERRIDES}: {error}') from error
     if max((label for group in cleanup.groups for label in group), default=0) >= classes:

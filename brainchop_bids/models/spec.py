@@ -40,9 +40,10 @@ from ..image.cleanup import MaskRule
 from ..image.normalise import Normalization
 from ..image.smooth import Smoothing
 from ..system.errors import ModelError
-from ..system.files import read_bytes
+from ..system.text import printable
 from .derived import Derived, read_derived
 from .formats import read_network
+from .formats.files import read_bytes
 from .labelfiles import OVERRIDES, folder_labels, override_labels
 from .labels import Label, LabelTable, add_known_codes
 from .levels import slab_values
@@ -247,7 +248,7 @@ def load_spec(folder: str | Path) -> ModelSpec:
     if overrides:
         files.append(folder / OVERRIDES)
     return ModelSpec(
-        name=str(facts.get('name', folder.resolve().name)),
+        name=facts.get('name') or printable(folder.resolve().name),
         slug=slug,
         folder=folder,
         format=form,

@@ -32,16 +32,17 @@ def find_model(name_or_folder: str | Path, models_dir: str | Path | None = None)
         If there is none; the message lists searched folders and available models.
     """
     given = _expand_user(name_or_folder)
-    if given.is_dir():
+    # Path.is_dir raises for names that are too long.
+    if os.path.isdir(given):
         return given
-    if given.exists():
+    if os.path.exists(given):
         raise ModelError(f'{given}: is a file; expected its folder')
     folders = search_folders(models_dir)
     # A missing path is not a name to search for.
     if given.name == str(name_or_folder):
         for name in dict.fromkeys([given.name, published_name(given.name)]):
             for folder in folders:
-                if (folder / name).is_dir():
+                if os.path.isdir(folder / name):
                     return folder / name
     searched = ', '.join(map(str, folders))
     name = published_name(str(name_or_folder))
@@ -61,11 +62,10 @@ def find_model(name_or_folder: str | Path, models_dir: str | Path | None = None)
 def list_models(folder: Path) -> list[str]:
     """Return the sorted names of the model folders in a folder, which may be missing."""
     try:
-        return sorted(
-            path.name for path in folder.iterdir() if path.is_dir() and holds_model(path)
-        )
+        paths = list(folder.iterdir())
     except OSError:
         return []
+    return sorted(path.name for path in paths if os.path.isdir(path) and holds_model(path))
 
 
 def cache_folder(models_dir: str | Path | None = None) -> Path:

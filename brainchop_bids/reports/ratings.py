@@ -40,6 +40,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from ..system.text import cell_text
 from .records import ScanRecord
 from .text import log_line, one_line
 
@@ -216,7 +217,11 @@ def _parse(path: Path) -> list[Any]:
 
 
 def _table(text: str, **options: Any) -> list[Any]:
-    return list(csv.DictReader(StringIO(text, newline=''), delimiter='\t', **options))
+    rows = csv.DictReader(StringIO(text, newline=''), delimiter='\t', **options)
+    return [
+        {key: cell_text(value) if isinstance(value, str) else value for key, value in row.items()}
+        for row in rows
+    ]
 
 
 def _rating(entry: object, file: str) -> Rating | str:

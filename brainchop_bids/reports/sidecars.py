@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..quality.normative import LabelRow
+from ..system.text import cell_text
 
 _HEX_COLOR = re.compile(r'#[0-9a-fA-F]{6}')
 
@@ -195,4 +196,8 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
         if 'index' not in (reader.fieldnames or ()):
             raise ValueError('it has no column "index"')
         for row in reader:
-            yield {key: value for key, value in row.items() if key is not None}
+            yield {
+                key: cell_text(value) if key == 'name' else value
+                for key, value in row.items()
+                if key is not None
+            }

@@ -5,6 +5,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from io import StringIO
 
+from ..system.text import table_cell
+
 MISSING = 'n/a'
 # Marks that change the direction of writing: they are invisible in a log and change its look.
 _BIDI_MARKS = frozenset('\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069')
@@ -60,7 +62,7 @@ def write_tsv(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     Returns
     -------
     str
-        Cells with quotation marks are quoted, as BIDS has it.
+        Cells with quotation marks are quoted, as BIDS has it; for others see `table_cell`.
 
     Examples
     --------
@@ -70,5 +72,5 @@ def write_tsv(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     out = StringIO()
     writer = csv.writer(out, delimiter='\t', lineterminator='\n')
     for cells in [columns, *rows]:
-        writer.writerow([one_line(cell) or MISSING for cell in cells])
+        writer.writerow([table_cell(one_line(cell) or MISSING) for cell in cells])
     return out.getvalue()

@@ -6,13 +6,21 @@ without a traceback.
 
 import signal
 
+from .text import printable
+
+# Longest message; file contents that are quoted can have megabytes.
+_LONGEST = 4000
+
 
 class BrainchopError(Exception):
     """Base of every error that this package raises on purpose."""
 
     def __init__(self, message: str) -> None:
         # Always one line, even if it quotes a library's message, so that logs can be searched.
-        super().__init__(' '.join(str(message).split()))
+        text = printable(' '.join(str(message).split()))
+        if len(text) > _LONGEST:
+            text = f'{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}'
+        super().__init__(text)
 
 
 class InputError(BrainchopError):

@@ -4,9 +4,9 @@ All keys but the source of the data have defaults; ``recipes/README.md`` explain
 key is an error, which names the most similar known one.
 """
 
-import sys
+import math
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ from ..image.normalise import Normalization
 from ..image.smooth import Smoothing
 from ..models.spec import MODEL_NAME
 from ..system.errors import SettingsError
-from ..system.files import read_text
+from ..system.toml import parse_value, read_toml
 from .augment.transforms import AugmentationOptions
-from .choices import require_known, suggestion
+from .choices import Count, Positive, require_known, suggestion
 from .options import (
     CardOptions,
     DataOptions,
@@ -30,12 +30,6 @@ from .options import (
     SynthesisOptions,
     ValidationOptions,
 )
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 
 # Whether it holds, the key, and what was expected.
 Check = tuple[bool, str, str]
@@ -64,12 +58,12 @@ class TrainConfig:
         GPUs that share each batch; 0 takes all.
     """
 
-    seed: int = 0
-    workers: int = 0
+    seed: Count = 0
+    workers: Count = 0
     precision: str = 'float32'
-    checkpoint_every: int = 100
-    validation_cubes: int = 4
-    devices: int = 1
+    checkpoint_every: Positive = 100
+    validation_cubes: Count = 4
+    devices: Count = 1
     data: DataOptions = field(default_factory=DataOptions)
     model: NetworkOptions = field(default_factory=NetworkOptions)
     init: InitOptions = field(default_factory=InitOptions)
@@ -93,10 +87,17 @@ class TrainConfig:
 
         if not self.loss.terms:
             require_known('loss.kind', self.loss.kind, LOSSES)
-        Normalization.parse(self.data.normalization)
-        Cleanup.parse(self.card.components or 'largest')
-        Smoothing.from_dict(self.card.smooth)
-        MaskRule.from_dict(self.card.mask)
+        rules: tuple[tuple[str, Callable[[Any], object], Any], ...] = (
+            ('data.normalization', Normalization.parse, self.data.normalization),
+            ('card.components', Cleanup.parse, self.card.components or 'largest'),
+            ('card.smooth', Smoothing.from_dict, self.card.smooth),
+            ('card.mask', MaskRule.from_dict, self.card.mask),
+        )
+        for key, parse, rule in rules:
+            try:
+                parse(rule)
+            except SettingsError as error:
+                raise SettingsError(f'{key} in the training config: {error}') from error
         checks = [*self._data_checks(), *self._run_checks(), *self._network_checks()]
         for i in range(len(self.stages)):
             checks += self._stage_checks(i)
@@ -136,14 +137,8 @@ class TrainConfig:
                 'letters, digits, - and _, since it names a folder',
             ),
             (self.precision in _PRECISIONS, 'precision', f'one of {", ".join(_PRECISIONS)}'),
-            (self.checkpoint_every > 0, 'checkpoint_every', 'at least 1'),
             (
-                min(validation.every, validation.volumes, validation.patience) >= 0,
-                'validation',
-                'numbers of 0 or more',
-            ),
-            (
-                validation.every % max(1, self.checkpoint_every) == 0,
+                validation.every % self.checkpoint_every == 0,
                 'validation.every',
                 'a multiple of checkpoint_every',
             ),
@@ -153,24 +148,20 @@ class TrainConfig:
                 '0, or validation.every above 0',
             ),
             (bool(self.stages), 'stages', 'at least one [[stages]]'),
-            (self.workers >= 0 and self.validation_cubes >= 0, 'workers', '0 or more'),
         ]
 
     def _network_checks(self) -> list[Check]:
         model = self.model
         architectures = ', '.join(_WITH_SPACE_TO_DEPTH)
         return [
-            (model.channels > 0, 'model.channels', 'at least 1'),
-            (model.levels > 0, 'model.levels', 'at least 1'),
-            (0 <= model.dropout < 1, 'model.dropout', '0 or more and below 1'),
-            (min(model.widths, default=0) > 0, 'model.widths', _POSITIVE_LIST),
+            (bool(model.widths), 'model.widths', 'at least one number'),
             (model.space_to_depth in (1, 2), 'model.space_to_depth', '1 or 2'),
             (
                 model.space_to_depth == 1 or model.architecture in _WITH_SPACE_TO_DEPTH,
                 'model.space_to_depth',
                 f'1, or one of {architectures} as model.architecture',
             ),
-            (min(model.dilations, default=0) > 0, 'model.dilations', _POSITIVE_LIST),
+            (bool(model.dilations), 'model.dilations', 'at least one number'),
         ]
 
     def _stage_checks(self, number: int) -> list[Check]:
@@ -178,10 +169,8 @@ class TrainConfig:
         # Refuses unknown keys.
         self.options(stage)
         kinds = [term.kind for term in self.loss.terms] or [self.loss.kind]
-        numbers = (stage.steps, stage.cube, stage.batch, stage.cubes_per_volume)
         even = stage.stride in (1, 2) and stage.cube % stage.stride == 0
         return [
-            (min(numbers) > 0, key, 'numbers above 0'),
             (
                 # Layers that a stage of stride 2 leaves out would be lost.
                 number == 0 or stage.stride <= self.stages[number - 1].stride,
@@ -199,9 +188,6 @@ class TrainConfig:
                 f'{key}.subvoxels',
                 '0 with boundary_cross_entropy, which looks at neighbouring voxels',
             ),
-            (0 <= stage.centred <= 1, f'{key}.centred', '0 to 1'),
-            (0 <= stage.labelled <= 1, f'{key}.labelled', '0 to 1'),
-            (stage.learning_rate > 0, f'{key}.learning_rate', 'above 0'),
             (stage.norm in _NORMS, f'{key}.norm', f'one of {", ".join(_NORMS)}'),
             (
                 stage.norm != 'fixed'
@@ -219,7 +205,7 @@ class TrainConfig:
     def options(self, stage: Stage) -> SynthesisOptions:
         """Return the synthesis options of a stage: those of the run, with the stage's changes."""
         options: SynthesisOptions = _build(
-            SynthesisOptions, {**vars(self.synthesis), **stage.synthesis}, 'stages.synthesis.', ''
+            SynthesisOptions, {**vars(self.synthesis), **stage.synthesis}, 'stages.synthesis.'
         )
         return options
 
@@ -235,7 +221,6 @@ _PRECISIONS = ('auto', 'float32', 'mixed_bfloat16', 'mixed_float16')
 _NORMS = ('batch', 'fixed', 'group', 'none')
 # Architectures that can compute on blocks of several voxels.
 _WITH_SPACE_TO_DEPTH = ('meshnet', 'light_unet')
-_POSITIVE_LIST = 'a list of whole numbers of 1 or more'
 
 
 def read_training_config(path: str | Path, changes: Sequence[str] = ()) -> TrainConfig:
@@ -259,17 +244,13 @@ def read_training_config(path: str | Path, changes: Sequence[str] = ()) -> Train
         If the file cannot be read, a key is unknown or a value is of the wrong type.
     """
     path = Path(path)
-    try:
-        content = tomllib.loads(read_text(path))
-    except OSError as error:
-        raise SettingsError(
-            f'{path}: training config cannot be read ({error.strerror})'
-        ) from error
-    except ValueError as error:
-        raise SettingsError(f'{path}: is not TOML ({error})') from error
+    content = read_toml(path)
     for change in changes:
         _set_key(content, change)
-    config: TrainConfig = _build(TrainConfig, content, '', path)
+    try:
+        config: TrainConfig = _build(TrainConfig, content, '')
+    except SettingsError as error:
+        raise SettingsError(f'{path}: {error}') from error
     return config
 
 
@@ -278,57 +259,51 @@ def _set_key(content: dict[str, Any], change: str) -> None:
     key, sign, text = change.partition('=')
     if not sign or not key.strip():
         raise SettingsError(f'--set {change}: expected KEY=VALUE, as in --set stages.0.steps=10')
-    try:
-        value = tomllib.loads(f'value = {text}')['value']
-    except ValueError:
-        value = text.strip()
     *parents, last = key.strip().split('.')
     table: Any = content
     try:
         for part in parents:
             table = table[int(part)] if isinstance(table, list) else table.setdefault(part, {})
-        table[int(last) if isinstance(table, list) else last] = value
+        table[int(last) if isinstance(table, list) else last] = parse_value(text)
     except (IndexError, TypeError, ValueError, AttributeError) as error:
         raise SettingsError(f'--set {change}: the config has no such place ({error})') from error
 
 
-def _build(kind: Any, content: Any, place: str, path: Path | str) -> Any:
+def _build(kind: Any, content: Any, place: str) -> Any:
     """Build a dataclass from a table, whose keys must all be fields."""
     if not isinstance(content, dict):
-        raise SettingsError(f'{_prefix(path)}{place.rstrip(".")} is {content!r}; expected a table')
-    hints = typing.get_type_hints(kind)
+        raise SettingsError(f'{place.rstrip(".")} is {content!r}; expected a table')
+    hints = typing.get_type_hints(kind, include_extras=True)
     names = [item.name for item in fields(kind)]
     values = {}
     for key, value in content.items():
         if key not in names:
             hint = suggestion(key, names, place)
-            raise SettingsError(
-                f'{_prefix(path)}{place}{key} is not a key of training configs; {hint}'
-            )
-        values[key] = _value(hints[key], value, f'{place}{key}', path)
+            raise SettingsError(f'{place}{key} is not a key of training configs; {hint}')
+        values[key] = _value(hints[key], value, f'{place}{key}')
     return kind(**values)
 
 
-def _value(hint: Any, value: Any, place: str, path: Path | str) -> Any:
+def _value(hint: Any, value: Any, place: str) -> Any:
     if is_dataclass(hint):
-        return _build(hint, value, f'{place}.', path)
+        return _build(hint, value, f'{place}.')
+    if typing.get_origin(hint) is typing.Annotated:
+        hint, limits = typing.get_args(hint)
+        value = _value(hint, value, place)
+        if not limits.holds(value):
+            raise SettingsError(f'{place} is {value!r}; expected {limits}')
+        return value
     if typing.get_origin(hint) is tuple:
         inner = typing.get_args(hint)[0]
         if not isinstance(value, list):
-            raise SettingsError(f'{_prefix(path)}{place} is {value!r}; expected a list')
-        return tuple(_value(inner, item, f'{place}[{i}]', path) for i, item in enumerate(value))
+            raise SettingsError(f'{place} is {value!r}; expected a list')
+        return tuple(_value(inner, item, f'{place}[{i}]') for i, item in enumerate(value))
     plain = typing.get_origin(hint) or hint
     if plain is float and type(value) is int:
         value = float(value)
-    if type(value) is not plain:
-        raise SettingsError(
-            f'{_prefix(path)}{place} is {value!r}; expected {getattr(plain, "__name__", plain)}'
-        )
+    if type(value) is not plain or (plain is float and not math.isfinite(value)):
+        raise SettingsError(f'{place} is {value!r}; expected {getattr(plain, "__name__", plain)}')
     return value
-
-
-def _prefix(path: Path | str) -> str:
-    return f'{path}: ' if path else 'training config: '
 
 
 def _plain(value: Any) -> Any:

@@ -1,9 +1,10 @@
 """The tables of a training config, one frozen dataclass each. No Keras here."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from ..system.errors import SettingsError
+from .choices import Count, Decay, NotNegative, Positive, Range, Share
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ class DataOptions:
     layout: str = ''
     channels: tuple[str, ...] = ('T1w',)
     hold_out: tuple[str, ...] = ()
-    folds: int = 0
-    fold: int = 0
+    folds: Count = 0
+    fold: Count = 0
     mapping: str = 'aseg_to_tissue'
     normalization: str = 'quantile:0.02:0.98'
     cache: str = ''
@@ -85,13 +86,13 @@ class NetworkOptions:
     """
 
     architecture: str = 'meshnet'
-    channels: int = 16
-    dilations: tuple[int, ...] = (1, 2, 4, 8, 16, 8, 4, 2, 1)
-    levels: int = 4
-    widths: tuple[int, ...] = (24, 48, 96, 128)
+    channels: Positive = 16
+    dilations: tuple[Positive, ...] = (1, 2, 4, 8, 16, 8, 4, 2, 1)
+    levels: Positive = 4
+    widths: tuple[Positive, ...] = (24, 48, 96, 128)
     space_to_depth: int = 1
     activation: str = 'relu'
-    dropout: float = 0.0
+    dropout: Decay = 0.0
 
 
 @dataclass(frozen=True)
@@ -153,17 +154,17 @@ class Stage:
         Changes to ``[synthesis]`` in this stage.
     """
 
-    steps: int = 1000
-    cube: int = 96
-    batch: int = 1
+    steps: Positive = 1000
+    cube: Positive = 96
+    batch: Positive = 1
     stride: int = 1
-    learning_rate: float = 1e-3
+    learning_rate: Annotated[float, Range(0, open='(')] = 1e-3
     weighted: bool = True
-    subvoxels: int = 0
+    subvoxels: Count = 0
     norm: str = 'none'
-    cubes_per_volume: int = 8
-    centred: float = 0.9
-    labelled: float = 0.0
+    cubes_per_volume: Positive = 8
+    centred: Share = 0.9
+    labelled: Share = 0.0
     synthesis: dict[str, Any] = field(default_factory=dict)
 
 
@@ -203,7 +204,7 @@ class LossOptions:
     """
 
     kind: str = 'dice_cross_entropy'
-    class_weights: tuple[float, ...] = ()
+    class_weights: tuple[NotNegative, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
     terms: tuple[LossTerm, ...] = ()
 
@@ -234,11 +235,11 @@ class OptimizerOptions:
 
     name: str = 'adam'
     schedule: str = 'one_cycle'
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    clip: float = 1.0
-    accumulate: int = 1
-    ema: float = 0.0
+    momentum: Decay = 0.9
+    weight_decay: NotNegative = 0.0
+    clip: NotNegative = 1.0
+    accumulate: Positive = 1
+    ema: Decay = 0.0
 
 
 @dataclass(frozen=True)
@@ -256,9 +257,9 @@ class ValidationOptions:
         never.
     """
 
-    every: int = 0
-    volumes: int = 0
-    patience: int = 0
+    every: Count = 0
+    volumes: Count = 0
+    patience: Count = 0
 
 
 @dataclass(frozen=True)
@@ -365,29 +366,29 @@ class SynthesisOptions:
         the range.
     """
 
-    rotation: float = 15.0
-    scaling: float = 0.15
-    shearing: float = 0.012
-    translation: float = 15.0
-    elastic: float = 3.0
-    elastic_spacing: int = 24
-    flip: float = 0.5
-    bias: float = 0.3
-    gamma: float = 0.3
-    noise: float = 0.08
-    thickness: float = 5.0
-    low_resolution: float = 0.5
-    t1: float = 0.7
-    t1_spread: float = 1.5
-    neck: float = 0.0
-    strip: float = 0.15
-    deface: float = 0.25
-    crop: float = 0.15
-    loose: float = 0.5
-    proportions: float = 2.5
-    low_contrast: float = 0.15
-    lesions: float = 0.3
-    contrast_agent: float = 0.05
-    air_noise: float = 0.08
-    outlier: float = 0.15
-    intensity_jitter: float = 0.05
+    rotation: NotNegative = 15.0
+    scaling: NotNegative = 0.15
+    shearing: NotNegative = 0.012
+    translation: NotNegative = 15.0
+    elastic: NotNegative = 3.0
+    elastic_spacing: Positive = 24
+    flip: Share = 0.5
+    bias: NotNegative = 0.3
+    gamma: NotNegative = 0.3
+    noise: NotNegative = 0.08
+    thickness: NotNegative = 5.0
+    low_resolution: Share = 0.5
+    t1: Share = 0.7
+    t1_spread: NotNegative = 1.5
+    neck: Share = 0.0
+    strip: Share = 0.15
+    deface: Share = 0.25
+    crop: Share = 0.15
+    loose: Share = 0.5
+    proportions: NotNegative = 2.5
+    low_contrast: Share = 0.15
+    lesions: Share = 0.3
+    contrast_agent: Share = 0.05
+    air_noise: Share = 0.08
+    outlier: Share = 0.15
+    intensity_jitter: NotNegative = 0.05

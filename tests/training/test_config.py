@@ -6,6 +6,7 @@ import pytest
 
 from brainchop_bids.system.errors import SettingsError
 from brainchop_bids.training.config import TrainConfig, read_training_config
+from tests.corpus.configs import BAD_TRAINING
 
 RECIPE = Path(__file__).parents[2] / 'recipes' / 'tissue.toml'
 
@@ -75,6 +76,18 @@ def test_mistakes_are_named_in_one_line(config: Path, change: str, said: str) ->
         read_training_config(config, [change])
     assert said in str(caught.value)
     assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('change', BAD_TRAINING)
+def test_values_out_of_range_are_named(config: Path, change: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read_training_config(config, [change])
+    assert str(caught.value).startswith(f'{config}: {BAD_TRAINING[change]}')
+
+
+@pytest.mark.parametrize('path', sorted(RECIPE.parent.glob('*.toml')), ids=lambda path: path.name)
+def test_all_recipes_are_in_range(path: Path) -> None:
+    read_training_config(path)
 
 
 def test_a_config_that_is_none(tmp_path: Path) -> None:

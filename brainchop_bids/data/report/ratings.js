@@ -84,7 +84,9 @@
     download(`${JSON.stringify({ Ratings: ratings() }, null, 2)}\n`, 'application/json', 'json');
   });
   form.querySelector('[data-tsv]').addEventListener('click', () => {
-    const cell = (value) => String(value ?? '').replace(/\s+/g, ' ').trim() || 'n/a';
+    const plain = (value) => String(value ?? '').replace(/\s+/g, ' ').trim() || 'n/a';
+    // A spreadsheet would run these; brainchop_bids/system/text.py has the rule.
+    const cell = (value) => plain(value).replace(/^(?='*[=+\-@])/, "'");
     const lines = [COLUMNS, ...ratings().map((row) => COLUMNS.map((column) => cell(row[column])))];
     const text = lines.map((line) => line.join('\t')).join('\n');
     download(`${text}\n`, 'text/tab-separated-values', 'tsv');

@@ -1,10 +1,11 @@
 """Readers and writers of networks, one module for each file format."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
-from ...system.errors import ModelError
+from ...system.errors import BrainchopError, ModelError
 from ..network import Network
 from ..registry import known_facts
 from .files import read_json
@@ -48,6 +49,18 @@ def read_network(folder: Path) -> tuple[Network, str]:
     """
     if not folder.is_dir():
         raise ModelError(f'{folder}: is not a model folder; expected a folder with {TOPOLOGY}')
+    try:
+        return _read(folder)
+    except (BrainchopError, ImportError):
+        raise
+    except Exception as error:
+        # Whatever damage was not foreseen is the fault of this model, and of no other.
+        raise ModelError(
+            f'{folder}: cannot be read ({type(error).__name__}: {error}); fetch the model again'
+        ) from error
+
+
+def _read(folder: Path) -> tuple[Network, str]:
     file = folder / TOPOLOGY
     described = read_json(file) if file.exists() else None
     if is_tfjs(described):
@@ -76,7 +89,11 @@ def read_network(folder: Path) -> tuple[Network, str]:
 
 def holds_model(folder: Path) -> bool:
     """Return whether a folder seems to have a model."""
-    return (folder / TOPOLOGY).is_file() or bool(_candidates(folder))
+    try:
+        return os.path.lexists(folder / TOPOLOGY) or bool(_candidates(folder))
+    except OSError:
+        # It is shown with the reason when it is read.
+        return True
 
 
 def _candidates(folder: Path) -> list[Path]:

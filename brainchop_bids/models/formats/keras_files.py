@@ -4,10 +4,12 @@ Keras rebuilds layers from names of classes and functions in the file. Here only
 layers are read, by `network_from_layers`, and the arrays of weights.
 """
 
-import json
+import math
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,13 @@ import numpy as np
 
 from ...system.errors import ModelError
 from ..network import Network
+from .files import Budget, Stored, parse_json
 from .layer_reader import network_from_layers, safe_name, topology
+from .trial import try_reading
 
-# Limit of decompressed sizes; the largest networks of the field, U-Nets, take 100 MB.
-MAX_BYTES = 1 << 30
-
+# Limit of the names of a layer's weights; no supported layer has more than four.
+_MOST_NAMES = 16
+_ZIP = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 # Name of the group in which Keras stores the weights of a layer, and their order.
 _BATCH_NORM = ('gamma', 'beta', 'moving_mean', 'moving_variance')
 _GROUPS = {
@@ -31,6 +35,18 @@ _GROUPS = {
 
 
 def read_keras(path: Path) -> Network:
+    """Read a ``.keras`` file, after a trial, see `parse_keras`."""
+    try_reading(path, __name__, 'parse_keras')
+    return parse_keras(path)
+
+
+def read_h5(path: Path) -> Network:
+    """Read an ``.h5`` file, after a trial, see `parse_h5`."""
+    try_reading(path, __name__, 'parse_h5')
+    return parse_h5(path)
+
+
+def parse_keras(path: Path) -> Network:
     """Read a ``.keras`` file.
 
     Parameters
@@ -47,14 +63,18 @@ def read_keras(path: Path) -> Network:
     ModelError
         If the file is damaged or too large, or `network_from_layers` refuses its content.
     """
+    budget = Budget(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            config = json.loads(_member(path, archive, 'config.json'))
-            stored = BytesIO(_member(path, archive, 'model.weights.h5'))
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError, NotImplementedError) as error:
+            config = _member(budget, archive, 'config.json')
+            stored = BytesIO(_member(budget, archive, 'model.weights.h5'))
+    except ModelError:
+        raise
+    except Exception as error:
+        # A damaged archive can raise any exception.
         raise ModelError(f'{path}: is not a valid .keras file ({error}); save it again') from error
-    layers, output = topology(config, path)
-    weights: dict[str, np.ndarray] = {}
+    layers, output = topology(parse_json(config, path), path)
+    weights: dict[str, Stored] = {}
     seen: Counter[str] = Counter()
     with _opened(path, stored) as file:
         for layer in layers:
@@ -65,12 +85,12 @@ def read_keras(path: Path) -> Network:
             seen[group] += 1
             folder = f'layers/{group}_{number}' if number else f'layers/{group}'
             for i, variable in enumerate(_present(layer['config'], variables)):
-                values = _dataset(path, file, f'{folder}/vars/{i}')
+                values = _dataset(budget, file, f'{folder}/vars/{i}')
                 weights[f'{safe_name(layer["name"])}/{variable}'] = values
-    return network_from_layers(path, layers, weights, output=output, files=(path,))
+        return network_from_layers(path, layers, weights, output=output, files=(path,))
 
 
-def read_h5(path: Path) -> Network:
+def parse_h5(path: Path) -> Network:
     """Read an ``.h5`` file with a whole model, of Keras 2 (such as Nobrainer's) or 3.
 
     Parameters
@@ -87,46 +107,46 @@ def read_h5(path: Path) -> Network:
     ModelError
         As `read_keras`, and if the file has weights alone.
     """
+    budget = Budget(path)
     with _opened(path, path) as file:
-        config = file.attrs.get('model_config')
-        if config is None or 'model_weights' not in file:
+        config = _texts(path, file, 'model_config')
+        if not config or 'model_weights' not in file:
             raise ModelError(
                 f'{path}: has no whole model; save it with model.save(...), not save_weights'
             )
-        try:
-            layers, output = topology(json.loads(config), path)
-        except ValueError as error:
-            raise ModelError(f'{path}: its configuration is not JSON ({error})') from error
-        weights: dict[str, np.ndarray] = {}
+        layers, output = topology(parse_json(config[0], path), path)
+        weights: dict[str, Stored] = {}
         for layer in layers:
             for name in _weight_names(path, file, layer['name']):
                 variable = name.rpartition('/')[2].partition(':')[0]
                 key = f'{safe_name(layer["name"])}/{variable}'
-                values = _dataset(path, file, f'model_weights/{layer["name"]}/{name}')
+                values = _dataset(budget, file, f'model_weights/{layer["name"]}/{name}')
                 if key in weights:
                     raise ModelError(f'{path}: has the weight {key} twice')
                 weights[key] = values
-    return network_from_layers(path, layers, weights, output=output, files=(path,))
+        return network_from_layers(path, layers, weights, output=output, files=(path,))
 
 
-def _member(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
+def _member(budget: Budget, archive: zipfile.ZipFile, name: str) -> bytes:
     info = archive.getinfo(name)
+    if info.compress_type not in _ZIP:
+        raise ValueError(f'{name} has compression {info.compress_type}, which Keras never uses')
     with archive.open(info) as stream:
         # The size in the archive's directory may be wrong.
-        content = stream.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise ModelError(
-            f'{path}: {name} decompresses to over {MAX_BYTES >> 20} MB; such a file is refused'
-        )
+        content = stream.read(budget.left + 1)
+    budget.take(len(content))
     return content
 
 
-def _opened(path: Path, stored: Any) -> Any:
+@contextmanager
+def _opened(path: Path, stored: Any) -> Iterator[Any]:
+    """Open an HDF5 file; damage may also be found while it is read."""
     import h5py
 
     try:
-        return h5py.File(stored, 'r')
-    except OSError as error:
+        with h5py.File(stored, 'r') as file:
+            yield file
+    except (OSError, LookupError, RuntimeError, TypeError, ValueError, MemoryError) as error:
         raise ModelError(f'{path}: is not a valid HDF5 file ({error}); save it again') from error
 
 
@@ -143,24 +163,38 @@ def _weight_names(path: Path, file: Any, layer: str) -> list[str]:
     group = _find(path, file, f'model_weights/{layer}', missing_ok=True)
     if not isinstance(group, h5py.Group):
         return []
-    names = group.attrs.get('weight_names', [])
-    return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
+    return _texts(path, group, 'weight_names')
 
 
-def _dataset(path: Path, file: Any, name: str) -> np.ndarray:
+def _texts(path: Path, node: Any, name: str) -> list[str]:
+    """Return an attribute of text, or of a few of them; empty if there is none."""
+    if name not in node.attrs:
+        return []
+    attribute = node.attrs.get_id(name)
+    count = math.prod(attribute.shape)
+    if count > _MOST_NAMES or count * attribute.dtype.itemsize > path.stat().st_size:
+        raise ModelError(f'{path}: has an attribute {name} of {count:,} items; save it again')
+    texts = np.asarray(node.attrs[name], object).ravel().tolist()
+    return [text.decode() if isinstance(text, bytes) else str(text) for text in texts]
+
+
+def _dataset(budget: Budget, file: Any, name: str) -> Stored:
     import h5py
 
-    dataset = _find(path, file, name)
+    path, dataset = budget.path, _find(budget.path, file, name)
     if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind != 'f':
         raise ModelError(f'{path}: {name} is not an array of numbers; save it again')
     if dataset.is_virtual or dataset.external:
         raise ModelError(f'{path}: {name} lies in another file; such a model is refused')
-    if dataset.nbytes > MAX_BYTES:
-        raise ModelError(f'{path}: {name} has {dataset.nbytes >> 20} MB; such a file is refused')
-    try:
-        return np.asarray(dataset[()], np.float32)
-    except OSError as error:
-        raise ModelError(f'{path}: {name} cannot be read ({error}); save it again') from error
+    shape = tuple(dataset.shape or ())
+    # Whole chunks are decompressed.
+    sizes = [math.prod(shape), math.prod(dataset.chunks or ())]
+    budget.take(max(sizes) * max(dataset.dtype.itemsize, 4))
+    return Stored(shape, partial(_values, dataset))
+
+
+def _values(dataset: Any) -> np.ndarray:
+    return np.asarray(dataset[()])
 
 
 def _find(path: Path, file: Any, name: str, *, missing_ok: bool = False) -> Any:

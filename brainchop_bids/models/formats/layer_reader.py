@@ -14,7 +14,8 @@ import numpy as np
 
 from ...system.errors import ModelError
 from ..network import ACTIVATIONS, Network, Op
-from .layer_settings import LAYERS, Config, activation_settings
+from .files import Stored
+from .layer_settings import LARGEST, LAYERS, Config, activation_settings
 
 # Suffix of the names of convolutions whose output is normalised per channel (mindgrab).
 NORM_MARK = '_gn'
@@ -25,7 +26,13 @@ _IGNORED = (
     'Dropout', 'SpatialDropout3D', 'GaussianDropout', 'AlphaDropout', 'GaussianNoise', 'Identity',
 )  # fmt: skip
 
-Weights = Mapping[str, np.ndarray]
+# Limits of the numbers of layers, channels, and values for each voxel of the input. The largest
+# networks of the field have 500 layers and 2,048 channels.
+_MOST_LAYERS = 4096
+_MOST_CHANNELS = 1 << 14
+_MOST_VALUES = 1 << 20
+
+Weights = Mapping[str, np.ndarray | Stored]
 
 
 def topology(config: Any, source: Path) -> tuple[list[dict[str, Any]], str | None]:
@@ -55,11 +62,13 @@ def topology(config: Any, source: Path) -> tuple[list[dict[str, Any]], str | Non
         layers = inner if isinstance(inner, list) else inner['layers']
         if kind not in ('Functional', 'Model', 'Sequential'):
             raise ValueError(f'a model of class {kind!r}')
+        if len(layers) > _MOST_LAYERS:
+            raise ValueError(f'{len(layers):,} layers, over {_MOST_LAYERS:,}')
         for layer in layers:
             # In Sequential models the name is in the configuration only.
             layer.setdefault('name', layer['config']['name'])
-            if not isinstance(layer['class_name'], str):
-                raise ValueError(f'layer {layer["name"]!r} without a class')
+            if not isinstance(layer['class_name'], str) or not isinstance(layer['config'], dict):
+                raise ValueError(f'layer {layer["name"]!r} without a class or settings')
         if not layers:
             raise ValueError('no layers')
         outputs = [] if isinstance(inner, list) else inner.get('output_layers') or []
@@ -117,9 +126,10 @@ def network_from_layers(
     for layer in layers:
         try:
             reader.read(layer)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+            reason = f'no {error}' if isinstance(error, KeyError) else error
             raise ModelError(
-                f'{source}: layer {layer["name"]!r} cannot be read ({error})'
+                f'{source}: layer {layer["name"]!r} cannot be read ({reason})'
             ) from error
     return reader.network(output, files)
 
@@ -134,9 +144,10 @@ class _Reader:
     """Reads the layers one by one."""
 
     source: Path
-    weights: dict[str, np.ndarray]
+    weights: dict[str, np.ndarray | Stored]
     marked: bool
     ops: list[Op] = field(default_factory=list)
+    channels: dict[str, int] = field(default_factory=dict)
     # Last operation of each layer.
     ends: dict[str, str] = field(default_factory=dict)
     shape: tuple[int | None, ...] = ()
@@ -174,13 +185,18 @@ class _Reader:
         self.ends[name] = self.ops[-1].name
 
     def _open(self, shape: Any) -> None:
-        if not shape or len(shape) != 5 or not isinstance(shape[4], int):
+        sizes = shape if isinstance(shape, list) else []
+        if (
+            len(sizes) != 5
+            or not all(n is None or (type(n) is int and 0 <= n <= LARGEST) for n in sizes[1:])
+            or not sizes[4]
+        ):
             raise ModelError(
                 f'{self.source}: its input has the shape {shape}; '
-                'expected [batch, X, Y, Z, channels]'
+                f'expected [batch, X, Y, Z, channels], of 1 to {LARGEST}'
             )
-        self.shape = tuple(size or None for size in shape[1:4])
-        self.ops.append(Op('input', 'input', (), shape[4]))
+        self.shape = tuple(size or None for size in sizes[1:4])
+        self._append(Op('input', 'input', (), sizes[4]))
 
     def _follow_convolution(self, name: str, config: Config) -> None:
         if name.endswith(NORM_MARK):
@@ -200,8 +216,7 @@ class _Reader:
         inputs: tuple[str, ...],
     ) -> None:
         """Append an operation with weights of these shapes, with -1 for the input's channels."""
-        channels_of = {op.name: op.channels for op in self.ops}
-        given = [channels_of[name] for name in inputs]
+        given = [self.channels[name] for name in inputs]
         if len(inputs) > 1 and kind not in ('add', 'concatenate'):
             raise ValueError(f'takes {len(inputs)} inputs')
         if kind == 'activation':
@@ -211,14 +226,24 @@ class _Reader:
             raise ValueError(f'adds volumes of {given} channels')
         groups = settings.get('groups', 1)
         if kind in ('conv', 'conv_transpose'):
-            channels = int(settings.pop('filters'))
-            if channels < 1 or groups < 1 or given[0] % groups:
+            channels = settings.pop('filters')
+            if given[0] % groups:
                 raise ValueError(f'{channels} filters in {groups} groups of {given[0]}')
         weights = {}
         for variable, shape in shapes.items():
             sizes = tuple(given[0] // max(groups, 1) if n == -1 else n for n in shape)
             weights[variable] = self._take(name, variable, sizes)
-        self.ops.append(Op(name, kind, inputs, channels, settings, weights))
+        if weights.get('moving_variance', np.zeros(1)).min() < 0:
+            raise ValueError('a negative moving_variance')
+        self._append(Op(name, kind, inputs, channels, settings, weights))
+
+    def _append(self, op: Op) -> None:
+        if op.name in self.channels:
+            raise ValueError(f'the name {op.name!r} is used twice')
+        if op.channels > _MOST_CHANNELS:
+            raise ValueError(f'{op.channels:,} channels, over {_MOST_CHANNELS:,}')
+        self.channels[op.name] = op.channels
+        self.ops.append(op)
 
     def _check_function(self, name: str, settings: dict[str, Any]) -> None:
         function = _SYNONYMS.get(settings['function'], settings['function'])
@@ -237,12 +262,17 @@ class _Reader:
             raise ModelError(
                 f'{self.source}: has no {key}, of shape {list(shape)}; fetch the model again'
             )
-        values = np.asarray(self.weights.pop(key), np.float32)
-        if values.shape != shape:
+        stored = self.weights.pop(key)
+        # Before anything is read.
+        if tuple(stored.shape) != shape:
             raise ModelError(
-                f'{self.source}: weight {key} has the shape {list(values.shape)}; its layer '
+                f'{self.source}: weight {key} has the shape {list(stored.shape)}; its layer '
                 f'needs {list(shape)}'
             )
+        values = stored.read() if isinstance(stored, Stored) else stored
+        # Double precision may go beyond single precision; the check below finds it.
+        with np.errstate(over='ignore'):
+            values = np.asarray(values, np.float32)
         if not np.isfinite(values).all():
             raise ModelError(
                 f'{self.source}: weight {key} holds values that are not finite; fetch the '
@@ -267,7 +297,20 @@ class _Reader:
                 needed.update(op.inputs)
         ops = tuple(op for op in self.ops if op.name in needed or op.kind == 'input')
         x, y, z = self.shape
-        return Network(self.source, ops, (x, y, z), files)
+        network = Network(self.source, ops, (x, y, z), files)
+        for name, density in network.density.items():
+            if density * self.channels[name] > _MOST_VALUES:
+                raise ModelError(
+                    f'{self.source}: layer {name!r} makes {density * self.channels[name]:.3g} '
+                    f'values of each voxel, over {_MOST_VALUES:,}; such a network is refused'
+                )
+        padded = sum(max(map(max, op.settings['padding'])) for op in ops if op.kind == 'zero_pad')
+        if network.stride > LARGEST or padded > LARGEST:
+            raise ModelError(
+                f'{self.source}: its grids have voxels or zeros of over {LARGEST} voxels of the '
+                'input; such a network is refused'
+            )
+        return network
 
 
 def _sources(layer: Config) -> tuple[str, ...]:

@@ -5,15 +5,43 @@ from typing import Any
 
 from ..network import LEAKY_SLOPE
 
+# Largest kernel, stride, dilation or padding, voxels, and number of filters; whole heads have 256.
+LARGEST = 4096
+
 Config = Mapping[str, Any]
 # Kind and settings of an `Op`, and the shapes of its weights, with -1 for the input's channels.
 Settings = tuple[str, dict[str, Any], dict[str, Any]]
 
 
+def whole(value: Any, least: int = 1) -> int:
+    """Return a whole number from JSON.
+
+    Raises
+    ------
+    ValueError
+        If it is something else, or not from ``least`` to `LARGEST`.
+    """
+    if type(value) is not int or not least <= value <= LARGEST:
+        raise ValueError(f'{value!r} where a whole number of {least} to {LARGEST} is expected')
+    return value
+
+
+def _number(value: Any, least: float, most: float) -> float:
+    if type(value) not in (int, float) or not least <= value <= most:
+        raise ValueError(f'{value!r} where a number of {least:g} to {most:g} is expected')
+    return float(value)
+
+
+def _slope(value: Any) -> float:
+    return _number(value, 0, 1e3)
+
+
+def _epsilon(value: Any) -> float:
+    return _number(value, 0, 1)
+
+
 def _triple(value: Any) -> tuple[int, int, int]:
-    x, y, z = (int(n) for n in (value if isinstance(value, (list, tuple)) else [value] * 3))
-    if min(x, y, z) < 1:
-        raise ValueError(f'{value} where sizes are expected')
+    x, y, z = map(whole, value if isinstance(value, (list, tuple)) else [value] * 3)
     return x, y, z
 
 
@@ -25,13 +53,13 @@ def _padding(config: Config, default: str = 'valid') -> str:
 
 
 def _conv(config: Config) -> Settings:
-    filters, size = int(config['filters']), _triple(config['kernel_size'])
+    filters, size = whole(config['filters']), _triple(config['kernel_size'])
     settings = {
         'filters': filters,
         'strides': _triple(config.get('strides', 1)),
         'dilation': _triple(config.get('dilation_rate', 1)),
         'padding': _padding(config),
-        'groups': int(config.get('groups', 1)),
+        'groups': whole(config.get('groups', 1)),
     }
     bias = {'bias': (filters,)} if config.get('use_bias', True) else {}
     return 'conv', settings, {'kernel': (*size, -1, filters), **bias}
@@ -53,7 +81,7 @@ def _batch_norm(config: Config) -> Settings:
         config.get('center', True)
     )
     shapes = {name: (-1,) for name in (*names, 'moving_mean', 'moving_variance')}
-    return 'batch_norm', {'epsilon': float(config.get('epsilon', 1e-3))}, shapes
+    return 'batch_norm', {'epsilon': _epsilon(config.get('epsilon', 1e-3))}, shapes
 
 
 def _group_norm(config: Config) -> Settings:
@@ -61,7 +89,9 @@ def _group_norm(config: Config) -> Settings:
         raise ValueError(f'normalisation over axis {config["axis"]}, expected the last one')
     if config.get('scale', True) or config.get('center', True):
         raise ValueError('scale and center are not supported')
-    settings = {'groups': int(config.get('groups', 32)), 'epsilon': float(config['epsilon'])}
+    groups = config.get('groups', 32)
+    groups = groups if groups == -1 else whole(groups)
+    settings = {'groups': groups, 'epsilon': _epsilon(config.get('epsilon', 1e-3))}
     return 'group_norm', settings, {}
 
 
@@ -79,7 +109,7 @@ def activation_settings(config: Config) -> Settings:
 
 
 def _relu(config: Config) -> Settings:
-    top, slope = config.get('max_value'), float(config.get('negative_slope') or 0)
+    top, slope = config.get('max_value'), _slope(config.get('negative_slope') or 0)
     if config.get('threshold') or top not in (None, 6) or (top and slope):
         raise ValueError(f'a ReLU with {dict(config)}')
     if slope:
@@ -89,11 +119,11 @@ def _relu(config: Config) -> Settings:
 
 def _leaky(config: Config) -> Settings:
     slope = config.get('negative_slope', config.get('alpha', 0.3))
-    return 'activation', {'function': 'leaky_relu', 'alpha': float(slope)}, {}
+    return 'activation', {'function': 'leaky_relu', 'alpha': _slope(slope)}, {}
 
 
 def _elu(config: Config) -> Settings:
-    return 'activation', {'function': 'elu', 'alpha': float(config.get('alpha', 1.0))}, {}
+    return 'activation', {'function': 'elu', 'alpha': _slope(config.get('alpha', 1.0))}, {}
 
 
 def _softmax(config: Config) -> Settings:
@@ -116,9 +146,10 @@ def _zero_pad(config: Config) -> Settings:
     if not isinstance(padding, (list, tuple)):
         padding = [padding] * 3
     pairs = tuple(tuple(p) if isinstance(p, (list, tuple)) else (p, p) for p in padding)
-    if len(pairs) != 3 or any(type(n) is not int or n < 0 for pair in pairs for n in pair):
+    if [len(pair) for pair in pairs] != [2, 2, 2]:
         raise ValueError(f'padding {padding}')
-    return 'zero_pad', {'padding': pairs}, {}
+    padding = tuple(tuple(whole(n, 0) for n in pair) for pair in pairs)
+    return 'zero_pad', {'padding': padding}, {}
 
 
 def _last_axis(config: Config) -> None:

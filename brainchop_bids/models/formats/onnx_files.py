@@ -15,7 +15,8 @@ import numpy as np
 from ...system.atomic import publish
 from ...system.errors import ModelError, SettingsError
 from ..network import Network, Op
-from .layer_reader import network_from_layers
+from .files import Stored, parse_json, read_bytes
+from .layer_reader import network_from_layers, topology
 from .layer_writer import layers_of, mark_normalised
 
 _OPSET = 18
@@ -88,17 +89,13 @@ def read_onnx(path: Path) -> Network:
     ModelError
         If the file is damaged or from another program.
     """
-    onnx = _onnx()
+    onnx, content = _onnx(), read_bytes(path)
     try:
         # Weights in other files are not loaded.
-        model = onnx.load_model(path, load_external_data=False)
+        model = onnx.load_model_from_string(content)
         properties = {entry.key: entry.value for entry in model.metadata_props}
-        weights = {
-            tensor.name: onnx.numpy_helper.to_array(tensor)
-            for tensor in model.graph.initializer
-            # Names of constants have a colon.
-            if ':' not in tensor.name
-        }
+        # Names of constants have a colon.
+        tensors = [tensor for tensor in model.graph.initializer if ':' not in tensor.name]
     except Exception as error:
         # protobuf has exceptions of its own.
         raise ModelError(f'{path}: is not a valid ONNX file ({error}); write it again') from error
@@ -107,15 +104,24 @@ def read_onnx(path: Path) -> Network:
             f'{path}: was not written by brainchop-models; use the model as safetensors, '
             '.keras, .h5 or tfjs'
         )
-    layers = json.loads(properties[_KEY])
-    return network_from_layers(path, layers, _channels_last(weights), files=(path,))
+    described = parse_json(properties[_KEY], path)
+    layers, _ = topology({'class_name': 'Functional', 'config': described}, path)
+    weights = {tensor.name: _stored(onnx, path, tensor) for tensor in tensors}
+    return network_from_layers(path, layers, weights, files=(path,))
 
 
-def _channels_last(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {
-        name: np.ascontiguousarray(array.transpose(2, 3, 4, 1, 0) if array.ndim == 5 else array)
-        for name, array in weights.items()
-    }
+def _stored(onnx: Any, path: Path, tensor: Any) -> Stored:
+    """Return a weight in Keras' order of axes."""
+    order = (2, 3, 4, 1, 0) if len(tensor.dims) == 5 else range(len(tensor.dims))
+    # Only what `save_onnx` writes, which is as long as the file.
+    if not tensor.HasField('raw_data') or tensor.data_type != onnx.TensorProto.FLOAT:
+        raise ModelError(f'{path}: has no values of {tensor.name!r}; write it again')
+
+    def read() -> np.ndarray:
+        array = np.frombuffer(tensor.raw_data, '<f4').reshape(tuple(tensor.dims))
+        return np.ascontiguousarray(array.transpose(order))
+
+    return Stored(tuple(tensor.dims[axis] for axis in order), read)
 
 
 def _onnx() -> Any:

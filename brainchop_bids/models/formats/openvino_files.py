@@ -12,7 +12,8 @@ import numpy as np
 from ...system.atomic import copy_writer, publish
 from ...system.errors import BrainchopError, ModelError
 from ..network import Network, fold_batchnorm
-from .layer_reader import network_from_layers
+from .files import check_file, parse_json
+from .layer_reader import network_from_layers, topology
 from .layer_writer import layers_of, mark_normalised
 from .onnx_files import onnx_model
 
@@ -72,20 +73,23 @@ def read_openvino(path: Path) -> Network:
         If the file is damaged or from another program.
     """
     core = openvino_core()
+    files = (path, path.with_suffix('.bin'))
+    for file in files:
+        check_file(file)
     try:
         model = core.read_model(path)
-        layers = json.loads(model.get_rt_info([_KEY]).astype(str))
+        content = parse_json(model.get_rt_info([_KEY]).astype(str), path)
+        layers, _ = topology({'class_name': 'Functional', 'config': content}, path)
         ops = {op.get_friendly_name(): op for op in model.get_ops()}
         # The last operation has the name of the output.
         ops[layers[-1]['name']] = ops.pop('logits')
         weights = _weights({layer['name']: ops.get(layer['name']) for layer in layers})
-    except (RuntimeError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[-1]
+    except (RuntimeError, ValueError, KeyError, MemoryError) as error:
+        reason = (str(error).strip().splitlines() or ['damaged'])[-1]
         raise ModelError(
             f'{path}: was not written by brainchop-models, or is damaged ({reason}); use the '
             'model as safetensors, .keras, .h5 or tfjs'
         ) from error
-    files = (path, path.with_suffix('.bin'))
     return network_from_layers(path, layers, weights, files=files)
 
 

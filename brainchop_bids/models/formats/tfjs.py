@@ -9,8 +9,10 @@ convolution that copies each value to all its voxels, and recognised when it is 
 """
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from ...system.atomic import publish, text_writer
 from ...system.errors import ModelError
 from ...system.files import IrregularFileError, require_regular
 from ..network import Network, Op
-from .files import inside, read_bytes, read_json
+from .files import Stored, inside, read_bytes, read_json
 from .layer_reader import network_from_layers, topology
 from .layer_writer import layers_of, mark_normalised
 
@@ -30,6 +32,8 @@ TOPOLOGY = 'model.json'
 _DTYPES = {'float32': '<f4', 'int32': '<i4'}
 STORED = {'float32': '<f4', 'float16': '<f2'}
 _QUANTISED = {'uint8': 'u1', 'uint16': '<u2', 'float16': '<f2'}
+# Limit of scales of quantised weights, which times 65535 must be a float32.
+_MOST = 1e30
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class Weight:
     @property
     def size(self) -> int:
         """Number of values."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
@@ -106,7 +110,7 @@ def read_tfjs(folder: Path) -> Network:
     layers, output = topology(
         config.get('model_config') if isinstance(config, dict) else config, file
     )
-    weights: dict[str, np.ndarray] = {}
+    weights: dict[str, Stored] = {}
     for name, values in _weights(groups):
         # A name may begin with scopes.
         key = '/'.join(name.split('/')[-2:])
@@ -129,27 +133,36 @@ def _weight_groups(value: object, folder: Path) -> list[Any]:
     return value
 
 
-def _weights(groups: tuple[WeightGroup, ...]) -> Iterator[tuple[str, np.ndarray]]:
+def _weights(groups: tuple[WeightGroup, ...]) -> Iterator[tuple[str, Stored]]:
     """Yield each weight's name and values, as float32 in its own shape."""
     for group in groups:
-        data, start = b''.join(read_bytes(path) for path in group.paths), 0
+        data, start = cache(partial(_shards, group)), 0
         for weight in group.weights:
-            if len(data) < start + weight.nbytes:
-                raise ModelError(f'{group.paths[-1]}: was truncated while it was read')
-            values = np.frombuffer(data, weight.dtype, weight.size, start)
+            yield weight.name, Stored(weight.shape, partial(_values, data, weight, start))
             start += weight.nbytes
-            array = values.astype(np.float32).reshape(weight.shape)
-            if weight.scale != 1 or weight.shift:
-                array = array * np.float32(weight.scale) + np.float32(weight.shift)
-            yield weight.name, array
+
+
+def _shards(group: WeightGroup) -> bytes:
+    data = b''.join(read_bytes(path) for path in group.paths)
+    if len(data) < sum(weight.nbytes for weight in group.weights):
+        raise ModelError(f'{group.paths[-1]}: was truncated while it was read')
+    return data
+
+
+def _values(data: Callable[[], bytes], weight: Weight, start: int) -> np.ndarray:
+    values = np.frombuffer(data(), weight.dtype, weight.size, start)
+    array = values.astype(np.float32).reshape(weight.shape)
+    if weight.scale != 1 or weight.shift:
+        array = array * np.float32(weight.scale) + np.float32(weight.shift)
+    return array
 
 
 def _group(folder: Path, entry: Any) -> WeightGroup:
     try:
         paths = tuple(inside(folder, str(path), folder / TOPOLOGY) for path in entry['paths'])
         weights = tuple(_weight(weight) for weight in entry['weights'])
-        if not paths:
-            raise ValueError('a group without paths')
+        if not paths or len(set(paths)) < len(paths):
+            raise ValueError('a group without paths, or with one of them twice')
         return WeightGroup(paths, weights)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
@@ -158,17 +171,20 @@ def _group(folder: Path, entry: Any) -> WeightGroup:
 
 
 def _weight(entry: dict[str, Any]) -> Weight:
-    name, shape = str(entry['name']), tuple(int(size) for size in entry['shape'])
-    if any(size < 0 for size in shape):
-        raise ValueError(f'weight {name!r} of shape {list(shape)}')
+    name, shape = str(entry['name']), entry['shape']
+    if not isinstance(shape, list) or any(type(n) is not int or n < 0 for n in shape):
+        raise ValueError(f'weight {name!r} of shape {shape!r}')
     quantised = entry.get('quantization')
     types = _DTYPES if quantised is None else _QUANTISED
     dtype = str((entry if quantised is None else quantised)['dtype'])
     if dtype not in types:
         raise ValueError(f'weight {name!r} of type {dtype!r}; expected one of {list(types)}')
     if quantised is None or dtype == 'float16':
-        return Weight(name, shape, types[dtype])
-    return Weight(name, shape, types[dtype], float(quantised['scale']), float(quantised['min']))
+        return Weight(name, tuple(shape), types[dtype])
+    scale, shift = quantised['scale'], quantised['min']
+    if not all(type(n) in (int, float) and abs(n) < _MOST for n in (scale, shift)):
+        raise ValueError(f'weight {name!r} of scale {scale!r} and min {shift!r}')
+    return Weight(name, tuple(shape), types[dtype], scale, shift)
 
 
 def _check_sizes(group: WeightGroup) -> None:

@@ -25,7 +25,9 @@ import numpy as np
 from ...system.atomic import Writer, publish, text_writer
 from ...system.errors import ModelError
 from ..network import Network, Op, fold_batchnorm
-from .layer_reader import NORM_MARK, network_from_layers
+from .files import check_file, parse_json
+from .layer_reader import NORM_MARK, network_from_layers, topology
+from .layer_settings import whole
 from .layer_writer import layers_of, mark_normalised
 from .torch_state import read_state
 
@@ -150,17 +152,18 @@ def network_of_header(path: Path) -> Network | None:
     ModelError
         If header and weights do not match.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
+    check_file(path)
     try:
         with safe_open(path, 'numpy') as file:
             header = (file.metadata() or {}).get(_KEY)
-        layers = None if header is None else json.loads(header)
-    except (SafetensorError, ValueError, OSError):
+    except Exception:
         # `read_state` raises an error with the reason.
         return None
-    if layers is None:
+    if header is None:
         return None
+    layers, _ = topology({'class_name': 'Functional', 'config': parse_json(header, path)}, path)
     weights = {}
     for name, array in read_state(path).items():
         layer, _, variable = name.rpartition('.')
@@ -212,7 +215,7 @@ def network_of_state(
             builder.add(i, layer, convolutions[i], last=i == len(layers) - 1)
         if builder.norms:
             raise ValueError(f'{len(builder.norms)} more batch normalisations than layers')
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f'{source}: does not match its weights ({error})') from error
     return network_from_layers(source, builder.layers, builder.weights, files=files)
 
@@ -238,7 +241,7 @@ class _LayerBuilder:
         kernel = module['weight']
         transposed = bool(layer.get('transposed'))
         size = list(kernel.shape[:3])
-        stride, dilation = int(layer.get('stride', 1)), int(layer.get('dilation', 1))
+        stride, dilation = whole(layer.get('stride', 1)), whole(layer.get('dilation', 1))
         normed = self.normed and not last
         # Without stored statistics each volume is normalised by its own.
         name = f'conv3d_{i}' + (NORM_MARK if normed and not self.norms else '')
@@ -261,13 +264,13 @@ class _LayerBuilder:
             self._append('Activation', f'activation_{i}', activation=activation)
 
     def _padding(self, i: int, layer: Any, size: list[int], transposed: bool) -> str:
-        padding, dilation = int(layer.get('padding', 0)), int(layer.get('dilation', 1))
+        padding, dilation = whole(layer.get('padding', 0), 0), whole(layer.get('dilation', 1))
         same = [dilation * (n - 1) for n in size] == [2 * padding] * 3
         if transposed or padding == 0:
             if padding:
                 raise ValueError(f'layer {i} is transposed and padded')
             return 'valid'
-        if same and int(layer.get('stride', 1)) == 1:
+        if same and layer.get('stride', 1) == 1:
             return 'same'
         # Keras pads strided layers on one side only.
         self._append('ZeroPadding3D', f'padding_{i}', padding=[[padding] * 2] * 3)
