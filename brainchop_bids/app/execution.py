@@ -16,6 +16,7 @@ from ..bids.validate import BackgroundValidation
 from ..models.spec import ModelSpec
 from ..reports.crashes import last_words, read_crashes
 from ..settings import PROCESSES_GB, Settings
+from ..system.atomic import write_text
 from ..system.errors import Interrupted, SettingsError
 from ..system.processes import own_folder
 from ..system.signals import raise_if_stopped
@@ -47,10 +48,9 @@ def configure_nipype(settings: Settings) -> None:
     """Configure Nipype's logging, here and in the workers."""
     level = ('CRITICAL', 'CRITICAL', 'INFO', 'DEBUG')[min(settings.verbose, 3)]
     folder = Path(os.environ['NIPYPE_CONFIG_DIR'])
-    folder.mkdir(parents=True, exist_ok=True)
     names = ('workflow', 'interface', 'utils')
     lines = ['[logging]', *(f'{name}_level = {level}' for name in names)]
-    (folder / 'nipype.cfg').write_text('\n'.join(lines) + '\n')
+    write_text(folder / 'nipype.cfg', '\n'.join(lines) + '\n')
 
     from nipype import config, logging
 

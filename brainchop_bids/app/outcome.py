@@ -6,6 +6,12 @@ import signal
 import sys
 from collections.abc import Callable
 
+from ..system.environment import (
+    check_current_folder,
+    private_caches,
+    standard_streams,
+    use_utf8,
+)
 from ..system.errors import BrainchopError, Interrupted, MemoryLimitError, SettingsError
 from ..system.processes import name_a_home, protect_children
 from ..system.signals import interruptible
@@ -22,6 +28,7 @@ def outcome(
     usage: tuple[type[BrainchopError], ...] = (SettingsError,),
     memory: str = 'memory ran out; grant more',
     interrupted: str = 'nothing is lost that was done',
+    answers: bool = True,
 ) -> int:
     """Run a command's work and turn expected errors into one line and an exit code.
 
@@ -35,6 +42,9 @@ def outcome(
         Exceptions that mean that the command cannot run as given.
     memory, interrupted : str
         Messages for a MemoryError, and for an interruption that has no message of its own.
+    answers : bool
+        True if standard output has the command's results, so that it fails if they cannot be
+        written; False if it only reports on the work.
 
     Returns
     -------
@@ -42,10 +52,16 @@ def outcome(
         The code that ``work`` returned, `FAILED` (also after SIGTERM), `USAGE`, `INTERRUPTED`
         or `UNREAD`.
     """
+    use_utf8()
     name_a_home()
     protect_children()
-    with interruptible():
-        return _outcome(prog, work, usage, memory, interrupted)
+    with standard_streams() as streams:
+        with private_caches(), interruptible():
+            code = _outcome(prog, work, usage, memory, interrupted)
+        if streams.lost is None:
+            return code
+        say(prog, f'standard output could not be written ({streams.lost}); its lines are lost')
+        return max(code, FAILED) if answers else code
 
 
 def _outcome(
@@ -56,6 +72,7 @@ def _outcome(
     interrupted: str,
 ) -> int:
     try:
+        check_current_folder()
         code = work()
         # Writing what is still buffered may fail as well.
         sys.stdout.flush()
@@ -70,7 +87,7 @@ def _outcome(
         return _fail(prog, f'{stop}: {stop.state or interrupted}', code)
     except MemoryLimitError as error:
         return _fail(prog, str(error), FAILED)
-    except usage as error:
+    except (SettingsError, *usage) as error:
         return _fail(prog, str(error), USAGE)
     except BrainchopError as error:
         return _fail(prog, str(error), FAILED)

@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         work,
         usage=(BrainchopError,),
         interrupted='what is done stays done; run again to go on',
+        answers=False,
     )
 
 

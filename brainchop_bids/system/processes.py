@@ -17,8 +17,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from .atomic import writing
+from .environment import socket_folder
+from .errors import OutputError
 
 _PARENT = 'BRAINCHOP_PARENT'
 _SAFE_PATH = 'PYTHONSAFEPATH'
@@ -80,15 +83,18 @@ def start_fork_server(*, safe_path: bool = _HAS_SAFE_PATH) -> None:
     """
     from multiprocessing import forkserver, resource_tracker
 
-    before, here = os.environ.get(_SAFE_PATH), os.getcwd()
+    before, here, temporary = os.environ.get(_SAFE_PATH), os.getcwd(), tempfile.gettempdir()
     if safe_path:
         os.environ[_SAFE_PATH] = '1'
     else:
         os.chdir(os.path.dirname(os.__file__))
+    # The first use of multiprocessing's own temporary folder decides where it is.
+    tempfile.tempdir = str(socket_folder())
     try:
         resource_tracker.ensure_running()
         forkserver.ensure_running()
     finally:
+        tempfile.tempdir = temporary
         if not safe_path:
             os.chdir(here)
         elif before is None:
@@ -197,6 +203,30 @@ def _wait_and_end(pid: int) -> None:
     os._exit(1)
 
 
+def open_lock(path: Path) -> BinaryIO:
+    """Open a file that is only locked; one that is there keeps its content.
+
+    Parameters
+    ----------
+    path : Path
+        The file; created if it is missing.
+
+    Returns
+    -------
+    file object
+
+    Raises
+    ------
+    OutputError
+        If it cannot be opened, or is a link, which might lead to somebody's file.
+    """
+    if path.is_symlink():
+        raise OutputError(f'{path}: is a link, and links are not locked; remove it and run again')
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    with writing(path):
+        return os.fdopen(os.open(path, flags, 0o666), 'rb', buffering=0)
+
+
 @contextmanager
 def own_folder(folder: Path) -> Iterator[Path]:
     """Keep two runs from using one folder: the second run gets a subfolder.
@@ -219,10 +249,7 @@ def own_folder(folder: Path) -> Iterator[Path]:
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     path = folder / '.lock'
-    with writing(path):
-        # It may belong to another user of a shared folder, or not be a regular file.
-        opened = path.open('w')
-    with opened as lock:
+    with open_lock(path) as lock:
         try:
             # The lock ends with the process, however that ends; on NFS since Linux 2.6.12.
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
