@@ -1,11 +1,11 @@
 """Settings of one run: a frozen object that is passed down and written to a TOML file."""
 
-import json
 import sys
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from .bids.filters import read_filters
 from .inference.options import InferenceOptions
 from .system.errors import SettingsError
 from .system.resources import Granted, available_cpus, available_memory, parse_memory
@@ -110,16 +110,7 @@ class Settings:
         """
         if self.bids_filter_file is None:
             return {}
-        try:
-            content = json.loads(self.bids_filter_file.read_text(encoding='utf-8'))
-        except (OSError, ValueError) as error:
-            raise SettingsError(f'{self.bids_filter_file}: not a JSON file: {error}') from None
-        filters = content.get('t1w', {}) if isinstance(content, dict) else None
-        if not isinstance(filters, dict):
-            raise SettingsError(
-                f'{self.bids_filter_file}: expected an object with filters under the key "t1w"'
-            )
-        return filters
+        return read_filters(self.bids_filter_file)
 
     @property
     def network_memory(self) -> Granted:

@@ -62,6 +62,8 @@ def announce(
             print(f'  {scan.label}: already done')
     for label in selection.empty:
         print(f'  {label}: no T1w scan')
+    for line in selection.notes:
+        print(f'  warning: {line}', file=sys.stderr)
     for line in selection.missing:
         print(f'  {line}', file=sys.stderr)
     sys.stdout.flush()
