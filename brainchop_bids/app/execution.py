@@ -26,6 +26,7 @@ from .progress import Display, Watcher
 _BATCH = 24
 # Memory of the steps that run beside the networks, GB.
 _OTHERS_GB = 1.0
+_NIPYPE_CONFIG = 'nipype.cfg'
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def configure_nipype(settings: Settings) -> None:
     folder = Path(os.environ['NIPYPE_CONFIG_DIR'])
     names = ('workflow', 'interface', 'utils')
     lines = ['[logging]', *(f'{name}_level = {level}' for name in names)]
-    write_text(folder / 'nipype.cfg', '\n'.join(lines) + '\n')
+    write_text(folder / _NIPYPE_CONFIG, '\n'.join(lines) + '\n')
 
     from nipype import config, logging
 
@@ -105,11 +106,18 @@ def _process(
             for folder in settings.work_dir.glob(f'*/{node}'):
                 shutil.rmtree(folder, ignore_errors=True)
 
+    def explain(why: str) -> str:
+        # The file is made at the start of the run.
+        if Path(os.environ['NIPYPE_CONFIG_DIR'], _NIPYPE_CONFIG).exists():
+            return why
+        return f'the work folder {settings.work_dir} was removed during the run ({why}); run again'
+
     with Display(len(work), settings.verbose) as display:
         watcher = Watcher(
             display,
             {scan_node_name(scan.label): (scan.label, len(specs)) for scan, specs in work},
             finish,
+            explain,
         )
         started, stopped = time.time(), ''
         try:

@@ -13,7 +13,7 @@ from ..system.environment import (
     use_utf8,
 )
 from ..system.errors import BrainchopError, Interrupted, MemoryLimitError, SettingsError
-from ..system.processes import name_a_home, protect_children
+from ..system.processes import name_a_home, protect_children, why_refused
 from ..system.signals import interruptible
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -93,6 +93,11 @@ def _outcome(
         return _fail(prog, str(error), FAILED)
     except MemoryError:
         return _fail(prog, memory, FAILED)
+    except (RuntimeError, BlockingIOError) as error:
+        refused = why_refused(str(error))
+        if refused is None:
+            raise
+        return _fail(prog, refused, FAILED)
     except KeyboardInterrupt:
         return _fail(prog, interrupted, INTERRUPTED)
 

@@ -4,6 +4,7 @@ After ``kill -9`` of a run its workers would otherwise wait for work for ever, a
 were computing into folders that the next run uses.
 """
 
+import errno
 import fcntl
 import multiprocessing
 import os
@@ -21,11 +22,15 @@ from typing import BinaryIO
 
 from .atomic import writing
 from .environment import socket_folder
-from .errors import OutputError
+from .errors import OutputError, SettingsError
 
 _PARENT = 'BRAINCHOP_PARENT'
 _SAFE_PATH = 'PYTHONSAFEPATH'
 _POLL_SECONDS = 0.5
+# What Python and libraries in C++ say of a process or thread that the system refuses.
+_REFUSALS = ("can't start new thread", os.strerror(errno.EAGAIN))
+# Processes and threads of the smallest run, measured at its peak.
+_LEAST_TASKS = 16
 # Python 3.10 has no -P, and with -c it puts '' first on the path; only built-in modules are
 # imported before this line.
 _RUN_MODULE = (
@@ -131,9 +136,66 @@ def describe_end(process: str, code: int, stderr: str = '') -> str:
     if number in set(signal.Signals):
         how = f'was stopped by {signal.Signals(number).name}'
     else:
-        how = f'failed with exit code {code}'
+        how = f'failed with exit code {code}' if code else 'ended without a result'
         lines = lines or ['it wrote nothing to standard error']
     return ': '.join([f'{process} {how}', *lines[-1:]])
+
+
+def why_refused(message: str) -> str | None:
+    """Return a line if an error means that the system refused a process or a thread, else None.
+
+    Parameters
+    ----------
+    message : str
+        An error message, or a traceback that ends with it.
+
+    Returns
+    -------
+    str or None
+        The line, with the message's last line.
+
+    Examples
+    --------
+    >>> why_refused('BlockingIOError: [Errno 11] Resource temporarily unavailable')
+    'the system refused another process or thread (BlockingIOError: [Errno 11] Resource \
+temporarily unavailable); raise its limit (ulimit -u, or pids.max of a container or job)'
+    """
+    lines = message.strip().splitlines()
+    if not lines or not any(mark in lines[-1] for mark in _REFUSALS):
+        return None
+    return (
+        f'the system refused another process or thread ({lines[-1].strip()}); raise its limit '
+        '(ulimit -u, or pids.max of a container or job)'
+    )
+
+
+def check_processes() -> None:
+    """Check that the system lets this process start as many others as a run needs at least.
+
+    Raises
+    ------
+    SettingsError
+        If it does not; libraries would wait for ever or abort.
+    """
+    done, threads = threading.Event(), []
+    # The smallest stack that Python allows, since the address space may be limited as well.
+    before = threading.stack_size(2**15)
+    try:
+        for _ in range(_LEAST_TASKS - 1):
+            thread = threading.Thread(target=done.wait, daemon=True)
+            thread.start()
+            threads.append(thread)
+    except RuntimeError:
+        raise SettingsError(
+            f'the system grants {len(threads) + 1} processes and threads in place of the '
+            f'{_LEAST_TASKS} that a run needs at least; raise the limit (ulimit -u, or pids.max '
+            'of a container or job)'
+        ) from None
+    finally:
+        done.set()
+        threading.stack_size(before)
+        for thread in threads:
+            thread.join()
 
 
 def name_a_home() -> None:
