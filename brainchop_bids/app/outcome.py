@@ -71,6 +71,7 @@ def _outcome(
     memory: str,
     interrupted: str,
 ) -> int:
+    expected: tuple[type[BrainchopError], ...] = (SettingsError, *usage)
     try:
         check_current_folder()
         code = work()
@@ -87,7 +88,7 @@ def _outcome(
         return _fail(prog, f'{stop}: {stop.state or interrupted}', code)
     except MemoryLimitError as error:
         return _fail(prog, str(error), FAILED)
-    except (SettingsError, *usage) as error:
+    except expected as error:
         return _fail(prog, str(error), USAGE)
     except BrainchopError as error:
         return _fail(prog, str(error), FAILED)

@@ -43,7 +43,7 @@ class _Output(io.FileIO):
 
     lost: OSError | None = None
 
-    def write(self, data: Any) -> int | None:
+    def write(self, data: Any) -> int:
         try:
             return super().write(data)
         except BrokenPipeError:
@@ -89,7 +89,7 @@ def _replaced(name: str, number: int) -> Iterator[_Output | None]:
     direct = getattr(before, 'write_through', False)
     after = io.TextIOWrapper(
         # As Python itself has it if PYTHONUNBUFFERED is set.
-        file if direct else io.BufferedWriter(file),  # type: ignore[arg-type]
+        file if direct else io.BufferedWriter(file),
         encoding=getattr(before, 'encoding', 'utf-8'),
         errors='backslashreplace',
         line_buffering=number == 2 or file.isatty(),

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pathspec
@@ -16,7 +15,7 @@ from brainchop_bids.bids.ignored import read_bidsignore
 from brainchop_bids.bids.near_misses import is_utf8, shown
 from brainchop_bids.bids.query import find_scans
 from brainchop_bids.system.errors import DatasetError, SettingsError
-from tests.builders import write_dataset, write_model
+from tests.builders import write_dataset
 from tests.corpus.datasets import FAULTS, Fault
 
 GOOD = ['sub-01/anat/sub-01_T1w.nii.gz', 'sub-02/ses-A/anat/sub-02_ses-A_run-02_T1w.nii.gz']
@@ -45,28 +44,6 @@ def test_where_there_is_nothing_else_the_error_says_it(tmp_path: Path, fault: Fa
         find_scans(root)
     assert f'{root}/{where}: ' in str(caught.value)
     assert words in str(caught.value)
-
-
-def test_the_others_are_finished(tmp_path: Path) -> None:
-    """One run with all faults at once."""
-    root = write_dataset(tmp_path / 'bids', GOOD)
-    expected = [fault(root) for fault in FAULTS]
-    (root / '.bidsignore').write_text('sub-02/\n')
-    out = tmp_path / 'out'
-    command = [sys.executable, '-m', 'brainchop_bids.cli.run', root, out, 'participant']
-    command += ['--model', write_model(tmp_path / 'net'), '-w', tmp_path / 'work']
-    done = subprocess.run(
-        [*map(str, command), '--skip-bids-validation'], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    lines = done.stderr.splitlines()
-    for where, words in [*expected, ('.bidsignore', 'leaves out sub-02_ses-A_run-02_T1w')]:
-        [line] = [line for line in lines if f'{where}: ' in line or f'{where} leaves' in line]
-        assert line.startswith('  warning: ')
-        assert words in line
-    assert len(lines) == len(expected) + 1
-    assert '1 scan done' in done.stdout
-    assert (out / 'sub-01' / 'anat' / 'sub-01_seg-net_dseg.nii.gz').exists()
 
 
 def test_what_is_in_order_has_no_line(tmp_path: Path) -> None:
