@@ -1,14 +1,13 @@
 """Settings of one run: a frozen object that is passed down and written to a TOML file."""
 
-import json
 import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from .bids.filters import read_filters
 from .inference.options import InferenceOptions
 from .system.errors import SettingsError
-from .system.files import read_text
 from .system.resources import Granted, available_cpus, available_memory, parse_memory
 
 # Memory of the App and its fork server, and of one worker; measured, GB.
@@ -109,16 +108,7 @@ class Settings:
         """
         if self.bids_filter_file is None:
             return {}
-        try:
-            content = json.loads(read_text(self.bids_filter_file))
-        except (OSError, ValueError) as error:
-            raise SettingsError(f'{self.bids_filter_file}: not a JSON file: {error}') from None
-        filters = content.get('t1w', {}) if isinstance(content, dict) else None
-        if not isinstance(filters, dict):
-            raise SettingsError(
-                f'{self.bids_filter_file}: expected an object with filters under the key "t1w"'
-            )
-        return filters
+        return read_filters(self.bids_filter_file)
 
     @property
     def network_memory(self) -> Granted:

@@ -16,6 +16,7 @@ from ..bids.validate import BackgroundValidation
 from ..models.spec import ModelSpec
 from ..reports.crashes import last_words, read_crashes
 from ..settings import PROCESSES_GB, Settings
+from ..system.atomic import write_text
 from ..system.errors import Interrupted, SettingsError
 from ..system.files import read_text
 from ..system.processes import own_folder
@@ -27,6 +28,7 @@ from .workload import absent_file
 _BATCH = 24
 # Memory of the steps that run beside the networks, GB.
 _OTHERS_GB = 1.0
+_NIPYPE_CONFIG = 'nipype.cfg'
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,9 @@ def configure_nipype(settings: Settings) -> None:
     """Configure Nipype's logging, here and in the workers."""
     level = ('CRITICAL', 'CRITICAL', 'INFO', 'DEBUG')[min(settings.verbose, 3)]
     folder = Path(os.environ['NIPYPE_CONFIG_DIR'])
-    folder.mkdir(parents=True, exist_ok=True)
     names = ('workflow', 'interface', 'utils')
     lines = ['[logging]', *(f'{name}_level = {level}' for name in names)]
-    (folder / 'nipype.cfg').write_text('\n'.join(lines) + '\n')
+    write_text(folder / _NIPYPE_CONFIG, '\n'.join(lines) + '\n')
 
     from nipype import config, logging
 
@@ -107,11 +108,18 @@ def _process(
             for folder in settings.work_dir.glob(f'*/{node}'):
                 shutil.rmtree(folder, ignore_errors=True)
 
+    def explain(why: str) -> str:
+        # The file is made at the start of the run.
+        if Path(os.environ['NIPYPE_CONFIG_DIR'], _NIPYPE_CONFIG).exists():
+            return why
+        return f'the work folder {settings.work_dir} was removed during the run ({why}); run again'
+
     with Display(len(work), settings.verbose) as display:
         watcher = Watcher(
             display,
             {scan_node_name(scan.label): (scan.label, len(specs)) for scan, specs in work},
             finish,
+            explain,
         )
         started, stopped = time.time(), ''
         try:

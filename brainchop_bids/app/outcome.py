@@ -6,8 +6,14 @@ import signal
 import sys
 from collections.abc import Callable
 
+from ..system.environment import (
+    check_current_folder,
+    private_caches,
+    standard_streams,
+    use_utf8,
+)
 from ..system.errors import BrainchopError, Interrupted, MemoryLimitError, SettingsError
-from ..system.processes import name_a_home, protect_children
+from ..system.processes import name_a_home, protect_children, why_refused
 from ..system.signals import interruptible
 from ..system.text import printable
 
@@ -23,6 +29,7 @@ def outcome(
     usage: tuple[type[BrainchopError], ...] = (SettingsError,),
     memory: str = 'memory ran out; grant more',
     interrupted: str = 'nothing is lost that was done',
+    answers: bool = True,
 ) -> int:
     """Run a command's work and turn expected errors into one line and an exit code.
 
@@ -36,6 +43,9 @@ def outcome(
         Exceptions that mean that the command cannot run as given.
     memory, interrupted : str
         Messages for a MemoryError, and for an interruption that has no message of its own.
+    answers : bool
+        True if standard output has the command's results, so that it fails if they cannot be
+        written; False if it only reports on the work.
 
     Returns
     -------
@@ -43,10 +53,16 @@ def outcome(
         The code that ``work`` returned, `FAILED` (also after SIGTERM), `USAGE`, `INTERRUPTED`
         or `UNREAD`.
     """
+    use_utf8()
     name_a_home()
     protect_children()
-    with interruptible():
-        return _outcome(prog, work, usage, memory, interrupted)
+    with standard_streams() as streams:
+        with private_caches(), interruptible():
+            code = _outcome(prog, work, usage, memory, interrupted)
+        if streams.lost is None:
+            return code
+        say(prog, f'standard output could not be written ({streams.lost}); its lines are lost')
+        return max(code, FAILED) if answers else code
 
 
 def _outcome(
@@ -56,7 +72,9 @@ def _outcome(
     memory: str,
     interrupted: str,
 ) -> int:
+    expected: tuple[type[BrainchopError], ...] = (SettingsError, *usage)
     try:
+        check_current_folder()
         code = work()
         # Writing what is still buffered may fail as well.
         sys.stdout.flush()
@@ -71,12 +89,17 @@ def _outcome(
         return _fail(prog, f'{stop}: {stop.state or interrupted}', code)
     except MemoryLimitError as error:
         return _fail(prog, str(error), FAILED)
-    except usage as error:
+    except expected as error:
         return _fail(prog, str(error), USAGE)
     except BrainchopError as error:
         return _fail(prog, str(error), FAILED)
     except MemoryError:
         return _fail(prog, memory, FAILED)
+    except (RuntimeError, BlockingIOError) as error:
+        refused = why_refused(str(error))
+        if refused is None:
+            raise
+        return _fail(prog, refused, FAILED)
     except KeyboardInterrupt:
         return _fail(prog, interrupted, INTERRUPTED)
 

@@ -123,6 +123,8 @@ class Watcher:
         Name of each scan's workflow to the scan's label and its number of models.
     on_done : callable
         Called with the name of the workflow when all results of a scan are written.
+    explain : callable
+        Takes the reason why a scan failed; returns it with what else is known.
     """
 
     def __init__(
@@ -130,12 +132,14 @@ class Watcher:
         display: Display,
         scans: dict[str, tuple[str, int]],
         on_done: Callable[[str], None],
+        explain: Callable[[str], str] = str,
     ) -> None:
         self.display = display
         self.scans = {workflow: label for workflow, (label, _) in scans.items()}
         self.models = {workflow: count for workflow, (_, count) in scans.items()}
         self.written = dict.fromkeys(scans, 0)
         self.on_done = on_done
+        self.explain = explain
         # Nipype's own plugins report that a node failed, but not why.
         self.sees_tracebacks = True
         self.failures: dict[str, str] = {}
@@ -175,6 +179,7 @@ class Watcher:
 
     def fail(self, workflow: str, why: str) -> None:
         """Process the failure of a scan, for the given reason."""
+        why = self.explain(why)
         self.failures[workflow] = why
         self.display.failed(self.scans[workflow], why)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..system.errors import BrainchopError, SettingsError
+from ..system.processes import check_processes
 from ..system.resources import check_address_space
 from ..system.text import show
 from .outcome import DONE, FAILED
@@ -120,6 +121,7 @@ def _process(
     present = [(scan, list(needs)) for scan, needs in workload.todo if not absent[scan.label]]
     if present:
         check_writable(settings.work_dir)
+        check_processes()
         from .execution import process
 
         failures |= process(settings, present, mask_owner(specs))

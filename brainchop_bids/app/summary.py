@@ -63,6 +63,8 @@ def announce(
             show(f'  {scan.label}: already done')
     for label in selection.empty:
         show(f'  {label}: no T1w scan')
+    for line in selection.notes:
+        show(f'  warning: {line}', error=True)
     for line in selection.missing:
         show(f'  {line}', error=True)
     sys.stdout.flush()

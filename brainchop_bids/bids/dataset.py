@@ -9,6 +9,7 @@ from typing import Any
 from .. import __version__
 from ..system.atomic import write_text, writing
 from ..system.errors import DatasetError, SettingsError
+from .near_misses import is_utf8, shown
 
 CODE_URL = 'https://github.com/neuroneural/brainchop-bids'
 BIDS_VERSION = '1.10.0'
@@ -27,10 +28,15 @@ def check_folders(bids_dir: Path, output_dir: Path, work_dir: Path) -> None:
     Raises
     ------
     SettingsError
-        If the output or work folder lies in the input.
+        If the output or work folder lies in the input, or a path is not UTF-8.
     OutputError
         If the output or work folder cannot be created or written to.
     """
+    for path in (bids_dir, output_dir, work_dir):
+        if not is_utf8(path):
+            raise SettingsError(
+                f'{shown(path)}: the path is not UTF-8, as BIDS requires; rename the folder'
+            )
     bids, output, work = (path.resolve() for path in (bids_dir, output_dir, work_dir))
     advice = f'choose a folder outside it, or {bids_dir / "derivatives" / "brainchop"}'
     if output == bids:

@@ -3,19 +3,24 @@
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..system.errors import DatasetError
 from ..system.files import read_text, require_regular
+from .filters import check_filters, to_pybids
+from .ignored import NAME, read_bidsignore
 from .names import ScanName
+from .near_misses import is_utf8, near_misses
 
 _OTHER_DATATYPES = (
     'func|dwi|fmap|perf|meg|eeg|ieeg|beh|pet|micr|nirs|motion|mrs|emg|'
     'code|stimuli|sourcedata|derivatives|models|phenotype|figures|logs'
 )
+# Most reasons in the message that no scan is found.
+_MOST_REASONS = 3
 _DEFAULTS: dict[str, Any] = {
     'datatype': 'anat',
     'suffix': 'T1w',
@@ -62,11 +67,15 @@ class Selection:
         permission to read it, and each scan that exists both as .nii and as .nii.gz.
     empty : tuple of str
         Participants (``sub-...``) without a matching scan, if all were requested.
+    notes : tuple of str
+        One line for each scan that is not found because it is not quite BIDS, and for scans that
+        ``.bidsignore`` leaves out.
     """
 
     scans: tuple[Scan, ...]
     missing: tuple[str, ...] = ()
     empty: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def check_dataset(bids_dir: Path) -> dict[str, Any]:
@@ -197,7 +206,9 @@ def list_participants(bids_dir: Path) -> list[str]:
     """
     try:
         entries = [entry for entry in bids_dir.iterdir() if entry.name.startswith('sub-')]
-        return sorted(entry.name[4:] for entry in entries if entry.is_dir())
+        return sorted(
+            entry.name[4:] for entry in entries if is_utf8(entry.name) and entry.is_dir()
+        )
     except PermissionError as error:
         raise DatasetError(f'{error.filename}: no permission to read it') from None
 
@@ -223,7 +234,8 @@ def find_scans(
     participants, sessions : tuple of str
         Labels without prefix; empty means all.
     filters : dict, optional
-        Further pybids filters, which replace the defaults (T1w, ``anat``, NIfTI, no phase).
+        Further filters as in `read_filters`, which replace the defaults (T1w, ``anat``, NIfTI,
+        no phase).
     database_dir : Path, optional
         Folder of the index; created if it does not exist.
 
@@ -235,12 +247,15 @@ def find_scans(
     ------
     DatasetError
         If nothing matches; the message lists the labels that exist.
+    SettingsError
+        If the filters have an unknown entity or value.
     """
     existing = list_participants(bids_dir)
+    ignores, notes = read_bidsignore(bids_dir)
     if not existing:
-        raise DatasetError(
-            f'{bids_dir} has no participant folders (sub-...): the dataset is empty'
-        )
+        notes += near_misses(bids_dir, (), (), ignores)
+        why = '; '.join(notes[:_MOST_REASONS]) or 'the dataset is empty'
+        raise DatasetError(f'{bids_dir} has no participant folders (sub-...): {why}')
     chosen = [label for label in participants or existing if label in existing]
     missing = [
         f'sub-{label}: no such participant in {bids_dir} (there are: {_shorten(existing)})'
@@ -253,7 +268,8 @@ def find_scans(
     if not chosen:
         raise DatasetError('; '.join(missing))
     layout = _index(bids_dir, chosen, database_dir)
-    query = {**_DEFAULTS, 'subject': chosen, **(filters or {})}
+    given = to_pybids(check_filters(filters or {}, 'filters'))
+    query = {**_DEFAULTS, 'subject': chosen, **given}
     if sessions:
         query['session'] = list(sessions)
     try:
@@ -264,14 +280,18 @@ def find_scans(
         ) from None
     scans, left_out = _name_scans(bids_dir, files)
     missing += left_out
+    scans, ignored = _leave_out(scans, ignores)
+    notes += [*ignored, *near_misses(bids_dir, chosen, list(map(Path, files)), ignores)]
     without = [label for label in chosen if label not in {scan.name.subject for scan in scans}]
     what = f'T1w scan{f" in session {_shorten(list(sessions))}" if sessions else ""}'
     if not scans:
-        raise DatasetError(_nothing(bids_dir, layout, what, chosen, sessions, filters))
+        message = _nothing(bids_dir, layout, what, chosen, sessions, filters)
+        raise DatasetError('; '.join([message, *notes[:_MOST_REASONS]]))
     if participants:
         missing += [f'sub-{label}: no {what} that matches in {bids_dir}' for label in without]
         without = []
-    return Selection(scans, tuple(missing), tuple(f'sub-{label}' for label in without))
+    empty = tuple(f'sub-{label}' for label in without)
+    return Selection(scans, tuple(missing), empty, tuple(notes))
 
 
 def _name_scans(bids_dir: Path, files: Iterable[str]) -> tuple[tuple[Scan, ...], list[str]]:
@@ -297,11 +317,24 @@ def _name_scans(bids_dir: Path, files: Iterable[str]) -> tuple[tuple[Scan, ...],
     return tuple(by_label.values()), left_out
 
 
+def _leave_out(
+    scans: tuple[Scan, ...], ignores: Callable[[str], bool]
+) -> tuple[tuple[Scan, ...], list[str]]:
+    """Return the scans that ``.bidsignore`` does not leave out, and a line on the others."""
+    ignored = [scan for scan in scans if ignores(scan.relative)]
+    if not ignored:
+        return scans, []
+    names = _shorten([scan.label for scan in ignored])
+    kept = tuple(scan for scan in scans if scan not in ignored)
+    return kept, [f'{NAME} leaves out {names}']
+
+
 def _index(bids_dir: Path, chosen: list[str], database_dir: Path | None) -> Any:
     """Index the anatomical files of the selected participants, or of all for a database."""
     from bids.layout import BIDSLayout, BIDSLayoutIndexer
 
-    ignore = [re.compile(rf'/({_OTHER_DATATYPES})(/|$)'), re.compile(r'/\.')]
+    # The index is a database, which stores no names that are not UTF-8.
+    ignore = [re.compile(rf'/({_OTHER_DATATYPES})(/|$)'), re.compile('/\\.|[\ud800-\udfff]')]
     if database_dir is None:
         labels = '|'.join(re.escape(label) for label in chosen)
         ignore.append(re.compile(rf'^/sub-(?!(?:{labels})(?:/|$))'))

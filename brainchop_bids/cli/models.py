@@ -73,7 +73,8 @@ def build_parser() -> argparse.ArgumentParser:
     get.add_argument(
         '--mirror',
         metavar='URL',
-        help="address to download model folders from (default: upstream's)",
+        help="address to download model folders from (default: upstream's); a server has a minute "
+        'for each file, and a second for each 20 kB of it',
     )
     verify = command(
         'verify', _verify, "check a model's files, shapes, and the labels of a test volume"
@@ -211,7 +212,7 @@ def _info(arguments: argparse.Namespace) -> int:
 
 
 def _get(arguments: argparse.Namespace) -> int:
-    from ..models.fetch import fetch_model
+    from ..models.fetch import check_mirror, fetch_model
     from ..models.registry import published_models, published_name
     from ..models.zoo import cache_folder, list_models, search_folders
 
@@ -229,6 +230,8 @@ def _get(arguments: argparse.Namespace) -> int:
             f'{", ".join(unknown) or "no name given"}: expected --all, or names of '
             f'{", ".join(known)}'
         )
+    if arguments.mirror is not None:
+        check_mirror(arguments.mirror)
     folder, failed = cache_folder(arguments.models_dir), 0
     for name in names:
         try:

@@ -82,8 +82,9 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         metavar='FILE',
         type=Path,
         help=(
-            'JSON file with pybids filters for the T1w scans, e.g. {"t1w": '
-            '{"acquisition": "mprage"}}'
+            "JSON file with filters for the T1w scans in fMRIPrep's spelling, e.g. "
+            '{"t1w": {"acquisition": "mprage", "session": "*"}}; "*" is any value, and null '
+            'that the scan has none'
         ),
     )
     group.add_argument(

@@ -39,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         work,
         usage=(BrainchopError,),
         interrupted='what is done stays done; run again to go on',
+        answers=False,
     )
 
 

@@ -43,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         lambda: _run(arguments),
         memory='memory ran out; train with smaller cubes or batches',
         interrupted='interrupted; the same command goes on at the last checkpoint',
+        answers=False,
     )
 
 

@@ -10,6 +10,7 @@ from ..image.normalise import Normalization
 from ..models.formats.openvino_files import load_openvino
 from ..models.spec import ModelSpec
 from ..system.errors import BrainchopError
+from ..system.processes import why_refused
 from .engine import Engine
 from .openvino_graph import GraphBuilder, compiled
 from .openvino_layers import OpenvinoLayers
@@ -99,8 +100,12 @@ class OpenvinoEngine(Engine):
         try:
             yield
         except (RuntimeError, MemoryError) as error:
-            reason = (str(error).strip().splitlines() or ['memory ran out'])[-1]
+            size = ' x '.join(map(str, shape))
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            refused = why_refused(reason)
             raise BrainchopError(
-                f'{self.spec.name}: OpenVINO failed on {" x ".join(map(str, shape))} '
-                f'voxels ({reason}); grant more memory, or use --engine tensorflow'
+                f'{self.spec.name}: {refused}'
+                if refused
+                else f'{self.spec.name}: OpenVINO failed on {size} voxels ({reason}); grant more '
+                'memory, or use --engine tensorflow'
             ) from error

@@ -8,6 +8,7 @@ import numpy as np
 from ..models.formats.openvino_files import openvino_core
 from ..models.network import Network, Op
 from ..system.errors import ModelError
+from ..system.processes import why_refused
 from .steps import Head, Step
 
 
@@ -361,4 +362,5 @@ def compiled(
         return builder.core.compile_model(openvino.Model(results, given), 'CPU', hints)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
-        raise ModelError(f'{source}: OpenVINO cannot run it ({reason}); use tensorflow') from error
+        why = why_refused(reason) or f'OpenVINO cannot run it ({reason}); use tensorflow'
+        raise ModelError(f'{source}: {why}') from error

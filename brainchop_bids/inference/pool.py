@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..system.atomic import write_text
+from ..system.environment import socket_folder
 from ..system.errors import BrainchopError
 from ..system.processes import describe_end, for_children, module_command
 from .scan_settings import ScanSettings
@@ -86,8 +87,8 @@ def worker_pool(number: int, example: Request, threads: int) -> Iterator[Path]:
         Folder that identifies the pool for `segment_in_pool`. The processes end when the context
         is left or this process ends.
     """
-    # A temporary folder and not the work folder, because paths of sockets must be short.
-    with tempfile.TemporaryDirectory(prefix='brainchop-') as folder:
+    # Not the work folder, because paths of sockets must be short.
+    with tempfile.TemporaryDirectory(prefix='brainchop-', dir=socket_folder()) as folder:
         workers = [_Worker(Path(folder) / str(place), example, threads) for place in range(number)]
         try:
             yield Path(folder)

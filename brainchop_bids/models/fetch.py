@@ -4,7 +4,9 @@ import fcntl
 import hashlib
 import os
 import shutil
+import threading
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,11 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from ..system.atomic import writing
-from ..system.errors import ModelError
+from ..system.errors import ModelError, SettingsError
+from ..system.processes import open_lock
 from .registry import Published
 
 _CHUNK = 1 << 16
 _TIMEOUT = 30.0
+# A server that answers slowly, but answers, has this long for a file, s, and for its bytes.
+_PATIENCE_SECONDS, _BYTES_A_SECOND = 60.0, 20_000
+_SCHEMES = ('http', 'https', 'file')
 
 
 def fetch_model(
@@ -47,14 +53,16 @@ def fetch_model(
 
     Raises
     ------
+    SettingsError
+        If the mirror is no URL.
     ModelError
-        If a file cannot be downloaded or is wrong. Partial downloads are kept in a hidden
-        folder, and the next call resumes them.
+        If a file cannot be downloaded, is wrong, or takes longer than a minute and a second for
+        each 20 kB. Partial downloads are kept in a hidden folder, and the next call resumes them.
     OutputError
         If files cannot be written.
     """
     target, part = folder / model.name, folder / f'.{model.name}.part'
-    base = model.url if mirror is None else f'{mirror.rstrip("/")}/{model.name}/'
+    base = model.url if mirror is None else f'{check_mirror(mirror)}/{model.name}/'
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder / f'.{model.name}.lock'):
@@ -66,7 +74,7 @@ def fetch_model(
         for name, facts in model.files.items():
             if _check_file(part / name, facts):
                 report(f'{base}{name} ({facts["bytes"]:,} bytes)')
-                _download(f'{base}{name}', part / name, facts, target)
+                _download_in_time(f'{base}{name}', part / name, facts, target)
         with writing(target):
             if target.exists():
                 # A damaged folder is replaced as a whole.
@@ -101,7 +109,62 @@ def _check_file(path: Path, facts: Mapping[str, Any]) -> str:
     return ''
 
 
-def _download(url: str, path: Path, facts: Mapping[str, Any], target: Path) -> None:
+def check_mirror(url: str) -> str:
+    """Check the address of a mirror; return it without a slash at its end.
+
+    Raises
+    ------
+    SettingsError
+        If it is not an address that files can be downloaded from.
+    """
+    try:
+        parts = urllib.parse.urlsplit(url)
+        fits = parts.scheme in _SCHEMES and bool(parts.netloc or parts.scheme == 'file')
+        # Raises for a port that is no number.
+        fits = fits and parts.port != 0 and not any(char <= ' ' for char in url)
+    except ValueError:
+        fits = False
+    if not fits:
+        raise SettingsError(
+            f'--mirror {url!r} is no address of a folder; give one such as '
+            'https://example.org/models'
+        )
+    return url.rstrip('/')
+
+
+def _download_in_time(url: str, path: Path, facts: Mapping[str, Any], target: Path) -> None:
+    """Download a file, but not for longer than the server is given for it."""
+    patience = _PATIENCE_SECONDS + facts['bytes'] / _BYTES_A_SECOND
+    given_up, errors = threading.Event(), []
+
+    def attempt() -> None:
+        try:
+            _download(url, path, facts, target, given_up)
+        except BaseException as error:
+            errors.append(error)
+
+    # A timeout of the socket starts anew with each byte, so that only another thread can keep
+    # time. It does not keep the process from ending.
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(patience)
+    if thread.is_alive():
+        given_up.set()
+        raise ModelError(
+            f'{url}: is not complete after {patience:.0f} s, the server is too slow; run the '
+            'command again to resume, or use another --mirror'
+        )
+    if errors:
+        raise errors[0]
+
+
+def _download(
+    url: str,
+    path: Path,
+    facts: Mapping[str, Any],
+    target: Path,
+    given_up: threading.Event,
+) -> None:
     size = path.stat().st_size if path.exists() else 0
     if size >= facts['bytes']:
         # Complete, but wrong.
@@ -115,8 +178,8 @@ def _download(url: str, path: Path, facts: Mapping[str, Any], target: Path) -> N
         # Uses the proxies of the environment.
         with urllib.request.build_opener().open(request, timeout=_TIMEOUT) as response:
             resumed = response.status == 206
-            with writing(path), path.open('ab' if resumed else 'wb') as file:
-                _copy(response, file, facts['bytes'] - (size if resumed else 0))
+            with writing(path), path.open('ab' if resumed else 'wb', buffering=0) as file:
+                _copy(response, file, facts['bytes'] - (size if resumed else 0), given_up)
     except urllib.error.HTTPError as error:
         raise ModelError(
             f'{url}: the server answers {error.code} {error.reason}; {manually}'
@@ -132,16 +195,17 @@ def _download(url: str, path: Path, facts: Mapping[str, Any], target: Path) -> N
         raise ModelError(f'{url}: the download {reason}; {advice}')
 
 
-def _copy(response: Any, file: Any, expected: int) -> None:
+def _copy(response: Any, file: Any, expected: int, given_up: threading.Event) -> None:
     # One byte more than expected shows that it is another file.
     left = expected + 1
     while left > 0:
         try:
-            chunk = response.read(min(_CHUNK, left))
+            # What has come, so that it is kept if the rest does not come in time.
+            chunk = response.read1(min(_CHUNK, left))
         except OSError as error:
             # Not to be taken for an error of the disk by `writing`.
             raise urllib.error.URLError(error) from error
-        if not chunk:
+        if not chunk or given_up.is_set():
             return
         file.write(chunk)
         left -= len(chunk)
@@ -150,8 +214,6 @@ def _copy(response: Any, file: Any, expected: int) -> None:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Wait until no other process downloads the same model."""
-    with writing(path):
-        file = path.open('w')
-    with file:
+    with open_lock(path) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

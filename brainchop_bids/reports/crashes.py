@@ -10,6 +10,7 @@ from pathlib import Path
 from ..bids.derivatives import ScanOutputs
 from ..bids.names import ScanName, scan_node_name
 from ..system.errors import BrainchopError
+from ..system.processes import why_refused
 
 _NODE = re.compile(r'^Node: (?P<node>\S+)$', re.MULTILINE)
 _SCAN = re.compile(r'sub-[^\s/]*?_T1w(?=\.nii)')
@@ -122,7 +123,7 @@ def last_words(traceback: str) -> str:
     line = errors[-1].strip() if errors else ''
     if 'No space left' in line:
         line += '; free some space and run again (what is done stays done)'
-    return line
+    return why_refused(line) or line
 
 
 def find_failures(

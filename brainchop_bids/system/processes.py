@@ -4,6 +4,7 @@ After ``kill -9`` of a run its workers would otherwise wait for work for ever, a
 were computing into folders that the next run uses.
 """
 
+import errno
 import fcntl
 import multiprocessing
 import os
@@ -17,12 +18,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from .atomic import writing
+from .environment import socket_folder
+from .errors import OutputError, SettingsError
 
 _PARENT = 'BRAINCHOP_PARENT'
 _SAFE_PATH = 'PYTHONSAFEPATH'
 _POLL_SECONDS = 0.5
+# What Python and libraries in C++ say of a process or thread that the system refuses.
+_REFUSALS = ("can't start new thread", os.strerror(errno.EAGAIN))
+# Processes and threads of the smallest run, measured at its peak.
+_LEAST_TASKS = 16
 # Python 3.10 has no -P, and with -c it puts '' first on the path; only built-in modules are
 # imported before this line.
 _RUN_MODULE = (
@@ -80,15 +88,18 @@ def start_fork_server(*, safe_path: bool = _HAS_SAFE_PATH) -> None:
     """
     from multiprocessing import forkserver, resource_tracker
 
-    before, here = os.environ.get(_SAFE_PATH), os.getcwd()
+    before, here, temporary = os.environ.get(_SAFE_PATH), os.getcwd(), tempfile.gettempdir()
     if safe_path:
         os.environ[_SAFE_PATH] = '1'
     else:
         os.chdir(os.path.dirname(os.__file__))
+    # The first use of multiprocessing's own temporary folder decides where it is.
+    tempfile.tempdir = str(socket_folder())
     try:
         resource_tracker.ensure_running()
         forkserver.ensure_running()
     finally:
+        tempfile.tempdir = temporary
         if not safe_path:
             os.chdir(here)
         elif before is None:
@@ -125,9 +136,66 @@ def describe_end(process: str, code: int, stderr: str = '') -> str:
     if number in set(signal.Signals):
         how = f'was stopped by {signal.Signals(number).name}'
     else:
-        how = f'failed with exit code {code}'
+        how = f'failed with exit code {code}' if code else 'ended without a result'
         lines = lines or ['it wrote nothing to standard error']
     return ': '.join([f'{process} {how}', *lines[-1:]])
+
+
+def why_refused(message: str) -> str | None:
+    """Return a line if an error means that the system refused a process or a thread, else None.
+
+    Parameters
+    ----------
+    message : str
+        An error message, or a traceback that ends with it.
+
+    Returns
+    -------
+    str or None
+        The line, with the message's last line.
+
+    Examples
+    --------
+    >>> why_refused('BlockingIOError: [Errno 11] Resource temporarily unavailable')
+    'the system refused another process or thread (BlockingIOError: [Errno 11] Resource \
+temporarily unavailable); raise its limit (ulimit -u, or pids.max of a container or job)'
+    """
+    lines = message.strip().splitlines()
+    if not lines or not any(mark in lines[-1] for mark in _REFUSALS):
+        return None
+    return (
+        f'the system refused another process or thread ({lines[-1].strip()}); raise its limit '
+        '(ulimit -u, or pids.max of a container or job)'
+    )
+
+
+def check_processes() -> None:
+    """Check that the system lets this process start as many others as a run needs at least.
+
+    Raises
+    ------
+    SettingsError
+        If it does not; libraries would wait for ever or abort.
+    """
+    done, threads = threading.Event(), []
+    # The smallest stack that Python allows, since the address space may be limited as well.
+    before = threading.stack_size(2**15)
+    try:
+        for _ in range(_LEAST_TASKS - 1):
+            thread = threading.Thread(target=done.wait, daemon=True)
+            thread.start()
+            threads.append(thread)
+    except RuntimeError:
+        raise SettingsError(
+            f'the system grants {len(threads) + 1} processes and threads in place of the '
+            f'{_LEAST_TASKS} that a run needs at least; raise the limit (ulimit -u, or pids.max '
+            'of a container or job)'
+        ) from None
+    finally:
+        done.set()
+        threading.stack_size(before)
+        for thread in threads:
+            thread.join()
 
 
 def name_a_home() -> None:
@@ -197,6 +265,30 @@ def _wait_and_end(pid: int) -> None:
     os._exit(1)
 
 
+def open_lock(path: Path) -> BinaryIO:
+    """Open a file that is only locked; one that is there keeps its content.
+
+    Parameters
+    ----------
+    path : Path
+        The file; created if it is missing.
+
+    Returns
+    -------
+    file object
+
+    Raises
+    ------
+    OutputError
+        If it cannot be opened, or is a link, which might lead to somebody's file.
+    """
+    if path.is_symlink():
+        raise OutputError(f'{path}: is a link, and links are not locked; remove it and run again')
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    with writing(path):
+        return os.fdopen(os.open(path, flags, 0o666), 'rb', buffering=0)
+
+
 @contextmanager
 def own_folder(folder: Path) -> Iterator[Path]:
     """Keep two runs from using one folder: the second run gets a subfolder.
@@ -219,10 +311,7 @@ def own_folder(folder: Path) -> Iterator[Path]:
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     path = folder / '.lock'
-    with writing(path):
-        # It may belong to another user of a shared folder, or not be a regular file.
-        opened = path.open('w')
-    with opened as lock:
+    with open_lock(path) as lock:
         try:
             # The lock ends with the process, however that ends; on NFS since Linux 2.6.12.
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

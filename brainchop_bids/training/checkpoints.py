@@ -1,9 +1,9 @@
 """Checkpoints of a training run: weights and the state of the optimiser, for exact resumption."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import keras
 import numpy as np
@@ -63,6 +63,43 @@ def list_states(folder: Path) -> list[tuple[int, int, Path]]:
     return sorted(states)
 
 
+def newest_state(folder: Path, report: Callable[[str], None]) -> tuple[int, int, Path | None]:
+    """Return stage, step and file of the newest checkpoint that is not damaged.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the checkpoints. Damaged ones that are newer get the suffix ``.damaged``.
+    report : callable
+        Called with a line for each of these.
+
+    Returns
+    -------
+    tuple
+        ``(0, 0, None)`` if there is no checkpoint.
+
+    Raises
+    ------
+    OutputError
+        If all are damaged.
+    """
+    states = list_states(folder)
+    damaged = []
+    for stage, step, path in reversed(states):
+        try:
+            _read_state(path)
+        except OutputError as error:
+            damaged.append((path, error))
+            continue
+        for bad, why in damaged:
+            report(f'{why}; going on from the one before, {path.name}')
+            bad.rename(bad.with_name(f'{bad.name}.damaged'))
+        return stage, step, path
+    if damaged:
+        raise OutputError(f'{damaged[0][1]}, nor can one before it; remove them to begin again')
+    return 0, 0, None
+
+
 def load_state(path: Path, model: Any) -> None:
     """Restore the weights and the optimiser's state of a compiled model.
 
@@ -71,18 +108,23 @@ def load_state(path: Path, model: Any) -> None:
     OutputError
         If the file is damaged or belongs to another network.
     """
-    variables = _variables(model)
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            values = [content[f'{i:04d}'] for i in range(len(content.files))]
-        if [v.shape for v in values] != [tuple(v.shape) for v in variables]:
-            raise ValueError('its arrays are those of another network')
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+    variables, values = _variables(model), _read_state(path)
+    if [v.shape for v in values] != [tuple(v.shape) for v in variables]:
         raise OutputError(
-            f'{path}: checkpoint cannot be used ({error}); remove it to go on from the one before'
-        ) from error
+            f'{path}: checkpoint cannot be used (its arrays are those of another network); '
+            'remove it to go on from the one before'
+        )
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
+
+
+def _read_state(path: Path) -> list[np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            return [content[f'{i:04d}'] for i in range(len(content.files))]
+    # The zip module has no common error for damaged files.
+    except Exception as error:
+        raise OutputError(f'{path}: checkpoint cannot be used ({error})') from error
 
 
 def _variables(model: Any) -> list[Any]:

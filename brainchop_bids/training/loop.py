@@ -15,7 +15,7 @@ from ..system.atomic import write_text
 from ..system.errors import SettingsError
 from ..system.resources import available_cpus
 from .callbacks import BEST, CHECKPOINTS, Progress, StageTrainer, StopCondition
-from .checkpoints import list_states, load_state
+from .checkpoints import list_states, load_state, newest_state
 from .config import TrainConfig, read_training_config
 from .data.cache import side_pairs
 from .data.loader import PatchLoader
@@ -111,8 +111,7 @@ def _train_stages(
     log: TrainingLog,
 ) -> Any:
     """Train all stages; return the model of the last one, or None if the run was stopped."""
-    states = list_states(out / CHECKPOINTS)
-    first, step, path = states[-1] if states else (0, 0, None)
+    first, step, path = newest_state(out / CHECKPOINTS, log.say)
     log.resume(_global_step(config, first, step))
     validator = None
     if config.validation.every:

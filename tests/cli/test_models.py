@@ -1,5 +1,6 @@
 """`brainchop-models` as a user runs it, against a server of our own."""
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -8,6 +9,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -153,8 +155,8 @@ def test_a_full_disk(tmp_path: Path, server: Any, monkeypatch: pytest.MonkeyPatc
     model = publish(tmp_path, server.url)
     copy = fetch._copy
 
-    def full(answer: Any, file: Any, limit: int) -> None:
-        copy(answer, file, 50)
+    def full(answer: Any, file: Any, limit: int, given_up: Any) -> None:
+        copy(answer, file, 50, given_up)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(fetch, '_copy', full)
@@ -163,6 +165,48 @@ def test_a_full_disk(tmp_path: Path, server: Any, monkeypatch: pytest.MonkeyPatc
     assert 'net' not in left(tmp_path / 'cache')
     monkeypatch.setattr(fetch, '_copy', copy)
     assert not verify_files(fetch_model(model, tmp_path / 'cache'), model)
+
+
+@pytest.mark.parametrize('part', ['headers', 'content'])
+def test_a_server_that_sends_byte_by_byte(
+    tmp_path: Path, server: Any, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    model = publish(tmp_path, server.url)
+
+    def dribble(self: Any) -> None:
+        path = Path(self.translate_path(self.path))
+        head = f'HTTP/1.0 200 OK\r\nContent-Length: {path.stat().st_size}\r\n'.encode()
+        start = head + b'\r\n' if part == 'content' else b''
+        rest = path.read_bytes() if part == 'content' else head
+        with contextlib.suppress(ConnectionError):
+            self.wfile.write(start)
+            for value in rest:
+                self.wfile.write(bytes([value]))
+                time.sleep(0.05)
+
+    monkeypatch.setattr(server, 'do_GET', dribble)
+    monkeypatch.setattr(fetch, '_PATIENCE_SECONDS', 0.5)
+    begun = time.monotonic()
+    with pytest.raises(ModelError, match=r'not complete after 1 s.*to resume.*another --mirror'):
+        fetch_model(model, tmp_path / 'cache')
+    assert time.monotonic() - begun < 5
+    first = tmp_path / 'cache' / '.net.part' / next(iter(model.files))
+    # What has come is kept for the next time.
+    assert (first.exists() and first.stat().st_size > 0) == (part == 'content')
+
+
+@pytest.mark.parametrize(
+    'url',
+    ['foo', '', 'example.org/models', 'ftp://example.org', 'http://', 'http://[', 'http://a b'],
+)
+def test_a_mirror_that_is_no_address(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], url: str
+) -> None:
+    command = ['get', '--all', '--models-dir', str(tmp_path / 'models'), '--mirror', url]
+    assert main(command) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert f'--mirror {url!r} is no address of a folder; give one such as https://' in line
+    assert not (tmp_path / 'models').exists()
 
 
 def test_two_processes_at_once(tmp_path: Path, server: Any, shared: Path) -> None:

@@ -15,7 +15,11 @@ from brainchop_bids.cli.parser import build_parser
 ROOT = Path(__file__).parents[2]
 DESCRIPTOR = ROOT / 'boutiques.json'
 # What the parser does not take just any word for.
-PARTICULAR = {'components': 'per-label+min:20+fill', 'subvolumes': '64+overlap:32+vote'}
+PARTICULAR = {
+    'normalization': 'zscore',
+    'components': 'per-label+min:20+fill',
+    'subvolumes': '64+overlap:32+vote',
+}
 
 
 def test_the_files_are_what_the_parser_says(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Whole small runs: killed and resumed, written down, and stopped by what goes wrong."""
 
 import csv
+import os
 import signal
 import subprocess
 import sys
@@ -90,14 +91,19 @@ def test_a_killed_run_ends_with_the_same_weights(
     config: Path, finished: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / 'run'
-    children = kill_after(1, config, out)
+    children = kill_after(2, config, out)
     first = states(out)
     # Workers must not outlive the run that they work for.
     assert len(children) >= 2
     assert gone(children, 30)
     assert first[-1] < 'stage-1_step-000006.npz'
+    # As a machine that loses its power leaves it.
+    newest = out / 'checkpoints' / first[-1]
+    os.truncate(newest, newest.stat().st_size // 2)
     result = run(config, out)
     assert result.returncode == 0, result.stderr
+    assert f'{newest}: checkpoint cannot be used (' in result.stdout
+    assert f'; going on from the one before, {first[-2]}' in result.stdout
     assert 'resuming at step' in result.stdout
     for name in ('model.json', 'group1-shard1of1.bin', 'log.csv'):
         assert (out / 'tiny' / name).read_bytes() == (finished / 'tiny' / name).read_bytes()
@@ -213,6 +219,22 @@ def test_checkpoints_that_cannot_be_used(tmp_path: Path) -> None:
     checkpoints.load_state(good, model)
     with pytest.raises(OutputError, match='those of another network'):
         checkpoints.load_state(good, other)
+    newer = checkpoints.save_state(tmp_path, 0, 10, model)
+    whole, said = newer.read_bytes(), []
+    for length in (len(whole), *range(0, len(whole), 400), len(whole) - 1):
+        newer.write_bytes(whole[:length])
+        stage, step, path = checkpoints.newest_state(tmp_path, said.append)
+        assert (stage, step, path) == ((0, 10, newer) if length == len(whole) else (0, 5, good))
+        assert newer.exists() == (length == len(whole))
+    assert len(set(said)) >= 1
+    for line in said:
+        assert line.startswith(f'{newer}: checkpoint cannot be used (')
+        assert line.endswith(f'; going on from the one before, {good.name}')
+    assert newer.with_name(f'{newer.name}.damaged').read_bytes() == whole[:-1]
     good.write_bytes(good.read_bytes()[:100])
     with pytest.raises(BrainchopError, match='checkpoint cannot be used'):
         checkpoints.load_state(good, model)
+    with pytest.raises(OutputError, match='nor can one before it; remove them to begin again'):
+        checkpoints.newest_state(tmp_path, said.append)
+    good.unlink()
+    assert checkpoints.newest_state(tmp_path, said.append) == (0, 0, None)

@@ -117,6 +117,7 @@ def test_the_page_loads_nothing_from_outside(derivatives: Path) -> None:
     assert '@import' not in style
     policy = next(meta for meta in page.all('meta') if 'http-equiv' in meta)
     assert policy['content'].startswith("default-src 'none'")
+    assert "; base-uri 'none'; form-action 'none'; " in policy['content']
     (script,) = re.findall(r'<script>(.*?)</script>', html, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert policy['content'].endswith(f"script-src 'sha256-{digest}'")
