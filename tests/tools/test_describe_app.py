@@ -16,6 +16,8 @@ ROOT = Path(__file__).parents[2]
 DESCRIPTOR = ROOT / 'boutiques.json'
 # What the parser does not take just any word for.
 PARTICULAR = {
+    'crop': 'none',
+    'mem': '8GB',
     'normalization': 'zscore',
     'components': 'per-label+min:20+fill',
     'subvolumes': '64+overlap:32+vote',
