@@ -16,6 +16,10 @@ _KINDS = {
 class IrregularFileError(OSError):
     """A FIFO, a socket or a device where a file is expected."""
 
+    def __str__(self) -> str:
+        """Return the reason alone, because messages name the file."""
+        return str(self.strerror)
+
 
 def require_regular(path: Path) -> None:
     """Raise if a path is a FIFO, a socket or a device, whose reading may never end.
