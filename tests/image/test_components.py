@@ -226,7 +226,7 @@ def test_rules_are_written_as_they_are_read(text):
     assert str(Cleanup.parse(text)) == text
 
 
-@given(st.floats(1e-6, 1e12), st.floats(1e-6, 1e12))
+@given(st.floats(1e-6, 49.9), st.floats(1e-6, 9e6))
 def test_sizes_are_read_back_as_they_were_written(open_mm: float, min_mm3: float) -> None:
     rule = Cleanup('largest', open_mm=open_mm, min_mm3=min_mm3)
     assert Cleanup.parse(str(rule)) == rule
@@ -235,11 +235,21 @@ def test_sizes_are_read_back_as_they_were_written(open_mm: float, min_mm3: float
 @pytest.mark.parametrize(
     'text',
     ['', 'biggest', 'groups', 'groups:', 'groups:a', 'groups:1,1', 'groups:0', 'largest:1',
-     'none+min', 'none+min:x', 'none+min:-1', 'none+min:nan', 'none+within:0', 'none+fil',
-     'none+fill+fill'],
+     'none+min', 'none+min:x', 'none+fil', 'none+fill+fill'],
 )  # fmt: skip
 def test_what_is_no_rule(text):
     with pytest.raises(SettingsError, match='is not known; expected largest'):
+        Cleanup.parse(text)
+
+
+@pytest.mark.parametrize(
+    'text',
+    ['none+min:-1', 'none+min:nan', 'none+min:1e30', 'none+within:0', 'none+within:500',
+     'largest+open:50', 'largest+open:1e30', 'largest+open:inf'],
+)  # fmt: skip
+def test_sizes_beyond_heads(text: str) -> None:
+    name = text.partition('+')[2].partition(':')[0]
+    with pytest.raises(SettingsError, match=f'{name} is .*; expected more than 0 and less than'):
         Cleanup.parse(text)
 
 
