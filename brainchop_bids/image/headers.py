@@ -21,7 +21,7 @@ SUFFIXES = ('.nii', '.nii.gz', '.mgh', '.mgz', '.mgh.gz', '.hdr')
 _HEAD = 1024  # bytes, longer than any header that is read here
 # Enough compressed bytes to give `_HEAD`, even if the gzip header has names and comments.
 _PREFIX = 1 << 16
-_LENGTH_ERROR = 0.05  # largest difference from 1 of the length of an MGH direction
+_LENGTH_ERROR = 1e-3  # largest difference from 1 of the length of an MGH direction
 
 
 @dataclass(frozen=True, eq=False)
