@@ -21,7 +21,7 @@ SUFFIXES = ('.nii', '.nii.gz', '.mgh', '.mgz', '.mgh.gz', '.hdr')
 _HEAD = 1024  # bytes, longer than any header that is read here
 # Enough compressed bytes to give `_HEAD`, even if the gzip header has names and comments.
 _PREFIX = 1 << 16
-_NO_LENGTH = 0.05  # difference from 1 of the length of a direction in an MGH header
+_LENGTH_ERROR = 1e-3  # largest difference from 1 of the length of an MGH direction
 
 
 @dataclass(frozen=True, eq=False)
@@ -372,7 +372,7 @@ def _mgh_geometry(path: Path, raw: MGHHeader, shape: tuple[int, int, int]) -> Ge
     affine[:3, :3] = cosines * zooms
     _affine_geometry(path, affine, shape)
     lengths = np.sqrt((cosines.astype(np.float64) ** 2).sum(axis=0))
-    if not np.allclose(lengths, 1, rtol=0, atol=_NO_LENGTH):
+    if not np.allclose(lengths, 1, rtol=0, atol=_LENGTH_ERROR):
         raise bad(
             path, f'has directions of lengths {numbers(lengths)}, not 1', 'correct the header'
         )
