@@ -274,9 +274,10 @@ def find_scans(
         query['session'] = list(sessions)
     try:
         files = layout.get(return_type='filename', invalid_filters='allow', **query)
-    except (ValueError, TypeError, AttributeError) as error:
+    except Exception as error:  # Those of SQLAlchemy for numbers and patterns included
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DatasetError(
-            f'the filters {filters} are not understood by pybids: {error}'
+            f'the filters {filters} are not understood by pybids: {reason}'
         ) from None
     scans, left_out = _name_scans(bids_dir, files)
     missing += left_out

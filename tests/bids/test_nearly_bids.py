@@ -142,6 +142,38 @@ def test_filter_files_that_cannot_be_used(
     assert words in line
 
 
+@pytest.mark.parametrize(
+    'filters', [{'run': 10**30}, {'acq': '(', 'regex_search': True}, {'acq': '\ud800'}]
+)
+def test_values_that_no_index_can_look_up(tmp_path: Path, filters: dict) -> None:
+    root = write_dataset(tmp_path, ['sub-01/anat/sub-01_acq-x_run-1_T1w.nii.gz'])
+    with pytest.raises(DatasetError, match=r'the filters .* are not understood by pybids') as said:
+        find_scans(root, filters=filters)
+    assert repr(next(iter(filters.values()))) in str(said.value)
+    assert len(str(said.value)) < 250
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*ENTITIES, 'ses', 'acq', 'regex_search']) | st.text(max_size=8),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+            lambda inner: (
+                st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner)
+            ),
+            max_leaves=5,
+        ),
+    )
+)
+def test_any_filters_are_understood_or_refused(filters: dict) -> None:
+    try:
+        names, said = set(check_filters(filters, 'file')), ''
+    except SettingsError as error:
+        names, said = set(), str(error)
+    assert names <= {*ENTITIES, 'regex_search'}
+    assert said.startswith('file: ') if said else len(names) == len(filters)
+
+
 def test_entities_are_those_of_pybids() -> None:
     """Their names in file names stand in the patterns of its config."""
     known = {name: entity.pattern for name, entity in Config.load('bids').entities.items()}
