@@ -21,6 +21,7 @@ from ..system.errors import Interrupted, SettingsError
 from ..system.files import read_text
 from ..system.processes import own_folder
 from ..system.signals import raise_if_stopped
+from ..system.text import show
 from .progress import Display, Watcher
 from .workload import absent_file
 
@@ -195,7 +196,7 @@ def _run_batch(
         'remove_unnecessary_outputs': 'false',
     }
     if settings.write_graph:
-        print(f'graph: {write_graph(workflow, logs)}')
+        show(f'graph: {write_graph(workflow, logs)}')
     return _run_workflow(settings, workflow, watcher, pool)
 
 

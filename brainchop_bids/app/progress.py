@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ..reports.crashes import last_words
 from ..system.errors import BrainchopError
 from ..system.signals import raise_if_stopped
+from ..system.text import printable
 from .outcome import be_silent
 
 # Most scans that are named in one line.
@@ -92,7 +93,8 @@ class Display:
         self._close(scan, f'FAILED: {why}')
 
     def say(self, line: str) -> None:
-        """Print a line above the live display."""
+        """Print a `printable` line above the live display."""
+        line = printable(line)
         if self._live:
             self._live.console.print(line, markup=False)
         else:
