@@ -1,5 +1,6 @@
 """Shared fixtures: where the real data lies, if it is there."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -59,11 +60,23 @@ def real_derivatives(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     They are ds000011's six, one of 2 mm, and three of ``t1w``: a child's, one of 0.7 mm and one
     without its skull.
     """
-    folder = tmp_path_factory.mktemp('real')
+    own = tmp_path_factory.mktemp('real') / 'out'
     given = os.environ.get('BRAINCHOP_REAL_DERIVATIVES')
     if given:
         # For whoever works on pages: segmenting takes a minute.
-        return Path(shutil.copytree(given, folder / 'out'))
+        return Path(shutil.copytree(given, own))
+    # Processes that share the tests make it once, and have a copy each.
+    together = tmp_path_factory.getbasetemp()
+    together = together.parent if 'PYTEST_XDIST_WORKER' in os.environ else together
+    with (together / 'real.lock').open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        folder = together / 'real_heads'
+        if not folder.exists():
+            _segment_real_heads(shared, folder)
+    return Path(shutil.copytree(folder / 'out', own))
+
+
+def _segment_real_heads(shared: Path, folder: Path) -> None:
     dataset = folder / 'bids'
     shutil.copytree(shared / 'data' / 'ds000011', dataset)
     others = {
@@ -80,4 +93,3 @@ def real_derivatives(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     command += ['participant', '-w', folder / 'work', '--skip-bids-validation']
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    return folder / 'out'

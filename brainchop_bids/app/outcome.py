@@ -56,7 +56,7 @@ def outcome(
     use_utf8()
     name_a_home()
     protect_children()
-    with standard_streams() as streams:
+    with standard_streams(answers=answers) as streams:
         with private_caches(), interruptible():
             code = _outcome(prog, work, usage, memory, interrupted)
         if streams.lost is None:
@@ -82,7 +82,7 @@ def _outcome(
     except BrokenPipeError:
         if not _unread():
             raise
-        be_silent()
+        _be_silent()
         return UNREAD
     except Interrupted as stop:
         code = INTERRUPTED if stop.number == signal.SIGINT else FAILED
@@ -104,7 +104,7 @@ def _outcome(
         return _fail(prog, interrupted, INTERRUPTED)
 
 
-def be_silent() -> None:
+def _be_silent() -> None:
     """Redirect standard output to the null device, after its reader has gone."""
     # At the level of the descriptor, because Python flushes its buffer at exit and would complain.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

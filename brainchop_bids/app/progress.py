@@ -12,7 +12,6 @@ from ..reports.crashes import last_words
 from ..system.errors import BrainchopError
 from ..system.signals import raise_if_stopped
 from ..system.text import printable
-from .outcome import be_silent
 
 # Most scans that are named in one line.
 _NAMED = 5
@@ -98,11 +97,7 @@ class Display:
         if self._live:
             self._live.console.print(line, markup=False)
         else:
-            try:
-                print(line, flush=True)
-            except BrokenPipeError:
-                # The run goes on even if nobody reads its messages.
-                be_silent()
+            print(line, flush=True)
 
     def _close(self, scan: str, how: str) -> None:
         self.done += 1

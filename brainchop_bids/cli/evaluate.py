@@ -14,6 +14,7 @@ from .. import __version__
 from ..app.outcome import DONE, FAILED, outcome, say
 from ..system.errors import BrainchopError, InputError, SettingsError
 from ..system.text import table_cell
+from .options import Parser
 
 PROG = 'brainchop-evaluate'
 BRAIN = 'brain'
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of ``brainchop-evaluate``."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=PROG,
         description='Compare segmentations with references, label by label: Dice, Jaccard, 95 % '
         'Hausdorff distance, mean surface distance, volume similarity.',

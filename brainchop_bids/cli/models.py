@@ -11,6 +11,7 @@ from .. import __version__
 from ..app.outcome import DONE, FAILED, outcome, say
 from ..system.errors import BrainchopError, ModelError, SettingsError
 from ..system.text import printable, show
+from .options import Parser
 
 if TYPE_CHECKING:
     from ..models.spec import ModelSpec
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of ``brainchop-models``."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=PROG,
         description='List, download, check, import and convert models. Only `get` uses the '
         'network.',
@@ -49,7 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--version', action='version', version=f'{PROG} {__version__}')
     commands = parser.add_subparsers(title='commands', metavar='COMMAND', required=True)
-    folder = argparse.ArgumentParser(add_help=False)
+    folder = Parser(add_help=False)
     folder.add_argument(
         '--models-dir',
         metavar='DIR',

@@ -4,10 +4,19 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from ..inference.options import DEVICES, ENGINES, MARGIN_MM, PRECISIONS, InferenceOptions
 from ..models import DEFAULT_MODEL
 from ..system.errors import SettingsError
+
+
+class Parser(argparse.ArgumentParser):
+    """Parser whose errors are one line, as all other errors are."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the error and where help is, and exit with 2."""
+        self.exit(2, f'{self.prog}: error: {message} (help: {self.prog} --help)\n')
 
 
 def positive(text: str) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .. import __version__
 from .options import (
+    Parser,
     add_frame_option,
     add_inference_options,
     add_label_options,
@@ -34,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     argparse.ArgumentParser
         Its defaults can be replaced by those of a ``--config-file``.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='brainchop',
         description='Segment the T1-weighted scans of a BIDS dataset with a tiny network.',
         epilog='Exit code: 0 all done, 1 some scan failed, 2 the command cannot run as given.',

@@ -11,6 +11,7 @@ from .. import __version__
 from ..app.outcome import DONE, outcome, say
 from ..system.errors import ModelError, SettingsError
 from .options import (
+    Parser,
     add_frame_option,
     add_inference_options,
     add_label_options,
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of ``brainchop-segment``."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=PROG,
         description='Segment one T1-weighted scan with a tiny network.',
         epilog='Exit code: 0 done, 1 the scan cannot be segmented, 2 the command cannot run as '

@@ -16,7 +16,7 @@ from typing import Any
 from .. import __version__
 from ..app.outcome import DONE, outcome, say
 from ..system.errors import SettingsError
-from .options import positive
+from .options import Parser, positive
 
 PROG = 'brainchop-train'
 # EX_TEMPFAIL of sysexits.h: try again.
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of ``brainchop-train``."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=PROG,
         description='Train a network on labelled scans, or on synthetic images made from label '
         'maps. Ends with a model folder for brainchop --model and a page on the run. A run that '

@@ -39,27 +39,38 @@ class Streams:
 
 
 class _Output(io.FileIO):
-    """A file that remembers an error in place of raising it, unless its reader has gone."""
+    """A file that remembers an error in place of raising it.
+
+    That its reader has gone is raised where ``answers`` is True, and otherwise ignored.
+    """
 
     lost: OSError | None = None
+    answers = False
 
     def write(self, data: Any) -> int:
         try:
             return super().write(data)
         except BrokenPipeError:
-            raise
+            if self.answers:
+                raise
+            return memoryview(data).nbytes
         except OSError as error:
             self.lost = self.lost or error
             return memoryview(data).nbytes
 
 
 @contextmanager
-def standard_streams() -> Iterator[Streams]:
+def standard_streams(*, answers: bool = True) -> Iterator[Streams]:
     """Let a command write to standard output and standard error whatever they are.
 
     Closed streams are replaced by the null device, before a file gets their number and receives
     what is printed. A full disk behind a stream does not end the work, and characters that cannot
     be encoded are escaped. A stream that is not the process's own is left as it is.
+
+    Parameters
+    ----------
+    answers : bool
+        Whether the command's result is what it prints: then it ends if nobody reads that.
 
     Yields
     ------
@@ -73,19 +84,20 @@ def standard_streams() -> Iterator[Streams]:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     with ExitStack() as stack:
         files = [
-            stack.enter_context(_replaced(name, number))
+            stack.enter_context(_replaced(name, number, answers))
             for number, name in enumerate(('stdout', 'stderr'), 1)
         ]
         yield Streams(*files)
 
 
 @contextmanager
-def _replaced(name: str, number: int) -> Iterator[_Output | None]:
+def _replaced(name: str, number: int, answers: bool) -> Iterator[_Output | None]:
     before = getattr(sys, name)
     if before is not getattr(sys, f'__{name}__'):
         yield None
         return
     file = _Output(number, 'w', closefd=False)
+    file.answers = answers
     direct = getattr(before, 'write_through', False)
     after = io.TextIOWrapper(
         # As Python itself has it if PYTHONUNBUFFERED is set.

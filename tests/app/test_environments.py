@@ -127,7 +127,7 @@ def test_libraries_write_to_no_home(tmp_path: Path) -> None:
     places = home_and_temporary(tmp_path)
     done = subprocess.run(
         [sys.executable, '-c', code],
-        env={**os.environ, **BARE, **places},
+        env={'PATH': os.environ['PATH'], **BARE, **places},
         capture_output=True,
         text=True,
     )

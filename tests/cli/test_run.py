@@ -56,7 +56,11 @@ def test_help_and_version_import_nothing_heavy() -> None:
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     """Run, expect a refusal, and return its one line."""
-    assert main([str(argument) for argument in arguments]) == 2
+    try:
+        code: object = main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        code = stop.code
+    assert code == 2
     error = capsys.readouterr().err
     assert error.startswith('brainchop: error: ')
     assert error.count('\n') == 1

@@ -33,7 +33,10 @@ def scan(tmp_path):
 
 
 def run(capsys, *arguments):
-    code = main([str(argument) for argument in arguments])
+    try:
+        code = main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        code = stop.code
     captured = capsys.readouterr()
     assert captured.out == ''
     return code, captured.err

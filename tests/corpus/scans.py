@@ -246,7 +246,7 @@ def no_frames(folder: Path) -> Path:
 @_case(MENDED, 'voxel sizes (pixdim) 8 x 8 x 0 were completed by the sform: 8 x 8 x 8')
 def no_thickness(folder: Path) -> Path:
     """Write a voxel size of 0 beside a good sform."""
-    return scan(folder, pixdim=_pixdim(8, 8, 0))
+    return scan(folder, pixdim=[-1, *_pixdim(8, 8, 0)[1:]])
 
 
 @_case(MENDED, 'the sform is singular (a column of zeros); the qform was used')

@@ -202,11 +202,12 @@ def test_hostile_text_stays_in_its_cell(root: Path, text: str) -> None:
     found = table(root)
     assert found['plain'].tolist() == ['z', 'b']
     shown = ' '.join(text.split()).replace('\x00', '\ufffd').replace('\x1b', '\ufffd')
-    assert found['flags'].tolist()[0] == shown
+    assert found['flags'].tolist()[0] == ("'=1+1" if shown == '=1+1' else shown)
     # The label of that name comes first.
     (measure,) = (column for column in found if found[column].tolist() == ['1.5', '1.5'])
     assert measure.removeprefix('measure_') == shown.replace(' ', '-')
-    assert found[measure.removeprefix('measure_')].tolist()[0] in ('4.5', '1.5')
+    name = measure.removeprefix('measure_')
+    assert found["'=1+1" if name == '=1+1' else name].tolist()[0] in ('4.5', '1.5')
     assert 'sub-01_T1w' in (root / 'group_seg-x.html').read_text()
 
 

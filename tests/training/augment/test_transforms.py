@@ -396,9 +396,9 @@ def test_options_are_documented_and_make_a_table_of_a_config() -> None:
     for item in fields(AugmentationOptions):
         assert item.name in documentation
     content = asdict(AugmentationOptions())
-    assert _build(AugmentationOptions, content, 'augmentation.', '') == AugmentationOptions()
+    assert _build(AugmentationOptions, content, 'augmentation.') == AugmentationOptions()
     with pytest.raises(SettingsError, match=r'did you mean augmentation\.gamma_range'):
-        _build(AugmentationOptions, {'gama_range': 1.0}, 'augmentation.', '')
+        _build(AugmentationOptions, {'gama_range': 1.0}, 'augmentation.')
 
 
 def test_shapes_that_do_not_belong_together_are_refused() -> None:
