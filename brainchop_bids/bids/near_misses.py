@@ -5,6 +5,8 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
+from ..system.text import printable
+
 # Most lines that are reported of one dataset.
 _MOST = 20
 _LABEL = re.compile(r'[A-Za-z0-9+]+')
@@ -24,10 +26,7 @@ def shown(name: str | Path) -> str:
     >>> print(shown('sub-\\udcff'))
     sub-\\xff
     """
-    text = os.fsencode(name).decode('utf-8', 'backslashreplace')
-    return ''.join(
-        char if char.isprintable() else char.encode('unicode_escape').decode() for char in text
-    )
+    return printable(os.fsencode(name).decode('utf-8', 'backslashreplace'))
 
 
 def is_utf8(name: str | Path) -> bool:

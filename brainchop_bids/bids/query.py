@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..system.errors import DatasetError
@@ -172,7 +172,7 @@ def find_siblings(scan: Scan, suffixes: Sequence[str]) -> list[Path]:
             for end in ('.nii', '.nii.gz')
             for path in folder.glob(f'*_{suffix}{end}')
             # A file of another participant or session may lie in this folder by mistake.
-            if path.name.startswith(f'{"_".join(scan.name.folder.parts[:-1])}_')
+            if path.name.startswith(f'{"_".join(scan.name.folder.parent.parts)}_')
         ]
         stem = f'{scan.name.prefix}_{suffix}'
         own = [path for path in beside if path.name.partition('.')[0] == stem]
@@ -305,11 +305,11 @@ def _name_scans(bids_dir: Path, files: Iterable[str]) -> tuple[tuple[Scan, ...],
         except DatasetError as error:
             left_out.append(f'{path}: left out: {error}')
             continue
-        owners = [part for part in Path(scan.relative).parts if part.startswith(('sub-', 'ses-'))]
-        if owners[:-1] != list(scan.name.folder.parts[:-1]):
+        folders, owner = PurePosixPath(scan.relative).parent.parts, scan.name.folder.parent
+        said = PurePosixPath(*(name for name in folders if name.startswith(('sub-', 'ses-'))))
+        if said != owner:
             left_out.append(
-                f'{path}: left out: its folder says {"/".join(owners[:-1])}, its name '
-                f'{"/".join(scan.name.folder.parts[:-1])}; move or rename it'
+                f'{path}: left out: its folder says {said}, its name {owner}; move or rename it'
             )
             continue
         # The derivatives of both would have the same names.

@@ -130,10 +130,9 @@ def conform(
     """Convert a volume to uint8 and resample it to isotropic voxels in a cubic LIA grid.
 
     Intensities are scaled first, in the volume's own grid (unless they are uint8 already): from
-    the minimum to the brightest thousandth of the non-zero voxels, see `ConformOptions`
-    for the exception. Then the volume is resampled
-    to 256 voxels a side, or more if the field of view exceeds 281 mm. A volume that has this
-    grid already is not resampled.
+    the minimum to the brightest thousandth of the non-zero voxels, see `ConformOptions` for the
+    exception. Then the volume is resampled to 256 voxels a side, or more if the field of view
+    exceeds 281 mm. A volume that has this grid already is not resampled.
 
     Parameters
     ----------

@@ -4,6 +4,7 @@ Computations are in float32 wherever they are in FreeSurfer, because rounding de
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -40,30 +41,38 @@ class _Values:
         Intensities; together all voxels, or all values that occur.
     counts : list of (array or None)
         Number of voxels of each value; None for 1 each.
-    sample : array
-        Intensities with about the same quantiles, sorted.
     """
 
     pieces: list[np.ndarray]
     counts: list[np.ndarray | None]
-    sample: np.ndarray
 
     @classmethod
     def of(cls, values: np.ndarray) -> '_Values':
         """Divide the voxels of a volume into pieces that fit into a cache."""
         source = flat(values)
         pieces = [source[start : start + _PIECE] for start in range(0, source.size, _PIECE)]
-        sample = np.sort(source[:: max(1, source.size // _SAMPLE)])
-        return cls(pieces, [None] * len(pieces), sample)
+        return cls(pieces, [None] * len(pieces))
 
     @classmethod
     def counted(cls, values: np.ndarray, counts: np.ndarray) -> '_Values':
         """Take the values that occur, and their numbers."""
-        order = np.argsort(values)
-        cumulated = np.cumsum(counts[order])
-        steps = np.linspace(0, cumulated[-1], _SAMPLE, endpoint=False)
-        sample = values[order][np.searchsorted(cumulated, steps, side='right')]
-        return cls([values], [counts], sample)
+        return cls([values], [counts])
+
+    @cached_property
+    def tails(self) -> tuple[float, float]:
+        """Quantiles, about, beyond which outliers are looked for."""
+        if self.counts[0] is None:
+            step = max(1, sum(map(len, self.pieces)) // _SAMPLE)
+            sample = np.sort(np.concatenate([piece[::step] for piece in self.pieces]))
+            last = sample.size - 1
+            return float(sample[int(_TAIL * last)]), float(sample[int((1 - _TAIL) * last)])
+        order = np.argsort(self.pieces[0])
+        cumulated = np.cumsum(self.counts[0][order])
+        places = np.searchsorted(
+            cumulated, [share * (cumulated[-1] - 1) for share in (_TAIL, 1 - _TAIL)], side='right'
+        )
+        low, high = self.pieces[0][order][places]
+        return float(low), float(high)
 
     def beyond(self, limit: float, sign: int) -> tuple[np.ndarray, int]:
         """Return the sorted values below (``sign`` -1) or above (1) a limit, and their number."""
@@ -203,8 +212,7 @@ def _without_outliers(
     values: _Values, extreme: np.float32, sign: int
 ) -> tuple[np.float32, list[str]]:
     """Return the lowest or highest value that is no outlier, and a line if there are outliers."""
-    sample = values.sample
-    first, last = (float(sample[int(q * (sample.size - 1))]) for q in (_TAIL, 1 - _TAIL))
+    first, last = values.tails
     gap = (_GAP_BELOW if sign < 0 else _GAP_ABOVE) * (last - first)
     limit = first if sign < 0 else last
     if gap <= 0 or (float(extreme) - limit) * sign <= gap:

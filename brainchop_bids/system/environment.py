@@ -171,12 +171,13 @@ def private_caches() -> Iterator[None]:
             made = stack.enter_context(
                 tempfile.TemporaryDirectory(prefix='brainchop-', ignore_cleanup_errors=True)
             )
-            stack.callback(_restore, {name: os.environ.get(name) for name in missing})
+            stack.callback(restore_variables, {name: os.environ.get(name) for name in missing})
             os.environ.update({name: f'{made}/{folder}' for name, folder in missing.items()})
         yield
 
 
-def _restore(variables: dict[str, str | None]) -> None:
+def restore_variables(variables: dict[str, str | None]) -> None:
+    """Set variables of the environment to earlier values; None for those that were not set."""
     for name, value in variables.items():
         if value is None:
             os.environ.pop(name, None)

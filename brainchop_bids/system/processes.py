@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .atomic import writing
-from .environment import socket_folder
+from .environment import restore_variables, socket_folder
 from .errors import OutputError, SettingsError
 
 _PARENT = 'BRAINCHOP_PARENT'
@@ -102,10 +102,7 @@ def start_fork_server(*, safe_path: bool = _HAS_SAFE_PATH) -> None:
         tempfile.tempdir = temporary
         if not safe_path:
             os.chdir(here)
-        elif before is None:
-            del os.environ[_SAFE_PATH]
-        else:
-            os.environ[_SAFE_PATH] = before
+        restore_variables({_SAFE_PATH: before})
 
 
 def describe_end(process: str, code: int, stderr: str = '') -> str:
