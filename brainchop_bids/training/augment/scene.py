@@ -83,7 +83,7 @@ class Scene:
             'air': options.air_noise,
         }
         extras = frozenset(name for name, chance in chances.items() if rng.random() < chance)
-        means, deviations = _tissues(atlas, rng, options, prior, groups, extras)
+        means, deviations = draw_contrast(atlas, rng, options, prior, groups, extras)
         strength, spacing = rng.uniform(0, options.bias), atlas.side / rng.uniform(2, 5)
         shading = Shading.draw(atlas.side, spacing, strength, rng)
         scanner = Scanner.draw(
@@ -214,13 +214,13 @@ class IntensityScale:
         return normaliser(seen, rule)(values)
 
 
-def _tissues(
+def draw_contrast(
     atlas: Atlas,
     rng: np.random.Generator,
     options: SynthesisOptions,
     prior: Prior | None,
     groups: Mapping[int, int] | None,
-    extras: frozenset[str],
+    extras: frozenset[str] = frozenset(),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw mean and standard deviation of the intensities of each code of an atlas."""
     t1_like = rng.random() < options.t1
