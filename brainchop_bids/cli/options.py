@@ -1,6 +1,7 @@
 """Options that the commands share."""
 
 import argparse
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,14 @@ def count(text: str) -> int:
     """Parse a non-negative integer."""
     value = int(text)
     if value < 0:
+        raise ValueError(text)
+    return value
+
+
+def not_negative(text: str) -> float:
+    """Parse a number of 0 or more."""
+    value = float(text)
+    if not 0 <= value < math.inf:
         raise ValueError(text)
     return value
 
@@ -88,6 +97,7 @@ def _said() -> Iterator[None]:
 # Names that argparse uses in its messages.
 positive.__name__ = 'positive number'
 count.__name__ = 'frame number'
+not_negative.__name__ = 'number of 0 or more'
 
 
 def add_model_options(group: argparse._ArgumentGroup, *, several: bool = False) -> None:

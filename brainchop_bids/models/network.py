@@ -112,12 +112,16 @@ class Network:
         Spatial shape in the file; None for an open axis.
     files : tuple of Path
         All files of the model.
+    of_images : bool
+        Whether it is a network of images: no operation extends along the first axis of a volume,
+        whose planes are the images of a batch.
     """
 
     source: Path
     ops: tuple[Op, ...]
     input_shape: tuple[int | None, int | None, int | None] = (None, None, None)
     files: tuple[Path, ...] = ()
+    of_images: bool = False
 
     def __getitem__(self, name: str) -> Op:
         """Return the operation with a name."""

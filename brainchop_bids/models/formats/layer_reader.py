@@ -6,7 +6,7 @@ by the name of a layer.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ...system.errors import ModelError
 from ..network import ACTIVATIONS, Network, Op
 from .files import Stored
 from .layer_settings import LARGEST, LAYERS, Config, activation_settings
+from .planar import lifted, of_images
 
 # Suffix of the names of convolutions whose output is normalised per channel (mindgrab).
 NORM_MARK = '_gn'
@@ -122,6 +123,9 @@ def network_from_layers(
     # In networks with marked layers upstream's runtime uses the tanh form of GELU; in others the
     # name has Keras' meaning.
     marked = any(str(layer['name']).endswith(NORM_MARK) for layer in layers)
+    images = bool(layers) and of_images(layers)
+    if images:
+        layers, weights = _lifted(source, layers, weights)
     reader = _Reader(source, dict(weights), marked)
     for layer in layers:
         try:
@@ -131,7 +135,16 @@ def network_from_layers(
             raise ModelError(
                 f'{source}: layer {layer["name"]!r} cannot be read ({reason})'
             ) from error
-    return reader.network(output, files)
+    return replace(reader.network(output, files), of_images=images)
+
+
+def _lifted(
+    source: Path, layers: Sequence[Config], weights: Weights
+) -> tuple[Sequence[Config], Weights]:
+    try:
+        return lifted(layers, weights)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError(f'{source}: its layers of images cannot be read ({error})') from error
 
 
 def safe_name(name: object) -> str:

@@ -1,0 +1,182 @@
+"""Localisers: networks that find an organ in a scan within a second."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from scipy.special import softmax
+
+from ...image.geometry import Geometry
+from ...image.normalise import Normalization, normalise
+from ...models.formats import read_network
+from ...models.formats.openvino_files import load_openvino
+from ...models.network import Network, fold_batchnorm
+from ...models.spec import ModelSpec
+from ..openvino_graph import GraphBuilder, compiled
+from .frames import SIDE, Frames, shrink
+from .orientation import VIEWS, Codes, find_orientation, symmetric
+from .sector import Sector, find_sector
+
+# Frames that are computed at once: more need more memory and are not faster.
+_BATCH = 64
+# Fewer pixels across a frame show nothing.
+_LEAST_PIXELS = 4
+
+
+@dataclass(frozen=True)
+class Located:
+    """What a localiser found in a volume.
+
+    Parameters
+    ----------
+    sector : Sector or None
+        The box around the organ; None if there is none.
+    codes : tuple of 3 str or None
+        Directions of the axes by what is seen, see `find_orientation`; None for models that do
+        not tell.
+    header_codes : tuple of 3 str
+        Directions of the axes by the header, with ``R`` for both left and right.
+    orientation_certainty : float
+        See `find_orientation`.
+    """
+
+    sector: Sector | None
+    codes: Codes | None
+    header_codes: Codes
+    orientation_certainty: float
+
+
+class Localiser:
+    """Finds an organ by its frames along all three axes.
+
+    Parameters
+    ----------
+    network : Network
+        A network of images of 64 x 64 pixels and one channel, with the classes background and
+        organ, or background and one for each of `VIEWS`.
+    normalization : Normalization
+        Normalisation of the frames along an axis, all together.
+    threads : int
+        Number of threads.
+
+    Raises
+    ------
+    ModelError
+        If it is not such a network, or cannot be compiled.
+    """
+
+    # Name of what it finds.
+    organ = 'organ'
+
+    def __init__(self, network: Network, normalization: Normalization, threads: int = 1) -> None:
+        tells = network.classes in (2, 1 + len(VIEWS))
+        if not (network.of_images and network.in_channels == 1 and tells):
+            raise network.fault(
+                'is no localiser; expected a network of images of one channel with 2 or '
+                f'{1 + len(VIEWS)} classes'
+            )
+        self.network, self.normalization, self.threads = network, normalization, threads
+        self._run = frame_runner(network, threads)
+
+    @classmethod
+    def of(cls, spec: ModelSpec, threads: int = 1) -> 'Localiser':
+        """Build the localiser of a model folder; see the class for errors."""
+        localiser = cls(read_network(spec.folder)[0], spec.normalization, threads)
+        # With a class for each view, names have it after a hyphen.
+        localiser.organ = spec.labels[1].name.partition('-')[0]
+        return localiser
+
+    def __call__(self, data: np.ndarray, geometry: Geometry) -> Located:
+        """Find the organ in a volume.
+
+        Parameters
+        ----------
+        data : (X, Y, Z) array
+            Intensities.
+        geometry : Geometry
+            Grid of the volume.
+
+        Returns
+        -------
+        Located
+        """
+        zooms = tuple(float(zoom) for zoom in geometry.zooms)
+        passes: list[tuple[Frames, np.ndarray]] = []
+        views = np.zeros((3, len(VIEWS)))
+        for axis in range(3):
+            if not _worth_looking(data.shape, zooms, axis):
+                continue
+            frames = shrink(data, zooms, axis, self.threads)
+            probabilities = self.probabilities(frames.images)
+            organ = 1 - probabilities[..., 0]
+            passes.append((frames, organ))
+            if self.network.classes > 2:
+                views[axis] = probabilities[organ > 0.5, 1:].sum(0)
+        header = symmetric(nib.aff2axcodes(geometry.vox2ras))
+        sector = find_sector(passes, data.shape, zooms)
+        if sector is None or not views.any():
+            return Located(sector, None, header, 0.0)
+        codes, certainty = find_orientation(views)
+        return Located(sector, codes, header, certainty)
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """Return the class probabilities of frames.
+
+        Parameters
+        ----------
+        images : (n, 64, 64) float32
+            Intensities; they are normalised together.
+
+        Returns
+        -------
+        (n, 64, 64, classes) float32
+        """
+        normal = normalise(images, self.normalization)
+        found: np.ndarray = softmax(self._run(normal), axis=-1)
+        return found
+
+
+def _worth_looking(shape: Sequence[int], zooms: Sequence[float], axis: int) -> bool:
+    sides = [shape[n] * zooms[n] for n in range(3) if n != axis]
+    return min(sides) * SIDE / max(sides) >= _LEAST_PIXELS
+
+
+def frame_runner(network: Network, threads: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function that computes the logits of normalised frames.
+
+    Parameters
+    ----------
+    network : Network
+        A network of images of one channel.
+    threads : int
+        Number of threads.
+
+    Returns
+    -------
+    callable
+        From (n, 64, 64) float32 to (n, 64, 64, classes) float32.
+    """
+    network = fold_batchnorm(network)
+    builder = GraphBuilder(load_openvino())
+    graphs: dict[int, Any] = {}
+
+    def graph(count: int) -> Any:
+        if count not in graphs:
+            # Frames are planes of a volume whose kernels do not extend along its first axis.
+            given = builder.parameter((1, 1, count, SIDE, SIDE))
+            body = builder.channels_last(builder.body(network, given))
+            graphs[count] = compiled(builder, [body], [given], str(network.source), threads)
+        return graphs[count]
+
+    def run(frames: np.ndarray) -> np.ndarray:
+        logits = np.empty((*frames.shape, network.classes), np.float32)
+        for start in range(0, len(frames), _BATCH):
+            part = np.ascontiguousarray(frames[start : start + _BATCH])
+            request = graph(len(part)).create_infer_request()
+            request.infer({0: part[None, None]}, share_inputs=True)
+            logits[start : start + len(part)] = request.get_output_tensor(0).data[0]
+        return logits
+
+    return run
