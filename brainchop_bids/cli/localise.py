@@ -65,7 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
         action='store_true',
         help='the scans are CT: clip intensities to 0 to 80 Hounsfield units',
     )
-    add_frame_option(parser)
+    add_frame_option(parser.add_argument_group('reading'))
     parser.add_argument(
         '--omp-nthreads', metavar='N', type=positive, help='maximum number of threads'
     )

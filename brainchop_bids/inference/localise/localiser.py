@@ -85,7 +85,7 @@ class Localiser:
         """Build the localiser of a model folder; see the class for errors."""
         localiser = cls(read_network(spec.folder)[0], spec.normalization, threads)
         # With a class for each view, names have it after a hyphen.
-        localiser.organ = spec.labels[1].name.partition('-')[0]
+        localiser.organ = list(spec.labels)[1].name.partition('-')[0]
         return localiser
 
     def __call__(self, data: np.ndarray, geometry: Geometry) -> Located:

@@ -1,4 +1,4 @@
-"""Networks of images, read as networks of volumes whose kernels do not extend along the first axis.
+"""Networks of images, read as networks of volumes with kernels of length 1 along the first axis.
 
 Each plane of a volume along its first axis is then an image of a batch. All else, engines and
 folding included, needs no other form.

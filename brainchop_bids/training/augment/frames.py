@@ -143,8 +143,8 @@ def _points(
     axis: int,
     count: int,
 ) -> tuple[np.ndarray, float]:
-    """Draw the coordinates of all points in the map, ``(3, count, 128, 128)``, and a pixel's mm."""
-    extent = np.exp(rng.uniform(*np.log(_FIELD), 3))
+    """Draw coordinates in the map, (3, count, 128, 128), and the size of a pixel, mm."""
+    extent = np.exp(rng.uniform(*np.log(_FIELD), size=3))
     if rng.random() < 0.5:
         # Most scans have fields of view just around the head.
         extent = np.minimum(extent, rng.uniform(180, 280, 3))
