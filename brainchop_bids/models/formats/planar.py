@@ -21,6 +21,9 @@ _LAYERS: dict[str, tuple[str, tuple[str, ...]]] = {
     'UpSampling2D': ('UpSampling3D', ('size',)),
     'SpatialDropout2D': ('SpatialDropout3D', ()),
 }
+_IMAGES = {
+    volumes: images for images, (volumes, _) in _LAYERS.items() if images != 'DepthwiseConv2D'
+}
 _OF_AXIS = ('BatchNormalization', 'Concatenate', 'Softmax')
 _DEPTHWISE = ('depthwise_kernel', 'kernel')
 
@@ -76,6 +79,54 @@ def lifted(layers: Layers, weights: Weights) -> tuple[list[dict[str, Any]], dict
                     arrays[f'{name}/kernel'], lambda shape: (1, *shape)
                 )
             kind = _LAYERS[kind][0]
+        found.append({**layer, 'class_name': kind, 'config': config})
+    return found, arrays
+
+
+def flattened(
+    layers: Layers, weights: Mapping[str, np.ndarray]
+) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+    """Return the layers and weights of a network of images, the inverse of `lifted`.
+
+    Parameters
+    ----------
+    layers : sequence of mapping
+        Layers of volumes, as `brainchop_bids.models.formats.layer_writer.layers_of` returns them.
+    weights : mapping of str to array
+        ``layer/variable`` to values.
+
+    Returns
+    -------
+    layers : list of dict
+        Layers of images.
+    weights : dict of str to array
+        Kernels without their first axis.
+    """
+    found, arrays = [], dict(weights)
+    for layer in layers:
+        kind, name, config = layer['class_name'], layer['name'], dict(layer['config'])
+        if config.get('batch_input_shape'):
+            batch, _, *shape = config['batch_input_shape']
+            config['batch_input_shape'] = [batch, *shape]
+        if kind == 'BatchNormalization':
+            config['axis'] = [3]
+        if kind in _IMAGES:
+            kernel = f'{name}/kernel'
+            for key in _LAYERS[_IMAGES[kind]][1]:
+                if config.get(key) is not None:
+                    config[key] = list(config[key][1:])
+            if kernel in arrays:
+                arrays[kernel] = arrays[kernel][0]
+            kind = _IMAGES[kind]
+            groups = config.get('groups', 1)
+            if groups > 1 and arrays[kernel].shape[2] == 1:
+                kind = 'DepthwiseConv2D'
+                times = config.pop('filters') // config.pop('groups')
+                config['depth_multiplier'] = times
+                values = arrays.pop(kernel)
+                arrays[f'{name}/{_DEPTHWISE[0]}'] = values.reshape(
+                    *values.shape[:2], groups, times
+                )
         found.append({**layer, 'class_name': kind, 'config': config})
     return found, arrays
 

@@ -144,7 +144,8 @@ def _points(
     count: int,
 ) -> tuple[np.ndarray, float]:
     """Draw coordinates in the map, (3, count, 128, 128), and the size of a pixel, mm."""
-    extent = np.exp(rng.uniform(*np.log(_FIELD), size=3))
+    low, high = np.log(_FIELD)
+    extent = np.exp(rng.uniform(low, high, 3))
     if rng.random() < 0.5:
         # Most scans have fields of view just around the head.
         extent = np.minimum(extent, rng.uniform(180, 280, 3))
