@@ -361,6 +361,8 @@ class SynthesisOptions:
     outlier : float
         Probability of tissue outside the brain, or of a spot, that is up to three times as bright
         as everything else.
+    field : float
+        Largest field of view of frames for a localiser, mm.
     intensity_jitter : float
         Largest shift, and largest change of the range, of normalised intensities, as a share of
         the range.
@@ -391,4 +393,5 @@ class SynthesisOptions:
     contrast_agent: Share = 0.05
     air_noise: Share = 0.08
     outlier: Share = 0.15
+    field: NotNegative = 600.0
     intensity_jitter: NotNegative = 0.05

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from ...image.lookup import lookup
-from ...inference.localise.orientation import ORIENTATIONS, view_of
+from ...inference.localise.orientation import ORIENTATIONS, VIEWS, view_of
 from ..data.label_maps import Atlas
 from ..options import SynthesisOptions
 from .fields import rotate, smooth_field
@@ -23,8 +23,9 @@ from .tissues import NECK_CODES
 SIDE, POINTS = 64, 2
 # Axes of a label map, LIA, by the codes of `ORIENTATIONS`.
 _AXES = {'R': (0, 1), 'I': (1, 1), 'S': (1, -1), 'A': (2, 1), 'P': (2, -1)}
-# Limits of the field of view, and how far the centre of the brain may lie outside of it, mm.
-_FIELD, _BEYOND = (130.0, 600.0), 20.0
+_OPPOSITE = {'R': 'R', 'A': 'P', 'P': 'A', 'S': 'I', 'I': 'S'}
+# Least field of view, and how far the centre of the brain may lie outside of it, mm.
+_FIELD, _BEYOND = 130.0, 20.0
 # Share of volumes of the body below the head, or of nothing.
 _WITHOUT = 0.08
 # Size of the lattice of random tissue, which is repeated.
@@ -90,7 +91,7 @@ def draw_frames(
     prior: Prior | None = None,
     groups: Mapping[int, int] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw frames of one synthetic volume, all along the same axis.
+    """Draw frames of one synthetic volume, all along the same axis, each turned in its plane.
 
     Parameters
     ----------
@@ -113,7 +114,7 @@ def draw_frames(
     images : (count, 64, 64) float32
         Intensities, not yet normalised.
     labels : (count, 64, 64) uint8
-        0, or 1 + index of the frames' view, see
+        0, or 1 + index of the frame's view, see
         `brainchop_bids.inference.localise.orientation.VIEWS`.
     """
     codes = ORIENTATIONS[rng.integers(len(ORIENTATIONS))]
@@ -132,7 +133,26 @@ def draw_frames(
     image += lookup(means, labels)
     image = image.reshape(count, SIDE, POINTS, SIDE, POINTS).mean((2, 4))
     image = _acquired(image, rng, options, pixel)
-    return image, np.where(organ, np.uint8(1 + view_of(codes, axis)), np.uint8(0))
+    classes = np.zeros(image.shape, np.uint8)
+    for number in range(count):
+        turned = _turned(VIEWS[view_of(codes, axis)], image[number], organ[number], rng)
+        image[number], classes[number] = turned
+    return image, classes
+
+
+def _turned(
+    view: tuple[str, str], image: np.ndarray, organ: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Flip and transpose a frame at random; return it with the class of its view."""
+    rows, columns = view
+    flips = rng.integers(2, size=3).astype(bool)
+    if flips[0]:
+        image, organ, rows = image[::-1], organ[::-1], _OPPOSITE[rows]
+    if flips[1]:
+        image, organ, columns = image[:, ::-1], organ[:, ::-1], _OPPOSITE[columns]
+    if flips[2]:
+        image, organ, rows, columns = image.T, organ.T, columns, rows
+    return image.copy(), np.where(organ, np.uint8(1 + VIEWS.index((rows, columns))), np.uint8(0))
 
 
 def _points(
@@ -144,7 +164,7 @@ def _points(
     count: int,
 ) -> tuple[np.ndarray, float]:
     """Draw coordinates in the map, (3, count, 128, 128), and the size of a pixel, mm."""
-    low, high = np.log(_FIELD)
+    low, high = np.log((_FIELD, max(_FIELD, options.field)))
     extent = np.exp(rng.uniform(low, high, 3))
     if rng.random() < 0.5:
         # Most scans have fields of view just around the head.

@@ -51,13 +51,18 @@ def test_views_are_named_by_where_front_and_top_are(seed: int) -> None:
     levels = np.unique(inner.round(1))
     if len(levels) < 3:
         return
-    view = VIEWS[int(labels.max()) - 1]
-    middle = np.argwhere(labels > 0)[:, 1:].mean(0)
-    for level, forward, backward in ((levels[1], 'A', 'P'), (levels[2], 'S', 'I')):
-        axis = next((n for n in range(2) if view[n] in (forward, backward)), None)
-        if axis is not None:
-            places = np.argwhere((flat < 0.01) & (np.abs(images - level) < 0.06))[:, 1 + axis]
-            assert (places.mean() > middle[axis]) == (view[axis] == forward)
+    kept = flat < 0.01
+    for image, classes, whole in zip(images, labels, kept, strict=True):
+        if not classes.any():
+            continue
+        view = VIEWS[int(classes.max()) - 1]
+        middle = np.argwhere(classes > 0).mean(0)
+        for level, forward, backward in ((levels[1], 'A', 'P'), (levels[2], 'S', 'I')):
+            axis = next((n for n in range(2) if view[n] in (forward, backward)), None)
+            places = np.argwhere(whole & (np.abs(image - level) < 0.06))
+            if axis is not None and len(places):
+                place = places[:, axis].mean()
+                assert (place > middle[axis]) == (view[axis] == forward)
 
 
 def test_the_seed_decides() -> None:
