@@ -1,6 +1,7 @@
 """Self-test of a model: results of the engines compared with NumPy."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from scipy.special import erf, expit
@@ -10,6 +11,7 @@ from ..models.formats import read_network
 from ..models.network import Network, Op
 from ..models.spec import ModelSpec
 from ..system.errors import ModelError
+from .tiles import cubes, whole
 
 # Side of the test volume in voxels: wider than most dilations, computed in a second.
 _SIZE = 24
@@ -18,6 +20,9 @@ _TOLERANCE = 1e-3
 
 def self_test(spec: ModelSpec) -> float:
     """Compute a small random volume with each engine and with NumPy in double precision.
+
+    The volume is as the engines get it: with all channels, in sides of the network's stride, and
+    for networks that were trained on cubes in several cubes, which are small here.
 
     Parameters
     ----------
@@ -41,11 +46,16 @@ def self_test(spec: ModelSpec) -> float:
 
     network = read_network(spec.folder)[0]
     side = -(-_SIZE // network.stride) * network.stride
-    volume = np.random.default_rng(0).integers(0, 256, (side,) * 3).astype(np.uint8)
-    while network.ops[-1].is_activation('softmax'):
-        # Engines return logits, so the softmax is left out.
-        network = Network(network.source, network.ops[:-1])
-    expected = compute(network, normalise(volume, spec.normalization)[..., None])
+    shape = [side] * 3
+    if spec.block is not None:
+        stride = network.stride
+        sides = (max(n // stride * stride, stride) for n in spec.block)
+        spec = replace(spec, input_shape=tuple(min(side, n) for n in sides))
+        # Two cubes, of which the second is moved back inside the volume.
+        shape = [spec.input_shape[0] * 3 // 2, *spec.input_shape[1:]]
+    channels = [spec.in_channels] if spec.in_channels > 1 else []
+    volume = np.random.default_rng(0).integers(0, 256, (*shape, *channels)).astype(np.uint8)
+    expected = _logits(network, spec, volume)
     differences = []
     for engine in (KerasEngine(spec), OpenvinoEngine(spec)):
         off = np.abs(engine.logits(volume) - expected).max() / max(1.0, np.abs(expected).max())
@@ -56,6 +66,24 @@ def self_test(spec: ModelSpec) -> float:
             )
         differences.append(float(off))
     return max(differences)
+
+
+def _logits(network: Network, spec: ModelSpec, volume: np.ndarray) -> np.ndarray:
+    """Return the logits of a volume, (X, Y, Z, classes) float64, cube by cube if it has cubes."""
+    # Engines return logits, so the softmax or sigmoid is left out.
+    final = 'sigmoid' if network.classes == 1 else 'softmax'
+    while network.ops[-1].is_activation(final, 'linear'):
+        network = replace(network, ops=network.ops[:-1])
+    channels = np.moveaxis(volume, -1, 0) if spec.in_channels > 1 else volume[None]
+    given = np.stack([normalise(channel, spec.normalization) for channel in channels], -1)
+    shape = volume.shape[:3]
+    tiles = whole(shape) if spec.block is None else cubes(shape, spec.block)
+    logits = np.zeros((*shape, spec.classes))
+    for tile in tiles:
+        made = compute(network, given[tile.outer])
+        # A single channel is the logit of the second class, beside 0 for the first.
+        logits[tile.own][..., -network.classes :] = made[tile.inner]
+    return logits
 
 
 def compute(network: Network, volume: np.ndarray) -> np.ndarray:
