@@ -263,6 +263,9 @@ class GraphBuilder:
             'tanh': lambda: ops.tanh(x),
             'gelu': lambda: ops.gelu(x, 'erf'),
             'gelu_tanh': lambda: ops.gelu(x, 'tanh'),
+            'mish': lambda: ops.mish(x),
+            'softsign': lambda: ops.softsign(x),
+            'exponential': lambda: ops.exp(x),
             'softmax': lambda: ops.softmax(x, 1),
         }
         return makers[function]()

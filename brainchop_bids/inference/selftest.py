@@ -213,6 +213,9 @@ _FUNCTIONS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
     'tanh': lambda x, a: np.tanh(x),
     'gelu': lambda x, a: x * (1 + erf(x / np.sqrt(2))) / 2,
     'gelu_tanh': lambda x, a: x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2,
+    'mish': lambda x, a: x * np.tanh(np.logaddexp(0, x)),
+    'softsign': lambda x, a: x / (1 + np.abs(x)),
+    'exponential': lambda x, a: np.exp(x),
     'softmax': lambda x, a: _softmax(x),
 }
 

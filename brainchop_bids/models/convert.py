@@ -1,13 +1,15 @@
 """Conversion of networks and whole model folders from one file format to another."""
 
 import json
+import shutil
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..system.atomic import publish, write_text
-from ..system.errors import ModelError, OutputError, SettingsError
+from ..system.atomic import publish, write_text, writing
+from ..system.errors import OutputError, SettingsError
 from .formats import read_network
 from .formats.onnx_files import save_onnx
 from .formats.openvino_files import save_openvino
@@ -55,10 +57,20 @@ def import_model(folder: Path, models_dir: Path, name: str | None = None) -> Pat
     if target.exists():
         raise SettingsError(f'{target}: exists already; choose another --name')
     spec = load_spec(folder)
-    convert_model(replace(spec, name=name), 'tfjs', target)
-    copy = load_spec(target)
-    if (copy.weights_sha256, copy.labels) != (spec.weights_sha256, spec.labels):
-        raise OutputError(f'{target}: differs from {folder} when read back; check the disk')
+    # A folder that is not complete, or not right, must not be found later.
+    with writing(target):
+        staged = models_dir / f'.{name}.{uuid.uuid4().hex[:12]}'
+        staged.mkdir(parents=True)
+    try:
+        convert_model(replace(spec, name=name), 'tfjs', staged)
+        folded = fold_batchnorm(read_network(spec.folder)[0])
+        same = folded.computes_as(read_network(staged)[0])
+        if not same or load_spec(staged).labels != spec.labels:
+            raise OutputError(f'{target}: differs from {folder} when read back; check the disk')
+        with writing(target):
+            staged.rename(target)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
     return target
 
 
@@ -145,12 +157,7 @@ def write_network(network: Network, form: str, folder: Path) -> None:
     """
     if form not in FORMATS:
         raise SettingsError(f'{form}: unknown format; expected one of {", ".join(FORMATS)}')
-    try:
-        network = fold_batchnorm(network)
-    except ModelError:
-        # Some formats can carry it.
-        network = replace(network)
-    _WRITERS[form](network, folder)
+    _WRITERS[form](fold_batchnorm(network), folder)
 
 
 def _keras_writer(suffix: str) -> Callable[[Network, Path], object]:

@@ -232,6 +232,9 @@ def _activation(graph: _Graph, op: Op) -> None:
         'sigmoid': 'Sigmoid',
         'softplus': 'Softplus',
         'tanh': 'Tanh',
+        'mish': 'Mish',
+        'softsign': 'Softsign',
+        'exponential': 'Exp',
     }
     if function in simple:
         graph.node(simple[function], [source], op.name)
