@@ -119,7 +119,7 @@ def init_single_scan_wf(
     Raises
     ------
     ModelError
-        If the model is missing or incomplete, or a label has no FreeSurfer code.
+        If the model is missing or incomplete.
 
     Examples
     --------
@@ -205,11 +205,6 @@ def init_segmentation_wf(
     LiterateWorkflow
         Its ``inputnode`` takes ``t1w`` and ``t1w_conform``, and ``channels`` if the model takes
         several scans; the fields of its ``outputnode`` are those of `model_outputs`.
-
-    Raises
-    ------
-    ModelError
-        If a label has no FreeSurfer code.
     """
     workflow = LiterateWorkflow(name=name)
     fields = ['t1w', 't1w_conform'] + ['channels'] * (spec.in_channels > 1)

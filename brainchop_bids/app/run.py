@@ -136,7 +136,6 @@ def _check_options(settings: 'Settings', specs: 'Sequence[ModelSpec]') -> None:
         raise SettingsError('--model names no model')
     by_slug: dict[str, ModelSpec] = {}
     for spec in specs:
-        spec.label_values(settings.label_codes)
         if by_slug.setdefault(spec.slug, spec) is not spec:
             raise SettingsError(
                 f'{by_slug[spec.slug].folder} and {spec.folder} would both be written as '

@@ -218,11 +218,14 @@ def _get(arguments: argparse.Namespace) -> int:
     from ..models.zoo import cache_folder, list_models, search_folders
 
     known, packaged = published_models(), search_folders()[0]
-    names = list(known) if arguments.all else [published_name(name) for name in arguments.names]
     own = list_models(packaged)
+    given = list(known) if arguments.all else arguments.names
+    names = [name if name in own else published_name(name) for name in given]
     there = [name for name in names if name in own]
     for name in there:
-        say(PROG, f'{name} comes with the package, there is nothing to fetch')
+        other = published_name(name)
+        more = f"; brainchop's own {name} is {other}" if other != name else ''
+        say(PROG, f'{name} comes with the package, there is nothing to fetch{more}')
         show(packaged / name)
     names = [name for name in names if name not in there]
     unknown = [name for name in names if name not in known]

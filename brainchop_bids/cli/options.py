@@ -202,7 +202,8 @@ def add_label_options(group: argparse._ArgumentGroup) -> None:
         choices=['model', 'freesurfer'],
         default='model',
         help="values of labels in images and tables: the model's own numbers or "
-        "FreeSurfer's codes (default: %(default)s)",
+        "FreeSurfer's codes; a label that is none of its structures has 30000 plus its number "
+        '(default: %(default)s)',
     )
     group.add_argument(
         '--resample',

@@ -158,7 +158,6 @@ def segment_scan(
 
 def _check(settings: ScanSettings, spec: ModelSpec) -> None:
     """Check that the model supports the settings."""
-    spec.label_values(settings.label_codes)
     if not spec.covers_brain and (settings.mask or settings.brain):
         raise ModelError(
             f'{spec.folder}: its labels cover no whole brain; leave out --mask and --brain'

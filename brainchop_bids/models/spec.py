@@ -49,12 +49,14 @@ from .labels import Label, LabelTable, add_known_codes
 from .levels import slab_values
 from .network import Network
 from .overrides import input_suffixes, processing_rules, read_overrides
-from .registry import known_facts
+from .registry import facts_by_shapes, known_facts
 
 # Names of models that are written; other folders may have any name.
 MODEL_NAME = re.compile(r'[A-Za-z0-9][\w.-]*')
 # Side of conformed volumes. Networks for smaller inputs were trained on cubes.
 _WHOLE = 256
+# Formats whose weights may be without a description.
+_STATES = ('pth', 'pt', 'safetensors')
 # FreeSurfer's code of the fluid around the brain.
 _FLUID = 24
 
@@ -172,17 +174,8 @@ class ModelSpec:
         return self.covers_brain and any(label.freesurfer == _FLUID for label in self.labels)
 
     def label_values(self, codes: str) -> tuple[int, ...]:
-        """Return the value of each label in images, see `LabelTable.values`.
-
-        Raises
-        ------
-        ModelError
-            If a label has no such code.
-        """
-        try:
-            return self.labels.values(codes)
-        except ModelError as error:
-            raise ModelError(f'{self.name}: {error}') from error
+        """Return the value of each label in images, see `LabelTable.values`."""
+        return self.labels.values(codes)
 
     def labels_by_value(self, codes: str) -> dict[int, Label]:
         """Return the labels by the value that they have in images, see `label_values`."""
@@ -237,8 +230,14 @@ def load_spec(folder: str | Path) -> ModelSpec:
     weights_sha256 = network.weights_sha256()
     overrides = read_overrides(folder)
     known = known_facts(weights_sha256)
-    facts = {**known, **overrides}
-    table, label_files, warnings = _labels(folder, classes, known, overrides)
+    like = {} if known or form not in _STATES else _facts_of_alike(network)
+    facts = {**known, **like, **overrides}
+    table, label_files, warnings = _labels(folder, classes, known or like, overrides)
+    if like:
+        warnings.append(
+            f'{folder}: has the layers of {like["like"]}; assuming its activations, labels and '
+            'normalisation'
+        )
     if 'normalization' not in facts:
         warnings.append(
             f'{folder}: the normalisation of its input is unknown; assuming minmax '
@@ -266,6 +265,15 @@ def load_spec(folder: str | Path) -> ModelSpec:
         known=bool(known),
         warnings=tuple(warnings),
     )
+
+
+def _facts_of_alike(network: Network) -> dict[str, Any]:
+    """Return what the registry's facts on a model with the same layers say of other weights."""
+    shapes = [op.weights['kernel'].shape for op in network.ops if 'kernel' in op.weights]
+    # With more files there is a description.
+    facts = facts_by_shapes(shapes) if len(network.files) == 1 else {}
+    keys = ('normalization', 'labels', 'mask', 'task')
+    return {'like': facts['name'], **{key: facts[key] for key in keys}} if facts else {}
 
 
 def _slug(folder: Path) -> str:

@@ -402,7 +402,6 @@ def test_models_that_do_not_go_together(
     strip = make_stripper(tmp_path / 'strip')
     error = refused(capsys, *rest, strip, '--normalization', 'minmax')
     assert '--normalization is for one model' in error
-    assert 'no FreeSurfer code' in refused(capsys, *rest, '--label-codes', 'freesurfer')
     config = tmp_path / 'config.toml'
     config.write_text('[brainchop]\ncomponents = "bigest"\n')
     line = refused(capsys, *rest, '--config-file', config)

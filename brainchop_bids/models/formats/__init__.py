@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...system.errors import BrainchopError, ModelError
 from ..network import Network
-from ..registry import known_facts
+from ..registry import facts_by_shapes, known_facts
 from .files import read_json
 from .keras_files import read_h5, read_keras
 from .onnx_files import read_onnx
@@ -78,7 +78,8 @@ def _read(folder: Path) -> tuple[Network, str]:
     digest = hashlib.sha256()
     for array in state.values():
         digest.update(array.astype('<f4').tobytes())
-    known = known_facts(digest.hexdigest()).get('network')
+    shapes = [array.shape for array in state.values() if array.ndim == 5]
+    known = (known_facts(digest.hexdigest()) or facts_by_shapes(shapes)).get('network')
     if known is None:
         raise ModelError(
             f'{path}: has weights without a description of layers; add a {TOPOLOGY} that '
@@ -106,6 +107,12 @@ def _weight_file(folder: Path) -> Path:
         raise ModelError(
             f'{folder / TOPOLOGY}: has no "weightsManifest", and there are no weights beside it; '
             f'expected a file that ends in {", ".join(_SUFFIXES)}'
+        )
+    if not candidates and (folder / 'saved_model.pb').exists():
+        raise ModelError(
+            f'{folder}: is a TensorFlow SavedModel, which is not read; save the Keras model in it as '
+            f"one file, tf.keras.models.load_model('{folder.name}').save('model.h5'), or convert it: "
+            f'python -m tf2onnx.convert --saved-model {folder.name} --output model.onnx'
         )
     if len(candidates) != 1:
         names = ', '.join(path.name for path in candidates) or 'no weights'

@@ -101,12 +101,18 @@ def read_tfjs(folder: Path) -> Network:
         raise ModelError(
             f'{file}: has no "weightsManifest"; expected a model in the tfjs layers format'
         )
+    config = content.get('modelTopology')
+    if content.get('format') == 'graph-model' or (isinstance(config, dict) and 'node' in config):
+        raise ModelError(
+            f'{file}: is a TensorFlow.js graph model, which has no layers; use the Keras model that '
+            'it was made from (.keras or .h5), or convert that with tensorflowjs_converter '
+            '--output_format=tfjs_layers_model'
+        )
     groups = tuple(
         _group(folder, entry) for entry in _weight_groups(content['weightsManifest'], folder)
     )
     for group in groups:
         _check_sizes(group)
-    config = content.get('modelTopology')
     layers, output = topology(
         config.get('model_config') if isinstance(config, dict) else config, file
     )
