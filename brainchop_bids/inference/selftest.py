@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import reduce
 
 import numpy as np
 from scipy.special import erf, expit
@@ -183,11 +184,35 @@ def _batch_norm(op: Op, x: np.ndarray) -> np.ndarray:
     return result
 
 
+def _affine(op: Op, x: np.ndarray) -> np.ndarray:
+    result: np.ndarray = x * op.weights.get('gamma', 1) + op.weights.get('beta', 0)
+    return result
+
+
 def _group_norm(op: Op, x: np.ndarray) -> np.ndarray:
     groups = op.channels if op.settings['groups'] == -1 else op.settings['groups']
     pieces = np.split(x, groups, -1)
     normed = [(p - p.mean()) / np.sqrt(p.var() + op.settings['epsilon']) for p in pieces]
-    return np.concatenate(normed, -1)
+    return _affine(op, np.concatenate(normed, -1))
+
+
+def _layer_norm(op: Op, x: np.ndarray) -> np.ndarray:
+    deviation = np.sqrt(x.var(-1, keepdims=True) + op.settings['epsilon'])
+    return _affine(op, (x - x.mean(-1, keepdims=True)) / deviation)
+
+
+def _slab_norm(op: Op, x: np.ndarray) -> np.ndarray:
+    order = (*op.settings['order'], 3)
+    turned = x.transpose(order)
+    runs = turned.reshape(op.settings['groups'], -1)
+    deviation = np.sqrt(runs.var(1, keepdims=True) + op.settings['epsilon'])
+    runs = (runs - runs.mean(1, keepdims=True)) / deviation
+    shape = (op.settings['groups'], -1, op.channels // op.settings['groups'])
+    for weights, function in (('gamma', np.multiply), ('beta', np.add)):
+        if weights in op.weights:
+            factors = op.weights[weights].reshape(shape)
+            runs = function(runs.reshape(shape), factors).reshape(runs.shape)
+    return runs.reshape(turned.shape).transpose(np.argsort(order))
 
 
 def _softmax(x: np.ndarray) -> np.ndarray:
@@ -231,6 +256,25 @@ def _max_pool(op: Op, x: np.ndarray) -> np.ndarray:
     return np.max([voxels for _, voxels in taps], axis=0)
 
 
+def _avg_pool(op: Op, x: np.ndarray) -> np.ndarray:
+    # Padding does not count.
+    size, totals = op.settings['size'], []
+    for values in (x, np.ones_like(x)):
+        taps = _taps(_padded(op, values, size), size, (1, 1, 1), op.settings['strides'])
+        totals.append(np.sum([voxels for _, voxels in taps], axis=0))
+    return totals[0] / totals[1]
+
+
+def _global_pool(op: Op, x: np.ndarray) -> np.ndarray:
+    function = {'average': np.mean, 'max': np.max}[op.settings['function']]
+    return function(x, axis=(0, 1, 2), keepdims=True)
+
+
+def _crop(op: Op, x: np.ndarray) -> np.ndarray:
+    pairs = zip(op.settings['padding'], x.shape, strict=False)
+    return x[tuple(slice(before, length - after) for (before, after), length in pairs)]
+
+
 def _upsample(op: Op, x: np.ndarray) -> np.ndarray:
     for axis, times in enumerate(op.settings['size']):
         x = np.repeat(x, times, axis)
@@ -242,10 +286,21 @@ _COMPUTE: dict[str, Callable[..., np.ndarray]] = {
     'conv_transpose': _conv_transpose,
     'batch_norm': _batch_norm,
     'group_norm': _group_norm,
+    'layer_norm': _layer_norm,
+    'slab_norm': _slab_norm,
     'activation': _activation,
+    'prelu': lambda op, x: np.where(x > 0, x, op.weights['alpha'] * x),
     'max_pool': _max_pool,
+    'avg_pool': _avg_pool,
+    'global_pool': _global_pool,
     'upsample': _upsample,
     'zero_pad': lambda op, x: np.pad(x, [*op.settings['padding'], (0, 0)]),
-    'add': lambda op, *xs: np.sum(xs, axis=0),
+    'crop': _crop,
+    'add': lambda op, *xs: reduce(np.add, xs),
+    'subtract': lambda op, x, y: x - y,
+    'multiply': lambda op, *xs: reduce(np.multiply, xs),
+    'average': lambda op, *xs: reduce(np.add, xs) / len(xs),
+    'maximum': lambda op, *xs: reduce(np.maximum, xs),
+    'minimum': lambda op, *xs: reduce(np.minimum, xs),
     'concatenate': lambda op, *xs: np.concatenate(xs, -1),
 }

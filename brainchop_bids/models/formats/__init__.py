@@ -110,9 +110,9 @@ def _weight_file(folder: Path) -> Path:
         )
     if not candidates and (folder / 'saved_model.pb').exists():
         raise ModelError(
-            f'{folder}: is a TensorFlow SavedModel, which is not read; save the Keras model in it as '
-            f"one file, tf.keras.models.load_model('{folder.name}').save('model.h5'), or convert it: "
-            f'python -m tf2onnx.convert --saved-model {folder.name} --output model.onnx'
+            f'{folder}: is a TensorFlow SavedModel, which is not read; save the Keras model in it '
+            'as one file, with tf.keras.models.load_model(DIR).save("model.h5"), or convert it: '
+            'python -m tf2onnx.convert --saved-model DIR --output model.onnx'
         )
     if len(candidates) != 1:
         names = ', '.join(path.name for path in candidates) or 'no weights'

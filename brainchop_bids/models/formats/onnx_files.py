@@ -16,8 +16,10 @@ from ...system.atomic import publish
 from ...system.errors import ModelError, SettingsError
 from ..network import Network, Op
 from .files import Stored, parse_json, read_bytes
-from .layer_reader import network_from_layers, topology
+from .layer_graph import topology
+from .layer_reader import network_from_layers
 from .layer_writer import layers_of, mark_normalised
+from .onnx_layers import WRITERS
 
 _OPSET = 18
 _KEY = 'brainchop_network'
@@ -206,22 +208,6 @@ def _batch_norm(graph: _Graph, op: Op) -> None:
     )
 
 
-def _group_norm(graph: _Graph, op: Op) -> None:
-    groups = op.settings['groups']
-    if groups not in (-1, op.channels):
-        raise ModelError(f'{op.name}: normalisation in {groups} groups is not supported')
-    constant = [
-        graph.weight(f'{op.name}:{name}', values)
-        for name, values in (
-            ('scale', np.ones(op.channels, np.float32)),
-            ('shift', np.zeros(op.channels, np.float32)),
-        )
-    ]
-    graph.node(
-        'InstanceNormalization', [*op.inputs, *constant], op.name, epsilon=op.settings['epsilon']
-    )
-
-
 def _activation(graph: _Graph, op: Op) -> None:
     function, alpha = op.settings['function'], op.settings['alpha']
     (source,) = op.inputs
@@ -275,16 +261,10 @@ def _gelu(graph: _Graph, op: Op, source: str, *, tanh: bool) -> None:
     graph.node('Mul', [half, node('Add', curve, number(1.0))], op.name)
 
 
-def _max_pool(graph: _Graph, op: Op) -> None:
-    size = op.settings['size']
-    graph.node(
-        'MaxPool',
-        op.inputs,
-        op.name,
-        kernel_shape=size,
-        strides=op.settings['strides'],
-        **_padding(op, size),
-    )
+def _pool(graph: _Graph, op: Op) -> None:
+    size, kind = op.settings['size'], {'max_pool': 'MaxPool', 'avg_pool': 'AveragePool'}[op.kind]
+    strides = op.settings['strides']
+    graph.node(kind, op.inputs, op.name, kernel_shape=size, strides=strides, **_padding(op, size))
 
 
 def _upsample(graph: _Graph, op: Op) -> None:
@@ -309,11 +289,11 @@ _WRITERS: dict[str, Callable[[_Graph, Op], None]] = {
     'conv': _conv,
     'conv_transpose': _conv,
     'batch_norm': _batch_norm,
-    'group_norm': _group_norm,
     'activation': _activation,
-    'max_pool': _max_pool,
+    'max_pool': _pool,
+    'avg_pool': _pool,
     'upsample': _upsample,
     'zero_pad': _zero_pad,
-    'add': lambda graph, op: graph.node('Sum', op.inputs, op.name),
     'concatenate': lambda graph, op: graph.node('Concat', op.inputs, op.name, axis=1),
+    **WRITERS,
 }
