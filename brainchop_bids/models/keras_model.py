@@ -1,14 +1,15 @@
 """Conversion between `Network` and Keras models."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from ..system.errors import ModelError
-from .formats.layer_graph import topology
+from .formats.layer_graph import safe_name, topology
 from .formats.layer_reader import network_from_layers
 from .network import LEAKY_SLOPE, MERGES, Network, Op
 
@@ -155,14 +156,20 @@ def network_of(model: Any) -> Network:
         raise ModelError(f'{source}: has no weights yet; build it first')
     config = json.loads(model.to_json())
     layers, output = topology(config, source)
-    weights = {
-        f'{layer.name}/{variable.name}': keras.ops.convert_to_numpy(variable)
-        for layer in model.layers
-        for variable in layer.weights
-        # The state of a random generator of dropout is not a weight.
-        if variable.name != 'seed_generator_state'
-    }
-    return network_from_layers(source, layers, weights, output=output)
+    return network_from_layers(source, layers, dict(_weights_of(model)), output=output)
+
+
+def _weights_of(model: Any, *path: str) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the weights of a model and of the models within it, as `topology` names layers."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _weights_of(layer, *path, layer.name)
+            continue
+        for variable in layer.weights:
+            # The state of a random generator of dropout is not a weight.
+            if variable.name != 'seed_generator_state':
+                name = safe_name('/'.join((*path, layer.name)))
+                yield f'{name}/{variable.name}', keras.ops.convert_to_numpy(variable)
 
 
 def activation_layer(function: str, alpha: float, name: str | None = None) -> Any:

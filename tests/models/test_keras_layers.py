@@ -17,7 +17,7 @@ import keras  # noqa: E402
 from brainchop_bids.inference.selftest import compute, self_test  # noqa: E402
 from brainchop_bids.models.convert import write_network  # noqa: E402
 from brainchop_bids.models.formats import read_network  # noqa: E402
-from brainchop_bids.models.keras_model import SlabNormalization, build_model  # noqa: E402
+from brainchop_bids.models.keras_model import SlabNormalization, build_model, network_of  # noqa: E402
 from brainchop_bids.models.network import fold_batchnorm  # noqa: E402
 from brainchop_bids.models.spec import load_spec  # noqa: E402
 from tests.models.networks import randomised  # noqa: E402
@@ -87,6 +87,7 @@ def test_what_keras_saves(saved: Any, suffix: str) -> None:
     folder, volume, expected = saved
     network, _ = read_network(folder / suffix)
     np.testing.assert_allclose(compute(network, volume), expected, atol=2e-5)
+    assert network.computes_as(network_of(keras.models.load_model(next(folder.glob('*/*.keras')))))
     folded = fold_batchnorm(network)
     np.testing.assert_allclose(build_model(folded)(volume[None])[0], expected, atol=2e-5)
 

@@ -18,7 +18,7 @@ import numpy as np
 from ...system.errors import ModelError
 from ..network import Network
 from .files import Budget, Stored, parse_json
-from .layer_graph import owners, safe_name, topology
+from .layer_graph import owner, owners, safe_name, topology
 from .layer_reader import network_from_layers
 from .trial import try_reading
 
@@ -121,20 +121,13 @@ def parse_h5(path: Path) -> Network:
             for name in _weight_names(path, file, group):
                 scope, _, variable = name.partition(':')[0].rpartition('/')
                 # Layers of models within the model are stored with it, by names of their own.
-                own = names[safe_name(group)] if len(names) == 1 else _owner(names, scope)
+                own = names[safe_name(group)] if len(names) == 1 else owner(names, scope)
                 key = f'{own}/{variable}'
                 values = _dataset(budget, file, f'model_weights/{group}/{name}')
                 if key in weights:
                     raise ModelError(f'{path}: has the weight {key} twice')
                 weights[key] = values
         return network_from_layers(path, layers, weights, output=output, files=(path,))
-
-
-def _owner(names: dict[str, str], scope: str) -> str:
-    """Return the layer that a scope such as ``inner/conv3d`` ends with."""
-    parts = scope.split('/')
-    ends = ['_'.join(parts[place:]) for place in range(len(parts))]
-    return next((names[end] for end in ends if end in names), safe_name(scope))
 
 
 def _member(budget: Budget, archive: zipfile.ZipFile, name: str) -> bytes:

@@ -231,3 +231,23 @@ def owners(layers: Sequence[Mapping[str, Any]], within: str | None = None) -> di
         if within is None or path[0] == within:
             found.setdefault(safe_name(path[-1]), safe_name(layer['name']))
     return found
+
+
+def owner(names: Mapping[str, str], scope: str) -> str:
+    """Return the layer that the scope of a weight, such as ``inner/conv3d``, ends with.
+
+    Parameters
+    ----------
+    names : mapping of str to str
+        From `owners`.
+    scope : str
+        Name of a weight without that of its variable.
+
+    Examples
+    --------
+    >>> owner({'layer1_conv': 'layer1_conv', 'conv': 'inner_conv'}, 'net/layer1/conv')
+    'layer1_conv'
+    """
+    parts = scope.split('/')
+    ends = ['_'.join(parts[place:]) for place in range(len(parts))]
+    return next((names[end] for end in ends if end in names), parts[-1])

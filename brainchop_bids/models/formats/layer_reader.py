@@ -331,7 +331,7 @@ def _class_of(layer: Config) -> str:
     kind = str(layer['class_name']).rpartition('>')[2]
     if kind in ('TFOpLambda', 'SlicingOpLambda'):
         function = str(layer['config'].get('function'))
-        return FUNCTIONS.get(function, f'{kind} ({function})')
+        return FUNCTIONS.get(function, f'{kind} ({function!r})')
     return kind
 
 

@@ -23,7 +23,7 @@ from ...system.errors import ModelError
 from ...system.files import IrregularFileError, require_regular
 from ..network import Network, Op
 from .files import Stored, inside, read_bytes, read_json
-from .layer_graph import owners, topology
+from .layer_graph import owner, owners, topology
 from .layer_reader import network_from_layers
 from .layer_writer import layers_of, mark_normalised
 
@@ -121,8 +121,8 @@ def read_tfjs(folder: Path) -> Network:
     names = owners(layers)
     for name, values in _weights(groups):
         # A name may begin with scopes.
-        own, _, variable = '/'.join(name.split('/')[-2:]).rpartition('/')
-        key = f'{names.get(own, own)}/{variable}'
+        scope, _, variable = name.rpartition('/')
+        key = f'{owner(names, scope)}/{variable}'
         if key in weights:
             raise ModelError(f'{file}: its weight manifest has {key} twice')
         weights[key] = values
