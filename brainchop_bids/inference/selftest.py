@@ -266,8 +266,9 @@ def _avg_pool(op: Op, x: np.ndarray) -> np.ndarray:
 
 
 def _global_pool(op: Op, x: np.ndarray) -> np.ndarray:
-    function = {'average': np.mean, 'max': np.max}[op.settings['function']]
-    return function(x, axis=(0, 1, 2), keepdims=True)
+    axes = (0, 1, 2)
+    mean = op.settings['function'] == 'average'
+    return np.asarray(x.mean(axes, keepdims=True) if mean else x.max(axes, keepdims=True))
 
 
 def _crop(op: Op, x: np.ndarray) -> np.ndarray:
