@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..system.atomic import publish, write_text
+from ..system.atomic import copy_writer, publish, write_text
 from ..system.errors import ModelError, OutputError, SettingsError
 from .formats import read_network
 from .formats.onnx_files import save_onnx
@@ -19,12 +19,14 @@ from .spec import MODEL_NAME, ModelSpec, load_spec
 
 
 def import_model(folder: Path, models_dir: Path, name: str | None = None) -> Path:
-    """Copy a model of any readable format into a folder of models, as TensorFlow.js layers.
+    """Copy a model of any readable format into a folder of models.
+
+    It becomes TensorFlow.js layers, except for ONNX graphs, which stay as they are.
 
     Parameters
     ----------
     folder : Path
-        Any folder that `read_network` reads, with or without labels and facts.
+        Any folder that `read_model` reads, with or without labels and facts.
     models_dir : Path
         Folder of model folders.
     name : str, optional
@@ -33,8 +35,8 @@ def import_model(folder: Path, models_dir: Path, name: str | None = None) -> Pat
     Returns
     -------
     Path
-        ``models_dir/name``: ``model.json`` and weights, and ``brainchop.json`` with all that is
-        known of the model.
+        ``models_dir/name``: the network, and ``brainchop.json`` with all that is known of the
+        model.
 
     Raises
     ------
@@ -55,7 +57,7 @@ def import_model(folder: Path, models_dir: Path, name: str | None = None) -> Pat
     if target.exists():
         raise SettingsError(f'{target}: exists already; choose another --name')
     spec = load_spec(folder)
-    convert_model(replace(spec, name=name), 'tfjs', target)
+    convert_model(replace(spec, name=name), 'onnx' if spec.graph else 'tfjs', target)
     copy = load_spec(target)
     if (copy.weights_sha256, copy.labels) != (spec.weights_sha256, spec.labels):
         raise OutputError(f'{target}: differs from {folder} when read back; check the disk')
@@ -79,7 +81,10 @@ def convert_model(spec: ModelSpec, form: str, folder: Path) -> None:
     ModelError, OutputError, SettingsError
         As `write_network`.
     """
-    write_network(read_network(spec.folder)[0], form, folder)
+    if spec.graph is not None and form == 'onnx':
+        publish([(folder / file.name, copy_writer(file)) for file in spec.graph.files])
+    else:
+        write_network(read_network(spec.folder)[0], form, folder)
     write_text(folder / OVERRIDES, json.dumps(describe_model(spec), indent=2) + '\n')
 
 

@@ -23,7 +23,7 @@ _SPEED = 50_000_000
 _REFUSED = 3
 
 
-def try_reading(path: Path, module: str, reader: str) -> None:
+def try_reading(path: Path, module: str, reader: str, kind: str = 'HDF5') -> None:
     """Read a file in another process, whose memory and time are limited.
 
     Parameters
@@ -32,6 +32,8 @@ def try_reading(path: Path, module: str, reader: str) -> None:
         The file.
     module, reader : str
         Full name of a module, and name of the function in it that is called with the path.
+    kind : str
+        Name of the format, for messages.
 
     Raises
     ------
@@ -40,11 +42,11 @@ def try_reading(path: Path, module: str, reader: str) -> None:
     """
     check_file(path)
     status = path.stat()
-    _try(path, module, reader, (status.st_ino, status.st_size, status.st_mtime_ns))
+    _try(path, module, reader, kind, (status.st_ino, status.st_size, status.st_mtime_ns))
 
 
 @cache
-def _try(path: Path, module: str, reader: str, state: tuple[int, ...]) -> None:
+def _try(path: Path, module: str, reader: str, kind: str, state: tuple[int, ...]) -> None:
     code = f'import sys; sys.path[:] = {sys.path!r}; from {__name__} import main; main()'
     command = [sys.executable, '-c', code, str(path), module, reader]
     try:
@@ -58,8 +60,8 @@ def _try(path: Path, module: str, reader: str, state: tuple[int, ...]) -> None:
         raise ModelError(done.stdout.decode('utf-8', 'replace'))
     if done.returncode:
         raise ModelError(
-            f'{path}: is not a valid HDF5 file (its library crashes or does not come to an end); '
-            'save it again'
+            f'{path}: is not a valid {kind} file (its library crashes or does not come to an '
+            'end); save it again'
         )
 
 
