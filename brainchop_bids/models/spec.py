@@ -285,8 +285,11 @@ def _slug(folder: Path) -> str:
 
 
 def _count_classes(network: 'Network | OnnxGraph') -> int:
-    single = network.classes == 1 and isinstance(network, Network)
-    if single and network.ops[-1].is_activation('softmax'):
+    if (
+        isinstance(network, Network)
+        and network.classes == 1
+        and network.ops[-1].is_activation('softmax')
+    ):
         raise network.fault('has a softmax over one channel, which is 1 everywhere')
     # A single channel is the foreground.
     return max(network.classes, 2)

@@ -117,15 +117,16 @@ def scan(*shape: int) -> tuple[np.ndarray, np.ndarray]:
         (unet(), False),
         (channels_last(unet()), True),
         (unet(given=(1, 2, 20, 16, 24)), False),
+        (channels_last(unet(given=(1, 2, 20, 16, 24), classes=2)), True),
     ],
-    ids=['open sizes', 'channels last', 'one size'],
+    ids=['open sizes', 'channels last', 'one size', 'ambiguous'],
 )
 def test_logits_are_those_of_onnxruntime(model: Any, last: bool, tmp_path: Path) -> None:
     write(tmp_path / 'net', model)
     spec = load_spec(tmp_path / 'net')
     fixed = spec.block is not None
     assert spec.block == ((20, 16, 24) if fixed else None)
-    assert (spec.in_channels, spec.classes) == (2, 3)
+    assert (spec.in_channels, spec.classes) == (2, len(spec.labels))
     assert fixed or spec.graph.unit == 2
     data, volume = scan(20, 16, 24, 2)
     expected = by_onnxruntime(tmp_path / 'net' / 'model.onnx', volume, first=not last)

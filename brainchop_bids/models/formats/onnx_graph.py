@@ -12,10 +12,12 @@ from .openvino_files import load_openvino, openvino_core
 from .trial import try_reading
 
 # Sides that are tried to find the number that all sides must be a multiple of.
-_MULTIPLES = (1, 2, 4, 8, 16, 32, 64, 128, 3, 5, 6, 7, 9, 10, 12, 20, 24, 27, 40, 48, 80, 96)
+_MULTIPLES = (1, 2, 4, 8, 16, 32, 64, 3, 5, 6, 9, 10, 12, 20, 24, 48)
 _SIDE = 32
 # Most channels that are tried if a file leaves their number open.
 _MOST_CHANNELS = 4
+# Processor time of a trial; large networks take a tenth of a second for each side.
+_SECONDS = 20
 # Bytes of constants that are computed from others, in addition to the size of the file.
 _COMPUTED = 1 << 26
 # The CPU's layout has channels in groups of so many.
@@ -120,16 +122,16 @@ class OnnxGraph:
         if batch not in (None, 1):
             raise self._fault(f'takes batches of {batch} volumes, expected 1')
         problems = []
-        for first in (True, False):
-            channels, sides = (rest[0], rest[1:]) if first else (rest[-1], rest[:-1])
+        # Where two axes could be that of the channels, it is the shorter one.
+        places = [(rest[0], rest[1:], True), (rest[-1], rest[:-1], False)]
+        for channels, sides, first in sorted(places, key=lambda place: place[0] or math.inf):
             known = [n for n in sides if n is not None]
-            if 0 < len(known) < 3:
-                # Open sizes beside fixed ones are set to the largest of these.
-                sides = [n or max(known) for n in sides]
+            # Open sizes beside fixed ones are set to the largest of these.
+            fixed = [n or max(known, default=0) for n in sides]
             for count in [channels] if channels else range(1, _MOST_CHANNELS + 1):
                 self.channels_first, self.in_channels = first, count
                 if known:
-                    self.input_shape, problem = tuple(sides), self._try(sides)
+                    self.input_shape, problem = tuple(fixed), self._try(fixed)
                 else:
                     self.input_shape, problem = (None,) * 3, self._find_unit()
                 if not problem:
@@ -331,7 +333,7 @@ def read_graph(found: OnnxFile) -> OnnxGraph:
     ModelError
         As `OnnxGraph`.
     """
-    try_reading(found.path, __name__, 'read_checked', 'ONNX')
+    try_reading(found.path, __name__, 'read_checked', 'ONNX', _SECONDS)
     return OnnxGraph(found)
 
 

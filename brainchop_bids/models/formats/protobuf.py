@@ -105,7 +105,8 @@ class Reader:
         """Return whole numbers that may be packed, at most a hundred."""
         if isinstance(value, int):
             return [self.number(value)]
-        found, place = [], 0
+        found: list[int] = []
+        place = 0
         while place < len(value) and len(found) < 100:
             number, place = self._varint(value, place)
             found.append(self.number(number))
