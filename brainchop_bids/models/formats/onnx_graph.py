@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...system.errors import ModelError
+from .exact_norms import normalise_exactly
 from .onnx_checks import OnnxFile
 from .openvino_files import load_openvino, openvino_core
 from .trial import try_reading
@@ -283,6 +284,9 @@ class OnnxGraph:
         ops = builder.ops
         model, order = self._read(), [0, 4, 3, 2, 1] if self.channels_first else [0, 3, 2, 1, 4]
         model.reshape(self._shaped(shape[2::-1], self.in_channels))
+        for node in model.get_ordered_ops():
+            if node.get_type_name() == 'MVN':
+                normalise_exactly(ops, node)
         entry = builder.parameter((1, *shape))
         given = ops.transpose(entry, ops.constant(order))
         old = model.input(0)
