@@ -273,6 +273,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 def _verified(folder: Path) -> str:
     """Check one model; return a line that lists the checks that it passed."""
+    from ..inference.graph_test import graph_test
     from ..inference.selftest import self_test
     from ..models.fetch import verify_files
     from ..models.registry import published_models
@@ -288,8 +289,10 @@ def _verified(folder: Path) -> str:
         if wrong and not spec.known:
             raise ModelError(f'{wrong[0]}; fetch it again with {PROG} get {model.name}')
         said[-1:] = ['weights as published'] if wrong else ['all files as published']
-    difference = self_test(spec)
-    said.append(f'both engines compute a test volume to {difference:.1g}')
+    if spec.graph is not None:
+        said.append(graph_test(spec, spec.graph))
+    else:
+        said.append(f'both engines compute a test volume to {self_test(spec):.1g}')
     return '; '.join(said)
 
 

@@ -47,6 +47,11 @@ class Engine(ABC):
         self.spec = spec
         self._shapes: set[Any] = set()
         self.normalization = normalization or spec.normalization
+        self._read()
+
+    def _read(self) -> None:
+        """Read the network and split it into its parts."""
+        spec = self.spec
         network, self._head = split_head(read_network(spec.folder)[0])
         self._unit = network.stride
         network, self._factor = split_gather(network)

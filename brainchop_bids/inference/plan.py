@@ -150,10 +150,15 @@ def _make_plan(
     options: InferenceOptions,
     box: Box | None,
 ) -> Plan:
-    engine, device, why = _engine(options)
+    engine, device, why = _engine(options, spec)
     precision = options.precision
     size = 'x'.join(map(str, shape))
     rule = None if options.subvolumes is None else Subvolumes.parse(options.subvolumes)
+    if rule is not None and spec.graph is not None and spec.block not in (None, rule.shape):
+        raise SettingsError(
+            f'{spec.name}: computes cubes of {"x".join(map(str, spec.block or ()))} only; give '
+            '--subvolumes this size'
+        )
     if device == 'gpu':
         description = f'{engine} on the GPU, whole volume of {size} ({why})'
         tiles = None if spec.block is not None else tuple(whole(shape))
@@ -257,9 +262,16 @@ def _largest(tiles: Sequence[Tile]) -> tuple[int, int, int]:
     return x, y, z
 
 
-def _engine(options: InferenceOptions) -> tuple[str, str, str]:
+def _engine(options: InferenceOptions, spec: ModelSpec) -> tuple[str, str, str]:
     """Return the engine, the device and the reason for this choice."""
     wanted, device = options.engine, options.device
+    if spec.graph is not None:
+        if wanted == 'tensorflow' or device == 'gpu':
+            raise SettingsError(
+                f'{spec.name}: is an ONNX graph, which runs with OpenVINO on a CPU; leave out '
+                '--engine and --device'
+            )
+        return 'openvino', 'cpu', 'an ONNX graph'
     for_cpu = wanted == 'openvino' or options.precision == 'bf16' or device == 'cpu'
     gpu = not for_cpu and _has_gpu()
     if device == 'gpu' and not gpu:

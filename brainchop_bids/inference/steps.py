@@ -167,11 +167,19 @@ def split_head(network: Network) -> tuple[Network, Head]:
         if last.kind == 'conv_transpose':
             kernel = kernel.swapaxes(3, 4)
     else:
-        kernel = np.eye(network.classes, dtype=np.float32)[None, None, None]
-        bias = np.zeros(network.classes, np.float32)
-    if single:
-        kernel, bias = np.pad(kernel, [(0, 0)] * 4 + [(1, 0)]), np.pad(bias, (1, 0))
-    return network, Head(kernel, bias)
+        return network, identity_head(network.classes)
+    return network, _with_background(kernel, bias) if single else Head(kernel, bias)
+
+
+def identity_head(classes: int) -> Head:
+    """Return a head whose features are logits already; see `split_head` for a single logit."""
+    kernel = np.eye(classes, dtype=np.float32)[None, None, None]
+    bias = np.zeros(classes, np.float32)
+    return _with_background(kernel, bias) if classes == 1 else Head(kernel, bias)
+
+
+def _with_background(kernel: np.ndarray, bias: np.ndarray) -> Head:
+    return Head(np.pad(kernel, [(0, 0)] * 4 + [(1, 0)]), np.pad(bias, (1, 0)))
 
 
 def split_gather(network: Network) -> tuple[Network, int]:

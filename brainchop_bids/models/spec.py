@@ -34,7 +34,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..image.cleanup import MaskRule
 from ..image.normalise import Normalization
@@ -42,7 +42,7 @@ from ..image.smooth import Smoothing
 from ..system.errors import ModelError
 from ..system.text import printable
 from .derived import Derived, read_derived
-from .formats import read_network
+from .formats import read_model
 from .formats.files import read_bytes
 from .labelfiles import OVERRIDES, folder_labels, override_labels
 from .labels import Label, LabelTable, add_known_codes
@@ -50,6 +50,9 @@ from .levels import slab_values
 from .network import Network
 from .overrides import input_suffixes, processing_rules, read_overrides
 from .registry import facts_by_shapes, known_facts
+
+if TYPE_CHECKING:
+    from .formats.onnx_graph import OnnxGraph
 
 # Names of models that are written; other folders may have any name.
 MODEL_NAME = re.compile(r'[A-Za-z0-9][\w.-]*')
@@ -74,7 +77,7 @@ class ModelSpec:
     folder : Path
         Model folder.
     format : str
-        File format, see `read_network`.
+        File format, see `read_model`.
     sha256 : str
         Checksum over names and contents of all files of the model.
     weights_sha256 : str
@@ -103,6 +106,8 @@ class ModelSpec:
         See `Network.streams`; such networks need the memory of one layer only.
     slabs : float
         See `brainchop_bids.models.levels.slab_values`.
+    graph : OnnxGraph or None
+        The network, if only OpenVINO can run it.
     cleanup : str
         Connected components to keep, see `Cleanup`.
     inputs : tuple of str
@@ -145,6 +150,7 @@ class ModelSpec:
     reach: tuple[int, int] | None = None
     chain: bool = True
     slabs: float = 0.0
+    graph: 'OnnxGraph | None' = None
     cleanup: str = 'largest'
     inputs: tuple[str, ...] = ('T1w',)
     smoothing: Smoothing = field(default_factory=Smoothing)
@@ -161,7 +167,8 @@ class ModelSpec:
     @property
     def block(self) -> tuple[int, ...] | None:
         """Shape of the cubes that the network was trained on; None for whole volumes."""
-        return self.input_shape if max(self.input_shape) < _WHOLE else None
+        fixed = self.graph is not None and self.graph.fixed
+        return self.input_shape if fixed or max(self.input_shape) < _WHOLE else None
 
     @property
     def strips_skulls(self) -> bool:
@@ -210,7 +217,7 @@ def load_spec(folder: str | Path) -> ModelSpec:
     Parameters
     ----------
     folder : path
-        A model folder, see `read_network`.
+        A model folder, see `read_model`.
 
     Returns
     -------
@@ -220,11 +227,11 @@ def load_spec(folder: str | Path) -> ModelSpec:
     ------
     ModelError
         If files are missing, damaged or invalid, the numbers of labels and classes differ, or
-        `read_network` refuses the network.
+        `read_model` refuses the network.
     """
     # Nodes of a workflow run in folders of their own.
     folder = Path(folder).absolute()
-    network, form = read_network(folder)
+    network, form = read_model(folder)
     slug = _slug(folder)
     classes = _count_classes(network)
     weights_sha256 = network.weights_sha256()
@@ -285,23 +292,32 @@ def _slug(folder: Path) -> str:
     return slug
 
 
-def _count_classes(network: Network) -> int:
-    if network.classes == 1 and network.ops[-1].is_activation('softmax'):
+def _count_classes(network: 'Network | OnnxGraph') -> int:
+    if (
+        isinstance(network, Network)
+        and network.classes == 1
+        and network.ops[-1].is_activation('softmax')
+    ):
         raise network.fault('has a softmax over one channel, which is 1 everywhere')
     # A single channel is the foreground.
     return max(network.classes, 2)
 
 
-def _network_facts(network: Network) -> dict[str, Any]:
+def _network_facts(network: 'Network | OnnxGraph') -> dict[str, Any]:
     """Return the fields of `ModelSpec` that depend on the network alone."""
-    return {
+    facts = {
         'input_shape': tuple(size or _WHOLE for size in network.input_shape),
         'in_channels': network.in_channels,
         'channels': network.width,
         'parameters': network.parameters,
+        'products': network.products,
+    }
+    if not isinstance(network, Network):
+        return {**facts, 'chain': False, 'graph': network}
+    return {
+        **facts,
         'values': network.values,
         'held': network.held,
-        'products': network.products,
         'reach': network.reach,
         'chain': network.streams,
         'slabs': slab_values(network),

@@ -2,7 +2,7 @@
 
 Input ``input`` is ``[batch, channels, X, Y, Z]``, output ``logits`` ``[batch, classes, X, Y, Z]``,
 float32, with open batch and sizes. Keras' layer configurations are kept in the file's metadata for
-`read_onnx`, which does not read ONNX files of other programs.
+`read_onnx`; `onnx_graph` is for ONNX files of other programs.
 """
 
 import json
@@ -19,6 +19,7 @@ from .files import Stored, parse_json, read_bytes
 from .layer_graph import topology
 from .layer_reader import network_from_layers
 from .layer_writer import layers_of, mark_normalised
+from .onnx_checks import OnnxFile
 from .onnx_layers import WRITERS
 
 _OPSET = 18
@@ -74,6 +75,11 @@ def onnx_model(network: Network) -> Any:
     return model
 
 
+def is_own(found: OnnxFile) -> bool:
+    """Return whether `save_onnx` wrote a file."""
+    return _KEY in found.properties
+
+
 def read_onnx(path: Path) -> Network:
     """Read a file that `save_onnx` wrote.
 
@@ -101,11 +107,6 @@ def read_onnx(path: Path) -> Network:
     except Exception as error:
         # protobuf has exceptions of its own.
         raise ModelError(f'{path}: is not a valid ONNX file ({error}); write it again') from error
-    if _KEY not in properties:
-        raise ModelError(
-            f'{path}: was not written by brainchop-models; use the model as safetensors, '
-            '.keras, .h5 or tfjs'
-        )
     described = parse_json(properties[_KEY], path)
     layers, _ = topology({'class_name': 'Functional', 'config': described}, path)
     weights = {tensor.name: _stored(onnx, path, tensor) for tensor in tensors}
