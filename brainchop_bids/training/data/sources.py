@@ -10,6 +10,7 @@ from ...image.conform import conformed_grid
 from ...image.headers import SUFFIXES, stem
 from ...image.io import load_labels
 from ...image.lookup import lookup
+from ...models.freesurfer import structure_of
 from ...models.mapping import LabelMapping, read_mapping
 from ...system.errors import DatasetError, SettingsError
 from ..augment.synthesis import synthesise
@@ -146,6 +147,7 @@ def load_label_map(path: Path, mapping: LabelMapping) -> np.ndarray:
     """
     labels, geometry = load_labels(path)
     mapping.check(labels, path)
+    labels = _whole_structures(mapping.with_sides(labels, path), mapping)
     target, _ = conformed_grid(geometry)
     return codes_on_grid(labels, geometry, target)
 
@@ -252,7 +254,22 @@ def load_atlas(path: Path, mapping: str) -> Atlas:
 def _example(
     example: Example, data: DataOptions, cache: Path | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    return load_example(example, data, _mapping(data.mapping), cache)
+    mapping = _mapping(data.mapping)
+    images, codes = load_example(example, data, mapping, cache)
+    return images, mapping.with_sides(codes, example.labels)
+
+
+def _whole_structures(codes: np.ndarray, mapping: LabelMapping) -> np.ndarray:
+    """Replace FreeSurfer's parcels by their structures, unless the table tells them apart.
+
+    Images have intensities of structures, for which parcels would be outside the brain.
+    """
+    table = np.arange(int(codes.max(initial=0)) + 1).astype(codes.dtype)
+    for code, index in mapping.indices.items():
+        whole = structure_of(code)
+        if code < len(table) and mapping.indices.get(whole) == index:
+            table[code] = whole
+    return lookup(table, codes)
 
 
 @lru_cache(maxsize=4)
