@@ -124,6 +124,7 @@ def test_the_plan_is_trained_as_it_is(
     code = main([
         str(config), '--out', str(tmp_path / 'run'), '--set', 'checkpoint_every=1',
         '--set', 'validation.every=0', '--set', 'validation_cubes=1',
+        '--set', 'stages.0.cube=32',
     ])  # fmt: skip
     assert code == 75
     assert list((tmp_path / 'run' / 'checkpoints').iterdir())

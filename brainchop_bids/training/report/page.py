@@ -164,8 +164,12 @@ def _charts(
         'loss': make_chart(
             'Loss',
             [
-                of_log('validation_loss', 'validation cubes'),
-                of_log('loss', 'training', strong=True),
+                line
+                for line in (
+                    of_log('validation_loss', 'validation cubes'),
+                    of_log('loss', 'training', strong=True),
+                )
+                if line.points
             ],
             last=last,
             marks=marks,
