@@ -151,6 +151,11 @@ class TrainConfig:
                 '0, or validation.every above 0',
             ),
             (bool(self.stages), 'stages', 'at least one [[stages]]'),
+            (
+                not self.init.freeze or bool(self.init.model),
+                'init.freeze',
+                'nothing without init.model, since random weights would be kept',
+            ),
         ]
 
     def _network_checks(self) -> list[Check]:

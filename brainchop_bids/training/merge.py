@@ -47,8 +47,11 @@ def _as_chain(networks: Sequence[Network]) -> Network | None:
         if i in convolutions:
             joined.append(_joined(row, first=i == convolutions[0], last=i == convolutions[-1]))
         elif i:
-            channels = sum(op.channels for op in row) if i > convolutions[0] else row[0].channels
-            joined.append(replace(row[0], channels=channels))
+            channels = row[0].channels * (len(row) if i > convolutions[0] else 1)
+            settings = dict(row[0].settings)
+            if 'groups' in settings:
+                settings['groups'] = -1
+            joined.append(replace(row[0], channels=channels, settings=settings))
     return Network(networks[0].source, tuple(joined))
 
 
@@ -63,7 +66,10 @@ def _is_chain(network: Network) -> bool:
     for before, op in pairwise(ops):
         whole = op.kind in CONVOLUTIONS and op.settings['groups'] == 1
         each = op.kind == 'activation' or (
-            op.kind == 'group_norm' and op.settings['groups'] == -1 and not op.weights
+            # Of each channel alone.
+            op.kind == 'group_norm'
+            and op.settings['groups'] in (-1, op.channels)
+            and not op.weights
         )
         if op.inputs != (before.name,) or not (whole or each):
             return False

@@ -64,6 +64,7 @@ def test_single_keys_are_changed_by_their_dotted_names(config: Path) -> None:
         ('stages.0.cube=[16, 8, 0]', 'stages[0].cube[2] is 0; expected 1 or more'),
         ('stages.0.cube="16"', "stages[0].cube is '16'; expected int"),
         ('data.split=1', 'data.split is 1.0; expected 0 or more and below 1'),
+        ('init.freeze=["0"]', 'init.freeze in the training config: expected nothing without'),
         ('stages.0.labelled=2', 'stages[0].labelled'),
         ('optimizer.nam="sgd"', 'did you mean optimizer.name'),
         ('data.normalization=maximum', 'normalisation'),
