@@ -30,6 +30,8 @@ _NORMALIZED = {
     'minmax': 'scaled to 0-1 between their minimum and maximum',
     'zscore': 'standardized to zero mean and unit variance over voxels above 0',
     'zscore-whole': 'standardized to zero mean and unit variance over all voxels',
+    'max': 'divided by their maximum',
+    'brats': 'standardized over all voxels and scaled by their range, except for zeros',
     'none': 'not scaled further',
 }
 

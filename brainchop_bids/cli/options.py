@@ -118,7 +118,7 @@ def add_model_options(group: argparse._ArgumentGroup, *, several: bool = False) 
         type=normalization,
         help=(
             'normalization of intensities: minmax, quantile:LOW:HIGH[:clip], zscore '
-            '(over voxels above 0), zscore-whole (over all voxels) or none (default: '
+            '(over voxels above 0), zscore-whole (over all voxels), max, brats or none (default: '
             "the model's own)"
         ),
     )

@@ -56,7 +56,7 @@ def test_every_table_fits_the_packaged_model_of_its_name(tmp_path: Path) -> None
     ('labels', 'said'),
     [
         ([{'index': 3, 'freesurfer': None}], r'no place for Brain-Stem \(no code\); give'),
-        ([{'index': 3, 'freesurfer': 1035}], r'no place for Brain-Stem \(1035\); give'),
+        ([{'index': 3, 'freesurfer': 999}], r'no place for Brain-Stem \(999\); give'),
     ],
 )
 def test_a_label_without_a_place_in_the_table(

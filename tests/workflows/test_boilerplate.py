@@ -46,7 +46,9 @@ def words(text: str) -> str:
         closing_mm=st.sampled_from([0.0, 8.0]),
     ),
     covers_brain=st.booleans(),
-    normalization=st.sampled_from([None, 'minmax', 'zscore', 'zscore-whole', 'none']),
+    normalization=st.sampled_from(
+        [None, 'minmax', 'zscore', 'zscore-whole', 'max', 'brats', 'none']
+    ),
 )
 def test_every_rule_gives_whole_sentences(
     components,
