@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..system.atomic import copy_writer, publish, write_text, writing
-from ..system.errors import ModelError, OutputError, SettingsError
+from ..system.errors import OutputError, SettingsError
 from .formats import read_network
 from .formats.onnx_files import save_onnx
 from .formats.openvino_files import save_openvino
