@@ -196,6 +196,8 @@ def _write_root(
             settings.inference,
             normalization=settings.normalization,
             conform=ConformOptions(window=settings.intensity_window),
+            border=settings.border,
+            uncertainty=settings.uncertainty,
         )
         write_text(logs / 'CITATION.md', text + list_references(text))
 
