@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 from ..system.errors import SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..inference.scan_settings import ScanSettings
+    from ..inference.segmenter import Result
 
 # Given by options without a file name.
 AFTER_SCAN = Path()
@@ -107,6 +110,48 @@ def plan_folder(
     ]
     _refuse_overwriting(planned)
     return planned, notes
+
+
+def write_volumes_of_all(results: 'Sequence[Result]', folder: Path) -> Path:
+    """Write one table of the volumes of all scans, in a row each.
+
+    Parameters
+    ----------
+    results : sequence of Result
+        Results of one model with tables of volumes; scans that failed have no row.
+    folder : Path
+        Folder for ``volumes.tsv``.
+
+    Returns
+    -------
+    Path
+        The table: ``scan``, ``total intracranial`` if the model measures it, and the labels
+        except background, in mm^3.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    from ..system.atomic import write_text
+    from ..system.text import table_cell
+
+    lines = []
+    for result in results:
+        if result.facts is None or result.settings.volumes is None:
+            continue
+        text = result.settings.volumes.read_text('utf-8')
+        # The first two rows are the columns' names and background.
+        rows = [line.split('\t') for line in text.splitlines()[2:]]
+        cells = {'scan': table_cell(str(result.settings.t1w))}
+        if 'intracranial_mm3' in result.facts:
+            cells['total intracranial'] = f'{result.facts["intracranial_mm3"]:.3f}'
+        if not lines:
+            lines.append('\t'.join([*cells, *(name for _, name, _, _ in rows)]))
+        lines.append('\t'.join([*cells.values(), *(volume for _, _, _, volume in rows)]))
+    path = folder / 'volumes.tsv'
+    write_text(path, ''.join(f'{line}\n' for line in lines))
+    return path
 
 
 def _refuse_names(arguments: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..app.outcome import DONE, FAILED, outcome, say
 from ..system.errors import ModelError, SettingsError
-from .files import AFTER_SCAN, plan_folder, plan_scan
+from .files import AFTER_SCAN, plan_folder, plan_scan, write_volumes_of_all
 from .options import (
     Parser,
     add_border_option,
@@ -89,8 +89,8 @@ def build_parser() -> argparse.ArgumentParser:
         help=(
             'segment several scans with the network loaded once, and write the results of '
             'T1.nii.gz to DIR/T1_dseg.nii.gz; options for further files then take no name: '
-            '--mask writes DIR/T1_mask.nii.gz, --volumes DIR/T1_volumes.tsv. A scan that fails '
-            'does not stop the others'
+            '--mask writes DIR/T1_mask.nii.gz, --volumes DIR/T1_volumes.tsv and all scans in '
+            'DIR/volumes.tsv. A scan that fails does not stop the others'
         ),
     )
     parser.add_argument(
@@ -276,13 +276,14 @@ def _run(arguments: argparse.Namespace) -> int:
 
     spec = load_spec(find_model(arguments.model, arguments.models_dir))
     log = partial(say, PROG) if arguments.verbose else None
-    failed = 0
-    segmenter = Segmenter(spec, _review)
-    for number, result in enumerate(segmenter.segment_all(scans, log), 1):
-        place = f' ({number} of {len(scans)})' if arguments.out is not None else ''
-        failed += result.facts is None
+    results = []
+    for result in Segmenter(spec, _review).segment_all(scans, log):
+        results.append(result)
+        place = f' ({len(results)} of {len(scans)})' if arguments.out is not None else ''
         _tell(result, place, verbose=arguments.verbose)
-    return FAILED if failed else DONE
+    if arguments.out is not None and arguments.volumes is not None:
+        write_volumes_of_all(results, arguments.out)
+    return FAILED if any(result.facts is None for result in results) else DONE
 
 
 def _tell(result: 'Result', place: str, *, verbose: bool) -> None:
