@@ -136,7 +136,7 @@ def write_volumes_of_all(results: 'Sequence[Result]', folder: Path) -> Path:
     from ..system.atomic import write_text
     from ..system.text import table_cell
 
-    lines = []
+    lines: list[str] = []
     for result in results:
         if result.facts is None or result.settings.volumes is None:
             continue
@@ -180,7 +180,7 @@ def _in_folder(
     def output(ending: str, suffix: str = image_suffix(scan)) -> Path:
         return stem.with_name(stem.name + ending + ('' if '.' in ending else suffix))
 
-    files = {name: output(_ENDINGS[name]) for name in wanted}
+    files: dict[str, Any] = {name: output(_ENDINGS[name]) for name in wanted}
     if 'probseg' in files and image_suffix(scan) != '.mgz':
         files['probseg'] = output(_ENDINGS['probseg'], '.nii')
     tables = tuple((name, output(f'_{name}_dseg')) for name in derived)
