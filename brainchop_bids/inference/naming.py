@@ -41,7 +41,8 @@ def list_scans(paths: Iterable[Path]) -> list[Path]:
         if not found:
             raise SettingsError(f'{path}: has no scan ({", ".join(SUFFIXES)})')
         scans += found
-    twice = [name for name, number in Counter(map(os.path.realpath, scans)).items() if number > 1]
+    # Links to one file may be scans of several names, as in datasets of git-annex.
+    twice = [name for name, number in Counter(map(os.path.abspath, scans)).items() if number > 1]
     if twice:
         raise SettingsError(f'{twice[0]}: is given twice; give each scan once')
     return scans

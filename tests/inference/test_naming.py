@@ -44,5 +44,6 @@ def test_a_folder_is_its_scans_in_order(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     assert [path.name for path in list_scans([tmp_path])] == ['a.MGZ', 'b.nii']
     (tmp_path / 'again.nii').symlink_to(tmp_path / 'b.nii')
+    assert len(list_scans([tmp_path])) == 3
     with pytest.raises(SettingsError, match='is given twice'):
-        list_scans([tmp_path])
+        list_scans([tmp_path, tmp_path / 'inner' / '..' / 'b.nii'])
