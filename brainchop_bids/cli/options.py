@@ -76,6 +76,15 @@ def memory(text: str) -> str:
     return text
 
 
+def border(text: str) -> float:
+    """Parse a distance by which a mask grows or shrinks."""
+    from ..image.border import check_border
+
+    value = float(text)
+    with _said():
+        return check_border(value)
+
+
 @contextmanager
 def _said() -> Iterator[None]:
     """Let argparse say what is wrong."""
@@ -88,6 +97,7 @@ def _said() -> Iterator[None]:
 # Names that argparse uses in its messages.
 positive.__name__ = 'positive number'
 count.__name__ = 'frame number'
+border.__name__ = 'number of millimetres'
 
 
 def add_model_options(group: argparse._ArgumentGroup, *, several: bool = False) -> None:
@@ -212,6 +222,20 @@ def add_label_options(group: argparse._ArgumentGroup) -> None:
         help=(
             "interpolation of labels on their way back to the scan's own grid "
             '(default: %(default)s)'
+        ),
+    )
+
+
+def add_border_option(group: argparse._ArgumentGroup) -> None:
+    """Add the option of the border of the brain mask."""
+    group.add_argument(
+        '--border',
+        metavar='MM',
+        type=border,
+        default=0.0,
+        help=(
+            'let the brain mask grow by this distance in mm, or shrink if it is negative, as '
+            '-b of mri_synthstrip; other results stay as they are (default: 0)'
         ),
     )
 

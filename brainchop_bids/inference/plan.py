@@ -23,8 +23,6 @@ from .tiles import Box, Tile, exact_tiles, fitting_tiles, whole
 if TYPE_CHECKING:
     from .engine import Engine
 
-_kept: 'dict[tuple[object, ...], Engine] | None' = None
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -225,27 +223,6 @@ def make_engine(
     -------
     Engine
     """
-    key = (plan.engine, plan.device, plan.precision, spec.sha256, threads, normalization)
-    if _kept is not None and key in _kept:
-        return _kept[key]
-    engine = _load(plan, spec, threads, normalization)
-    if _kept is not None:
-        # Only one engine is kept, since each takes memory.
-        _kept.clear()
-        _kept[key] = engine
-        engine.keep_memory()
-    return engine
-
-
-def keep_engines() -> None:
-    """Let `make_engine` keep its last engine, and return it again for equal arguments."""
-    global _kept
-    _kept = {}
-
-
-def _load(
-    plan: Plan, spec: ModelSpec, threads: int | None, normalization: Normalization | None
-) -> 'Engine':
     if plan.engine == 'openvino':
         from .openvino_engine import OpenvinoEngine
 
@@ -255,6 +232,39 @@ def _load(
     from .keras_engine import KerasEngine
 
     return KerasEngine(spec, threads=threads, normalization=normalization, device=plan.device)
+
+
+class Engines:
+    """Makes engines, and keeps the last one for scans of the same model and settings.
+
+    Parameters
+    ----------
+    keep_memory : bool
+        True to also keep the memory for features, see `Engine.keep_memory`.
+    """
+
+    def __init__(self, *, keep_memory: bool = False) -> None:
+        self._keep_memory = keep_memory
+        # Only one engine is kept, since each takes memory.
+        self._last: tuple[tuple[object, ...], Engine] | None = None
+
+    def make(
+        self,
+        plan: Plan,
+        spec: ModelSpec,
+        threads: int | None,
+        normalization: Normalization | None,
+    ) -> 'Engine':
+        """Return the engine of a plan, see `make_engine`."""
+        key = (plan.engine, plan.device, plan.precision, spec.sha256, threads, normalization)
+        if self._last is not None and self._last[0] == key:
+            return self._last[1]
+        self._last = None
+        engine = make_engine(plan, spec, threads, normalization)
+        if self._keep_memory:
+            engine.keep_memory()
+        self._last = key, engine
+        return engine
 
 
 def _largest(tiles: Sequence[Tile]) -> tuple[int, int, int]:

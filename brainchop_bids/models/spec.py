@@ -118,6 +118,8 @@ class ModelSpec:
         Whether a brain mask can be made from the labels.
     mask_rule : MaskRule
         Rule for the brain mask.
+    fluid : bool or None
+        Whether the labels have the fluid around the brain; None if the model does not say so.
     derived : tuple of Derived
         Segmentations that follow from the labels by a table.
     task : str or None
@@ -156,6 +158,7 @@ class ModelSpec:
     smoothing: Smoothing = field(default_factory=Smoothing)
     covers_brain: bool = True
     mask_rule: MaskRule = field(default_factory=MaskRule)
+    fluid: bool | None = None
     derived: tuple[Derived, ...] = ()
     task: str | None = None
     status: str | None = None
@@ -177,8 +180,14 @@ class ModelSpec:
 
     @property
     def intracranial(self) -> bool:
-        """Whether the labels cover the brain and the fluid around it (FreeSurfer's code 24)."""
-        return self.covers_brain and any(label.freesurfer == _FLUID for label in self.labels)
+        """Whether the labels cover the brain and the fluid around it.
+
+        If the model does not say so, they do if one has FreeSurfer's code 24.
+        """
+        fluid = self.fluid
+        if fluid is None:
+            fluid = any(label.freesurfer == _FLUID for label in self.labels)
+        return self.covers_brain and fluid
 
     def label_values(self, codes: str) -> tuple[int, ...]:
         """Return the value of each label in images, see `LabelTable.values`."""

@@ -102,7 +102,15 @@ def test_of_two_with_one_name_the_model_s_own_stays(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ('facts', 'expected'), [({}, True), ({'mask': None}, False), ({'labels': []}, False)]
+    ('facts', 'expected'),
+    [
+        ({}, True),
+        ({'mask': None}, False),
+        ({'labels': []}, False),
+        ({'intracranial': False}, False),
+        ({'labels': [], 'intracranial': True}, True),
+        ({'mask': None, 'intracranial': True}, False),
+    ],
 )
 def test_which_models_tell_the_intracranial_volume(
     tmp_path: Path, facts: dict[str, object], expected: bool
