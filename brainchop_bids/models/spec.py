@@ -246,7 +246,8 @@ def load_spec(folder: str | Path) -> ModelSpec:
     weights_sha256 = network.weights_sha256()
     overrides = read_overrides(folder)
     known = known_facts(weights_sha256)
-    like = {} if known or form not in _STATES else _facts_of_alike(network)
+    bare = form in _STATES and not known
+    like = _facts_of_alike(network) if bare and isinstance(network, Network) else {}
     facts = {**known, **like, **overrides}
     table, label_files, warnings = _labels(folder, classes, known or like, overrides)
     if like:
