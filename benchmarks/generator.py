@@ -88,13 +88,15 @@ def _measured(options: argparse.Namespace) -> dict[str, object]:
         rng = np.random.default_rng(number)
         start, used = time.perf_counter(), time.process_time()
         if options.way == 'patches':
-            draw_patch(atlas, rng, OPTIONS, options.side, centred=0.8, rule=RULE, prior=prior)
+            draw_patch(
+                atlas, rng, OPTIONS, (options.side,) * 3, centred=0.8, rule=RULE, prior=prior
+            )
         else:
             image, moved = synthesise(codes, rng, OPTIONS, prior=prior)
             scaled, labels = normalise(image, RULE), mapping.apply(moved)
             inside = np.flatnonzero(labels)
             for _ in range(options.cubes):
-                box = draw_box(labels.shape, options.side, inside, rng, 0.8)
+                box = draw_box(labels.shape, (options.side,) * 3, inside, rng, 0.8)
                 scaled[box].copy(), labels[box].copy()
         seconds.append(time.perf_counter() - start)
         cpu.append(time.process_time() - used)

@@ -104,7 +104,7 @@ def measure(way: str, label_maps: Path, steps: int) -> dict[str, Any]:
     model = stage_builder(config, classes)(number)
     stage = config.stages[number]
     rng = np.random.default_rng(0)
-    image = rng.random((stage.batch, *(stage.cube,) * 3, 1), dtype=np.float32)
+    image = rng.random((stage.batch, *stage.shape, 1), dtype=np.float32)
     given: Any = image
     if stage.subvoxels:
         given = [image, np.tile(np.arange(stage.subvoxels, dtype=np.int32), (stage.batch, 1))]

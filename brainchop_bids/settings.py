@@ -31,7 +31,7 @@ class Settings:
         Selected labels, without prefix; empty means all.
     bids_filter_file, bids_database_dir, models_dir, use_plugin : Path, optional
         Files and folders given by these options.
-    skip_bids_validation, probseg, stop_on_first_crash, clean_workdir : bool
+    skip_bids_validation, probseg, uncertainty, stop_on_first_crash, clean_workdir : bool
         Whether these options were given.
     frame : int, optional
         Frame of 4-D files, counted from 0.
@@ -49,6 +49,8 @@ class Settings:
         Values of labels in images and tables, see `LabelTable.values`.
     resample : str
         Interpolation of labels on the scan's own grid.
+    border : float
+        Distance in mm by which the brain mask grows, or shrinks if it is negative.
     nprocs, omp_nthreads : int
         Threads of all processes together, and of one process.
     mem : str, optional
@@ -80,7 +82,9 @@ class Settings:
     components: str | None = None
     label_codes: str = 'model'
     resample: str = 'linear'
+    border: float = 0.0
     probseg: bool = False
+    uncertainty: bool = False
     nprocs: int = 1
     omp_nthreads: int = 1
     mem: str | None = None
@@ -111,6 +115,13 @@ class Settings:
         return read_filters(self.bids_filter_file)
 
     @property
+    def maps(self) -> tuple[str, ...]:
+        """Names of the maps of uncertainty that the run writes, see `ScanOutputs.uncertainty`."""
+        if not self.uncertainty:
+            return ()
+        return ('entropy', 'spread') if self.inference.tta else ('entropy',)
+
+    @property
     def network_memory(self) -> Granted:
         """Memory that one network may use; the rest is for the processes that run beside it."""
         others, total = PROCESSES_GB + WORKER_GB, self.memory.amount
@@ -129,6 +140,10 @@ class Settings:
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         if self.intensity_window != 'auto':
             given['intensity_window'] = self.intensity_window
+        if self.border:
+            given['border'] = self.border
+        if self.uncertainty:
+            given['uncertainty'] = True
         # Engine, device and crop do not change results.
         changed = self.inference.to_dict()
         for name in ('precision', 'tta', 'subvolumes'):

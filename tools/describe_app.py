@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from brainchop_bids import __version__
-from brainchop_bids.cli.options import count, positive
+from brainchop_bids.cli.options import border, count, positive
 from brainchop_bids.cli.parser import build_parser
 
 if sys.version_info >= (3, 11):
@@ -120,6 +120,8 @@ def _kind(action: argparse.Action) -> dict[str, Any]:
         return {'type': 'Flag'}
     if action.type in (positive, count):
         return {'type': 'Number', 'integer': True, 'minimum': int(action.type is positive)}
+    if action.type is border:
+        return {'type': 'Number'}
     is_file = action.type is Path and action.dest not in _MADE
     return {'type': 'File' if is_file else 'String'}
 

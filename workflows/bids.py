@@ -182,7 +182,9 @@ def init_model_wf(
         components=settings.components,
         resample=settings.resample,
         label_codes=settings.label_codes,
+        border=settings.border,
         probseg=settings.probseg,
+        uncertainty=settings.uncertainty,
         frame=settings.frame,
         pool=pool,
         omp_nthreads=settings.omp_nthreads,
@@ -196,9 +198,13 @@ def init_model_wf(
     quality = init_quality_node(settings=settings, spec=spec, scan=scan)
     write = init_write_node(settings=settings, spec=spec, scan=scan, others=others)
     written = _written(spec, probseg=settings.probseg, mask=owns_mask)
+    written += [('uncertainty', 'uncertainty')] * settings.uncertainty
     drawn = [('dseg_conform', 'labels'), ('brain_mask_conform', 'mask')]
+    drawn += [('uncertainty_conform', 'uncertainty')] * settings.uncertainty
     assessed = [('dseg', 'labels'), ('removed_voxels', 'removed_voxels')]
-    assessed += [('brain_mask', 'mask')] * spec.covers_brain
+    # Measures and flags are those of the brain, whatever border its mask is given.
+    brain = 'brain_mask_plain' if settings.border else 'brain_mask'
+    assessed += [(brain, 'mask')] * spec.covers_brain
     # fmt: off
     workflow.connect([
         (inputnode, segmentation_wf, [('t1w_conform', 'inputnode.t1w_conform')]),

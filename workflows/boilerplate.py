@@ -30,6 +30,8 @@ _NORMALIZED = {
     'minmax': 'scaled to 0-1 between their minimum and maximum',
     'zscore': 'standardized to zero mean and unit variance over voxels above 0',
     'zscore-whole': 'standardized to zero mean and unit variance over all voxels',
+    'max': 'divided by their maximum',
+    'brats': 'standardized over all voxels and scaled by their range, except for zeros',
     'none': 'not scaled further',
 }
 
@@ -42,6 +44,8 @@ def describe_methods(
     *,
     normalization: str | None = None,
     conform: ConformOptions | None = None,
+    border: float = 0.0,
+    uncertainty: bool = False,
 ) -> str:
     """Write the methods text, with citation keys in pandoc's form.
 
@@ -59,6 +63,10 @@ def describe_methods(
         Normalization that replaces those of the models, see `Normalization`.
     conform : ConformOptions, optional
         Options of the conform step; by default those of ``mri_convert -c``.
+    border : float
+        Distance in mm by which the brain mask grew, or shrank if it is negative.
+    uncertainty : bool
+        True if maps of uncertainty were written.
 
     Returns
     -------
@@ -78,6 +86,11 @@ def describe_methods(
     owner = mask_owner(specs) if len(specs) > 1 else None
     if owner:
         labelled += f' The brain mask of *{owner.name}* was used as the brain mask of the scan.'
+    if border and any(spec.covers_brain for spec in specs):
+        grown = 'grown' if border > 0 else 'shrunk'
+        labelled += f' The brain mask was then {grown} by {abs(border):g} mm.'
+    if uncertainty:
+        labelled += f' {_describe_uncertainty(options)}'
     text = f"""
         Each T1-weighted scan was segmented with *brainchop-bids* {__version__}, a BIDS App
         [@bidsapps] based on *Nipype* [@nipype]. {_describe_conform(conform or ConformOptions())}
@@ -169,6 +182,17 @@ def _describe_extras(options: InferenceOptions) -> str:
     if options.precision == 'bf16':
         text += 'The network was evaluated in bfloat16 precision. '
     return text
+
+
+def _describe_uncertainty(options: InferenceOptions) -> str:
+    text = 'The uncertainty of each voxel was computed as the entropy of its class probabilities'
+    if options.tta:
+        text += (
+            ' and, as the spread over the scan and its mirror image [@tta], the mutual '
+            'information of class and image: the entropy of the mean probabilities less the mean '
+            'of their entropies [@bald]'
+        )
+    return text + ', in nats, and resampled linearly.'
 
 
 def _describe_smoothing(smoothing: Smoothing) -> str:
@@ -264,6 +288,11 @@ _REFERENCES = """
   Conference on Neural Networks (IJCNN), 3785-3792. https://doi.org/10.1109/IJCNN.2017.7966333
 - [@brainchop] Masoud M, Hu F, Plis S (2023). Brainchop: In-browser MRI volumetric segmentation
   and rendering. Journal of Open Source Software 8(83):5098. https://doi.org/10.21105/joss.05098
+- [@tta] Wang G et al. (2019). Aleatoric uncertainty estimation with test-time augmentation for
+  medical image segmentation with convolutional neural networks. Neurocomputing 338:34-45.
+  https://doi.org/10.1016/j.neucom.2019.01.103
+- [@bald] Houlsby N, Huszar F, Ghahramani Z, Lengyel M (2011). Bayesian active learning for
+  classification and preference learning. https://doi.org/10.48550/arXiv.1112.5745
 - [@nibabel] Brett M et al. NiBabel: access a cacophony of neuro-imaging file formats. Zenodo.
   https://doi.org/10.5281/zenodo.591597
 """

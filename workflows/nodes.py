@@ -242,6 +242,7 @@ def init_write_node(
             rule=settings.components or spec.cleanup,
             smoothing=spec.smoothing.to_dict(),
             mask_rule=spec.mask_rule.to_dict() if spec.covers_brain else {},
+            border=settings.border,
             abbreviations=[label.abbreviation for label in spec.labels],
             derived={derived.name: derived.table for derived in spec.derived},
         ),

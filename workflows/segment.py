@@ -12,8 +12,8 @@ from brainchop_bids.image.conform import ConformOptions
 from brainchop_bids.inference.options import InferenceOptions
 from brainchop_bids.interfaces import (
     LabelVolumes,
+    MoveBorder,
     RecodeLabels,
-    ResampleProbabilities,
 )
 from brainchop_bids.models import DEFAULT_MODEL
 from brainchop_bids.models.spec import ModelSpec, load_spec
@@ -21,17 +21,14 @@ from brainchop_bids.models.zoo import find_model
 from brainchop_bids.system.resources import Granted, available_memory
 
 from .boilerplate import describe_methods, list_references
+from .extras import DERIVED, add_channels, add_derived, add_probabilities, add_uncertainty
 from .nodes import (
     LABELS_GB,
     init_components_node,
     init_conform_node,
-    init_derive_node,
     init_resample_node,
     init_segment_node,
 )
-
-# Outputs of `DeriveLabels`.
-_DERIVED = ('dsegs', 'dsegs_conform', 'volumes')
 
 
 def init_single_scan_wf(
@@ -44,7 +41,9 @@ def init_single_scan_wf(
     components: str | None = None,
     resample: str = 'linear',
     label_codes: str = 'model',
+    border: float = 0.0,
     probseg: bool = False,
+    uncertainty: bool = False,
     frame: int | None = None,
     omp_nthreads: int = 1,
     name: str = 'single_scan_wf',
@@ -71,8 +70,13 @@ def init_single_scan_wf(
         Interpolation of labels on the scan's own grid.
     label_codes : {'model', 'freesurfer'}
         Values of labels in images and tables: the model's own, or FreeSurfer's codes.
+    border : float
+        Distance in mm by which the brain mask grows, or shrinks if it is negative.
     probseg : bool
         Also make a probability map of each label.
+    uncertainty : bool
+        Also make a map of the entropy of the probabilities and, with test-time augmentation, of
+        the spread over the scan and its mirror image.
     frame : int, optional
         Frame of a 4-D file, counted from 0.
     omp_nthreads : int
@@ -100,10 +104,15 @@ def init_single_scan_wf(
         Labels and brain mask in the conformed grid.
     dseg, brain_mask
         Labels and brain mask in the scan's own grid.
+    brain_mask_plain
+        With ``border``: the brain mask in the scan's own grid before it was grown or shrunk.
     volumes
         TSV of index, name, voxels and volume (mm^3) of each label.
     probseg
         With ``probseg``: a probability map for each label, in the scan's own grid.
+    uncertainty, uncertainty_conform
+        With ``uncertainty``: entropy and perhaps spread (nats) in the scan's own grid and in the
+        conformed one.
     derived_dsegs, derived_dsegs_conform, derived_volumes
         If the model has ``derived``: label images and tables of volumes of these
         segmentations, in the same order.
@@ -119,7 +128,7 @@ def init_single_scan_wf(
     Raises
     ------
     ModelError
-        If the model is missing or incomplete, or a label has no FreeSurfer code.
+        If the model is missing or incomplete.
 
     Examples
     --------
@@ -132,13 +141,20 @@ def init_single_scan_wf(
     spec = model if isinstance(model, ModelSpec) else load_spec(find_model(str(model)))
     workflow = LiterateWorkflow(name=name)
     workflow.__desc__ = describe_methods(
-        [spec], components, resample, inference, normalization=normalization, conform=conform
+        [spec],
+        components,
+        resample,
+        inference,
+        normalization=normalization,
+        conform=conform,
+        border=border,
+        uncertainty=uncertainty,
     )
     workflow.__postdesc__ = list_references(workflow.__desc__)
     several = ['channels'] if spec.in_channels > 1 else []
     inputnode = pe.Node(niu.IdentityInterface(fields=['t1w', *several]), name='inputnode')
     shared = ['t1w_conform', 'warnings', 'conform_cost']
-    fields = model_outputs(spec, probseg=probseg)
+    fields = model_outputs(spec, probseg=probseg, uncertainty=uncertainty, border=border)
     outputnode = pe.Node(niu.IdentityInterface(fields=[*shared, *fields]), name='outputnode')
     memory = None if mem_gb is None else Granted(mem_gb, 'mem_gb')
     conform_node = init_conform_node(
@@ -152,7 +168,9 @@ def init_single_scan_wf(
         components=components,
         resample=resample,
         label_codes=label_codes,
+        border=border,
         probseg=probseg,
+        uncertainty=uncertainty,
         frame=frame,
         omp_nthreads=omp_nthreads,
     )
@@ -179,7 +197,9 @@ def init_segmentation_wf(
     components: str | None = None,
     resample: str = 'linear',
     label_codes: str = 'model',
+    border: float = 0.0,
     probseg: bool = False,
+    uncertainty: bool = False,
     frame: int | None = None,
     pool: Path | None = None,
     omp_nthreads: int = 1,
@@ -193,7 +213,8 @@ def init_segmentation_wf(
         The model.
     memory : Granted, optional
         Memory that the network may use; by default as much as the machine grants.
-    inference, normalization, components, resample, label_codes, probseg, frame, omp_nthreads
+    inference, normalization, components, resample, label_codes, border, probseg, uncertainty, \
+    frame, omp_nthreads
         As for `init_single_scan_wf`.
     pool : Path, optional
         Folder that `worker_pool` yields; its processes then run the network.
@@ -205,18 +226,12 @@ def init_segmentation_wf(
     LiterateWorkflow
         Its ``inputnode`` takes ``t1w`` and ``t1w_conform``, and ``channels`` if the model takes
         several scans; the fields of its ``outputnode`` are those of `model_outputs`.
-
-    Raises
-    ------
-    ModelError
-        If a label has no FreeSurfer code.
     """
     workflow = LiterateWorkflow(name=name)
     fields = ['t1w', 't1w_conform'] + ['channels'] * (spec.in_channels > 1)
     inputnode = pe.Node(niu.IdentityInterface(fields=fields), name='inputnode')
-    outputnode = pe.Node(
-        niu.IdentityInterface(fields=model_outputs(spec, probseg=probseg)), name='outputnode'
-    )
+    fields = model_outputs(spec, probseg=probseg, uncertainty=uncertainty, border=border)
+    outputnode = pe.Node(niu.IdentityInterface(fields=fields), name='outputnode')
     segment = init_segment_node(
         spec,
         inference or InferenceOptions(),
@@ -250,12 +265,15 @@ def init_segmentation_wf(
     ])
     # fmt: on
     _connect_outputs(workflow, spec)
+    _connect_masks(workflow, border)
     if spec.in_channels > 1:
-        _add_channels(workflow, spec, memory, omp_nthreads)
+        add_channels(workflow, spec, memory, omp_nthreads)
     if spec.derived:
-        _add_derived(workflow, spec)
+        add_derived(workflow, spec)
     if probseg:
-        _add_probabilities(workflow)
+        add_probabilities(workflow)
+    if uncertainty:
+        add_uncertainty(workflow)
     return workflow
 
 
@@ -272,12 +290,10 @@ def _connect_outputs(workflow: LiterateWorkflow, spec: ModelSpec) -> None:
                                ('normalization', 'normalization'),
                                ('warnings', 'segment_warnings'),
                                ('cost', 'segment_cost')]),
-        (keep_components, outputnode, [('out_mask', 'brain_mask_conform'),
-                                       ('removed_components', 'removed_components'),
+        (keep_components, outputnode, [('removed_components', 'removed_components'),
                                        ('removed_voxels', 'removed_voxels'),
                                        ('cost', 'components_cost')]),
         (resample_dseg, outputnode, [('cost', 'resample_cost')]),
-        (resample_mask, outputnode, [('out_file', 'brain_mask')]),
         (volumes, outputnode, [('out_file', 'volumes'), ('brain_volume', 'brain_volume')]),
     ])
     # fmt: on
@@ -285,6 +301,28 @@ def _connect_outputs(workflow: LiterateWorkflow, spec: ModelSpec) -> None:
         workflow.connect(resample_mask, 'out_file', volumes, 'mask')
     if spec.intracranial:
         workflow.connect(keep_components, 'intracranial_volume', outputnode, 'intracranial_volume')
+
+
+def _connect_masks(workflow: LiterateWorkflow, border: float) -> None:
+    """Connect the masks of both grids with the outputnode, grown or shrunk if asked for."""
+    outputnode = workflow.get_node('outputnode')
+    for source, output, field in (
+        (workflow.get_node('resample_mask'), 'out_file', 'brain_mask'),
+        (workflow.get_node('keep_components'), 'out_mask', 'brain_mask_conform'),
+    ):
+        if not border:
+            workflow.connect(source, output, outputnode, field)
+            continue
+        move = pe.Node(
+            MoveBorder(border=border, out_file=f'{field}_border.nii'),
+            name=f'border_{field}',
+            mem_gb=LABELS_GB,
+        )
+        workflow.connect(source, output, move, 'in_file')
+        workflow.connect(move, 'out_file', outputnode, field)
+    if border:
+        mask = workflow.get_node('resample_mask')
+        workflow.connect(mask, 'out_file', outputnode, 'brain_mask_plain')
 
 
 def _recode(
@@ -300,54 +338,18 @@ def _recode(
     return node
 
 
-def _add_channels(
-    workflow: LiterateWorkflow, spec: ModelSpec, memory: Granted | None, omp_nthreads: int
-) -> None:
-    """Conform the other scans, for models that take several."""
-    inputnode, segment = (workflow.get_node(name) for name in ('inputnode', 'segment'))
-    channels = pe.Node(niu.Merge(spec.in_channels - 1), name='channels', mem_gb=0.1)
-    for place, suffix in enumerate(spec.inputs[1:]):
-        conform = init_conform_node(
-            memory=memory, omp_nthreads=omp_nthreads, name=f'conform_{suffix}'
-        )
-        workflow.connect(inputnode, ('channels', _nth, place), conform, 'in_file')
-        workflow.connect(inputnode, 't1w_conform', conform, 'reference')
-        workflow.connect(conform, 'out_file', channels, f'in{place + 1}')
-    workflow.connect(channels, 'out', segment, 'channels')
-
-
-def _add_derived(workflow: LiterateWorkflow, spec: ModelSpec) -> None:
-    """Derive segmentations from the labels before they are recoded."""
-    derive = init_derive_node(spec)
-    workflow.connect(workflow.get_node('resample_dseg'), 'out_file', derive, 'dseg')
-    workflow.connect(workflow.get_node('keep_components'), 'out_file', derive, 'dseg_conform')
-    for field in _DERIVED:
-        workflow.connect(derive, field, workflow.get_node('outputnode'), f'derived_{field}')
-
-
-def _add_probabilities(workflow: LiterateWorkflow) -> None:
-    """Write a probability map of each label in the scan's own grid."""
-    inputnode, segment = (workflow.get_node(name) for name in ('inputnode', 'segment'))
-    segment.inputs.probabilities = True
-    resample_probseg = pe.Node(ResampleProbabilities(), name='resample_probseg', mem_gb=LABELS_GB)
-    workflow.connect(segment, 'out_probabilities', resample_probseg, 'in_file')
-    workflow.connect(inputnode, 't1w', resample_probseg, 'reference')
-    workflow.connect(resample_probseg, 'out_files', workflow.get_node('outputnode'), 'probseg')
-
-
-def _nth(items: list[str], place: int) -> str:
-    """Return an item of a list; self-contained, because Nipype runs its source code."""
-    return items[place]
-
-
-def model_outputs(spec: ModelSpec, *, probseg: bool = False) -> list[str]:
+def model_outputs(
+    spec: ModelSpec, *, probseg: bool = False, uncertainty: bool = False, border: float = 0.0
+) -> list[str]:
     """Return the fields of the ``outputnode`` of a model's workflow."""
     images = ['dseg_conform', 'brain_mask_conform', 'dseg', 'brain_mask']
     facts = ['engine', 'normalization', 'segment_warnings']
     facts += ['removed_components', 'removed_voxels']
     costs = [f'{step}_cost' for step in ('segment', 'components', 'resample')]
     fields = [*images, 'volumes', *facts, 'brain_volume', *costs] + ['probseg'] * probseg
-    fields += [f'derived_{field}' for field in _DERIVED] if spec.derived else []
+    fields += ['uncertainty', 'uncertainty_conform'] * uncertainty
+    fields += ['brain_mask_plain'] * bool(border)
+    fields += [f'derived_{field}' for field in DERIVED] if spec.derived else []
     return fields + ['intracranial_volume'] * spec.intracranial
 
 

@@ -136,12 +136,13 @@ def _check_options(settings: 'Settings', specs: 'Sequence[ModelSpec]') -> None:
         raise SettingsError('--model names no model')
     by_slug: dict[str, ModelSpec] = {}
     for spec in specs:
-        spec.label_values(settings.label_codes)
         if by_slug.setdefault(spec.slug, spec) is not spec:
             raise SettingsError(
                 f'{by_slug[spec.slug].folder} and {spec.folder} would both be written as '
                 f'seg-{spec.slug}; rename one of the folders'
             )
+    if settings.border and not any(spec.covers_brain for spec in specs):
+        raise SettingsError('--border: no model makes a brain mask; leave it out')
     if settings.normalization is not None:
         Normalization.parse(settings.normalization)
         if len(specs) > 1:
@@ -196,6 +197,8 @@ def _write_root(
             settings.inference,
             normalization=settings.normalization,
             conform=ConformOptions(window=settings.intensity_window),
+            border=settings.border,
+            uncertainty=settings.uncertainty,
         )
         write_text(logs / 'CITATION.md', text + list_references(text))
 

@@ -68,6 +68,7 @@ def _why_redo(settings: Settings, scan: Scan, spec: ModelSpec, *, owns_mask: boo
             [label.abbreviation for label in spec.labels][1:] if settings.probseg else [],
             mask=owns_mask,
             brain=owns_mask and spec.strips_skulls,
+            maps=settings.maps,
             derived=[derived.name for derived in spec.derived],
             others=find_siblings(scan, spec.inputs[1:]),
         )

@@ -2,23 +2,18 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..system.atomic import Writer, copy_writer, publish, sha256, text_writer
+from ..system.atomic import sha256
 from .names import ScanName
 
 # Reason for processing a scan that has no results.
 NEW = 'not done yet'
-# `index` and `name` are defined by BIDS and must not be described again.
-COLUMNS = {
-    'voxels': {'Description': 'Number of voxels with this label in the image'},
-    'volume': {'Description': 'Volume of the structure', 'Units': 'mm^3'},
-}
 
 
 @dataclass(frozen=True)
@@ -51,6 +46,21 @@ FIGURES = {
     'outline': FigureKind('outline', '.webp', True),
     'volume': FigureKind('slices', '.gz', True),
 }
+# A further layer of that picture, if maps of uncertainty are written.
+UNCERTAINTY = 'uncertainty'
+# Maps of uncertainty by the value of the entity `desc`.
+MAPS = {
+    'entropy': 'Entropy of the class probabilities of each voxel, from 0 where one class is '
+    'certain to log(classes) where all are equally likely',
+    'spread': 'Spread of the class probabilities over the scan and its left-right mirror image: '
+    'their mutual information with the choice of the image (the entropy of their mean less the '
+    'mean of their entropies), from 0 where both agree to log(2)',
+}
+
+
+def figure_kind(name: str) -> FigureKind:
+    """Return the kind of a figure, by its name in `FIGURES` or `UNCERTAINTY`."""
+    return FigureKind('entropy', '.webp', True) if name == UNCERTAINTY else FIGURES[name]
 
 
 @dataclass(frozen=True)
@@ -108,12 +118,12 @@ class ScanOutputs:
 
     @property
     def figures(self) -> dict[str, Path]:
-        """All figures of a page by name."""
+        """The figures that each page has, by name."""
         return {name: self.figure(name) for name in FIGURES}
 
     def figure(self, name: str) -> Path:
-        """Figure of a page, by its name in `FIGURES`."""
-        kind = FIGURES[name]
+        """Figure of a page, by its name in `FIGURES` or `UNCERTAINTY`."""
+        kind = figure_kind(name)
         entities = {'seg': self.slug, 'desc': kind.desc} if kind.of_model else {'desc': kind.desc}
         stem = self.name.name('dseg' if kind.of_model else 'T1w', kind.extension, **entities)
         return self.root / f'sub-{self.name.subject}' / 'figures' / stem
@@ -127,28 +137,9 @@ class ScanOutputs:
         """Probability map of one label, in the scan's own grid."""
         return self.anat / self.name.name('probseg', '.nii.gz', seg=self.slug, label=abbreviation)
 
-
-@dataclass(frozen=True)
-class DerivedFiles:
-    """Files of a segmentation that is derived from a model's labels by a look-up table.
-
-    Parameters
-    ----------
-    slug : str
-        Name of the segmentation in file names.
-    table : str
-        Name of the look-up table.
-    dseg, dseg_conform : Path
-        Labels in the scan's own grid and in the conformed one.
-    volumes : Path
-        Table of volumes.
-    """
-
-    slug: str
-    table: str
-    dseg: Path
-    dseg_conform: Path
-    volumes: Path
+    def uncertainty(self, name: str) -> Path:
+        """Map of uncertainty in the scan's own grid, by its name in `MAPS`."""
+        return self.anat / self.name.name('probseg', '.nii.gz', seg=self.slug, desc=name)
 
 
 def page_path(root: Path, participant: str, session: str | None = None) -> Path:
@@ -209,6 +200,7 @@ def why_redo(
     *,
     mask: bool = True,
     brain: bool = False,
+    maps: Sequence[str] = (),
     derived: Sequence[str] = (),
     others: Sequence[Path] = (),
 ) -> str | None:
@@ -228,6 +220,8 @@ def why_redo(
         Abbreviations of the probability maps that this run writes.
     mask, brain : bool
         True if this model writes the brain mask and the skull-stripped scan.
+    maps : sequence of str
+        Names of the maps of uncertainty that this run writes.
     derived : sequence of str
         Names of the segmentations that are derived from the labels.
     others : sequence of Path
@@ -240,11 +234,13 @@ def why_redo(
     images = [outputs.preproc, outputs.dseg_conform, outputs.dseg]
     images += [outputs.mask] * mask + [outputs.brain] * brain
     images += [outputs.probseg(label) for label in labels]
+    images += [outputs.uncertainty(name) for name in maps]
     tables = [outputs.volumes]
     for other in (replace(outputs, slug=slug) for slug in derived):
         images += [other.dseg_conform, other.dseg]
         tables.append(other.volumes)
     files = [*images, *map(sidecar, images), *tables, *outputs.figures.values()]
+    files += [outputs.figure(UNCERTAINTY)] * bool(maps)
     absent = [path for path in files if not path.exists()]
     if len(absent) == len(files):
         return NEW
@@ -279,129 +275,3 @@ def _fact(path: Path, key: str) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def write_scan(
-    outputs: ScanOutputs,
-    *,
-    source: str,
-    images: dict[str, Path],
-    volumes: Path,
-    figures: dict[str, Path],
-    probsegs: dict[str, Path],
-    derived: Sequence[DerivedFiles] = (),
-    record: dict[str, Any],
-) -> None:
-    """Write all derivatives of a scan; labels in the scan's own grid are written last.
-
-    Parameters
-    ----------
-    outputs : ScanOutputs
-        Paths of the files.
-    source : str
-        The scan's path in its dataset.
-    images : dict of str to Path
-        Files of ``preproc``, ``dseg_conform``, ``dseg`` and, if this model writes them, ``mask``
-        and ``brain``.
-    volumes : Path
-        Table of volumes.
-    figures : dict of str to Path
-        Files of the figures, by name.
-    probsegs : dict of str to Path
-        Abbreviation of a label to its probability map.
-    derived : sequence of DerivedFiles
-        Derived segmentations.
-    record : dict
-        Facts about the run, for the sidecar of the labels.
-
-    Raises
-    ------
-    OutputError
-        If a file cannot be written; existing files are then unchanged.
-    """
-    facts = _sidecars(outputs, source, probsegs, record)
-    contents = {
-        outputs.preproc: images['preproc'],
-        outputs.dseg_conform: images['dseg_conform'],
-        **{getattr(outputs, key): images[key] for key in ('mask', 'brain') if key in images},
-        **{outputs.probseg(label): path for label, path in probsegs.items()},
-        **{outputs.figure(name): path for name, path in figures.items()},
-    }
-    for one in derived:
-        more_facts, more_contents = _derived(outputs, one, record)
-        facts |= more_facts
-        contents |= more_contents
-    contents |= {outputs.volumes: volumes, outputs.dseg: images['dseg']}
-    files: list[tuple[Path, Writer]] = []
-    for path, content in contents.items():
-        if path in facts:
-            text = json.dumps(facts[path], indent=2, ensure_ascii=False) + '\n'
-            files.append((sidecar(path), text_writer(text)))
-        files.append((path, copy_writer(content)))
-    publish(files, replaces=outputs.dseg)
-
-
-def _sidecars(
-    outputs: ScanOutputs, source: str, probsegs: Iterable[str], record: dict[str, Any]
-) -> dict[Path, dict[str, Any]]:
-    """Return the content of the sidecar of each image."""
-    raw = f'bids:raw:{source}'
-    space = f'bids::{outputs.preproc.relative_to(outputs.root).as_posix()}'
-    return {
-        outputs.preproc: {
-            'Description': "Scan conformed as FreeSurfer's mri_convert -c does",
-            'Sources': [raw],
-            'SkullStripped': False,
-            'SpatialReference': space,
-        },
-        outputs.dseg_conform: {
-            'Description': 'Labels in the conformed grid',
-            'Sources': [space],
-            'SpatialReference': space,
-            **{key: record[key] for key in ('Model', 'Components') if key in record},
-        },
-        outputs.mask: {'Type': 'Brain', 'Sources': [raw], 'Model': record.get('Model', {})},
-        outputs.brain: {
-            'Description': 'The scan, 0 outside the brain mask',
-            'Sources': [raw],
-            'SkullStripped': True,
-        },
-        **{
-            outputs.probseg(label): {'Description': f'Probability of {label}', 'Sources': [raw]}
-            for label in probsegs
-        },
-        outputs.dseg: {
-            'Description': "Labels in the scan's own grid",
-            'Sources': [raw, space],
-            **record,
-            **COLUMNS,
-        },
-    }
-
-
-def _derived(
-    outputs: ScanOutputs, files: DerivedFiles, record: dict[str, Any]
-) -> tuple[dict[Path, dict[str, Any]], dict[Path, Path]]:
-    """Return the sidecars and files of a derived segmentation, by the paths of its outputs."""
-    other = replace(outputs, slug=files.slug)
-    space = f'bids::{outputs.preproc.relative_to(outputs.root).as_posix()}'
-    kept = ('Model', 'BrainVolume', 'IntracranialVolume', 'Brainchop')
-    facts: dict[Path, dict[str, Any]] = {
-        target: {
-            'Description': f'Labels that follow from those of seg-{outputs.slug} by a table',
-            'Sources': [f'bids::{source.relative_to(outputs.root).as_posix()}'],
-            'DerivedBy': files.table,
-            **{key: record[key] for key in kept if key in record},
-            **more,
-        }
-        for target, source, more in (
-            (other.dseg_conform, outputs.dseg_conform, {'SpatialReference': space}),
-            (other.dseg, outputs.dseg, COLUMNS),
-        )
-    }
-    contents = {
-        other.dseg_conform: files.dseg_conform,
-        other.volumes: files.volumes,
-        other.dseg: files.dseg,
-    }
-    return facts, contents

@@ -218,11 +218,14 @@ def _get(arguments: argparse.Namespace) -> int:
     from ..models.zoo import cache_folder, list_models, search_folders
 
     known, packaged = published_models(), search_folders()[0]
-    names = list(known) if arguments.all else [published_name(name) for name in arguments.names]
     own = list_models(packaged)
+    given = list(known) if arguments.all else arguments.names
+    names = [name if name in own else published_name(name) for name in given]
     there = [name for name in names if name in own]
     for name in there:
-        say(PROG, f'{name} comes with the package, there is nothing to fetch')
+        other = published_name(name)
+        more = f"; brainchop's own {name} is {other}" if other != name else ''
+        say(PROG, f'{name} comes with the package, there is nothing to fetch{more}')
         show(packaged / name)
     names = [name for name in names if name not in there]
     unknown = [name for name in names if name not in known]
@@ -270,6 +273,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 def _verified(folder: Path) -> str:
     """Check one model; return a line that lists the checks that it passed."""
+    from ..inference.graph_test import graph_test
     from ..inference.selftest import self_test
     from ..models.fetch import verify_files
     from ..models.registry import published_models
@@ -285,8 +289,10 @@ def _verified(folder: Path) -> str:
         if wrong and not spec.known:
             raise ModelError(f'{wrong[0]}; fetch it again with {PROG} get {model.name}')
         said[-1:] = ['weights as published'] if wrong else ['all files as published']
-    difference = self_test(spec)
-    said.append(f'both engines compute a test volume to {difference:.1g}')
+    if spec.graph is not None:
+        said.append(graph_test(spec, spec.graph))
+    else:
+        said.append(f'both engines compute a test volume to {self_test(spec):.1g}')
     return '; '.join(said)
 
 

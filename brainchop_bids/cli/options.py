@@ -85,6 +85,15 @@ def memory(text: str) -> str:
     return text
 
 
+def border(text: str) -> float:
+    """Parse a distance by which a mask grows or shrinks."""
+    from ..image.border import check_border
+
+    value = float(text)
+    with _said():
+        return check_border(value)
+
+
 @contextmanager
 def _said() -> Iterator[None]:
     """Let argparse say what is wrong."""
@@ -98,6 +107,7 @@ def _said() -> Iterator[None]:
 positive.__name__ = 'positive number'
 count.__name__ = 'frame number'
 not_negative.__name__ = 'number of 0 or more'
+border.__name__ = 'number of millimetres'
 
 
 def add_model_options(group: argparse._ArgumentGroup, *, several: bool = False) -> None:
@@ -128,7 +138,7 @@ def add_model_options(group: argparse._ArgumentGroup, *, several: bool = False) 
         type=normalization,
         help=(
             'normalization of intensities: minmax, quantile:LOW:HIGH[:clip], zscore '
-            '(over voxels above 0), zscore-whole (over all voxels) or none (default: '
+            '(over voxels above 0), zscore-whole (over all voxels), max, brats or none (default: '
             "the model's own)"
         ),
     )
@@ -212,7 +222,8 @@ def add_label_options(group: argparse._ArgumentGroup) -> None:
         choices=['model', 'freesurfer'],
         default='model',
         help="values of labels in images and tables: the model's own numbers or "
-        "FreeSurfer's codes (default: %(default)s)",
+        "FreeSurfer's codes; a label that is none of its structures has 30000 plus its number "
+        '(default: %(default)s)',
     )
     group.add_argument(
         '--resample',
@@ -221,6 +232,20 @@ def add_label_options(group: argparse._ArgumentGroup) -> None:
         help=(
             "interpolation of labels on their way back to the scan's own grid "
             '(default: %(default)s)'
+        ),
+    )
+
+
+def add_border_option(group: argparse._ArgumentGroup) -> None:
+    """Add the option of the border of the brain mask."""
+    group.add_argument(
+        '--border',
+        metavar='MM',
+        type=border,
+        default=0.0,
+        help=(
+            'let the brain mask grow by this distance in mm, or shrink if it is negative, as '
+            '-b of mri_synthstrip; other results stay as they are (default: 0)'
         ),
     )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from .. import __version__
 from .options import (
     Parser,
+    add_border_option,
     add_frame_option,
     add_inference_options,
     add_label_options,
@@ -116,8 +117,18 @@ def _add_segmentation(parser: argparse.ArgumentParser) -> None:
     add_model_options(group, several=True)
     add_inference_options(group)
     add_label_options(group)
+    add_border_option(group)
     group.add_argument(
         '--probseg', action='store_true', help='also write a probability map for each label'
+    )
+    group.add_argument(
+        '--uncertainty',
+        action='store_true',
+        help=(
+            'also write the entropy of the probabilities of each voxel (nats) and show it in the '
+            'report, and with --tta the spread over the scan and its mirror image (mutual '
+            'information, nats)'
+        ),
     )
 
 

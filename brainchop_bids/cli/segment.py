@@ -1,4 +1,4 @@
-"""``brainchop-segment``: segment one scan outside a BIDS dataset."""
+"""``brainchop-segment``: segment one or several scans outside a BIDS dataset."""
 
 import argparse
 import sys
@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..app.outcome import DONE, outcome, say
+from ..app.outcome import DONE, FAILED, outcome, say
 from ..system.errors import ModelError, SettingsError
+from .files import AFTER_SCAN, plan_folder, plan_scan, write_volumes_of_all
 from .options import (
     Parser,
+    add_border_option,
     add_frame_option,
     add_inference_options,
     add_label_options,
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
     from ..image.io import Volume
     from ..inference.options import InferenceOptions
-    from ..inference.scan_settings import ScanSettings
+    from ..inference.segmenter import Result
     from ..models.spec import ModelSpec
     from ..system.resources import Granted
 
@@ -34,7 +36,7 @@ PROG = 'brainchop-segment'
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Segment one scan.
+    """Segment one scan, or several ones into a folder.
 
     Parameters
     ----------
@@ -44,16 +46,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 done, 1 the scan could not be segmented, 2 the command cannot run as given (which
+        0 done, 1 some scan could not be segmented, 2 the command cannot run as given (which
         includes a model that is missing or damaged).
     """
-    arguments = build_parser().parse_args(argv)
+    # Scans may stand before and after options.
+    arguments = build_parser().parse_intermixed_args(argv)
+    several = arguments.out is not None
     return outcome(
         PROG,
         lambda: _run(arguments),
         usage=(SettingsError, ModelError),
-        memory=f'{arguments.t1w}: memory ran out; grant more',
-        interrupted='nothing was written',
+        memory=f'{arguments.files[0]}: memory ran out; grant more',
+        interrupted='what is done stays done' if several else 'nothing was written',
     )
 
 
@@ -61,18 +65,33 @@ def build_parser() -> argparse.ArgumentParser:
     """Build the parser of ``brainchop-segment``."""
     parser = Parser(
         prog=PROG,
-        description='Segment one T1-weighted scan with a tiny network.',
-        epilog='Exit code: 0 done, 1 the scan cannot be segmented, 2 the command cannot run as '
+        usage='%(prog)s [options] T1W OUT\n       %(prog)s [options] T1W ... --out DIR',
+        description='Segment one T1-weighted scan (T1W OUT) or several ones into a folder '
+        '(T1W ... --out DIR) with a tiny network.',
+        epilog='Exit code: 0 done, 1 some scan cannot be segmented, 2 the command cannot run as '
         'given.',
     )
     parser.add_argument(
-        't1w',
-        metavar='T1W',
+        'files',
+        metavar='T1W OUT',
+        nargs='+',
         type=Path,
-        help='T1-weighted scan: NIfTI, MGH/MGZ, or the .hdr of an image in two files',
+        help=(
+            'T1-weighted scan (NIfTI, MGH/MGZ, or the .hdr of an image in two files) and label '
+            'image to write (.nii, .nii.gz, .mgh or .mgz); with --out DIR, scans and folders of '
+            'scans'
+        ),
     )
     parser.add_argument(
-        'out', metavar='OUT', type=Path, help='label image to write: .nii or .nii.gz'
+        '--out',
+        metavar='DIR',
+        type=Path,
+        help=(
+            'segment several scans with the network loaded once, and write the results of '
+            'T1.nii.gz to DIR/T1_dseg.nii.gz; options for further files then take no name: '
+            '--mask writes DIR/T1_mask.nii.gz, --volumes DIR/T1_volumes.tsv and all scans in '
+            'DIR/volumes.tsv. A scan that fails does not stop the others'
+        ),
     )
     parser.add_argument(
         '--channel',
@@ -82,7 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
         default=[],
         help=(
             'another scan of the same head (T2w, FLAIR, ...), for models that take '
-            'several; repeat the option for each'
+            'several; repeat the option for each (not with --out)'
         ),
     )
     parser.add_argument('--version', action='version', version=f'{PROG} {__version__}')
@@ -139,38 +158,43 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
             'look-up table, e.g. tissue=tissue.nii.gz; repeat the option for each'
         ),
     )
-    group.add_argument('--mask', metavar='FILE', type=Path, help='also write the brain mask')
-    group.add_argument(
+    _add_file(group, '--mask', 'also write the brain mask')
+    _add_file(
+        group,
         '--brain',
-        metavar='FILE',
-        type=Path,
-        help='also write the skull-stripped scan, which is 0 outside the brain mask',
+        'also write the skull-stripped scan, which is 0 outside the brain mask',
     )
-    group.add_argument(
+    _add_file(
+        group,
         '--probseg',
-        metavar='FILE.nii',
-        type=Path,
-        help='also write the probabilities of all classes, 4-D float32',
+        'also write the probabilities of all classes, 4-D float32: .nii, .mgh or .mgz',
     )
-    group.add_argument(
+    _add_file(
+        group,
+        '--uncertainty',
+        'also write the entropy of the probabilities of each voxel (nats), and with --tta the '
+        'spread over the scan and its mirror image (mutual information, nats), to FILE with '
+        '_spread before its suffix',
+    )
+    add_border_option(group)
+    _add_file(
+        group,
         '--volumes',
-        metavar='FILE.tsv',
-        type=Path,
-        help=('also write a table with the number of voxels and the volume (mm^3) of each label'),
+        'also write a table with the number of voxels and the volume (mm^3) of each label, TSV',
     )
-    group.add_argument(
-        '--stats',
-        metavar='FILE.json',
-        type=Path,
-        help='also write run times, peak memory and versions',
-    )
+    _add_file(group, '--stats', 'also write run times, peak memory and versions, JSON')
+
+
+def _add_file(group: argparse._ArgumentGroup, option: str, text: str) -> None:
+    # Without a name for --out, which names files after the scans.
+    group.add_argument(option, metavar='FILE', nargs='?', type=Path, const=AFTER_SCAN, help=text)
 
 
 def _named_file(text: str) -> tuple[str, Path]:
     name, _, file = text.partition('=')
-    if not name or not file:
+    if not name:
         raise argparse.ArgumentTypeError(f'{text!r}: expected NAME=FILE')
-    return name, Path(file)
+    return name, Path(file) if file else AFTER_SCAN
 
 
 def _add_conform(parser: argparse.ArgumentParser) -> None:
@@ -208,31 +232,23 @@ def _add_conform(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _settings(arguments: argparse.Namespace) -> 'ScanSettings':
+def _common(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that are the same for all scans."""
     from ..image.conform import ConformOptions
     from ..image.normalise import Normalization
-    from ..inference.scan_settings import ScanSettings
 
     given = arguments.normalization
-    return ScanSettings(
-        t1w=arguments.t1w,
-        out=arguments.out,
-        inference=_inference(arguments),
-        memory=_memory(arguments),
-        channels=tuple(arguments.channel),
-        space=arguments.space,
-        components=arguments.components,
-        resample=arguments.resample,
-        label_codes=arguments.label_codes,
-        derived=tuple(arguments.derived),
-        mask=arguments.mask,
-        brain=arguments.brain,
-        probseg=arguments.probseg,
-        volumes=arguments.volumes,
-        stats=arguments.stats,
-        normalization=None if given is None else Normalization.parse(given),
-        frame=arguments.frame,
-        conform=ConformOptions(
+    return {
+        'inference': _inference(arguments),
+        'memory': _memory(arguments),
+        'space': arguments.space,
+        'components': arguments.components,
+        'resample': arguments.resample,
+        'label_codes': arguments.label_codes,
+        'border': arguments.border,
+        'normalization': None if given is None else Normalization.parse(given),
+        'frame': arguments.frame,
+        'conform': ConformOptions(
             voxel_size=arguments.voxel_size,
             smallest=arguments.conform_min,
             force_256=arguments.cw256,
@@ -240,30 +256,49 @@ def _settings(arguments: argparse.Namespace) -> 'ScanSettings':
             scale=not arguments.no_scale,
             window=arguments.intensity_window,
         ),
-        threads=_threads(arguments),
-    )
+        'threads': _threads(arguments),
+    }
 
 
 def _run(arguments: argparse.Namespace) -> int:
     from ..system.resources import check_address_space
 
     check_address_space()
-    settings = _settings(arguments)
+    common = _common(arguments)
+    plan = plan_folder if arguments.out is not None else plan_scan
+    scans, notes = plan(arguments, common)
+    for note in notes:
+        say(PROG, note)
     # Imported late, so that usage errors are reported at once.
-    from ..inference.scan import Stopwatch, segment_scan
+    from ..inference.segmenter import Segmenter
     from ..models.spec import load_spec
     from ..models.zoo import find_model
 
     spec = load_spec(find_model(arguments.model, arguments.models_dir))
     log = partial(say, PROG) if arguments.verbose else None
-    stats = segment_scan(settings, spec, Stopwatch(log), _review)
-    for warning in stats['warnings']:
-        say(PROG, f'warning: {warning}')
-    for flag in stats['flags']:
-        say(PROG, f'flag: {flag["Name"]}: {flag["Reason"]}')
-    if arguments.verbose:
-        say(PROG, f'{settings.out}: done, {stats["peak_mb"]:.0f} MB at most')
-    return DONE
+    results = []
+    for result in Segmenter(spec, _review).segment_all(scans, log):
+        results.append(result)
+        place = f' ({len(results)} of {len(scans)})' if arguments.out is not None else ''
+        _tell(result, place, verbose=arguments.verbose)
+    if arguments.out is not None and arguments.volumes is not None:
+        write_volumes_of_all(results, arguments.out)
+    return FAILED if any(result.facts is None for result in results) else DONE
+
+
+def _tell(result: 'Result', place: str, *, verbose: bool) -> None:
+    """Print what is to be said of a scan; ``place`` is its place among several."""
+    if result.facts is None:
+        say(PROG, f'error: {result.error}{place}')
+        return
+    scan = f'{result.settings.t1w}: ' if place else ''
+    for warning in result.facts['warnings']:
+        say(PROG, f'{scan}warning: {warning}')
+    for flag in result.facts['flags']:
+        say(PROG, f'{scan}flag: {flag["Name"]}: {flag["Reason"]}')
+    if place or verbose:
+        seconds, peak = result.facts['seconds']['total'], result.facts['peak_mb']
+        say(PROG, f'{result.settings.out}: done, {seconds:.1f} s, {peak:.0f} MB at most{place}')
 
 
 def _review(

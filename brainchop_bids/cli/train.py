@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     return outcome(
         PROG,
-        lambda: _run(arguments),
+        lambda: (_plan if arguments.plan else _run)(arguments),
         memory='memory ran out; train with smaller cubes or batches',
         interrupted='interrupted; the same command goes on at the last checkpoint',
         answers=False,
@@ -58,7 +58,19 @@ def build_parser() -> argparse.ArgumentParser:
         'before its end (time limit or SIGTERM): run it again to go on.',
     )
     parser.add_argument(
-        'config', metavar='CONFIG.toml', type=Path, help='configuration of the training'
+        'config',
+        metavar='CONFIG.toml',
+        type=Path,
+        nargs='?',
+        help='configuration of the training',
+    )
+    parser.add_argument(
+        '--plan',
+        metavar='DATASET',
+        type=Path,
+        help='write a configuration from the data to CONFIG.toml (default: the name of DATASET), '
+        'and do not train: a BIDS dataset with labels in derivatives, a table of files, '
+        'iSeg-2017, MRBrainS, or a folder of label maps; --set data.KEY=VALUE as usual',
     )
     parser.add_argument(
         '--set',
@@ -83,6 +95,11 @@ def build_parser() -> argparse.ArgumentParser:
         "convolutions ('0-3'); may be repeated",
     )
     parser.add_argument(
+        '--allow-partial',
+        action='store_true',
+        help='begin even if less than half of the weights are those of the model',
+    )
+    parser.add_argument(
         '--new-head', action='store_true', help='initialize the last layer anew even if it fits'
     )
     parser.add_argument(
@@ -93,6 +110,17 @@ def build_parser() -> argparse.ArgumentParser:
             'folder of the run, which the model folder is written to (default: the '
             "configuration's name)"
         ),
+    )
+    parser.add_argument(
+        '--cross-validate',
+        action='store_true',
+        help='train and score a network for each fold (data.folds, or 5), and end with a table; '
+        'the folds are in DIR/fold-0, DIR/fold-1, ...',
+    )
+    parser.add_argument(
+        '--ensemble',
+        action='store_true',
+        help='with --cross-validate, also write a model that averages the networks of all folds',
     )
     parser.add_argument(
         '--backend',
@@ -109,7 +137,19 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _plan(arguments: argparse.Namespace) -> int:
+    from ..training.plan import read_machine, write_plan
+
+    target = arguments.config or Path(f'{arguments.plan.resolve().name.split(".")[0]}.toml')
+    for path in write_plan(arguments.plan, target, arguments.changes, read_machine()):
+        say(PROG, f'{path}: written')
+    say(PROG, f'train with: {PROG} {target}')
+    return DONE
+
+
 def _run(arguments: argparse.Namespace) -> int:
+    if arguments.config is None:
+        raise SettingsError('no config is given; expected CONFIG.toml, or --plan DATASET')
     # Set before Keras is imported, since it chooses its backend once.
     if arguments.backend:
         if find_spec(arguments.backend) is None:
@@ -123,6 +163,8 @@ def _run(arguments: argparse.Namespace) -> int:
     warnings.filterwarnings('ignore', message='.*shuffle=True.*')
     from ..system.tensorflow_runtime import quiet
 
+    if arguments.ensemble and not arguments.cross_validate:
+        raise SettingsError('--ensemble averages the networks of --cross-validate; give both')
     out = arguments.out or Path(arguments.config.stem)
     with quiet():
         from ..training.config import read_training_config
@@ -131,9 +173,6 @@ def _run(arguments: argparse.Namespace) -> int:
             arguments.config, [*arguments.changes, *_transfer(arguments)]
         )
         from ..training.callbacks import StopCondition
-        from ..training.export import export
-        from ..training.loop import train
-        from ..training.report.page import write_training_page
 
     stop = StopCondition(time.monotonic() + 60 * arguments.minutes if arguments.minutes else None)
 
@@ -141,15 +180,47 @@ def _run(arguments: argparse.Namespace) -> int:
         stop.requested = True
 
     signal.signal(signal.SIGTERM, request_stop)
+    finished = (_cross_validate if arguments.cross_validate else _train)(
+        config, out, stop, arguments
+    )
+    if not finished:
+        say(PROG, f'{out}: stopped before the end; run the same command to go on')
+    return DONE if finished else UNFINISHED
+
+
+def _train(config: Any, out: Path, stop: Any, arguments: argparse.Namespace) -> bool:
+    """Train one network; return whether it was finished."""
+    from ..training.export import export
+    from ..training.loop import train
+    from ..training.report.page import write_training_page
+
     trained = train(config, out, stop)
     if trained is None:
-        say(PROG, f'{out}: stopped before the end; run the same command to go on')
-        return UNFINISHED
+        return False
     folder = export(config, *trained, out)
     page = write_training_page(out, config, _facts())
-    say(PROG, f'{folder}: done; try it with brainchop-segment T1W OUT --model {folder}')
+    _say_done(folder)
     say(PROG, f'{page}: how it went')
-    return DONE
+    return True
+
+
+def _cross_validate(config: Any, out: Path, stop: Any, arguments: argparse.Namespace) -> bool:
+    """Train the networks of all folds; return whether they were finished."""
+    from ..training.cross_validation import cross_validate, write_ensemble, write_table
+
+    folds = cross_validate(config, out, stop, facts=_facts())
+    if folds is None:
+        return False
+    if arguments.ensemble:
+        _say_done(write_ensemble(config, out, len(folds)))
+    path, text = write_table(out, folds)
+    print(text)
+    say(PROG, f'{path}: this table')
+    return True
+
+
+def _say_done(folder: Path) -> None:
+    say(PROG, f'{folder}: done; try it with brainchop-segment T1W OUT --model {folder}')
 
 
 def _transfer(arguments: argparse.Namespace) -> list[str]:
@@ -161,6 +232,8 @@ def _transfer(arguments: argparse.Namespace) -> list[str]:
         changes.append(f'init.freeze={json.dumps(arguments.freeze)}')
     if arguments.new_head:
         changes.append('init.new_head=true')
+    if arguments.allow_partial:
+        changes.append('init.allow_partial=true')
     return changes
 
 

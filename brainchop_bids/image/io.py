@@ -1,6 +1,7 @@
-"""Reading of scans, and writing of NIfTI images."""
+"""Reading of scans, and writing of NIfTI and MGH images."""
 
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from ..system.errors import InputError, OutputError
 from .geometry import Geometry
 from .headers import Header, read_header
+from .mgh import is_mgh, mgh_blocks, mgh_type
 from .stored import chosen_frame, read_stored
 from .values import as_read
 
@@ -185,6 +187,51 @@ def load_labels(path: Path | str) -> tuple[np.ndarray, Geometry]:
     return data.astype(np.min_scalar_type(int(data.max())), order='K'), volume.geometry
 
 
+def save_image(
+    path: Path | str,
+    data: np.ndarray,
+    *,
+    affine: np.ndarray | None = None,
+    like: Path | str | None = None,
+    labels: bool = False,
+) -> Path:
+    """Write an image in the format of its name.
+
+    Parameters
+    ----------
+    path : Path or str
+        ``.mgh``, ``.mgz`` or ``.mgh.gz``, or a name for `save_nifti`.
+    data, affine, like, labels
+        As for `save_nifti`. An MGH image has the smallest type of the format that holds the
+        labels or the image's own type, and exactly the position of ``like`` if that is MGH, too.
+
+    Returns
+    -------
+    Path
+        ``path``.
+
+    Raises
+    ------
+    InputError, OutputError, ValueError
+        As for `save_nifti`.
+    """
+    path = Path(path)
+    if not is_mgh(path.name):
+        return save_nifti(path, data, affine=affine, like=like, labels=labels)
+    if affine is not None and like is not None:
+        raise ValueError('give only one of affine= and like=')
+    raw: object = None
+    if like is not None:
+        source = _source(Path(like), data)
+        affine, raw = source.geometry.affine, None if source.mended else source.raw
+    if affine is None:
+        raise ValueError('give affine= or like=')
+    stored = mgh_type(_compact(data) if labels else data)
+    head, foot = mgh_blocks(data.shape, stored, affine, raw)
+    _write(path, head, data, stored, foot)
+    return path
+
+
 def save_nifti(
     path: Path | str,
     data: np.ndarray,
@@ -232,11 +279,7 @@ def save_nifti(
     if data.dtype == bool:
         data = data.view(np.uint8)
     if labels:
-        if data.size and data.min() < 0:
-            raise ValueError(f'labels hold {data.min()}, expected none below 0')
-        data = data.astype(
-            np.min_scalar_type(int(data.max()) if data.size else 0), order='K', copy=False
-        )
+        data = _compact(data)
     header = _header_like(Path(like), data) if like is not None else nifti_header(affine, data)
     header.set_data_dtype(data.dtype)
     header['scl_slope'], header['scl_inter'] = 1, 0
@@ -244,8 +287,16 @@ def save_nifti(
     if labels:
         header.set_intent(_LABEL_INTENT)
     header['vox_offset'] = int(header['sizeof_hdr']) + 4
-    _write(path, header.binaryblock + bytes(4), data)
+    _write(path, header.binaryblock + bytes(4), data, data.dtype)
     return path
+
+
+def _compact(labels: np.ndarray) -> np.ndarray:
+    """Return labels in the smallest unsigned type that holds them."""
+    if labels.size and labels.min() < 0:
+        raise ValueError(f'labels hold {labels.min()}, expected none below 0')
+    smallest = np.min_scalar_type(int(labels.max()) if labels.size else 0)
+    return labels.astype(smallest, order='K', copy=False)
 
 
 def nifti_header(affine: np.ndarray | None, data: np.ndarray) -> nib.Nifti1Header:
@@ -273,11 +324,7 @@ def nifti_header(affine: np.ndarray | None, data: np.ndarray) -> nib.Nifti1Heade
 
 
 def _header_like(like: Path, data: np.ndarray) -> nib.Nifti1Header:
-    source = read_header(like)
-    if data.shape[:3] != source.geometry.shape:
-        raise ValueError(
-            f'data has shape {data.shape[:3]}, expected {source.geometry.shape} as in {like}'
-        )
+    source = _source(like, data)
     if source.mended or not isinstance(source.raw, nib.Nifti1Header):
         return nifti_header(source.geometry.affine, data)
     # The sform of NIfTI-2 has 64 bits, so the format is kept.
@@ -303,12 +350,27 @@ def _header_like(like: Path, data: np.ndarray) -> nib.Nifti1Header:
     return header
 
 
-def _write(path: Path, head: bytes, data: np.ndarray) -> None:
-    body = data.ravel(order='F').view(np.uint8)
+def _source(like: Path, data: np.ndarray) -> Header:
+    """Return the header of the file that an image has the grid of."""
+    source = read_header(like)
+    if data.shape[:3] != source.geometry.shape:
+        raise ValueError(
+            f'data has shape {data.shape[:3]}, expected {source.geometry.shape} as in {like}'
+        )
+    return source
+
+
+def _write(path: Path, head: bytes, data: np.ndarray, stored: np.dtype, foot: bytes = b'') -> None:
+    flat = data.ravel(order='F')
+    step = _PIECE // data.dtype.itemsize
+    pieces = (
+        flat[start : start + step].astype(stored, copy=False).tobytes()
+        for start in range(0, flat.size, step)
+    )
     try:
         with path.open('wb') as stream:
             try:
-                _pour(stream, head, body, compressed=path.name.endswith('.gz'))
+                _pour(stream, chain([head], pieces, [foot]), path.name.endswith(('.gz', '.mgz')))
                 stream.flush()
             except BaseException:
                 path.unlink(missing_ok=True)
@@ -320,14 +382,12 @@ def _write(path: Path, head: bytes, data: np.ndarray) -> None:
         ) from None
 
 
-def _pour(stream: BinaryIO, head: bytes, body: np.ndarray, *, compressed: bool) -> None:
-    pieces = (body[start : start + _PIECE].tobytes() for start in range(0, body.size, _PIECE))
+def _pour(stream: BinaryIO, pieces: Iterable[bytes], compressed: bool) -> None:
     if not compressed:
-        stream.write(head)
         stream.writelines(pieces)
         return
     # Without name and time in the gzip header equal images are equal files.
     packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, 31)
-    for piece in chain([head], pieces):
+    for piece in pieces:
         stream.write(packer.compress(piece))
     stream.write(packer.flush())

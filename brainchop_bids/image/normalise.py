@@ -10,7 +10,10 @@ import numpy as np
 from ..system.errors import SettingsError
 from .lookup import flat, histogram, lookup
 
-KINDS = ('minmax', 'quantile', 'zscore', 'zscore-whole', 'none')
+KINDS = ('minmax', 'quantile', 'zscore', 'zscore-whole', 'max', 'brats', 'none')
+# Names of MedicalZoo (https://github.com/black0017/MedicalZooPytorch,
+# lib/medloaders/medical_image_process.py) for what has another name here.
+ALIASES = {'full_volume_mean': 'zscore-whole', 'max_min': 'minmax', 'mean': 'zscore'}
 
 
 @dataclass(frozen=True)
@@ -19,10 +22,12 @@ class Normalization:
 
     Parameters
     ----------
-    kind : {'minmax', 'quantile', 'zscore', 'zscore-whole', 'none'}
+    kind : {'minmax', 'quantile', 'zscore', 'zscore-whole', 'max', 'brats', 'none'}
         ``(x - min) / (max - min)``; ``(x - q_low) / (q_high - q_low)``; ``(x - mean) / sd``
         with mean and standard deviation over the foreground (voxels above 0), or over the whole
-        volume, as Nobrainer does; or the conformed 0 to 255 as they are.
+        volume, as Nobrainer does; ``x / max``; MedicalZoo's ``brats``, which is ``100 (z - min) /
+        (max - min) + 10``, where ``z`` is ``zscore-whole``, and 0 where x is; or the conformed 0
+        to 255 as they are. MedicalZoo's names `ALIASES` are also understood.
     low, high : float
         The two quantiles, between 0 and 1; used by ``'quantile'`` only.
     clip : bool
@@ -66,6 +71,7 @@ class Normalization:
             If the text is not such a rule.
         """
         kind, *rest = text.strip().split(':')
+        kind = ALIASES.get(kind, kind)
         clip = bool(rest) and rest[-1] == 'clip'
         numbers = rest[:-1] if clip else rest
         try:
@@ -78,8 +84,8 @@ class Normalization:
             pass
         raise SettingsError(
             f'normalisation {text!r} is not understood; '
-            "write 'minmax', 'zscore', 'zscore-whole', 'none', 'quantile:0.02:0.98' or "
-            "'quantile:0.02:0.98:clip'"
+            "write 'minmax', 'zscore', 'zscore-whole', 'max', 'brats', 'none', "
+            "'quantile:0.02:0.98' or 'quantile:0.02:0.98:clip'"
         )
 
     @classmethod
@@ -120,8 +126,8 @@ def normalise(data: np.ndarray, normalization: Normalization) -> np.ndarray:
     Returns
     -------
     (X, Y, Z) float32
-        In the memory order of ``data``. Constant volumes become 0, and with ``'zscore'`` also
-        volumes without foreground.
+        In the memory order of ``data``. Constant volumes become 0, except with ``'max'``, and
+        with ``'zscore'`` also volumes without foreground.
     """
     return normaliser(data, normalization)(data)
 
@@ -168,6 +174,8 @@ def normaliser(
 
     def scaled(part: np.ndarray) -> np.ndarray:
         result = _scaled(part, *limits)
+        if normalization.kind == 'brats':
+            result[part == 0] = 0
         return np.clip(result, 0, 1, out=result) if clip else result
 
     if data.dtype != np.uint8:
@@ -187,39 +195,53 @@ def _scaled(data: np.ndarray, shift: float, span: float) -> np.ndarray:
 
 
 def _range_of_data(data: np.ndarray, rule: Normalization) -> tuple[float, float]:
-    if rule.kind == 'minmax':
-        low, high = float(data.min()), float(data.max())
-    elif rule.kind == 'quantile':
+    """Return what is subtracted, and what the result is divided by unless that is 0."""
+    if rule.kind == 'quantile':
         low, high = (float(q) for q in np.quantile(flat(data), (rule.low, rule.high)))
-    elif rule.kind == 'none':
+        return low, high - low
+    if rule.kind == 'none':
         return 0.0, 0.0
-    else:
-        foreground = data if rule.kind == 'zscore-whole' else data[data > 0]
-        if not foreground.size:
-            return 0.0, 0.0
-        mean = float(foreground.mean(dtype=np.float64))
-        return mean, float(foreground.std(dtype=np.float64))
-    return low, high - low
+    foreground = data[data > 0] if rule.kind == 'zscore' else data
+    if not foreground.size:
+        return 0.0, 0.0
+    ends = float(foreground.min()), float(foreground.max())
+    if rule.kind in ('minmax', 'max'):
+        return _range(rule.kind, ends)
+    mean = float(foreground.mean(dtype=np.float64))
+    return _range(rule.kind, ends, mean, float(foreground.std(dtype=np.float64)))
 
 
 def _range_of_counts(counts: np.ndarray, rule: Normalization) -> tuple[float, float]:
-    if rule.kind == 'minmax':
-        present = np.flatnonzero(counts)
-        low, high = float(present[0]), float(present[-1])
-    elif rule.kind == 'quantile':
+    if rule.kind == 'quantile':
         low, high = (_quantile_of_counts(counts, q) for q in (rule.low, rule.high))
-    elif rule.kind == 'none':
+        return low, high - low
+    if rule.kind == 'none':
         return 0.0, 0.0
-    else:
-        values = np.arange(counts.size, dtype=np.float64)
-        if rule.kind == 'zscore':
-            values, counts = values[1:], counts[1:]
-        number = counts.sum()
-        if not number:
-            return 0.0, 0.0
-        mean = float((counts * values).sum() / number)
-        return mean, float(np.sqrt((counts * (values - mean) ** 2).sum() / number))
-    return low, high - low
+    values = np.arange(counts.size, dtype=np.float64)
+    if rule.kind == 'zscore':
+        values, counts = values[1:], counts[1:]
+    number = counts.sum()
+    if not number:
+        return 0.0, 0.0
+    present = values[np.flatnonzero(counts)]
+    mean = float((counts * values).sum() / number)
+    spread = float(np.sqrt((counts * (values - mean) ** 2).sum() / number))
+    return _range(rule.kind, (float(present[0]), float(present[-1])), mean, spread)
+
+
+def _range(
+    kind: str, ends: tuple[float, float], mean: float = 0.0, spread: float = 0.0
+) -> tuple[float, float]:
+    low, high = ends
+    if kind == 'minmax':
+        return low, high - low
+    if kind == 'max':
+        return 0.0, high
+    if kind == 'brats' and spread > 0:
+        span = spread * (high - low) / 100
+        # Its value at x = 0 is -shift / span.
+        return span * (100 * (mean / spread + low) / (high - low) - 10), span
+    return mean, spread
 
 
 def _quantile_of_counts(counts: np.ndarray, q: float) -> float:

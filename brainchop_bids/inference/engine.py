@@ -19,6 +19,7 @@ from .steps import split_gather, split_head, streamable_steps, turned
 from .stream import StreamedChain
 from .subvolumes import Combination, Subvolumes
 from .tiles import Box, Tile, cubes, full, whole
+from .uncertainty import entropy
 
 
 class Engine(ABC):
@@ -47,6 +48,11 @@ class Engine(ABC):
         self.spec = spec
         self._shapes: set[Any] = set()
         self.normalization = normalization or spec.normalization
+        self._read()
+
+    def _read(self) -> None:
+        """Read the network and split it into its parts."""
+        spec = self.spec
         network, self._head = split_head(read_network(spec.folder)[0])
         self._unit = network.stride
         network, self._factor = split_gather(network)
@@ -83,6 +89,7 @@ class Engine(ABC):
         data: np.ndarray,
         *,
         probabilities: Any = None,
+        entropies: Any = None,
         tiles: Sequence[Tile] | None = None,
         subvolumes: Subvolumes | None = None,
     ) -> np.ndarray:
@@ -95,6 +102,8 @@ class Engine(ABC):
             separately.
         probabilities : (X, Y, Z, classes) float32 array, optional
             Filled with the class probabilities in the same pass.
+        entropies : (X, Y, Z) float32 array, optional
+            Filled with their entropy, see `brainchop_bids.inference.uncertainty.entropy`.
         tiles : sequence of Tile, optional
             Parts of the volume that are computed one after the other; voxels that no tile keeps
             become class 0. By default the whole volume is computed at once, or in the cubes that
@@ -117,6 +126,8 @@ class Engine(ABC):
         outputs = {'labels': labels}
         if probabilities is not None:
             outputs['probabilities'] = probabilities
+        if entropies is not None:
+            outputs['entropies'] = entropies
         self._fill(data, outputs, tiles, subvolumes)
         return labels
 
@@ -187,9 +198,8 @@ class Engine(ABC):
                     volume, tiles, Combination(subvolumes, shape, self.spec.classes, outputs)
                 )
                 return
-            if 'probabilities' in outputs and sum(tile.kept for tile in tiles) < math.prod(shape):
-                outputs['probabilities'][...] = 0
-                outputs['probabilities'][..., 0] = 1
+            if sum(tile.kept for tile in tiles) < math.prod(shape):
+                _be_background(outputs)
             for tile in tiles:
                 self._compute(tile, volume.cut(tile), outputs)
 
@@ -210,23 +220,28 @@ class Engine(ABC):
         given, up = volume.rounded(self._unit).gathered(self._factor), self._head.up
         keep = [slice(side.start // up, -(-side.stop // up)) for side in tile.inner]
         features = self._features(given.transposed(), (keep[2], keep[1], keep[0]))
-        kinds = tuple(outputs)
-        wanted = [
-            outputs[kind][tile.own].transpose(2, 1, 0, *range(3, outputs[kind].ndim))
-            for kind in kinds
-        ]
+        wanted = {
+            kind: out[tile.own].transpose(2, 1, 0, *range(3, out.ndim))
+            for kind, out in outputs.items()
+        }
+        # Entropies are computed from probabilities.
+        kinds = tuple(kind for kind in wanted if kind != 'entropies')
+        if 'entropies' in wanted and 'probabilities' not in wanted:
+            kinds += ('probabilities',)
         skip = [side.start % up for side in reversed(tile.inner)]
         # The head has its features, logits and softmax in memory at once.
-        width = features.shape[-1] + 2 * up**3 * self._head.classes
+        width = features.shape[-1] + (2 + ('entropies' in wanted)) * up**3 * self._head.classes
         for rows in slabs(features.shape[:3], width, self._layers.slab_bytes):
             block = features[rows]
             if isinstance(block, np.ndarray):
                 block = np.ascontiguousarray(block)
-            for out, values in zip(
-                wanted, self._layers.head(self._head, block, kinds), strict=True
-            ):
+            found = dict(zip(kinds, self._layers.head(self._head, block, kinds), strict=True))
+            if 'entropies' in wanted:
+                found['entropies'] = entropy(found['probabilities'])
+            for kind, out in wanted.items():
                 # The voxels of a coarse voxel have the order of the volume's own axes.
-                _spread(values.transpose(2, 1, 0, *range(3, values.ndim)), rows.start, skip, out)
+                values = found[kind].transpose(2, 1, 0, *range(3, found[kind].ndim))
+                _spread(values, rows.start, skip, out)
 
     def _plan_streams(self) -> None:
         """Decide what is computed slab by slab: the whole network, its finest level, or none."""
@@ -292,6 +307,15 @@ class Engine(ABC):
                 f'{self.spec.folder}: the network makes a volume of {found} '
                 f'out of {shape}; expected one of the same shape'
             )
+
+
+def _be_background(outputs: dict[str, Any]) -> None:
+    """Fill outputs with what is certainly background."""
+    if 'probabilities' in outputs:
+        outputs['probabilities'][...] = 0
+        outputs['probabilities'][..., 0] = 1
+    if 'entropies' in outputs:
+        outputs['entropies'][...] = 0
 
 
 class _Handed:

@@ -1,11 +1,11 @@
 """Margins that each layer of a chain needs if only a part of the result is computed."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from .steps import Step
-from .tiles import Box, full
+from .tiles import Box
 
 
 @dataclass(frozen=True)
@@ -27,22 +27,11 @@ class Pass:
     @property
     def _missing(self) -> list[tuple[int, int]]:
         """Number of input voxels before and after that are outside the volume, for each axis."""
-        if not self.step.keeps_grid:
-            # Input and output are whole volumes.
-            return [
-                (before, max(0, (made.stop - 1) * self.step.stride + 1 + after - given.stop))
-                if self.step.stride > 1
-                else (0, 0)
-                for (before, after), given, made in zip(
-                    self.step.margins, self.source, self.result, strict=True
-                )
-            ]
-        return [
-            (before - (made.start - given.start), after - (given.stop - made.stop))
-            for (before, after), given, made in zip(
-                self.step.margins, self.source, self.result, strict=True
-            )
-        ]
+        missing = []
+        for axis, (given, made) in enumerate(zip(self.source, self.result, strict=True)):
+            first, last = _reached(self.step, axis, made)
+            missing.append((max(0, given.start - first), max(0, last - given.stop)))
+        return missing
 
     @property
     def zeros(self) -> tuple[int, int]:
@@ -82,23 +71,51 @@ class Pass:
 
 def passes_of(steps: Sequence[Step], shape: Sequence[int], keep: Box) -> list[Pass]:
     """Determine the part that each step must compute, from the last step to the first."""
-    passes = []
     shapes = [(shape[0], shape[1], shape[2])]
     for step in steps:
         shapes.append(step.made(shapes[-1]))
-    # Moments are computed over whole volumes, and so are networks with coarser grids.
-    everything = any(step.epsilon is not None or not step.keeps_grid for step in steps)
-    last = shapes.pop()
-    result = full(last) if everything else keep
-    for step, given in zip(reversed(steps), reversed(shapes), strict=True):
-        x, y, z = (
-            slice(max(0, side.start - before), min(length, side.stop + after))
-            for (before, after), side, length in zip(step.margins, result, given, strict=True)
+    # Moments are computed over whole volumes.
+    everything = any(step.epsilon is not None for step in steps)
+    axes = []
+    for axis, side in enumerate(keep):
+        sizes = [size[axis] for size in shapes]
+        axes.append(
+            [slice(0, n) for n in sizes] if everything else _sides(steps, axis, sizes, side)
         )
-        source = (x, y, z) if step.keeps_grid else full(given)
-        passes.append(Pass(step, source, result))
-        result = source
-    return passes[::-1]
+    boxes = [(x, y, z) for x, y, z in zip(*axes, strict=True)]
+    return [Pass(*each) for each in zip(steps, boxes, boxes[1:], strict=False)]
+
+
+def _sides(steps: Sequence[Step], axis: int, sizes: Sequence[int], keep: slice) -> list[slice]:
+    """Return the part of the input, and of the output of each step, along an axis.
+
+    The part that is kept is enlarged until all transposed convolutions make whole coarse voxels.
+    """
+
+    def parts(side: slice) -> list[slice]:
+        found = [side]
+        for step, size in zip(reversed(steps), sizes[-2::-1], strict=True):
+            first, last = _reached(step, axis, found[-1])
+            found.append(slice(max(0, first), min(size, last)))
+        return found[::-1]
+
+    def aligned(edges: Iterable[int]) -> bool:
+        return not any(edge % step.up for step, edge in zip(steps, edges, strict=True))
+
+    start, stop = keep.start, keep.stop
+    # The ends of the volume are always aligned.
+    while not aligned(part.start for part in parts(slice(start, stop))[1:]):
+        start -= 1
+    while not aligned(part.stop for part in parts(slice(start, stop))[1:]):
+        stop += 1
+    return parts(slice(start, stop))
+
+
+def _reached(step: Step, axis: int, made: slice) -> tuple[int, int]:
+    """Return where the input of a part of the output begins and ends, perhaps outside of it."""
+    before, after = step.margins[axis]
+    first, last = (n * step.stride // step.up for n in (made.start, made.stop - 1))
+    return first - before, last + 1 + after
 
 
 def lengths(box: Box) -> tuple[int, int, int]:

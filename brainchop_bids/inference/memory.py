@@ -35,6 +35,8 @@ _TENSORFLOW_COPIES = 6.0
 _OPENVINO_COPIES = 2.8
 # Copies of a layer beyond the layers that are held for later ones, as in U-Nets.
 _MORE_COPIES = {'openvino': 0.8, 'tensorflow': 2.0}
+# The engine's own copies of arrays of an ONNX graph.
+_GRAPH_COPIES = 1.75
 
 # Memory of the graph of the coarser grids, relative to that of the finest level.
 _BELOW = {'openvino': 0.0, 'tensorflow': 0.4}
@@ -83,7 +85,9 @@ def estimate_peak_gb(
     voxels = math.prod(tile)
     value = 2 if precision == 'bf16' else 4
     # In bfloat16 only chains are computed slab by slab.
-    if spec.slabs and spec.block is None and (spec.chain or precision == 'f32'):
+    if spec.graph is not None:
+        held = _GRAPH_COPIES * spec.graph.held_bytes(tile)
+    elif spec.slabs and spec.block is None and (spec.chain or precision == 'f32'):
         # The larger of the input and of the layers.
         held = 4.0 * voxels * spec.in_channels
         held = max(held, tile[0] * tile[1] * (tile[2] + _PLANES) * value * spec.slabs)

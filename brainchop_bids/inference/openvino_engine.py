@@ -14,6 +14,7 @@ from ..system.processes import why_refused
 from .engine import Engine
 from .openvino_graph import GraphBuilder, compiled
 from .openvino_layers import OpenvinoLayers
+from .steps import identity_head
 
 
 class OpenvinoEngine(Engine):
@@ -60,7 +61,16 @@ class OpenvinoEngine(Engine):
         source = str(spec.folder)
         self._layers = OpenvinoLayers(self._builder, source, threads, precision)
         self._graphs: dict[tuple[int, ...], Any] = {}
-        self._plan_streams()
+        if spec.graph is None:
+            self._plan_streams()
+
+    def _read(self) -> None:
+        graph = self.spec.graph
+        if graph is None:
+            super()._read()
+            return
+        self._unit, self._factor = graph.unit, 1
+        self._head = identity_head(graph.classes)
 
     @property
     def device(self) -> str:
@@ -83,11 +93,15 @@ class OpenvinoEngine(Engine):
         if shape not in self._graphs:
             # Only one graph is kept, since each has memory of its own.
             self._graphs.clear()
-            given = self._builder.parameter((1, *shape))
-            body = self._builder.body(self._network, self._builder.channels_first(given))
+            if self.spec.graph is not None:
+                body, given = self.spec.graph.prepared(self._builder, shape)
+            else:
+                given = self._builder.parameter((1, *shape))
+                body = self._builder.body(self._network, self._builder.channels_first(given))
+                body = self._builder.channels_last(body)
             self._graphs[shape] = compiled(
                 self._builder,
-                [self._builder.channels_last(body)],
+                [body],
                 [given],
                 str(self.spec.folder),
                 self._threads,
@@ -103,9 +117,10 @@ class OpenvinoEngine(Engine):
             size = ' x '.join(map(str, shape))
             reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
             refused = why_refused(reason)
+            other = '--subvolumes' if self.spec.graph is not None else '--engine tensorflow'
             raise BrainchopError(
                 f'{self.spec.name}: {refused}'
                 if refused
                 else f'{self.spec.name}: OpenVINO failed on {size} voxels ({reason}); grant more '
-                'memory, or use --engine tensorflow'
+                f'memory, or use {other}'
             ) from error

@@ -1,6 +1,7 @@
 """A network as an OpenVINO graph, channels first: ``[1, channels, X, Y, Z]``."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from ..models.formats.openvino_files import openvino_core
 from ..models.network import Network, Op
 from ..system.errors import ModelError
 from ..system.processes import why_refused
+from .openvino_norms import MAKERS
 from .steps import Head, Step
 
 
@@ -31,13 +33,12 @@ class GraphBuilder:
             'conv': self._conv,
             'conv_transpose': self._conv_transpose,
             'batch_norm': self._batch_norm,
-            'group_norm': self._group_norm,
             'activation': self._activation,
             'max_pool': self._max_pool,
             'upsample': self._upsample,
             'zero_pad': self._zero_pad,
-            'add': self._add,
             'concatenate': lambda op, given: self.ops.concat(given, 1),
+            **{kind: partial(make, self.ops) for kind, make in MAKERS.items()},
         }
 
     def parameter(self, shape: Sequence[int]) -> Any:
@@ -230,15 +231,6 @@ class GraphBuilder:
         shaped = np.ascontiguousarray(scale, np.float32).reshape(1, -1, 1, 1, 1)
         return self._plus(self.ops.multiply(given[0], self.ops.constant(shaped)), shift)
 
-    def _group_norm(self, op: Op, given: list[Any]) -> Any:
-        groups, epsilon = op.settings['groups'], op.settings['epsilon']
-        if groups in (-1, op.channels):
-            return self.ops.mvn(given[0], self._integers(2, 3, 4), True, epsilon, 'inside_sqrt')
-        one, zero = np.ones(op.channels, np.float32), np.zeros(op.channels, np.float32)
-        return self.ops.group_normalization(
-            given[0], self.ops.constant(one), self.ops.constant(zero), groups, epsilon
-        )
-
     def _activation(self, op: Op, given: list[Any]) -> Any:
         return self._activated(given[0], op.settings['function'], op.settings['alpha'])
 
@@ -263,6 +255,9 @@ class GraphBuilder:
             'tanh': lambda: ops.tanh(x),
             'gelu': lambda: ops.gelu(x, 'erf'),
             'gelu_tanh': lambda: ops.gelu(x, 'tanh'),
+            'mish': lambda: ops.mish(x),
+            'softsign': lambda: ops.softsign(x),
+            'exponential': lambda: ops.exp(x),
             'softmax': lambda: ops.softmax(x, 1),
         }
         return makers[function]()
@@ -295,12 +290,6 @@ class GraphBuilder:
         before, after = zip(*op.settings['padding'], strict=True)
         begin, end = (self._integers(0, 0, *pads) for pads in (before, after))
         return self.ops.pad(given[0], begin, end, 'constant', self.ops.constant(np.float32(0)))
-
-    def _add(self, op: Op, given: list[Any]) -> Any:
-        total = given[0]
-        for other in given[1:]:
-            total = self.ops.add(total, other)
-        return total
 
 
 def step_weights(step: Step) -> tuple[np.ndarray, np.ndarray]:

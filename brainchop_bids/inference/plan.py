@@ -23,8 +23,6 @@ from .tiles import Box, Tile, exact_tiles, fitting_tiles, whole
 if TYPE_CHECKING:
     from .engine import Engine
 
-_kept: 'dict[tuple[object, ...], Engine] | None' = None
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -150,10 +148,15 @@ def _make_plan(
     options: InferenceOptions,
     box: Box | None,
 ) -> Plan:
-    engine, device, why = _engine(options)
+    engine, device, why = _engine(options, spec)
     precision = options.precision
     size = 'x'.join(map(str, shape))
     rule = None if options.subvolumes is None else Subvolumes.parse(options.subvolumes)
+    if rule is not None and spec.graph is not None and spec.block not in (None, rule.shape):
+        raise SettingsError(
+            f'{spec.name}: computes cubes of {"x".join(map(str, spec.block or ()))} only; give '
+            '--subvolumes this size'
+        )
     if device == 'gpu':
         description = f'{engine} on the GPU, whole volume of {size} ({why})'
         tiles = None if spec.block is not None else tuple(whole(shape))
@@ -220,27 +223,6 @@ def make_engine(
     -------
     Engine
     """
-    key = (plan.engine, plan.device, plan.precision, spec.sha256, threads, normalization)
-    if _kept is not None and key in _kept:
-        return _kept[key]
-    engine = _load(plan, spec, threads, normalization)
-    if _kept is not None:
-        # Only one engine is kept, since each takes memory.
-        _kept.clear()
-        _kept[key] = engine
-        engine.keep_memory()
-    return engine
-
-
-def keep_engines() -> None:
-    """Let `make_engine` keep its last engine, and return it again for equal arguments."""
-    global _kept
-    _kept = {}
-
-
-def _load(
-    plan: Plan, spec: ModelSpec, threads: int | None, normalization: Normalization | None
-) -> 'Engine':
     if plan.engine == 'openvino':
         from .openvino_engine import OpenvinoEngine
 
@@ -252,14 +234,54 @@ def _load(
     return KerasEngine(spec, threads=threads, normalization=normalization, device=plan.device)
 
 
+class Engines:
+    """Makes engines, and keeps the last one for scans of the same model and settings.
+
+    Parameters
+    ----------
+    keep_memory : bool
+        True to also keep the memory for features, see `Engine.keep_memory`.
+    """
+
+    def __init__(self, *, keep_memory: bool = False) -> None:
+        self._keep_memory = keep_memory
+        # Only one engine is kept, since each takes memory.
+        self._last: tuple[tuple[object, ...], Engine] | None = None
+
+    def make(
+        self,
+        plan: Plan,
+        spec: ModelSpec,
+        threads: int | None,
+        normalization: Normalization | None,
+    ) -> 'Engine':
+        """Return the engine of a plan, see `make_engine`."""
+        key = (plan.engine, plan.device, plan.precision, spec.sha256, threads, normalization)
+        if self._last is not None and self._last[0] == key:
+            return self._last[1]
+        self._last = None
+        engine = make_engine(plan, spec, threads, normalization)
+        if self._keep_memory:
+            engine.keep_memory()
+        self._last = key, engine
+        return engine
+
+
 def _largest(tiles: Sequence[Tile]) -> tuple[int, int, int]:
     x, y, z = (max(tile.shape[axis] for tile in tiles) for axis in range(3))
     return x, y, z
 
 
-def _engine(options: InferenceOptions) -> tuple[str, str, str]:
+def _engine(options: InferenceOptions, spec: ModelSpec) -> tuple[str, str, str]:
     """Return the engine, the device and the reason for this choice."""
     wanted, device = options.engine, options.device
+    if spec.graph is not None:
+        if wanted == 'tensorflow' or device == 'gpu':
+            raise SettingsError(
+                f'{spec.name}: is an ONNX graph, which runs with OpenVINO on a CPU; leave out '
+                '--engine and --device'
+            )
+        return 'openvino', 'cpu', 'an ONNX graph'
     for_cpu = wanted == 'openvino' or options.precision == 'bf16' or device == 'cpu'
     gpu = not for_cpu and _has_gpu()
     if device == 'gpu' and not gpu:

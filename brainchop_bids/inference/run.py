@@ -11,6 +11,7 @@ from .engine import Engine
 from .memmap import create_array
 from .plan import Plan
 from .tiles import Tile
+from .uncertainty import entropy, spread
 
 _SLAB = 8
 
@@ -22,6 +23,8 @@ def run_network(
     scratch: Callable[[], Path],
     *,
     probabilities: Any = None,
+    entropies: Any = None,
+    spreads: Any = None,
 ) -> np.ndarray:
     """Label a volume as planned.
 
@@ -37,6 +40,9 @@ def run_network(
         Returns the path of a new temporary file; only used for test-time augmentation.
     probabilities : (X, Y, Z, classes) float32 array, optional
         Filled with class probabilities.
+    entropies, spreads : (X, Y, Z) float32 array, optional
+        Filled with their entropy and, with test-time augmentation, the spread over the scan and
+        its mirror image, see `brainchop_bids.inference.uncertainty`.
 
     Returns
     -------
@@ -45,7 +51,11 @@ def run_network(
     """
     if not plan.tta:
         return engine.segment(
-            data, probabilities=probabilities, tiles=plan.tiles, subvolumes=plan.subvolumes
+            data,
+            probabilities=probabilities,
+            entropies=entropies,
+            tiles=plan.tiles,
+            subvolumes=plan.subvolumes,
         )
     shape = (*data.shape[:3], engine.spec.classes)
     flipped = create_array(scratch(), shape)
@@ -57,7 +67,12 @@ def run_network(
     for start in range(0, shape[2], _SLAB):
         planes = slice(start, start + _SLAB)
         other = np.asarray(flipped[::-1, :, planes])[..., swapped]
-        mean = (np.asarray(both[:, :, planes]) + other) / 2
+        first = np.asarray(both[:, :, planes])
+        mean = (first + other) / 2
+        if entropies is not None:
+            entropies[:, :, planes] = entropy(mean)
+        if spreads is not None:
+            spreads[:, :, planes] = spread(entropy(mean), entropy(first), entropy(other))
         both[:, :, planes] = mean
         labels[:, :, planes] = mean.argmax(-1)
     return labels

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,27 +14,23 @@ from .. import __version__
 from ..image.background import without_empty
 from ..image.channels import conform_channels
 from ..image.conform import Conformed
-from ..image.io import Volume, save_nifti
-from ..image.lookup import recode
+from ..image.io import Volume
 from ..image.resample import labels_to_grid
 from ..image.smooth import smooth_labels
 from ..models.spec import ModelSpec
 from ..system.atomic import Staged, writing
 from ..system.errors import DeviceMemoryError, ModelError
 from ..system.resources import available_memory, peak_mb
-from .memmap import create_array
 from .options import InferenceOptions
-from .plan import make_engine, plan_scan
+from .outputs import Outputs, Posterior
+from .plan import Engines, plan_scan
 from .run import run_network
 from .scan_settings import ScanSettings
 from .stages import (
     Cleaned,
     clean_up,
-    probabilities_to_grid,
     read_scan,
     remove_from_void,
-    strip_skull,
-    tabulate_volumes,
 )
 
 Review = Callable[[Volume, np.ndarray, np.ndarray | None, ModelSpec, float], dict[str, Any]]
@@ -74,6 +69,7 @@ def segment_scan(
     spec: ModelSpec,
     clock: Stopwatch | None = None,
     review: Review | None = None,
+    engines: Engines | None = None,
 ) -> dict[str, Any]:
     """Segment one scan and write the outputs in the settings.
 
@@ -88,15 +84,17 @@ def segment_scan(
     review : callable, optional
         Takes the scan, the model's labels and the brain mask in the scan's grid, the model, and
         the volume that was removed with components, mm^3; what it returns is added to the facts.
+    engines : Engines, optional
+        Engines that are kept for further scans.
 
     Returns
     -------
     dict
         Facts about the run, ready for JSON: ``engine``, ``normalization``, ``model``,
         ``seconds``, ``peak_mb``, ``components`` (the rule, and the numbers of components and
-        voxels removed), ``smoothing`` and ``mask`` (the rules), ``warnings``; also
-        ``intracranial_mm3`` if the model labels the fluid around the brain and the labels were
-        cleaned up.
+        voxels removed), ``smoothing`` and ``mask`` (the rules), ``warnings``; also ``border_mm``
+        if the mask was grown or shrunk, and ``intracranial_mm3`` if the model labels the fluid
+        around the brain and the labels were cleaned up.
 
     Raises
     ------
@@ -116,19 +114,19 @@ def segment_scan(
             [volume, *others], settings.conform, threads=settings.threads
         )
     with Staged() as staged:
-        network = _Network(settings, spec, conformed, clock)
+        outputs = Outputs(settings, spec, volume, conformed, staged)
+        network = _Network(outputs, clock, engines or Engines())
         with clock.stage('segment'):
-            labels = network.label(data, volume, staged)
+            labels = network.label(data)
         with clock.stage('components'):
             labels = smooth_labels(labels, spec.smoothing, threads=settings.threads)
             labels, notes = remove_from_void(labels, conformed.data)
             cleaned = _clean_up(settings, spec, labels, conformed, masked=review is not None)
         with clock.stage('write'):
             final = cleaned
-            if settings.space == 'native' or review is not None:
+            if outputs.native or review is not None:
                 final = _in_scan(settings, cleaned, conformed, volume)
-            placed = final if settings.space == 'native' else cleaned
-            _write(settings, spec, placed, conformed, volume, staged)
+            outputs.write(final if outputs.native else cleaned)
         reviewed: dict[str, Any] = {}
         if review is not None:
             with clock.stage('review'):
@@ -158,7 +156,6 @@ def segment_scan(
 
 def _check(settings: ScanSettings, spec: ModelSpec) -> None:
     """Check that the model supports the settings."""
-    spec.label_values(settings.label_codes)
     if not spec.covers_brain and (settings.mask or settings.brain):
         raise ModelError(
             f'{spec.folder}: its labels cover no whole brain; leave out --mask and --brain'
@@ -192,6 +189,8 @@ def _facts(settings: ScanSettings, engine: Any, cleaned: Cleaned) -> dict[str, A
         'smoothing': engine.spec.smoothing.to_dict(),
         'mask': engine.spec.mask_rule.to_dict(),
     }
+    if settings.border:
+        facts['border_mm'] = settings.border
     if cleaned.intracranial_mm3 is not None:
         facts['intracranial_mm3'] = cleaned.intracranial_mm3
     return facts
@@ -209,79 +208,48 @@ def _warnings(settings: ScanSettings, spec: ModelSpec, labels: np.ndarray) -> li
 class _Network:
     """The network of a scan, its plan and its engine; falls back to the CPU if a GPU is full."""
 
-    def __init__(
-        self, settings: ScanSettings, spec: ModelSpec, conformed: Conformed, clock: Stopwatch
-    ) -> None:
-        self._settings, self._spec, self._conformed, self._clock = settings, spec, conformed, clock
+    def __init__(self, outputs: Outputs, clock: Stopwatch, engines: Engines) -> None:
+        self._outputs, self._clock, self._engines = outputs, clock, engines
         self.warnings: list[str] = []
         with clock.stage('load'):
-            self._load(settings.inference)
+            self._load(outputs.settings.inference)
 
     def _load(self, options: InferenceOptions) -> None:
-        settings, conformed = self._settings, self._conformed
+        settings, spec, conformed = (
+            self._outputs.settings,
+            self._outputs.spec,
+            self._outputs.conformed,
+        )
         memory, zooms = settings.memory or available_memory(), conformed.geometry.zooms
-        self.plan = plan_scan(self._spec, conformed.data, zooms, memory, options)
+        self.plan = plan_scan(spec, conformed.data, zooms, memory, options)
         self._clock.log(self.plan.description)
-        self.engine = make_engine(self.plan, self._spec, settings.threads, settings.normalization)
+        self.engine = self._engines.make(self.plan, spec, settings.threads, settings.normalization)
 
-    def label(self, data: np.ndarray, volume: Volume, staged: Staged) -> np.ndarray:
+    def label(self, data: np.ndarray) -> np.ndarray:
         """Return the labels in the conformed grid; write probabilities if they are asked for."""
         try:
-            return self._label(data, volume, staged)
+            return self._label(data)
         except DeviceMemoryError as error:
             self.warnings.append(f'{error}; computed on the CPU instead')
             self._clock.log(self.warnings[-1])
-            self._load(replace(self._settings.inference, device='cpu', engine='auto'))
-            return self._label(data, volume, staged)
+            options = self._outputs.settings.inference
+            self._load(replace(options, device='cpu', engine='auto'))
+            return self._label(data)
 
-    def _label(self, data: np.ndarray, volume: Volume, staged: Staged) -> np.ndarray:
-        settings, conformed, classes = self._settings, self._conformed, self._spec.classes
-        path = settings.probseg
-
-        def scratch() -> Path:
-            return staged.scratch(settings.out)
-
-        if path is None:
-            with writing(settings.out):
-                return run_network(self.engine, self.plan, data, scratch)
-        with writing(path):
-            native = settings.space == 'native'
-            final = _create_probseg(staged.path(path), settings, conformed, volume, classes)
-            computed = final
-            if native:
-                computed = create_array(staged.scratch(path), (*conformed.data.shape, classes))
-            labels = run_network(self.engine, self.plan, data, scratch, probabilities=computed)
-            if native:
-                resampled = probabilities_to_grid(computed, conformed.geometry, volume.geometry)
-                for index, probability in enumerate(resampled):
-                    final[..., index] = probability
+    def _label(self, data: np.ndarray) -> np.ndarray:
+        out, staged = self._outputs.settings.out, self._outputs.staged
+        posterior = Posterior(self._outputs)
+        with writing(out):
+            labels = run_network(
+                self.engine,
+                self.plan,
+                data,
+                lambda: staged.scratch(out),
+                probabilities=posterior.probabilities,
+                **posterior.maps,
+            )
+        posterior.write()
         return labels
-
-
-def _create_probseg(
-    path: Path, settings: ScanSettings, conformed: Conformed, volume: Volume, classes: int
-) -> np.ndarray:
-    """Create a 4-D image of zeros on the disk and return its voxels as a memory map."""
-    import nibabel as nib
-
-    shape = volume.data.shape if settings.space == 'native' else conformed.data.shape
-    empty = np.zeros(shape, np.float32, order='F')
-    save_nifti(path, empty, **_placed(settings, conformed))
-    header = nib.Nifti1Image.from_filename(path).header.copy()
-    header.set_data_shape((*shape, classes))
-    offset = int(header['sizeof_hdr']) + 4
-    header['vox_offset'] = offset
-    volumes = create_array(path, (*shape, classes), offset)
-    with path.open('r+b') as file:
-        file.write(header.binaryblock)
-    return volumes
-
-
-def _placed(settings: ScanSettings, conformed: Conformed) -> dict[str, Any]:
-    """Return the arguments of `save_nifti` that define the grid."""
-    if settings.space == 'native':
-        return {'like': settings.t1w}
-    return {'affine': conformed.affine}
 
 
 def _clean_up(
@@ -318,35 +286,3 @@ def _in_scan(
         labels=without_empty(resampled(cleaned.labels), volume.data),
         mask=None if cleaned.mask is None else resampled(cleaned.mask),
     )
-
-
-def _write(
-    settings: ScanSettings,
-    spec: ModelSpec,
-    cleaned: Cleaned,
-    conformed: Conformed,
-    volume: Volume,
-    staged: Staged,
-) -> None:
-    labels, mask = cleaned.labels, cleaned.mask
-    geometry, placed = conformed.geometry, _placed(settings, conformed)
-    if settings.space == 'native':
-        geometry = volume.geometry
-    tables = {derived.name: derived.values for derived in spec.derived}
-    images = [(path, recode(labels, tables[name])) for name, path in settings.derived]
-    if settings.label_codes != 'model':
-        labels = recode(labels, spec.label_values(settings.label_codes))
-    for path, image in (*images, (settings.out, labels), (settings.mask, mask)):
-        if path is not None and image is not None:
-            with writing(path):
-                save_nifti(staged.path(path), image, labels=True, **placed)
-    if settings.brain is not None and mask is not None:
-        whole = volume.data if settings.space == 'native' else conformed.data
-        with writing(settings.brain):
-            save_nifti(staged.path(settings.brain), strip_skull(whole, mask), **placed)
-    if settings.volumes is not None:
-        with writing(settings.volumes):
-            named = spec.labels_by_value(settings.label_codes)
-            names = {value: label.name for value, label in named.items()}
-            table, _ = tabulate_volumes(labels, geometry, names)
-            staged.path(settings.volumes).write_text(table, 'utf-8')

@@ -6,11 +6,17 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from ..image.border import check_border
 from ..image.conform import ConformOptions
+from ..image.mgh import is_mgh
 from ..image.normalise import Normalization
 from ..system.errors import SettingsError
 from ..system.resources import Granted
 from .options import InferenceOptions
+
+# The longest suffix of a name first.
+_IMAGES = ('.nii.gz', '.mgh.gz', '.nii', '.mgh', '.mgz')
+_FILES = ('mask', 'brain', 'probseg', 'uncertainty', 'volumes', 'stats')
 
 
 @dataclass(frozen=True)
@@ -20,7 +26,7 @@ class ScanSettings:
     Parameters
     ----------
     t1w, out : Path
-        The scan, and the label image to write (``.nii`` or ``.nii.gz``).
+        The scan, and the label image to write (``.nii``, ``.nii.gz``, ``.mgh`` or ``.mgz``).
     inference : InferenceOptions
         Options of the network.
     memory : Granted, optional
@@ -37,9 +43,12 @@ class ScanSettings:
         Values of labels, see `LabelTable.values`.
     derived : tuple of (str, Path)
         Names of derived segmentations, and the images to write.
-    mask, brain, probseg, volumes, stats : Path, optional
-        Files to write: brain mask, skull-stripped scan, class probabilities (4-D float32
-        ``.nii``), table of volumes, and facts about the run (JSON).
+    mask, brain, probseg, uncertainty, volumes, stats : Path, optional
+        Files to write: brain mask, skull-stripped scan, class probabilities (4-D
+        float32, no ``.nii.gz``), their entropy (see also `spread`), table of volumes, and facts
+        about the run (JSON).
+    border : float
+        Distance in mm by which the mask grows, or shrinks if it is negative, see `move_border`.
     normalization : Normalization, optional
         Normalization that replaces the model's own.
     frame : int, optional
@@ -68,8 +77,10 @@ class ScanSettings:
     mask: Path | None = None
     brain: Path | None = None
     probseg: Path | None = None
+    uncertainty: Path | None = None
     volumes: Path | None = None
     stats: Path | None = None
+    border: float = 0.0
     normalization: Normalization | None = None
     frame: int | None = None
     conform: ConformOptions = field(default_factory=ConformOptions)
@@ -77,15 +88,21 @@ class ScanSettings:
 
     def __post_init__(self) -> None:
         """Check that outputs do not overwrite each other and that their folders exist."""
-        given = (self.out, self.mask, self.brain, self.probseg, self.volumes, self.stats)
-        derived = [path for _, path in self.derived]
-        outputs = [path for path in (*given, *derived) if path is not None]
-        for path in (self.out, self.mask, self.brain, *derived):
-            if path is not None and not path.name.endswith(('.nii', '.nii.gz')):
-                raise SettingsError(f'{path}: is no NIfTI name; end it with .nii or .nii.gz')
-        if self.probseg is not None and self.probseg.suffix != '.nii':
+        derived, outputs = [path for _, path in self.derived], self.outputs
+        for path in (self.out, self.mask, self.brain, self.uncertainty, *derived):
+            if path is not None and not _is_image(path):
+                raise SettingsError(
+                    f'{path}: is no NIfTI name and none of MGH; end it with .nii, .nii.gz, .mgh '
+                    'or .mgz'
+                )
+        if self.probseg is not None and not _is_image(self.probseg, nifti=('.nii',)):
             raise SettingsError(
-                f'{self.probseg}: probabilities are written uncompressed; end the name with .nii'
+                f'{self.probseg}: probabilities are written as uncompressed NIfTI or as MGH; end '
+                'the name with .nii, .mgh or .mgz'
+            )
+        if check_border(self.border) and self.mask is None and self.brain is None:
+            raise SettingsError(
+                f'--border {self.border:g} is for the brain mask; add --mask or --brain'
             )
         for path in outputs:
             if not path.parent.is_dir():
@@ -99,6 +116,23 @@ class ScanSettings:
                 f'{self.t1w}: the scans and the outputs need different names; '
                 f'given are {", ".join(map(str, outputs))}'
             )
+
+    @property
+    def outputs(self) -> list[Path]:
+        """All files to write."""
+        given = (self.out, self.mask, self.brain, self.probseg, self.volumes, self.stats)
+        derived = (path for _, path in self.derived)
+        maps = (self.uncertainty, self.spread)
+        return [path for path in (*given, *maps, *derived) if path is not None]
+
+    @property
+    def spread(self) -> Path | None:
+        """Image of the spread over flips, beside that of the entropy; None if there are none."""
+        path = self.uncertainty
+        if path is None or not self.inference.tta:
+            return None
+        suffix = next((s for s in _IMAGES if path.name.endswith(s)), path.suffix)
+        return path.with_name(f'{path.name.removesuffix(suffix)}_spread{suffix}')
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as data.
@@ -133,7 +167,7 @@ class ScanSettings:
             If settings are invalid or exclude each other.
         """
         values = dict(given)
-        for name in ('t1w', 'out', 'mask', 'brain', 'probseg', 'volumes', 'stats'):
+        for name in ('t1w', 'out', *_FILES):
             if name in values:
                 values[name] = Path(values[name])
         values['channels'] = tuple(Path(path) for path in values.get('channels', ()))
@@ -149,6 +183,10 @@ class ScanSettings:
         if 'normalization' in values:
             values['normalization'] = Normalization.parse(values['normalization'])
         return cls(**values)
+
+
+def _is_image(path: Path, nifti: tuple[str, ...] = ('.nii', '.nii.gz')) -> bool:
+    return path.name.endswith(nifti) or is_mgh(path.name)
 
 
 def _to_json(value: Any) -> Any:

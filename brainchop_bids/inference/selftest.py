@@ -1,6 +1,8 @@
 """Self-test of a model: results of the engines compared with NumPy."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import reduce
 
 import numpy as np
 from scipy.special import erf, expit
@@ -10,6 +12,7 @@ from ..models.formats import read_network
 from ..models.network import Network, Op
 from ..models.spec import ModelSpec
 from ..system.errors import ModelError
+from .tiles import cubes, whole
 
 # Side of the test volume in voxels: wider than most dilations, computed in a second.
 _SIZE = 24
@@ -18,6 +21,9 @@ _TOLERANCE = 1e-3
 
 def self_test(spec: ModelSpec) -> float:
     """Compute a small random volume with each engine and with NumPy in double precision.
+
+    The volume is as the engines get it: with all channels, in sides of the network's stride, and
+    for networks that were trained on cubes in several cubes, which are small here.
 
     Parameters
     ----------
@@ -41,11 +47,16 @@ def self_test(spec: ModelSpec) -> float:
 
     network = read_network(spec.folder)[0]
     side = -(-_SIZE // network.stride) * network.stride
-    volume = np.random.default_rng(0).integers(0, 256, (side,) * 3).astype(np.uint8)
-    while network.ops[-1].is_activation('softmax'):
-        # Engines return logits, so the softmax is left out.
-        network = Network(network.source, network.ops[:-1])
-    expected = compute(network, normalise(volume, spec.normalization)[..., None])
+    shape = [side] * 3
+    if spec.block is not None:
+        stride = network.stride
+        sides = (max(n // stride * stride, stride) for n in spec.block)
+        spec = replace(spec, input_shape=tuple(min(side, n) for n in sides))
+        # Two cubes, of which the second is moved back inside the volume.
+        shape = [spec.input_shape[0] * 3 // 2, *spec.input_shape[1:]]
+    channels = [spec.in_channels] if spec.in_channels > 1 else []
+    volume = np.random.default_rng(0).integers(0, 256, (*shape, *channels)).astype(np.uint8)
+    expected = _logits(network, spec, volume)
     differences = []
     for engine in (KerasEngine(spec), OpenvinoEngine(spec)):
         off = np.abs(engine.logits(volume) - expected).max() / max(1.0, np.abs(expected).max())
@@ -56,6 +67,24 @@ def self_test(spec: ModelSpec) -> float:
             )
         differences.append(float(off))
     return max(differences)
+
+
+def _logits(network: Network, spec: ModelSpec, volume: np.ndarray) -> np.ndarray:
+    """Return the logits of a volume, (X, Y, Z, classes) float64, cube by cube if it has cubes."""
+    # Engines return logits, so the softmax or sigmoid is left out.
+    final = 'sigmoid' if network.classes == 1 else 'softmax'
+    while network.ops[-1].is_activation(final, 'linear'):
+        network = replace(network, ops=network.ops[:-1])
+    channels = np.moveaxis(volume, -1, 0) if spec.in_channels > 1 else volume[None]
+    given = np.stack([normalise(channel, spec.normalization) for channel in channels], -1)
+    shape = volume.shape[:3]
+    tiles = whole(shape) if spec.block is None else cubes(shape, spec.block)
+    logits = np.zeros((*shape, spec.classes))
+    for tile in tiles:
+        made = compute(network, given[tile.outer])
+        # A single channel is the logit of the second class, beside 0 for the first.
+        logits[tile.own][..., -network.classes :] = made[tile.inner]
+    return logits
 
 
 def compute(network: Network, volume: np.ndarray) -> np.ndarray:
@@ -155,11 +184,35 @@ def _batch_norm(op: Op, x: np.ndarray) -> np.ndarray:
     return result
 
 
+def _affine(op: Op, x: np.ndarray) -> np.ndarray:
+    result: np.ndarray = x * op.weights.get('gamma', 1) + op.weights.get('beta', 0)
+    return result
+
+
 def _group_norm(op: Op, x: np.ndarray) -> np.ndarray:
     groups = op.channels if op.settings['groups'] == -1 else op.settings['groups']
     pieces = np.split(x, groups, -1)
     normed = [(p - p.mean()) / np.sqrt(p.var() + op.settings['epsilon']) for p in pieces]
-    return np.concatenate(normed, -1)
+    return _affine(op, np.concatenate(normed, -1))
+
+
+def _layer_norm(op: Op, x: np.ndarray) -> np.ndarray:
+    deviation = np.sqrt(x.var(-1, keepdims=True) + op.settings['epsilon'])
+    return _affine(op, (x - x.mean(-1, keepdims=True)) / deviation)
+
+
+def _slab_norm(op: Op, x: np.ndarray) -> np.ndarray:
+    order = (*op.settings['order'], 3)
+    turned = x.transpose(order)
+    runs = turned.reshape(op.settings['groups'], -1)
+    deviation = np.sqrt(runs.var(1, keepdims=True) + op.settings['epsilon'])
+    runs = (runs - runs.mean(1, keepdims=True)) / deviation
+    shape = (op.settings['groups'], -1, op.channels // op.settings['groups'])
+    for weights, function in (('gamma', np.multiply), ('beta', np.add)):
+        if weights in op.weights:
+            factors = op.weights[weights].reshape(shape)
+            runs = function(runs.reshape(shape), factors).reshape(runs.shape)
+    return runs.reshape(turned.shape).transpose(np.argsort(order))
 
 
 def _softmax(x: np.ndarray) -> np.ndarray:
@@ -185,6 +238,9 @@ _FUNCTIONS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
     'tanh': lambda x, a: np.tanh(x),
     'gelu': lambda x, a: x * (1 + erf(x / np.sqrt(2))) / 2,
     'gelu_tanh': lambda x, a: x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2,
+    'mish': lambda x, a: x * np.tanh(np.logaddexp(0, x)),
+    'softsign': lambda x, a: x / (1 + np.abs(x)),
+    'exponential': lambda x, a: np.exp(x),
     'softmax': lambda x, a: _softmax(x),
 }
 
@@ -200,6 +256,26 @@ def _max_pool(op: Op, x: np.ndarray) -> np.ndarray:
     return np.max([voxels for _, voxels in taps], axis=0)
 
 
+def _avg_pool(op: Op, x: np.ndarray) -> np.ndarray:
+    # Padding does not count.
+    size, totals = op.settings['size'], []
+    for values in (x, np.ones_like(x)):
+        taps = _taps(_padded(op, values, size), size, (1, 1, 1), op.settings['strides'])
+        totals.append(np.sum([voxels for _, voxels in taps], axis=0))
+    return totals[0] / totals[1]
+
+
+def _global_pool(op: Op, x: np.ndarray) -> np.ndarray:
+    axes = (0, 1, 2)
+    mean = op.settings['function'] == 'average'
+    return np.asarray(x.mean(axes, keepdims=True) if mean else x.max(axes, keepdims=True))
+
+
+def _crop(op: Op, x: np.ndarray) -> np.ndarray:
+    pairs = zip(op.settings['padding'], x.shape, strict=False)
+    return x[tuple(slice(before, length - after) for (before, after), length in pairs)]
+
+
 def _upsample(op: Op, x: np.ndarray) -> np.ndarray:
     for axis, times in enumerate(op.settings['size']):
         x = np.repeat(x, times, axis)
@@ -211,10 +287,21 @@ _COMPUTE: dict[str, Callable[..., np.ndarray]] = {
     'conv_transpose': _conv_transpose,
     'batch_norm': _batch_norm,
     'group_norm': _group_norm,
+    'layer_norm': _layer_norm,
+    'slab_norm': _slab_norm,
     'activation': _activation,
+    'prelu': lambda op, x: np.where(x > 0, x, op.weights['alpha'] * x),
     'max_pool': _max_pool,
+    'avg_pool': _avg_pool,
+    'global_pool': _global_pool,
     'upsample': _upsample,
     'zero_pad': lambda op, x: np.pad(x, [*op.settings['padding'], (0, 0)]),
-    'add': lambda op, *xs: np.sum(xs, axis=0),
+    'crop': _crop,
+    'add': lambda op, *xs: reduce(np.add, xs),
+    'subtract': lambda op, x, y: x - y,
+    'multiply': lambda op, *xs: reduce(np.multiply, xs),
+    'average': lambda op, *xs: reduce(np.add, xs) / len(xs),
+    'maximum': lambda op, *xs: reduce(np.maximum, xs),
+    'minimum': lambda op, *xs: reduce(np.minimum, xs),
     'concatenate': lambda op, *xs: np.concatenate(xs, -1),
 }

@@ -65,6 +65,8 @@ class Step:
         Epsilon of the normalisation; None without one.
     activations : tuple of (str, float)
         Names of element-wise functions and their alpha, see `Op`.
+    gamma, beta : (Cout,) float32 array or None
+        Factor and term of the normalisation.
     stride : int
         Stride of a convolution that makes the grid coarser; it then has no dilation.
     ahead : int
@@ -78,6 +80,8 @@ class Step:
     dilation: tuple[int, int, int]
     epsilon: float | None = None
     activations: tuple[Activation, ...] = ()
+    gamma: np.ndarray | None = None
+    beta: np.ndarray | None = None
     stride: int = 1
     ahead: int = 0
     up: int = 1
@@ -163,11 +167,19 @@ def split_head(network: Network) -> tuple[Network, Head]:
         if last.kind == 'conv_transpose':
             kernel = kernel.swapaxes(3, 4)
     else:
-        kernel = np.eye(network.classes, dtype=np.float32)[None, None, None]
-        bias = np.zeros(network.classes, np.float32)
-    if single:
-        kernel, bias = np.pad(kernel, [(0, 0)] * 4 + [(1, 0)]), np.pad(bias, (1, 0))
-    return network, Head(kernel, bias)
+        return network, identity_head(network.classes)
+    return network, _with_background(kernel, bias) if single else Head(kernel, bias)
+
+
+def identity_head(classes: int) -> Head:
+    """Return a head whose features are logits already; see `split_head` for a single logit."""
+    kernel = np.eye(classes, dtype=np.float32)[None, None, None]
+    bias = np.zeros(classes, np.float32)
+    return _with_background(kernel, bias) if classes == 1 else Head(kernel, bias)
+
+
+def _with_background(kernel: np.ndarray, bias: np.ndarray) -> Head:
+    return Head(np.pad(kernel, [(0, 0)] * 4 + [(1, 0)]), np.pad(bias, (1, 0)))
 
 
 def split_gather(network: Network) -> tuple[Network, int]:
@@ -232,7 +244,7 @@ def streamable_steps(body: Network) -> tuple[Step, ...] | None:
                 step.update(stride=stride, ahead=ahead)
             steps.append(step)
         elif op.kind == 'group_norm' and _may_normalise(op, steps):
-            steps[-1]['epsilon'] = op.settings['epsilon']
+            steps[-1].update(epsilon=op.settings['epsilon'], **op.weights)
         elif steps and op.is_activation() and not op.is_activation('softmax'):
             given: Activation = (op.settings['function'], op.settings['alpha'])
             steps[-1]['activations'] = (*steps[-1].get('activations', ()), given)
@@ -247,5 +259,4 @@ def _weights(op: Op) -> tuple[np.ndarray, np.ndarray]:
 
 def _may_normalise(op: Op, steps: list[dict[str, Any]]) -> bool:
     """Return True for a normalisation of single channels that directly follows a convolution."""
-    alone = op.settings['groups'] in (-1, op.channels)
-    return alone and bool(steps) and not set(steps[-1]) & {'epsilon', 'activations'}
+    return op.is_per_channel and bool(steps) and not set(steps[-1]) & {'epsilon', 'activations'}

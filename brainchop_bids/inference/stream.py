@@ -181,7 +181,9 @@ class StreamedChain:
         self, step: Step, volume: np.ndarray, moments: '_Moments', epsilon: float
     ) -> None:
         scale = 1 / np.sqrt(moments.variance + epsilon)
-        factor, term = scale.astype(np.float32), (-moments.mean * scale).astype(np.float32)
+        scale = scale if step.gamma is None else scale * step.gamma
+        shift = -moments.mean * scale + (0 if step.beta is None else step.beta)
+        factor, term = scale.astype(np.float32), shift.astype(np.float32)
         for rows in slabs(volume.shape[:3], volume.shape[-1], self.layers.slab_bytes, once=True):
             self.layers.normalise(step, volume[rows], factor, term)
 

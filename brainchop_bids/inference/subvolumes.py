@@ -9,6 +9,7 @@ import numpy as np
 
 from ..system.errors import SettingsError
 from .tiles import Tile, cubes
+from .uncertainty import entropy
 
 _WAYS = ('gaussian', 'mean', 'vote')
 # Standard deviation of the Gaussian weights, relative to the side of a cube, as in nnU-Net
@@ -148,7 +149,7 @@ class Combination:
     classes : int
         Number of classes.
     outputs : dict of str to array
-        ``labels`` and ``probabilities``, filled as planes become complete.
+        ``labels``, ``probabilities`` and ``entropies``, filled as planes become complete.
     """
 
     def __init__(
@@ -199,8 +200,12 @@ class Combination:
             sums = self._sums[row]
             if 'labels' in self._outputs:
                 self._outputs['labels'][:, :, plane] = sums.argmax(-1)
+            if self._outputs.keys() & {'probabilities', 'entropies'}:
+                probabilities = sums / self._weights[row][..., None]
             if 'probabilities' in self._outputs:
-                self._outputs['probabilities'][:, :, plane] = sums / self._weights[row][..., None]
+                self._outputs['probabilities'][:, :, plane] = probabilities
+            if 'entropies' in self._outputs:
+                self._outputs['entropies'][:, :, plane] = entropy(probabilities)
             sums[...] = 0
             self._weights[row] = 0
         self._done = max(self._done, stop)

@@ -15,7 +15,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..system.atomic import write_text
 from ..system.errors import BrainchopError, Interrupted
@@ -23,6 +23,9 @@ from ..system.processes import die_with_parent, name_a_home, protect_children
 from ..system.resources import available_memory, check_address_space, forget_peak
 from ..system.signals import interruptible, stopped_by
 from .pool import Request
+
+if TYPE_CHECKING:
+    from .plan import Engines
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,21 +58,21 @@ def _serve(path: str, example: str) -> None:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen()
-    from .plan import keep_engines
+    from .plan import Engines
 
-    keep_engines()
+    engines = Engines(keep_memory=True)
     # An error in the model or the options is reported with the first scan.
     with contextlib.suppress(BrainchopError, MemoryError):
-        prepare(Request.from_json(example))
+        prepare(Request.from_json(example), engines)
     with contextlib.suppress(KeyboardInterrupt):
         while True:
             ready, _, _ = select.select([listener, sys.stdin], [], [])
             if sys.stdin in ready:
                 break
-            _accept(listener)
+            _accept(listener, engines)
 
 
-def _accept(listener: socket.socket) -> None:
+def _accept(listener: socket.socket, engines: 'Engines') -> None:
     connection, _ = listener.accept()
     # The other process may have been killed meanwhile, which does not matter to the next one.
     with contextlib.suppress(ConnectionError), connection, connection.makefile('rw') as stream:
@@ -77,18 +80,20 @@ def _accept(listener: socket.socket) -> None:
         if not line:
             return
         forget_peak()
-        stream.write(answer(line) + '\n')
+        stream.write(answer(line, engines) + '\n')
     if stopped_by() is not None:
         raise KeyboardInterrupt
 
 
-def answer(text: str) -> str:
+def answer(text: str, engines: 'Engines | None' = None) -> str:
     """Segment the scan of a request.
 
     Parameters
     ----------
     text : str
         Request as `Request.to_json` returns it.
+    engines : Engines, optional
+        Engines that are kept for the next request.
 
     Returns
     -------
@@ -97,7 +102,7 @@ def answer(text: str) -> str:
     """
     try:
         with interruptible():
-            return json.dumps(_segment(Request.from_json(text)))
+            return json.dumps(_segment(Request.from_json(text), engines))
     except Interrupted as stop:
         return json.dumps({'error': f'{stop}: nothing was written'})
     except BrainchopError as error:
@@ -109,22 +114,24 @@ def answer(text: str) -> str:
         return json.dumps({'error': f'{type(error).__name__}: {error}'})
 
 
-def _segment(request: Request) -> dict[str, Any]:
+def _segment(request: Request, engines: 'Engines | None') -> dict[str, Any]:
     from ..models.spec import load_spec
     from .scan import segment_scan
 
     check_address_space()
     os.chdir(request.folder)
-    return segment_scan(request.settings, load_spec(request.model))
+    return segment_scan(request.settings, load_spec(request.model), engines=engines)
 
 
-def prepare(request: Request) -> None:
+def prepare(request: Request, engines: 'Engines') -> None:
     """Load the model, and allocate the memory for a scan.
 
     Parameters
     ----------
     request : Request
         A scan that need not exist yet.
+    engines : Engines
+        Engines that are kept for the scans.
 
     Raises
     ------
@@ -133,13 +140,13 @@ def prepare(request: Request) -> None:
     """
     from ..image.conform import CONFORMED_SHAPE
     from ..models.spec import load_spec
-    from .plan import make_engine, make_plan
+    from .plan import make_plan
 
     settings, spec = request.settings, load_spec(request.model)
     memory = settings.memory or available_memory()
     plan = make_plan(spec, CONFORMED_SHAPE, memory, settings.inference)
     if plan.device == 'cpu' and plan.tiles is not None:
-        engine = make_engine(plan, spec, settings.threads, settings.normalization)
+        engine = engines.make(plan, spec, settings.threads, settings.normalization)
         engine.reserve(plan.tiles[0].shape)
 
 

@@ -8,9 +8,9 @@ from .image import (
     LabelVolumes,
     RecodeLabels,
     ResampleLabels,
-    ResampleProbabilities,
-    StripSkull,
 )
+from .maps import ResampleMaps, ResampleProbabilities
+from .mask import MoveBorder, StripSkull
 from .model import FindModel
 from .quality import AssessQuality
 from .segment import Segment
@@ -24,8 +24,10 @@ __all__ = [
     'FindModel',
     'KeepComponents',
     'LabelVolumes',
+    'MoveBorder',
     'RecodeLabels',
     'ResampleLabels',
+    'ResampleMaps',
     'ResampleProbabilities',
     'Segment',
     'StripSkull',

@@ -5,8 +5,9 @@ from typing import Any
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, TraitedSpec, isdefined, traits
 
-from ..bids.derivatives import FIGURES, DerivedFiles, ScanOutputs, fingerprint, write_scan
+from ..bids.derivatives import MAPS, ScanOutputs, figure_kind, fingerprint
 from ..bids.names import ScanName
+from ..bids.writing import DerivedFiles, write_scan
 from .base import StepInterface, StepOutputSpec
 
 
@@ -56,6 +57,7 @@ class DrawLabelsInputSpec(BaseInterfaceInputSpec):
         mandatory=True,
         desc='colours of the labels',
     )
+    uncertainty = traits.List(File(exists=True), desc='entropy in the conformed grid, nats')
 
 
 class DrawLabels(StepInterface):
@@ -76,7 +78,11 @@ class DrawLabels(StepInterface):
 
         inputs = self.inputs
         drawn = draw_labels(
-            Path(inputs.in_file), Path(inputs.labels), Path(inputs.mask), dict(inputs.colors)
+            Path(inputs.in_file),
+            Path(inputs.labels),
+            Path(inputs.mask),
+            dict(inputs.colors),
+            Path(inputs.uncertainty[0]) if isdefined(inputs.uncertainty) else None,
         )
         return {'figures': _keep(drawn, cwd)}
 
@@ -85,7 +91,7 @@ def _keep(drawn: dict[str, bytes], cwd: Path) -> dict[str, str]:
     """Write figures into the folder of a node."""
     files = {}
     for name, content in drawn.items():
-        path = cwd / f'{name}{FIGURES[name].extension}'
+        path = cwd / f'{name}{figure_kind(name).extension}'
         path.write_bytes(content)
         files[name] = str(path)
     return files
@@ -109,6 +115,7 @@ class WriteDerivativesInputSpec(BaseInterfaceInputSpec):
     rule = traits.Str(mandatory=True, desc='rule for connected components')
     smoothing = traits.Dict(desc='smoothing of the labels')
     mask_rule = traits.Dict(desc='rule for the brain mask')
+    border = traits.Float(0.0, usedefault=True, desc='distance by which the mask grew, mm')
     abbreviations = traits.List(
         traits.Str, desc='abbreviations of the labels, for probability maps'
     )
@@ -124,6 +131,7 @@ class WriteDerivativesInputSpec(BaseInterfaceInputSpec):
         traits.Str, traits.Str, mandatory=True, desc='output of DrawLabels'
     )
     probabilities = traits.List(File(exists=True), desc='probability map of each label')
+    uncertainty = traits.List(File(exists=True), desc='entropy and, with tta, spread')
     derived_dsegs = traits.List(File(exists=True), desc='labels of each segmentation in `derived`')
     derived_dsegs_conform = traits.List(File(exists=True), desc='the same, conformed grid')
     derived_volumes = traits.List(File(exists=True), desc='their tables of volumes')
@@ -170,6 +178,7 @@ class WriteDerivatives(StepInterface):
             pairs = zip(inputs.abbreviations, inputs.probabilities, strict=True)
             # The background's probability is 1 minus the sum of the others.
             probsegs = {label: Path(path) for label, path in list(pairs)[1:]}
+        uncertainty = inputs.uncertainty if isdefined(inputs.uncertainty) else ()
         keys = ('preproc', 'dseg_conform', 'mask', 'brain', 'dseg')
         images = {
             key: Path(getattr(inputs, key)) for key in keys if isdefined(getattr(inputs, key))
@@ -182,6 +191,7 @@ class WriteDerivatives(StepInterface):
             volumes=Path(inputs.volumes),
             figures={name: Path(path) for name, path in figures.items()},
             probsegs=probsegs,
+            maps=dict(zip(MAPS, map(Path, uncertainty), strict=False)),
             derived=self._derived(),
             record=self._record(),
         )
@@ -222,6 +232,7 @@ class WriteDerivatives(StepInterface):
             'Flags': list(inputs.flags) if isdefined(inputs.flags) else [],
             'Measures': dict(inputs.measures) if isdefined(inputs.measures) else {},
             **{key: volume for key, volume in volumes.items() if isdefined(volume)},
+            **({'Border': inputs.border} if inputs.border else {}),
             'Seconds': {step: seconds for step, (seconds, _) in known.items()},
             'PeakMemoryMB': {step: peak for step, (_, peak) in known.items()},
             'Brainchop': fingerprint(

@@ -193,48 +193,6 @@ class ResampleLabels(StepInterface):
         return {'out_file': str(save_nifti(out_file, resampled, like=reference, labels=True))}
 
 
-class ResampleProbabilitiesInputSpec(BaseInterfaceInputSpec):
-    """Inputs of `ResampleProbabilities`."""
-
-    in_file = File(exists=True, mandatory=True, desc='probabilities, 4-D, one volume per label')
-    reference = File(exists=True, mandatory=True, desc='image whose grid is used')
-
-
-class ResampleProbabilitiesOutputSpec(StepOutputSpec):
-    """Outputs of `ResampleProbabilities`."""
-
-    out_files = traits.List(File(exists=True), desc='probability map of each label, 3-D')
-
-
-class ResampleProbabilities(StepInterface):
-    """Resample probabilities to the grid of another file, label by label.
-
-    Examples
-    --------
-    >>> to_scan = ResampleProbabilities(
-    ...     in_file='probabilities.nii', reference='T1w.nii.gz'
-    ... )  # doctest: +SKIP
-    """
-
-    input_spec = ResampleProbabilitiesInputSpec
-    output_spec = ResampleProbabilitiesOutputSpec
-
-    def _work(self, cwd: Path) -> dict[str, Any]:
-        import nibabel as nib
-
-        from ..image.io import read_geometry, save_nifti
-        from ..inference.stages import probabilities_to_grid
-
-        volumes: Any = nib.Nifti1Image.from_filename(self.inputs.in_file).dataobj
-        source, _ = read_geometry(self.inputs.in_file)
-        target, _ = read_geometry(self.inputs.reference)
-        out_files = []
-        for index, resampled in enumerate(probabilities_to_grid(volumes, source, target)):
-            path = cwd / f'probability_{index:03d}.nii'
-            out_files.append(str(save_nifti(path, resampled, like=Path(self.inputs.reference))))
-        return {'out_files': out_files}
-
-
 class RecodeLabelsInputSpec(BaseInterfaceInputSpec):
     """Inputs of `RecodeLabels`."""
 
@@ -328,43 +286,6 @@ class DeriveLabels(StepInterface):
             table.write_text(tabulate_volumes(derived['dseg'], geometry, names)[0], 'utf-8')
             outputs['volumes'].append(str(table))
         return outputs
-
-
-class StripSkullInputSpec(BaseInterfaceInputSpec):
-    """Inputs of `StripSkull`."""
-
-    in_file = File(exists=True, mandatory=True, desc='scan')
-    mask = File(exists=True, mandatory=True, desc="brain mask in the scan's grid")
-    frame = traits.Int(desc='frame of a 4-D file, counted from 0')
-
-
-class StripSkullOutputSpec(StepOutputSpec):
-    """Outputs of `StripSkull`."""
-
-    out_file = File(exists=True, desc='scan that is 0 outside the mask')
-
-
-class StripSkull(StepInterface):
-    """Set a scan to 0 outside its brain mask.
-
-    Examples
-    --------
-    >>> strip = StripSkull(in_file='sub-01_T1w.nii.gz', mask='mask.nii')  # doctest: +SKIP
-    """
-
-    input_spec = StripSkullInputSpec
-    output_spec = StripSkullOutputSpec
-
-    def _work(self, cwd: Path) -> dict[str, Any]:
-        from ..image.io import load_labels, read_volume, save_nifti
-        from ..inference.stages import strip_skull
-
-        frame = self.inputs.frame if isdefined(self.inputs.frame) else None
-        volume = read_volume(self.inputs.in_file, frame=frame)
-        mask, _ = load_labels(self.inputs.mask)
-        brain = strip_skull(volume.data, mask)
-        like = Path(self.inputs.in_file)
-        return {'out_file': str(save_nifti(cwd / 'brain.nii', brain, like=like))}
 
 
 class LabelVolumesInputSpec(BaseInterfaceInputSpec):

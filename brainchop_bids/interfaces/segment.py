@@ -40,6 +40,9 @@ class SegmentInputSpec(BaseInterfaceInputSpec):
     probabilities = traits.Bool(
         False, usedefault=True, desc='write class probabilities, 4-D float32'
     )
+    uncertainty = traits.Bool(
+        False, usedefault=True, desc='write their entropy and, with tta, the spread, nats'
+    )
     pool = traits.Str(nohash=True, desc='folder that worker_pool returned')
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc='number of threads')
 
@@ -49,6 +52,7 @@ class SegmentOutputSpec(StepOutputSpec):
 
     out_file = File(exists=True, desc='labels in the conformed grid')
     out_probabilities = File(exists=True, desc='class probabilities, 4-D')
+    out_uncertainty = traits.List(File(exists=True), desc='entropy and, with tta, spread, nats')
     engine = traits.Str(desc='library that ran the network, and its version')
     normalization = traits.Str(desc='normalization of intensities')
     warnings = traits.List(traits.Str, desc='warnings about model and labels, one line each')
@@ -90,6 +94,9 @@ class Segment(StepInterface):
         }
         if settings.probseg is not None:
             outputs['out_probabilities'] = str(settings.probseg)
+        if settings.uncertainty is not None:
+            maps = filter(None, (settings.uncertainty, settings.spread))
+            outputs['out_uncertainty'] = list(map(str, maps))
         return outputs
 
     def _settings(self, cwd: Path) -> Any:
@@ -120,6 +127,7 @@ class Segment(StepInterface):
             space='conform',
             components='none',
             probseg=cwd / 'probabilities.nii' if inputs.probabilities else None,
+            uncertainty=cwd / 'entropy_conform.nii' if inputs.uncertainty else None,
             normalization=normalization,
             threads=min(inputs.num_threads, int(available_cpus().amount)),
         )

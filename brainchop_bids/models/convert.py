@@ -1,13 +1,15 @@
 """Conversion of networks and whole model folders from one file format to another."""
 
 import json
+import shutil
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..system.atomic import publish, write_text
-from ..system.errors import ModelError, OutputError, SettingsError
+from ..system.atomic import copy_writer, publish, write_text, writing
+from ..system.errors import OutputError, SettingsError
 from .formats import read_network
 from .formats.onnx_files import save_onnx
 from .formats.openvino_files import save_openvino
@@ -19,12 +21,14 @@ from .spec import MODEL_NAME, ModelSpec, load_spec
 
 
 def import_model(folder: Path, models_dir: Path, name: str | None = None) -> Path:
-    """Copy a model of any readable format into a folder of models, as TensorFlow.js layers.
+    """Copy a model of any readable format into a folder of models.
+
+    It becomes TensorFlow.js layers, except for ONNX graphs, which stay as they are.
 
     Parameters
     ----------
     folder : Path
-        Any folder that `read_network` reads, with or without labels and facts.
+        Any folder that `read_model` reads, with or without labels and facts.
     models_dir : Path
         Folder of model folders.
     name : str, optional
@@ -33,8 +37,8 @@ def import_model(folder: Path, models_dir: Path, name: str | None = None) -> Pat
     Returns
     -------
     Path
-        ``models_dir/name``: ``model.json`` and weights, and ``brainchop.json`` with all that is
-        known of the model.
+        ``models_dir/name``: the network, and ``brainchop.json`` with all that is known of the
+        model.
 
     Raises
     ------
@@ -55,11 +59,29 @@ def import_model(folder: Path, models_dir: Path, name: str | None = None) -> Pat
     if target.exists():
         raise SettingsError(f'{target}: exists already; choose another --name')
     spec = load_spec(folder)
-    convert_model(replace(spec, name=name), 'tfjs', target)
-    copy = load_spec(target)
-    if (copy.weights_sha256, copy.labels) != (spec.weights_sha256, spec.labels):
-        raise OutputError(f'{target}: differs from {folder} when read back; check the disk')
+    # A folder that is not complete, or not right, must not be found later.
+    with writing(target):
+        staged = models_dir / f'.{name}.{uuid.uuid4().hex[:12]}'
+        staged.mkdir(parents=True)
+    try:
+        convert_model(replace(spec, name=name), 'onnx' if spec.graph else 'tfjs', staged)
+        if not _is_copy(spec, staged):
+            raise OutputError(f'{target}: differs from {folder} when read back; check the disk')
+        with writing(target):
+            staged.rename(target)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
     return target
+
+
+def _is_copy(spec: ModelSpec, folder: Path) -> bool:
+    """Return whether a folder holds the network and the labels of a model."""
+    copy = load_spec(folder)
+    if copy.labels != spec.labels:
+        return False
+    if spec.graph:
+        return copy.weights_sha256 == spec.weights_sha256
+    return fold_batchnorm(read_network(spec.folder)[0]).computes_as(read_network(folder)[0])
 
 
 def convert_model(spec: ModelSpec, form: str, folder: Path) -> None:
@@ -79,7 +101,10 @@ def convert_model(spec: ModelSpec, form: str, folder: Path) -> None:
     ModelError, OutputError, SettingsError
         As `write_network`.
     """
-    write_network(read_network(spec.folder)[0], form, folder)
+    if spec.graph is not None and form == 'onnx':
+        publish([(folder / file.name, copy_writer(file)) for file in spec.graph.files])
+    else:
+        write_network(read_network(spec.folder)[0], form, folder)
     write_text(folder / OVERRIDES, json.dumps(describe_model(spec), indent=2) + '\n')
 
 
@@ -145,12 +170,7 @@ def write_network(network: Network, form: str, folder: Path) -> None:
     """
     if form not in FORMATS:
         raise SettingsError(f'{form}: unknown format; expected one of {", ".join(FORMATS)}')
-    try:
-        network = fold_batchnorm(network)
-    except ModelError:
-        # Some formats can carry it.
-        network = replace(network)
-    _WRITERS[form](network, folder)
+    _WRITERS[form](fold_batchnorm(network), folder)
 
 
 def _keras_writer(suffix: str) -> Callable[[Network, Path], object]:

@@ -75,3 +75,34 @@ def freesurfer_code(name: str) -> int | None:
     True
     """
     return _CODES.get(name)
+
+
+# Hundreds or thousands of parcels of a hemisphere, and the structure that they are parts of:
+# aparc, wmparc, and both with the parcels of Destrieux et al. (2010).
+_PARCELS = {1: 3, 2: 42, 3: 2, 4: 41, 11: 3, 12: 42, 13: 2, 14: 41}
+
+
+def structure_of(code: int) -> int:
+    """Return the code of the structure that a parcel of aparc, wmparc or the callosum is part of.
+
+    Parameters
+    ----------
+    code : int
+        Any code.
+
+    Returns
+    -------
+    int
+        Code of the cortex or the white matter of its side, the left one for the corpus callosum;
+        the same code for other structures.
+
+    Examples
+    --------
+    >>> structure_of(1035), structure_of(4001), structure_of(5002), structure_of(17)
+    (3, 41, 41, 17)
+    """
+    if code == 5002:
+        return 41
+    if code in (192, 5001) or 251 <= code <= 255:
+        return 2
+    return _PARCELS.get(code // 1000, code)

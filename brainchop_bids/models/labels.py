@@ -17,6 +17,9 @@ COLUMNS = ('index', 'name', 'abbreviation', 'color', 'mapping', 'freesurfer')
 MISSING = 'n/a'
 # Codes of FreeSurfer's cortical parcellations are up to 14175; larger ones are not labels.
 LARGEST_CODE = 65535
+# Labels that are no structure of FreeSurfer's get this and their index as its code. The largest
+# number in FreeSurferColorLUT.txt is 14175, and 16-bit integers with a sign end at 32767.
+FREE_CODES = 30000
 
 Color = tuple[int, int, int]
 _SIDES = {'left': 'right', 'right': 'left', 'lh': 'rh', 'rh': 'lh', 'l': 'r', 'r': 'l'}
@@ -137,28 +140,23 @@ class LabelTable:
         Parameters
         ----------
         codes : {'model', 'freesurfer'}
-            The labels' own indices, or FreeSurfer's codes.
-
-        Raises
-        ------
-        ModelError
-            If labels have no such code; the message names them.
+            The labels' own indices, or FreeSurfer's codes. A label that is none of FreeSurfer's
+            structures has the code ``FREE_CODES`` (30000) plus its index, which FreeSurfer's
+            colour table does not use.
 
         Examples
         --------
-        >>> LabelTable.from_names(['Unknown', 'Left-Hippocampus']).values('freesurfer')
-        (0, 17)
+        >>> LabelTable.from_names(['Unknown', 'Left-Hippocampus', 'Scalp']).values('freesurfer')
+        (0, 17, 30002)
         """
         if codes == 'model':
             return tuple(label.index for label in self.labels)
-        missing = [label.name for label in self.labels[1:] if label.freesurfer is None]
-        if missing:
-            more = f' and {len(missing) - 4} more' if len(missing) > 4 else ''
-            raise ModelError(
-                f'no FreeSurfer code for {", ".join(missing[:4])}{more}: use --label-codes model'
-            )
+        codes_of = [
+            FREE_CODES + label.index if label.freesurfer is None else label.freesurfer
+            for label in self.labels[1:]
+        ]
         # Background is 0, whatever its code.
-        return (0, *(label.freesurfer or 0 for label in self.labels[1:]))
+        return (0, *codes_of)
 
     def by_value(self, codes: str = 'model') -> dict[int, Label]:
         """Return the labels by the value that they have in an image, see `values`."""

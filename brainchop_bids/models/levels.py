@@ -54,6 +54,7 @@ def finest_level(network: Network) -> Level | None:
     sources = {fine.name, *(op.name for op in below)}
     if (
         len(sizes) != 1
+        or fine.channels != coarse.channels
         or network.consumers(coarse.name) != [sums]
         or not below
         or below[-1].name != coarse.inputs[0]

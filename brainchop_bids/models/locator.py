@@ -38,7 +38,7 @@ def build_locator(
     -------
     keras.Model
         ``(batch, rows, columns, in_channels)`` to logits ``(batch, rows, columns, classes)``;
-        47,681 weights with 17 classes.
+        50,129 weights with 17 classes, 45,689 after folding.
     """
     layers = keras.layers
     inputs = keras.Input((*input_shape, in_channels), name='input')

@@ -6,96 +6,21 @@ that a model does not depend on its file format or on the engine.
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from fractions import Fraction
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..system.errors import ModelError
+from .grids import densities, receptive_radius, scales, streams
+from .op import ACTIVATIONS, LEAKY_SLOPE, MERGES, NORMS, POINTWISE, Op
 
-# Elementwise functions, except for softmax, which is over the channels.
-ACTIVATIONS = (
-    'linear', 'relu', 'relu6', 'leaky_relu', 'elu', 'selu', 'silu', 'sigmoid', 'softplus', 'tanh',
-    'gelu', 'gelu_tanh', 'softmax',
-)  # fmt: skip
-# Default slope for negative values, as in Keras.
-LEAKY_SLOPE = 0.2
-NORMS = ('batch_norm', 'group_norm')
-
-
-@dataclass(frozen=True, eq=False)
-class Op:
-    """One operation on channels-last volumes.
-
-    Parameters
-    ----------
-    name : str
-        Unique name.
-    kind : str
-        ``input``; ``conv`` and ``conv_transpose`` (settings ``strides``, ``dilation``,
-        ``padding`` 'same' or 'valid' as Keras has them, ``groups``); ``batch_norm``
-        (``epsilon``); ``group_norm`` (``epsilon``, ``groups``, -1 for each channel alone);
-        ``activation`` (``function``, one of `ACTIVATIONS`, and ``alpha``); ``max_pool``
-        (``size``, ``strides``, ``padding``); ``upsample`` (nearest; ``size``); ``zero_pad``
-        (``padding``, two for each axis); ``add``; ``concatenate``.
-    inputs : tuple of str
-        Names of the operations whose outputs it takes.
-    channels : int
-        Channels of the output.
-    settings : mapping
-        Settings of the kind.
-    weights : mapping of str to float32 array
-        Arrays by Keras' names: ``kernel`` (D, H, W, Cin, Cout), if transposed (D, H, W, Cout,
-        Cin), ``bias``, ``gamma``, ``beta``, ``moving_mean``, ``moving_variance``.
-    """
-
-    name: str
-    kind: str
-    inputs: tuple[str, ...]
-    channels: int
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    weights: Mapping[str, np.ndarray] = field(default_factory=dict)
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether it is a convolution without stride and groups that keeps the grid."""
-        return (
-            self.kind == 'conv'
-            and self.settings['strides'] == (1, 1, 1)
-            and self.settings['groups'] == 1
-            and (self.settings['padding'] == 'same' or self.kernel_size == (1, 1, 1))
-        )
-
-    @property
-    def by_cubes(self) -> bool:
-        """Whether it is a convolution with a cubic kernel that is as wide as its stride."""
-        # Nothing is padded then.
-        if self.kind not in ('conv', 'conv_transpose'):
-            return False
-        simple = self.settings['groups'] == 1 and set(self.settings['dilation']) == {1}
-        return simple and len({*self.kernel_size, *self.settings['strides']}) == 1
-
-    @property
-    def kernel_size(self) -> tuple[int, int, int]:
-        """Kernel size of a convolution, voxels."""
-        x, y, z = self.weights['kernel'].shape[:3]
-        return x, y, z
-
-    @property
-    def span(self) -> int:
-        """Distance between the first and the last voxel of a kernel along the longest axis."""
-        dilation = self.settings['dilation']
-        return max((n - 1) * d for n, d in zip(self.kernel_size, dilation, strict=True))
-
-    def is_activation(self, *functions: str) -> bool:
-        """Return whether it is an activation, of one of these functions if any are given."""
-        if self.kind != 'activation':
-            return False
-        return not functions or self.settings['function'] in functions
+__all__ = [
+    'ACTIVATIONS', 'LEAKY_SLOPE', 'MERGES', 'NORMS', 'POINTWISE', 'Network', 'Op',
+    'fold_batchnorm', 'without',
+]  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,17 +76,7 @@ class Network:
     @property
     def density(self) -> dict[str, float]:
         """Voxels of the output of each operation, for each voxel of the input."""
-        densities: dict[str, float] = {}
-        for op in self.ops:
-            density = densities[op.inputs[0]] if op.inputs else 1.0
-            if op.kind in ('conv', 'max_pool'):
-                density /= math.prod(op.settings['strides'])
-            elif op.kind == 'upsample':
-                density *= math.prod(op.settings['size'])
-            elif op.kind == 'conv_transpose':
-                density *= math.prod(op.settings['strides'])
-            densities[op.name] = density
-        return densities
+        return densities(self.ops)
 
     @property
     def products(self) -> float:
@@ -194,7 +109,7 @@ class Network:
         owners: dict[str, str] = {}
         last: dict[str, int] = {}
         for i, op in enumerate(self.ops):
-            in_place = op.kind in ('activation', *NORMS)
+            in_place = op.kind in POINTWISE
             owners[op.name] = owners[op.inputs[0]] if in_place else op.name
             last.update({owners[name]: i for name in op.inputs})
         most, live = 0.0, {}
@@ -209,29 +124,14 @@ class Network:
     def is_chain(self) -> bool:
         """Whether each operation keeps the grid and is followed by exactly one other."""
         return all(
-            op.inputs == (before.name,) and (op.is_plain or op.kind in ('activation', *NORMS))
+            op.inputs == (before.name,) and (op.is_plain or op.kind in POINTWISE)
             for before, op in zip(self.ops, self.ops[1:], strict=False)
         )
 
     @property
-    def scales(self) -> dict[str, Fraction]:
-        """Size of a voxel of each operation's output along an axis, in voxels of the input."""
-        scales: dict[str, Fraction] = {}
-        for op in self.ops:
-            scale = max((scales[name] for name in op.inputs), default=Fraction(1))
-            if op.kind in ('conv', 'max_pool'):
-                scale *= max(op.settings['strides'])
-            elif op.kind == 'conv_transpose':
-                scale /= max(op.settings['strides'])
-            elif op.kind == 'upsample':
-                scale /= max(op.settings['size'])
-            scales[op.name] = scale
-        return scales
-
-    @property
     def stride(self) -> int:
         """Largest voxel size of all grids in voxels of the input, which must divide all sides."""
-        return math.ceil(max(self.scales.values()))
+        return math.ceil(max(scales(self.ops).values()))
 
     @property
     def reach(self) -> tuple[int, int] | None:
@@ -243,53 +143,13 @@ class Network:
             Largest distance, in voxels of the input, of voxels that an output depends on, and
             `stride`. None if each output depends on the whole input.
         """
-        scales = self.scales
-        # Radius of each operation, in voxels of the input.
-        reaches: dict[str, Fraction] = {}
-        for op in self.ops:
-            scale = max((scales[name] for name in op.inputs), default=Fraction(1))
-            reach = max((reaches[name] for name in op.inputs), default=Fraction(0))
-            if op.kind == 'group_norm':
-                return None
-            if op.kind == 'conv':
-                # With 'same' padding half of the span is on either side, unless there is a stride.
-                stride = min(op.settings['strides'])
-                reach += scale * (
-                    -(-op.span // 2) if op.is_plain else max(op.span + 1 - stride, 0)
-                )
-            elif op.kind == 'conv_transpose':
-                stride = min(op.settings['strides'])
-                reach += (
-                    scale * -(-max(op.span + 1 - stride, 0) // stride) + scale - scales[op.name]
-                )
-            elif op.kind == 'max_pool':
-                pairs = zip(op.settings['size'], op.settings['strides'], strict=True)
-                reach += scale * max(0, *(size - stride for size, stride in pairs))
-            elif op.kind == 'upsample':
-                # All voxels with the same source.
-                reach += scale - scales[op.name]
-            elif op.kind == 'zero_pad':
-                reach += scale * max(map(max, op.settings['padding']))
-            reaches[op.name] = reach
-        return math.ceil(reaches[self.ops[-1].name]), self.stride
+        radius = receptive_radius(self.ops)
+        return None if radius is None else (radius, self.stride)
 
     @property
     def streams(self) -> bool:
-        """Whether it is a chain that can be computed slab by slab.
-
-        In addition to `is_chain`, convolutions may have a stride if zero padding is explicit or
-        the kernel is as wide as the stride, and the latter may be transposed.
-        """
-        ops = self.ops
-        if any(op.inputs != (before.name,) for before, op in pairwise(ops)):
-            return False
-        for before, op, after in zip(ops, ops[1:], [*ops[2:], None], strict=False):
-            if op.is_plain or op.kind in ('activation', *NORMS):
-                continue
-            coarser = after if op.kind == 'zero_pad' else op
-            if coarser is None or not _changes_grid(coarser, before if coarser is op else op):
-                return False
-        return True
+        """Whether it can be computed slab by slab, see `brainchop_bids.models.grids.streams`."""
+        return streams(self.ops)
 
     def weights_sha256(self) -> str:
         """Return the SHA-256 of all weights in order, as float32, the same for all formats."""
@@ -299,6 +159,22 @@ class Network:
                 digest.update(np.ascontiguousarray(values, '<f4').tobytes())
         return digest.hexdigest()
 
+    def computes_as(self, other: 'Network') -> bool:
+        """Return whether another network has the same operations and weights, by any names."""
+        return len(self.ops) == len(other.ops) and all(
+            mine[:4] == theirs[:4]
+            and mine[4].keys() == theirs[4].keys()
+            and all(np.array_equal(values, theirs[4][key]) for key, values in mine[4].items())
+            for mine, theirs in zip(self._nameless(), other._nameless(), strict=True)
+        )
+
+    def _nameless(self) -> Iterator[tuple[Any, ...]]:
+        places = {op.name: place for place, op in enumerate(self.ops)}
+        for op in self.ops:
+            settings = dict(op.settings) | ({'groups': -1} if op.is_per_channel else {})
+            inputs = [places[name] for name in op.inputs]
+            yield op.kind, op.channels, inputs, settings, op.weights
+
     def consumers(self, name: str) -> list[Op]:
         """Return the operations that take the output of an operation."""
         return [op for op in self.ops if name in op.inputs]
@@ -306,21 +182,6 @@ class Network:
     def fault(self, problem: str) -> ModelError:
         """Return an error on the file."""
         return ModelError(f'{self.source}: {problem}')
-
-
-def _changes_grid(op: Op, before: Op) -> bool:
-    """Return whether a convolution changes the grid in a way that `streams` allows."""
-    padding = before.settings.get('padding') if before.kind == 'zero_pad' else None
-    if op.by_cubes and (op.kind == 'conv_transpose' or padding is None):
-        return True
-    # Equal padding on all sides, so that slabs are aligned with the whole volume.
-    if op.kind != 'conv' or padding is None or len({n for sides in padding for n in sides}) > 1:
-        return False
-    strides, zeros = set(op.settings['strides']), 2 * padding[0][0]
-    if len(strides) > 1 or strides == {1} or set(op.settings['dilation']) != {1}:
-        return False
-    exact = all(n - min(strides) <= zeros < n for n in op.kernel_size)
-    return op.settings['groups'] == 1 and op.settings['padding'] == 'valid' and exact
 
 
 def fold_batchnorm(network: Network) -> Network:
@@ -334,33 +195,19 @@ def fold_batchnorm(network: Network) -> Network:
     Parameters
     ----------
     network : Network
-        Each batch normalisation must be the only consumer of a convolution, or of another such
-        normalisation.
+        The network.
 
     Returns
     -------
     Network
-        The given network if there is nothing to fold.
-
-    Raises
-    ------
-    ModelError
-        If an operation cannot be folded.
+        The given network if there is nothing to fold. A batch normalisation that is not the only
+        consumer of a convolution, or of another such normalisation, stays.
     """
     for name in [op.name for op in network.ops if op.kind == 'batch_norm']:
         norm = network[name]
         target = network[norm.inputs[0]]
-        reason = ''
-        if target.kind not in ('conv', 'conv_transpose'):
-            reason = f'it follows {target.name!r}, which is not a convolution'
-        elif len(network.consumers(target.name)) > 1:
-            reason = f'other layers use the output of {target.name!r}, too'
-        if reason:
-            raise network.fault(
-                f'batch normalisation {norm.name!r} cannot be folded: {reason}; expected it '
-                'directly after a convolution'
-            )
-        network = _replaced(network, {target.name: _with_norm(target, norm), norm.name: None})
+        if target.kind in ('conv', 'conv_transpose') and len(network.consumers(target.name)) == 1:
+            network = _replaced(network, {target.name: _with_norm(target, norm), name: None})
     return network
 
 

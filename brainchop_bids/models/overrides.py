@@ -14,7 +14,7 @@ from .labelfiles import OVERRIDES
 
 _KEYS = {
     'name', 'task', 'normalization', 'inputs', 'labels', 'components', 'smooth', 'mask',
-    'derived', 'status', 'license', 'citation',
+    'intracranial', 'derived', 'status', 'license', 'citation',
 }  # fmt: skip
 _Rule = TypeVar('_Rule', Smoothing, MaskRule)
 
@@ -49,6 +49,10 @@ def read_overrides(folder: Path) -> dict[str, Any]:
             raise ModelError(f'{path}: "{key}" is {content[key]!r}; expected text')
         if key in content:
             content[key] = printable(content[key])
+    if type(content.get('intracranial', False)) is not bool:
+        raise ModelError(
+            f'{path}: "intracranial" is {content["intracranial"]!r}; expected true or false'
+        )
     if not isinstance(content.get('labels', []), list):
         raise ModelError(f'{path}: "labels" is no list; expected an object for each class')
     return content
@@ -69,7 +73,8 @@ def processing_rules(folder: Path, facts: dict[str, Any], classes: int) -> dict[
     Returns
     -------
     dict
-        ``normalization``, ``cleanup``, ``smoothing``, ``covers_brain`` and ``mask_rule``.
+        ``normalization``, ``cleanup``, ``smoothing``, ``covers_brain``, ``mask_rule`` and
+        ``fluid``.
 
     Raises
     ------
@@ -83,6 +88,7 @@ def processing_rules(folder: Path, facts: dict[str, Any], classes: int) -> dict[
         'smoothing': _rule(folder, Smoothing, facts.get('smooth', {})),
         'covers_brain': mask is not None,
         'mask_rule': _mask_rule(folder, {} if mask is None else mask, classes),
+        'fluid': facts.get('intracranial'),
     }
 
 

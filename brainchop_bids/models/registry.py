@@ -1,10 +1,11 @@
 """The registry of published models, by the checksum of their weights."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from itertools import pairwise
 from typing import Any
 
 from .labels import Label, parse_color
@@ -63,8 +64,8 @@ def published_name(name: str) -> str:
 
     Examples
     --------
-    >>> published_name('tissue_fast'), published_name('mindgrab')
-    ('model5_gw_ae', 'mindgrab')
+    >>> published_name('tissue_fast'), published_name('DKatlas'), published_name('mindgrab')
+    ('model5_gw_ae', 'model21_104class', 'mindgrab')
     """
     aliases = {model.alias: model.name for model in published_models().values() if model.alias}
     return aliases.get(name, name)
@@ -84,10 +85,41 @@ def known_facts(weights_sha256: str) -> dict[str, Any]:
         Keys of ``brainchop.json``, with ``labels`` as a tuple of `Label`, and ``network``, the
         description for `network_of_state` if no file has it; empty for unknown weights.
     """
+    entry = _registry()['models'].get(weights_sha256)
+    return {} if entry is None else _facts(entry)
+
+
+def facts_by_shapes(shapes: Sequence[tuple[int, ...]]) -> dict[str, Any]:
+    """Return the facts on a model in the registry whose kernels have certain shapes.
+
+    Weights alone, such as those of a model that was trained further, do not say their network.
+
+    Parameters
+    ----------
+    shapes : sequence of tuple of int
+        Shapes of all kernels in order, (D, H, W, Cin, Cout), if transposed (D, H, W, Cout, Cin).
+
+    Returns
+    -------
+    dict
+        As `known_facts`; empty if there is no such model with a ``network``.
+    """
+    for entry in _registry()['models'].values():
+        if 'widths' in entry and list(shapes) == _shapes(entry):
+            return _facts(entry)
+    return {}
+
+
+def _shapes(entry: dict[str, Any]) -> list[tuple[int, ...]]:
+    layers = _registry()['networks'][entry['network']]['layers']
+    return [
+        (*[layer['kernel_size']] * 3, *(pair[::-1] if layer.get('transposed') else pair))
+        for layer, pair in zip(layers, pairwise(entry['widths']), strict=True)
+    ]
+
+
+def _facts(entry: dict[str, Any]) -> dict[str, Any]:
     registry = _registry()
-    entry = registry['models'].get(weights_sha256)
-    if entry is None:
-        return {}
     labels = tuple(
         Label(
             index,
@@ -99,7 +131,10 @@ def known_facts(weights_sha256: str) -> dict[str, Any]:
         )
         for index, row in enumerate(registry['tables'][entry['labels']])
     )
-    return {**entry, 'labels': labels}
+    facts = {**entry, 'labels': labels}
+    if 'network' in entry:
+        facts['network'] = registry['networks'][entry['network']]
+    return facts
 
 
 @cache

@@ -34,7 +34,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..image.cleanup import MaskRule
 from ..image.normalise import Normalization
@@ -42,19 +42,24 @@ from ..image.smooth import Smoothing
 from ..system.errors import ModelError
 from ..system.text import printable
 from .derived import Derived, read_derived
-from .formats import read_network
+from .formats import read_model
 from .formats.files import read_bytes
 from .labelfiles import OVERRIDES, folder_labels, override_labels
 from .labels import Label, LabelTable, add_known_codes
 from .levels import slab_values
 from .network import Network
 from .overrides import input_suffixes, processing_rules, read_overrides
-from .registry import known_facts
+from .registry import facts_by_shapes, known_facts
+
+if TYPE_CHECKING:
+    from .formats.onnx_graph import OnnxGraph
 
 # Names of models that are written; other folders may have any name.
 MODEL_NAME = re.compile(r'[A-Za-z0-9][\w.-]*')
 # Side of conformed volumes. Networks for smaller inputs were trained on cubes.
 _WHOLE = 256
+# Formats whose weights may be without a description.
+_STATES = ('pth', 'pt', 'safetensors')
 # FreeSurfer's code of the fluid around the brain.
 _FLUID = 24
 
@@ -72,7 +77,7 @@ class ModelSpec:
     folder : Path
         Model folder.
     format : str
-        File format, see `read_network`.
+        File format, see `read_model`.
     sha256 : str
         Checksum over names and contents of all files of the model.
     weights_sha256 : str
@@ -101,6 +106,8 @@ class ModelSpec:
         See `Network.streams`; such networks need the memory of one layer only.
     slabs : float
         See `brainchop_bids.models.levels.slab_values`.
+    graph : OnnxGraph or None
+        The network, if only OpenVINO can run it.
     cleanup : str
         Connected components to keep, see `Cleanup`.
     inputs : tuple of str
@@ -111,6 +118,8 @@ class ModelSpec:
         Whether a brain mask can be made from the labels.
     mask_rule : MaskRule
         Rule for the brain mask.
+    fluid : bool or None
+        Whether the labels have the fluid around the brain; None if the model does not say so.
     derived : tuple of Derived
         Segmentations that follow from the labels by a table.
     task : str or None
@@ -143,11 +152,13 @@ class ModelSpec:
     reach: tuple[int, int] | None = None
     chain: bool = True
     slabs: float = 0.0
+    graph: 'OnnxGraph | None' = None
     cleanup: str = 'largest'
     inputs: tuple[str, ...] = ('T1w',)
     smoothing: Smoothing = field(default_factory=Smoothing)
     covers_brain: bool = True
     mask_rule: MaskRule = field(default_factory=MaskRule)
+    fluid: bool | None = None
     derived: tuple[Derived, ...] = ()
     task: str | None = None
     status: str | None = None
@@ -159,7 +170,8 @@ class ModelSpec:
     @property
     def block(self) -> tuple[int, ...] | None:
         """Shape of the cubes that the network was trained on; None for whole volumes."""
-        return self.input_shape if max(self.input_shape) < _WHOLE else None
+        fixed = self.graph is not None and self.graph.fixed
+        return self.input_shape if fixed or max(self.input_shape) < _WHOLE else None
 
     @property
     def strips_skulls(self) -> bool:
@@ -168,21 +180,18 @@ class ModelSpec:
 
     @property
     def intracranial(self) -> bool:
-        """Whether the labels cover the brain and the fluid around it (FreeSurfer's code 24)."""
-        return self.covers_brain and any(label.freesurfer == _FLUID for label in self.labels)
+        """Whether the labels cover the brain and the fluid around it.
+
+        If the model does not say so, they do if one has FreeSurfer's code 24.
+        """
+        fluid = self.fluid
+        if fluid is None:
+            fluid = any(label.freesurfer == _FLUID for label in self.labels)
+        return self.covers_brain and fluid
 
     def label_values(self, codes: str) -> tuple[int, ...]:
-        """Return the value of each label in images, see `LabelTable.values`.
-
-        Raises
-        ------
-        ModelError
-            If a label has no such code.
-        """
-        try:
-            return self.labels.values(codes)
-        except ModelError as error:
-            raise ModelError(f'{self.name}: {error}') from error
+        """Return the value of each label in images, see `LabelTable.values`."""
+        return self.labels.values(codes)
 
     def labels_by_value(self, codes: str) -> dict[int, Label]:
         """Return the labels by the value that they have in images, see `label_values`."""
@@ -217,7 +226,7 @@ def load_spec(folder: str | Path) -> ModelSpec:
     Parameters
     ----------
     folder : path
-        A model folder, see `read_network`.
+        A model folder, see `read_model`.
 
     Returns
     -------
@@ -227,18 +236,25 @@ def load_spec(folder: str | Path) -> ModelSpec:
     ------
     ModelError
         If files are missing, damaged or invalid, the numbers of labels and classes differ, or
-        `read_network` refuses the network.
+        `read_model` refuses the network.
     """
     # Nodes of a workflow run in folders of their own.
     folder = Path(folder).absolute()
-    network, form = read_network(folder)
+    network, form = read_model(folder)
     slug = _slug(folder)
     classes = _count_classes(network)
     weights_sha256 = network.weights_sha256()
     overrides = read_overrides(folder)
     known = known_facts(weights_sha256)
-    facts = {**known, **overrides}
-    table, label_files, warnings = _labels(folder, classes, known, overrides)
+    bare = form in _STATES and not known
+    like = _facts_of_alike(network) if bare and isinstance(network, Network) else {}
+    facts = {**known, **like, **overrides}
+    table, label_files, warnings = _labels(folder, classes, known or like, overrides)
+    if like:
+        warnings.append(
+            f'{folder}: has the layers of {like["like"]}; assuming its activations, labels and '
+            'normalisation'
+        )
     if 'normalization' not in facts:
         warnings.append(
             f'{folder}: the normalisation of its input is unknown; assuming minmax '
@@ -268,6 +284,15 @@ def load_spec(folder: str | Path) -> ModelSpec:
     )
 
 
+def _facts_of_alike(network: Network) -> dict[str, Any]:
+    """Return what the registry's facts on a model with the same layers say of other weights."""
+    shapes = [op.weights['kernel'].shape for op in network.ops if 'kernel' in op.weights]
+    # With more files there is a description.
+    facts = facts_by_shapes(shapes) if len(network.files) == 1 else {}
+    keys = ('normalization', 'labels', 'mask', 'task')
+    return {'like': facts['name'], **{key: facts[key] for key in keys}} if facts else {}
+
+
 def _slug(folder: Path) -> str:
     slug = re.sub(r'[^A-Za-z0-9]', '', folder.resolve().name)
     if not slug:
@@ -277,23 +302,32 @@ def _slug(folder: Path) -> str:
     return slug
 
 
-def _count_classes(network: Network) -> int:
-    if network.classes == 1 and network.ops[-1].is_activation('softmax'):
+def _count_classes(network: 'Network | OnnxGraph') -> int:
+    if (
+        isinstance(network, Network)
+        and network.classes == 1
+        and network.ops[-1].is_activation('softmax')
+    ):
         raise network.fault('has a softmax over one channel, which is 1 everywhere')
     # A single channel is the foreground.
     return max(network.classes, 2)
 
 
-def _network_facts(network: Network) -> dict[str, Any]:
+def _network_facts(network: 'Network | OnnxGraph') -> dict[str, Any]:
     """Return the fields of `ModelSpec` that depend on the network alone."""
-    return {
+    facts = {
         'input_shape': tuple(size or _WHOLE for size in network.input_shape),
         'in_channels': network.in_channels,
         'channels': network.width,
         'parameters': network.parameters,
+        'products': network.products,
+    }
+    if not isinstance(network, Network):
+        return {**facts, 'chain': False, 'graph': network}
+    return {
+        **facts,
         'values': network.values,
         'held': network.held,
-        'products': network.products,
         'reach': network.reach,
         'chain': network.streams,
         'slabs': slab_values(network),

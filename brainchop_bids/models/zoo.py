@@ -65,7 +65,9 @@ def list_models(folder: Path) -> list[str]:
         paths = list(folder.iterdir())
     except OSError:
         return []
-    return sorted(path.name for path in paths if os.path.isdir(path) and holds_model(path))
+    # Hidden folders are those that are not complete yet.
+    shown = [path for path in paths if not path.name.startswith('.')]
+    return sorted(path.name for path in shown if os.path.isdir(path) and holds_model(path))
 
 
 def cache_folder(models_dir: str | Path | None = None) -> Path:

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..bids.derivatives import FIGURES, ScanOutputs, sidecar
+from ..bids.derivatives import UNCERTAINTY, ScanOutputs, sidecar
 from ..quality.flags import Flag
 from ..quality.normative import LabelRow
 from ..system.errors import BrainchopError
@@ -139,7 +139,12 @@ class ScanRecord:
     @property
     def lacks_figures(self) -> bool:
         """Whether a figure is missing."""
-        return self.figures.keys() != FIGURES.keys()
+        return bool(self.expected_figures.keys() - self.figures.keys())
+
+    @property
+    def expected_figures(self) -> dict[str, Path]:
+        """Figures that the page of this result has, see `ScanOutputs.figures`."""
+        return _expected_figures(self.outputs, self.metadata)
 
     @property
     def labelled_volume(self) -> float:
@@ -233,7 +238,7 @@ def read_record(
         brain_volume=brain_volume,
         measures=measures,
         flags=_read_flags(metadata.get('Flags')),
-        figures=_find_figures(outputs, notes) if images else {},
+        figures=_find_figures(outputs, metadata, notes) if images else {},
         grids=tuple(_read_grids(outputs, notes)) if images else (),
         notes=tuple(notes),
     )
@@ -274,10 +279,20 @@ def _names_differ(name: str, other: str) -> bool:
     return name != other and one_line(name) != one_line(other)
 
 
-def _find_figures(outputs: ScanOutputs, notes: list[str]) -> dict[str, Path]:
+def _expected_figures(outputs: ScanOutputs, metadata: Mapping[str, Any]) -> dict[str, Path]:
+    run = metadata.get('Brainchop')
+    settings = run.get('Settings') if isinstance(run, dict) else None
+    uncertain = isinstance(settings, dict) and settings.get('uncertainty') is True
+    return outputs.figures | {name: outputs.figure(name) for name in (UNCERTAINTY,) if uncertain}
+
+
+def _find_figures(
+    outputs: ScanOutputs, metadata: Mapping[str, Any], notes: list[str]
+) -> dict[str, Path]:
     """Return the figures that exist."""
-    figures = {name: path for name, path in outputs.figures.items() if os.path.isfile(path)}
-    missing = [path.name for name, path in outputs.figures.items() if name not in figures]
+    expected = _expected_figures(outputs, metadata)
+    figures = {name: path for name, path in expected.items() if os.path.isfile(path)}
+    missing = [path.name for name, path in expected.items() if name not in figures]
     if missing:
         notes.append(f'figures/{missing[0]} is missing: run with --reports-only to draw it again')
     return figures

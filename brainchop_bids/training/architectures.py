@@ -17,6 +17,8 @@ from ..models.network import ACTIVATIONS, fold_batchnorm
 from ..models.unet import build_light_unet, build_unet
 from ..models.vnet import build_vnet
 from ..system.errors import BrainchopError, Interrupted, ModelError, SettingsError
+from .inherit import LIKE
+from .like import build_like
 from .options import NetworkOptions
 
 Shape = tuple[int | None, int | None, int | None]
@@ -88,8 +90,9 @@ def build_network(
     Parameters
     ----------
     network : NetworkOptions
-        Its ``architecture`` is a key of `ARCHITECTURES`, ``path/to/file.py:function`` or
-        ``module:function``; a user's code is run only if a config names it.
+        Its ``architecture`` is a key of `ARCHITECTURES`, ``like:MODEL`` for that of a model, see
+        `build_like`, ``path/to/file.py:function`` or ``module:function``; a user's code is run
+        only if a config names it.
     norm, classes, in_channels, shape
         See `Builder`.
 
@@ -121,6 +124,14 @@ def build_network(
     if norm not in NORMS:
         raise SettingsError(f'stages.norm is {norm!r}; expected one of {", ".join(NORMS)}')
     name = network.architecture
+    if name.startswith(LIKE):
+        return build_like(
+            name.removeprefix(LIKE),
+            norm=norm,
+            classes=classes,
+            in_channels=in_channels,
+            shape=shape,
+        )
     if name in ARCHITECTURES:
         builder = ARCHITECTURES[name]
         return builder(network, norm=norm, classes=classes, in_channels=in_channels, shape=shape)

@@ -22,7 +22,7 @@ from .metrics import ClassDice
 from .optimizers import averaged_weights
 from .options import Stage
 from .report.log import LogRow, TrainingLog
-from .report.scores import Patience, best_step
+from .report.scores import Patience, best_step, mean
 from .stages import trained_network
 from .validate import Validator, class_dice, preserve_state
 
@@ -184,13 +184,20 @@ class StageTrainer(keras.callbacks.Callback):
         dice = [float(d) for d in keras.ops.convert_to_numpy(metric.per_class())]
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         with averaged_weights(self.model):
-            predictions = [self._predict(image) for image, _ in self.validation]
+            logits = [self._predict(image) for image, _ in self.validation]
+            losses = [
+                self._loss(labels, values)
+                for (_, labels), values in zip(self.validation, logits, strict=True)
+            ]
+            predictions = [np.argmax(values, axis=-1).astype(np.uint8) for values in logits]
+            del logits
             self._validate()
         row = LogRow(
             stage=progress.number,
             step=progress.global_step,
             learning_rate=rate,
             loss=float(logs['loss']),
+            validation_loss=mean(losses),
             dice=dice,
             validation_dice=class_dice(
                 [labels for _, labels in self.validation], predictions, metric.classes
@@ -231,7 +238,12 @@ class StageTrainer(keras.callbacks.Callback):
             logits = self.model.predict_on_batch(image)
         else:
             logits = logits_of(self.whole, image)
-        return np.argmax(logits, axis=-1).astype(np.uint8)
+        return np.asarray(logits, np.float32)
+
+    def _loss(self, labels: np.ndarray, logits: np.ndarray) -> float:
+        """Return the stage's loss, over all voxels."""
+        value = self.model.loss(keras.ops.convert_to_tensor(labels), logits)
+        return float(keras.ops.convert_to_numpy(value))
 
 
 def _steps(batches: Iterator[Batch], count: int) -> Iterator[Batch]:

@@ -5,6 +5,7 @@ key is an error, which names the most similar known one.
 """
 
 import math
+import types
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
@@ -19,6 +20,7 @@ from ..system.errors import SettingsError
 from ..system.toml import parse_value, read_toml
 from .augment.transforms import AugmentationOptions
 from .choices import Count, Positive, require_known, suggestion
+from .inherit import inherit
 from .options import (
     CardOptions,
     DataOptions,
@@ -31,6 +33,7 @@ from .options import (
     ValidationOptions,
 )
 
+_Options = typing.TypeVar('_Options')
 # Whether it holds, the key, and what was expected.
 Check = tuple[bool, str, str]
 
@@ -148,6 +151,11 @@ class TrainConfig:
                 '0, or validation.every above 0',
             ),
             (bool(self.stages), 'stages', 'at least one [[stages]]'),
+            (
+                not self.init.freeze or bool(self.init.model),
+                'init.freeze',
+                'nothing without init.model, since random weights would be kept',
+            ),
         ]
 
     def _network_checks(self) -> list[Check]:
@@ -168,8 +176,10 @@ class TrainConfig:
         stage, key = self.stages[number], f'stages[{number}]'
         # Refuses unknown keys.
         self.options(stage)
+        if not isinstance(stage.cube, int) and len(stage.cube) != 3:
+            return [(False, f'{key}.cube', 'one side, or three')]
         kinds = [term.kind for term in self.loss.terms] or [self.loss.kind]
-        even = stage.stride in (1, 2) and stage.cube % stage.stride == 0
+        even = stage.stride in (1, 2) and not any(side % stage.stride for side in stage.shape)
         return [
             (
                 # Layers that a stage of stride 2 leaves out would be lost.
@@ -242,16 +252,54 @@ def read_training_config(path: str | Path, changes: Sequence[str] = ()) -> Train
     ------
     SettingsError
         If the file cannot be read, a key is unknown or a value is of the wrong type.
+    ModelError
+        If ``init.model`` is not found or cannot be read, see
+        `brainchop_bids.training.inherit.inherit`.
     """
     path = Path(path)
     content = read_toml(path)
     for change in changes:
         _set_key(content, change)
+    content = inherit(content)
     try:
         config: TrainConfig = _build(TrainConfig, content, '')
     except SettingsError as error:
         raise SettingsError(f'{path}: {error}') from error
     return config
+
+
+def read_options(
+    kind: type[_Options], content: dict[str, Any], changes: Sequence[str], table: str
+) -> _Options:
+    """Build one table of a config.
+
+    Parameters
+    ----------
+    kind : type
+        Dataclass of the table.
+    content : dict
+        Keys and values.
+    changes : sequence of str
+        ``TABLE.KEY=VALUE``.
+    table : str
+        Name of the table.
+
+    Returns
+    -------
+    object of ``kind``
+
+    Raises
+    ------
+    SettingsError
+        If a key is unknown, a value is of the wrong type, or a change is of another table.
+    """
+    whole: dict[str, Any] = {table: dict(content)}
+    for change in changes:
+        _set_key(whole, change)
+    if others := sorted(set(whole) - {table}):
+        raise SettingsError(f'--set {others[0]}...: expected keys of {table} here')
+    options: _Options = _build(kind, whole[table], f'{table}.')
+    return options
 
 
 def _set_key(content: dict[str, Any], change: str) -> None:
@@ -298,6 +346,11 @@ def _value(hint: Any, value: Any, place: str) -> Any:
         if not isinstance(value, list):
             raise SettingsError(f'{place} is {value!r}; expected a list')
         return tuple(_value(inner, item, f'{place}[{i}]') for i, item in enumerate(value))
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        # A number or a list.
+        lists = [kind for kind in typing.get_args(hint) if typing.get_origin(kind) is tuple]
+        others = [kind for kind in typing.get_args(hint) if kind not in lists]
+        return _value((lists if isinstance(value, list) else others)[0], value, place)
     plain = typing.get_origin(hint) or hint
     if plain is float and type(value) is int:
         value = float(value)

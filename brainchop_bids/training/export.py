@@ -13,11 +13,12 @@ from ..models.network import Network
 from ..system.atomic import publish, text_writer
 from .config import TrainConfig
 from .data.sources import Sources, item_name
+from .inherit import LIKE, RECIPE
+from .options import Stage
 from .report.log import LOG, label_table
 from .report.scores import VALIDATION, best_step, mean_dice, read_scores
 
 CARD = 'README.md'
-RECIPE = 'training.toml'
 _WHOLE = 256
 
 
@@ -79,9 +80,9 @@ def write_model(config: TrainConfig, network: Network, folder: Path) -> None:
     # Group normalisation has other statistics on whole volumes than on training patches, and
     # networks that cannot be computed by slabs need too much memory for whole volumes.
     whole = slab_values(network) > 0 and not any(op.kind == 'group_norm' for op in network.ops)
-    side = _WHOLE if whole else config.stages[-1].cube
+    shape = (_WHOLE,) * 3 if whole else config.stages[-1].shape
     folder.mkdir(parents=True, exist_ok=True)
-    save_tfjs(replace(network, input_shape=(side, side, side)), folder, config.card.weights)
+    save_tfjs(replace(network, input_shape=shape), folder, config.card.weights)
     facts = json.dumps(_facts(config, network.classes), indent=2) + '\n'
     publish([(folder / OVERRIDES, text_writer(facts))])
 
@@ -109,8 +110,11 @@ def model_card(config: TrainConfig, network: Network, sources: Sources, out: Pat
     names = [label.abbreviation for label in label_table(config, network.classes)]
     dilations = f', dilations {", ".join(map(str, model.dilations))}'
     shape = dilations if model.architecture == 'meshnet' else f', {model.levels} levels'
+    kind = f'{model.architecture}, {model.channels} channels{shape}, {model.activation},'
+    if model.architecture.startswith(LIKE):
+        kind = f'The architecture of {Path(model.architecture.removeprefix(LIKE)).name},'
     stages = '\n'.join(
-        f'| {i} | {stage.steps} | {stage.batch} x {stage.cube}^3 | {stage.stride} | '
+        f'| {i} | {stage.steps} | {stage.batch} x {_size(stage)} | {stage.stride} | '
         f'{stage.learning_rate:g} | {stage.norm} |'
         for i, stage in enumerate(config.stages)
     )
@@ -125,7 +129,7 @@ def model_card(config: TrainConfig, network: Network, sources: Sources, out: Pat
     )
     return f"""# {card.name}
 {status}
-{model.architecture}, {model.channels} channels{shape}, {model.activation},
+{kind}
 {network.parameters} weights, classes {', '.join(names)}. Input: {', '.join(data.channels)},
 conformed to 1 mm, scaled by `{data.normalization}`. Licence: {card.license or 'not stated'}.
 {notes}
@@ -147,6 +151,10 @@ stage.{start} All settings are in `{RECIPE}`, the log of the training is `{LOG}`
 
 {_scores(config, sources, names, out)}
 """
+
+
+def _size(stage: Stage) -> str:
+    return f'{stage.cube}^3' if isinstance(stage.cube, int) else 'x'.join(map(str, stage.cube))
 
 
 def _data(config: TrainConfig, sources: Sources) -> str:

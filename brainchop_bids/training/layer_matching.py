@@ -14,6 +14,8 @@ _SMALL = 0.1
 CONVOLUTIONS = ('conv', 'conv_transpose')
 # Indices of channels in one network, and of the corresponding ones in another.
 ChannelIndices = tuple[np.ndarray, np.ndarray]
+# Values, and whether each of them is the other network's.
+Masked = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +147,36 @@ def match_layers(units: Sequence[ConvUnit], sources: Sequence[ConvUnit]) -> dict
     return pairs
 
 
-def adapt_weights(unit: ConvUnit, source: ConvUnit) -> list[tuple[Op, dict[str, np.ndarray], str]]:
+@dataclass(frozen=True, eq=False)
+class Adapted:
+    """Initial weights of an operation, and which of them are another network's.
+
+    Parameters
+    ----------
+    op : Op
+        A convolution or batch normalisation.
+    weights : dict of str to float32 array
+        Its weights by name.
+    reused : dict of str to bool array
+        For each weight, whether it is that of the other network.
+    """
+
+    op: Op
+    weights: dict[str, np.ndarray]
+    reused: dict[str, np.ndarray]
+
+    @property
+    def count(self) -> int:
+        """Number of weights that are reused."""
+        return sum(int(mask.sum()) for mask in self.reused.values())
+
+    @property
+    def state(self) -> str:
+        """``'reused'`` or ``'in part'``."""
+        return 'reused' if all(mask.all() for mask in self.reused.values()) else 'in part'
+
+
+def adapt_weights(unit: ConvUnit, source: ConvUnit) -> list[Adapted]:
     """Fit the weights of one convolution and its normalisation to the shape of another.
 
     Parameters
@@ -157,49 +188,56 @@ def adapt_weights(unit: ConvUnit, source: ConvUnit) -> list[tuple[Op, dict[str, 
 
     Returns
     -------
-    list of (Op, dict of str to float32 array, str)
-        Each operation, its weights by name, and ``'reused'`` or ``'in part'``.
+    list of Adapted
+        The convolution, and its batch normalisation if it has one.
     """
-    same = unit.kernel.shape == source.kernel.shape
     outputs = _common(unit.output_parts, source.output_parts)
-    kernel = _kernel(unit, source, outputs)
-    conv = {'kernel': kernel if unit.conv.kind == 'conv' else np.swapaxes(kernel, 3, 4)}
+    conv: dict[str, Masked] = {'kernel': _kernel(unit, source, outputs)}
+    if unit.conv.kind != 'conv':
+        values, reused = conv['kernel']
+        conv['kernel'] = np.swapaxes(values, 3, 4), np.swapaxes(reused, 3, 4)
     bias = source.conv.weights.get('bias', np.zeros(source.conv.channels, np.float32))
     if 'bias' in unit.conv.weights:
         conv['bias'] = _merged(unit.conv.weights['bias'], bias, outputs)
         bias = np.zeros_like(bias)
-    adapted = [(unit.conv, conv, 'reused' if same else 'in part')]
+    adapted = [_adapted(unit.conv, conv)]
     if unit.batch is None:
         return adapted
     # The moving mean subtracts what the bias adds. A source that is not normalised gets statistics
     # that change nothing.
     epsilon = unit.batch.settings['epsilon']
-    values = {'gamma': np.ones_like(bias), 'beta': bias, 'moving_mean': np.zeros_like(bias)}
-    values['moving_variance'] = np.full_like(bias, 1 - epsilon)
-    state = 'in part'
+    moments = {'gamma': np.ones_like(bias), 'beta': bias, 'moving_mean': np.zeros_like(bias)}
+    moments['moving_variance'] = np.full_like(bias, 1 - epsilon)
+    known = source.batch is not None
     if source.batch is not None:
         theirs = source.batch.weights
-        values = {**values, 'beta': np.zeros_like(bias), **theirs}
-        values['moving_mean'] = theirs['moving_mean'] - bias
+        moments = {**moments, 'beta': np.zeros_like(bias), **theirs}
+        moments['moving_mean'] = theirs['moving_mean'] - bias
         spread = theirs['moving_variance'] + (source.batch.settings['epsilon'] - epsilon)
-        values['moving_variance'] = np.maximum(spread, 0)
-        state = 'reused' if len(bias) == unit.conv.channels else 'in part'
-    fresh = unit.batch.weights
-    adapted.append(
-        (unit.batch, {k: _merged(v, values[k], outputs) for k, v in fresh.items()}, state)
+        moments['moving_variance'] = np.maximum(spread, 0)
+    norm = {name: _merged(own, moments[name], outputs) for name, own in unit.batch.weights.items()}
+    norm = {name: (array, reused & known) for name, (array, reused) in norm.items()}
+    return [*adapted, _adapted(unit.batch, norm)]
+
+
+def _adapted(op: Op, weights: dict[str, Masked]) -> Adapted:
+    return Adapted(
+        op,
+        {name: values for name, (values, _) in weights.items()},
+        {name: reused for name, (_, reused) in weights.items()},
     )
-    return adapted
 
 
-def _merged(fresh: np.ndarray, source: np.ndarray, channels: ChannelIndices) -> np.ndarray:
-    """Return initial values in which some channels are replaced by those of the source."""
-    values = fresh.copy()
+def _merged(fresh: np.ndarray, source: np.ndarray, channels: ChannelIndices) -> Masked:
+    """Return initial values in which some channels are those of the source, and which."""
+    values, reused = fresh.copy(), np.zeros(fresh.shape, bool)
     values[channels[0]] = source[channels[1]]
-    return values
+    reused[channels[0]] = True
+    return values, reused
 
 
-def _kernel(unit: ConvUnit, source: ConvUnit, outputs: ChannelIndices) -> np.ndarray:
-    """Return a kernel (X, Y, Z, Cin, Cout) that contains as much as fits of the source's."""
+def _kernel(unit: ConvUnit, source: ConvUnit, outputs: ChannelIndices) -> Masked:
+    """Return a kernel (X, Y, Z, Cin, Cout) with as much as fits of the source's, and where."""
     kernel, source_kernel = unit.kernel.copy(), source.kernel
     inputs = _common(unit.input_parts, source.input_parts)
     if unit.conv.settings['groups'] > 1:
@@ -209,9 +247,11 @@ def _kernel(unit: ConvUnit, source: ConvUnit, outputs: ChannelIndices) -> np.nda
         kernel[..., others, :] = 0
     else:
         kernel[..., others[:, None], outputs[0]] *= _SMALL
-    reused = source_kernel[..., inputs[1][:, None], outputs[1]]
-    kernel[..., inputs[0][:, None], outputs[0]] = reused
-    return kernel
+    place = (..., inputs[0][:, None], outputs[0])
+    kernel[place] = source_kernel[..., inputs[1][:, None], outputs[1]]
+    reused = np.zeros(kernel.shape, bool)
+    reused[place] = True
+    return kernel, reused
 
 
 def _common(ours: Sequence[int], theirs: Sequence[int]) -> ChannelIndices:

@@ -9,6 +9,7 @@ import keras
 
 from ..models.derived import read_derived
 from ..models.formats import read_network
+from ..models.keras_model import network_of
 from ..models.mapping import read_mapping
 from ..models.network import Network
 from ..system.atomic import write_text
@@ -28,8 +29,14 @@ from .optimizers import apply_average, build_optimizer
 from .report.log import EVENTS, LOG, TrainingLog, label_table
 from .report.page import REPORT
 from .report.scores import PICTURES, VALIDATION
+from .reuse import find_reuse
 from .stages import build_stage, inherit_weights, trained_network
-from .transfer import compatibility_warnings, freeze, load_pretrained, transfer_table
+from .transfer import (
+    compatibility_warnings,
+    freeze,
+    load_pretrained,
+    transfer_table,
+)
 from .validate import ValidationScan, Validator
 
 CONFIG = 'config.toml'
@@ -69,7 +76,7 @@ def train(
         If images, labels or files cannot be used.
     """
     stop = stop or StopCondition()
-    _check_folder(config, out)
+    check_folder(config, out)
     distribute(config.devices, [stage.batch for stage in config.stages])
     keras.utils.set_random_seed(config.seed)
     configure_keras(config.precision)
@@ -144,8 +151,14 @@ def _train_stages(
     return previous
 
 
-def _check_folder(config: TrainConfig, out: Path) -> None:
-    """Raise if the folder holds another run's checkpoints, or the model would overwrite a file."""
+def check_folder(config: TrainConfig, out: Path) -> None:
+    """Check that a folder is new or of the same run, and that the model overwrites no file of it.
+
+    Raises
+    ------
+    SettingsError
+        If it holds a run with another config, or the model has the name of one of its files.
+    """
     if config.card.name in (CONFIG, CHECKPOINTS, BEST, EVENTS, LOG, PICTURES, VALIDATION, REPORT):
         raise SettingsError(
             f'card.name in the training config: {config.card.name} is the name of a file or '
@@ -180,12 +193,18 @@ def stage_builder(config: TrainConfig, classes: int) -> Callable[[int], Any]:
         each class.
     """
     channels = len(config.data.channels)
+    init = config.init
 
     def build(number: int) -> Any:
         stage = config.stages[number]
         model = build_stage(config.model, stage, classes, channels)
+        reuse = None
+        if init.freeze and init.model:
+            # Matched without stride, which also changes dilations.
+            whole = build_stage(config.model, replace(stage, stride=1), classes, channels)
+            reuse = find_reuse(network_of(whole), init)
         # Before it is compiled, when Keras collects the trainable weights.
-        freeze(model, config.init.freeze)
+        freeze(model, init.freeze, reuse)
         if stage.subvoxels:
             model = with_subvoxels(model, stage.subvoxels)
         loss = config.loss if stage.weighted else replace(config.loss, class_weights=())

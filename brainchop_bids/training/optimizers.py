@@ -258,3 +258,7 @@ def apply_average(model: Any) -> None:
     # Averages are 0 before the first update.
     if optimizer.built and int(keras.ops.convert_to_numpy(optimizer.iterations)) > 0:
         optimizer.finalize_variable_values(model.trainable_variables)
+        for variable in model.trainable_variables:
+            # Averages of values that a constraint keeps differ from these by rounding.
+            if variable.constraint is not None:
+                variable.assign(variable.constraint(variable))

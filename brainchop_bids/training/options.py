@@ -31,6 +31,9 @@ class DataOptions:
         BIDS suffixes of the channels of the input; the first one defines the grid.
     hold_out : tuple of str
         Held-out label maps, by name without suffix, or subjects, without ``sub-``.
+    split : float
+        Share of the participants, or label maps, to train on, drawn by the seed; the others are
+        held out. With 0, see ``hold_out``.
     folds, fold : int
         Number of folds for cross-validation by subject, and index of the fold that is held out,
         from 0. With 0 folds, see ``hold_out``.
@@ -51,6 +54,7 @@ class DataOptions:
     layout: str = ''
     channels: tuple[str, ...] = ('T1w',)
     hold_out: tuple[str, ...] = ()
+    split: Annotated[float, Range(0, 1, ')')] = 0.0
     folds: Count = 0
     fold: Count = 0
     mapping: str = 'aseg_to_tissue'
@@ -65,8 +69,8 @@ class NetworkOptions:
     Parameters
     ----------
     architecture : str
-        A key of `brainchop_bids.training.architectures.ARCHITECTURES`, or
-        ``path/to/file.py:function``, a user's own builder.
+        A key of `brainchop_bids.training.architectures.ARCHITECTURES`; ``like:MODEL``, that of
+        a model by its folder or name; or ``path/to/file.py:function``, a user's own builder.
     channels : int
         Width of the hidden layers of a MeshNet, or of the first level of other networks.
     dilations : tuple of int
@@ -107,11 +111,14 @@ class InitOptions:
         Patterns of names of layers that are not trained, with ``*``, ``?`` and ``[...]``.
     new_head : bool
         Initialise the last convolution anew even if its shape fits.
+    allow_partial : bool
+        Begin even if less than half of the weights are those of the pretrained model.
     """
 
     model: str = ''
     freeze: tuple[str, ...] = ()
     new_head: bool = False
+    allow_partial: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,8 +129,9 @@ class Stage:
     ----------
     steps : int
         Number of steps.
-    cube : int
-        Side of the training patches, voxels.
+    cube : int or list of 3 int
+        Side of the training patches, voxels, or their sides along left-right, head-foot and
+        back-front, the axes of the conformed grid.
     batch : int
         Patches in each step.
     stride : int
@@ -155,7 +163,7 @@ class Stage:
     """
 
     steps: Positive = 1000
-    cube: Positive = 96
+    cube: Positive | tuple[Positive, ...] = 96
     batch: Positive = 1
     stride: int = 1
     learning_rate: Annotated[float, Range(0, open='(')] = 1e-3
@@ -166,6 +174,12 @@ class Stage:
     centred: Share = 0.9
     labelled: Share = 0.0
     synthesis: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of the training patches, voxels."""
+        x, y, z = (self.cube,) * 3 if isinstance(self.cube, int) else self.cube
+        return x, y, z
 
 
 @dataclass(frozen=True)

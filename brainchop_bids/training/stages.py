@@ -76,7 +76,7 @@ def build_stage(network: NetworkOptions, stage: Stage, classes: int, in_channels
     Returns
     -------
     keras.Model
-        ``(batch, N, N, N, in_channels)`` to logits ``(batch, N / stride, ..., classes)``.
+        ``(batch, X, Y, Z, in_channels)`` to logits ``(batch, X / stride, ..., classes)``.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def build_stage(network: NetworkOptions, stage: Stage, classes: int, in_channels
     if stage.norm == 'fixed':
         model = build_stage(network, replace(stage, norm='batch'), classes, in_channels)
         return keras.models.clone_model(model, clone_function=_with_fixed_statistics)
-    shape = (stage.cube,) * 3
+    shape = stage.shape
     if stage.stride == 1:
         return build_network(
             network, norm=stage.norm, classes=classes, in_channels=in_channels, shape=shape

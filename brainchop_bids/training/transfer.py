@@ -1,21 +1,28 @@
 """Transfer learning: initial weights from another network, and layers that stay frozen."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import keras
+import numpy as np
+
 from ..image.normalise import Normalization
 from ..models.formats import read_network
 from ..models.keras_model import network_of
-from ..models.network import Network, fold_batchnorm
+from ..models.network import Network, Op
 from ..models.spec import load_spec
 from ..models.zoo import find_model
 from ..system.errors import SettingsError
-from .layer_matching import CONVOLUTIONS, ConvUnit, adapt_weights, conv_units, match_layers
+from .layer_matching import (
+    CONVOLUTIONS,
+    conv_units,
+)
 from .options import DataOptions, InitOptions
+from .reuse import Reuse, find_reuse
 
 
 @dataclass(frozen=True)
@@ -31,9 +38,11 @@ class LayerTransfer:
     state : {'reused', 'in part', 'new'}
         Whether all, some or none of its weights are those of the other network.
     frozen : bool
-        Whether training leaves it unchanged.
+        Whether training leaves those of its weights unchanged that are the other network's.
     weights : int
         Number of its weights.
+    reused : int
+        Number of those that are the other network's.
     source : str
         Name of the other network's layer, or the reason why there is none.
     """
@@ -43,7 +52,35 @@ class LayerTransfer:
     state: str
     frozen: bool
     weights: int
+    reused: int
     source: str = ''
+
+    @property
+    def training(self) -> str:
+        """Which of its weights are trained, for the table."""
+        if not self.frozen:
+            return 'trained'
+        return 'frozen' if self.reused == self.weights else 'new part'
+
+
+class KeepPart(keras.constraints.Constraint):
+    """Constraint that sets some of the values of a variable back to what they were.
+
+    Parameters
+    ----------
+    values : array
+        Values of the variable.
+    kept : bool array
+        Which of them are kept.
+    """
+
+    def __init__(self, values: np.ndarray, kept: np.ndarray) -> None:
+        self.values, self.kept = values, kept
+
+    def __call__(self, weights: Any) -> Any:
+        """Return the weights with the kept values."""
+        kept = keras.ops.convert_to_tensor(self.kept)
+        return keras.ops.where(kept, keras.ops.cast(self.values, weights.dtype), weights)
 
 
 def load_pretrained(
@@ -77,58 +114,58 @@ def load_pretrained(
     Raises
     ------
     SettingsError
-        If no layer fits, the model normalises each channel and the network does not, or
-        ``init.freeze`` matches no layer or all of them.
+        If no layer fits, less than half of the weights are the model's and
+        ``init.allow_partial`` is not set, the model normalises each channel and the network does
+        not, or ``init.freeze`` matches no layer or all of them.
     ModelError
         If the model is not found or cannot be read.
     """
     if not init.model:
         raise SettingsError('init.model is empty; give the name or the folder of a model')
-    folder = find_model(init.model, models_dir)
     if model.input_shape[1:4] != model.output_shape[1:4]:
         raise SettingsError(
             'init.model with stages[0].stride = 2: its last layers would be lost; set stride = 1'
         )
     network = network_of(model)
-    origins = _set_weights(model, network, read_network(folder)[0], init, folder)
-    freeze(model, init.freeze)
-    return [
-        LayerTransfer(
-            layer=op.name,
-            shape=op.weights['kernel'].shape if op.kind in CONVOLUTIONS else (op.channels,),
-            state=origins[op.name][0],
-            frozen=not model.get_layer(op.name).trainable,
-            weights=sum(values.size for values in op.weights.values()),
-            source=origins[op.name][1],
+    reuse = find_reuse(network, init, models_dir)
+    for name, adapted in reuse.layers.items():
+        values = [adapted.weights[weight] for weight in adapted.op.weights]
+        model.get_layer(name).set_weights(values)
+    frozen = freeze(model, init.freeze, reuse)
+    rows = [_row(op, reuse, op.name in frozen) for op in network.ops if op.name in reuse.sources]
+    _require_half(rows, reuse.folder, init)
+    return rows
+
+
+def _row(op: Op, reuse: Reuse, frozen: bool) -> LayerTransfer:
+    adapted = reuse.layers.get(op.name)
+    return LayerTransfer(
+        layer=op.name,
+        shape=op.weights['kernel'].shape if op.kind in CONVOLUTIONS else (op.channels,),
+        state='new' if adapted is None else adapted.state,
+        frozen=frozen,
+        weights=sum(values.size for values in op.weights.values()),
+        reused=0 if adapted is None else adapted.count,
+        source=reuse.sources[op.name],
+    )
+
+
+def _require_half(rows: Sequence[LayerTransfer], folder: Path, init: InitOptions) -> None:
+    """Raise if most of a network is new, which a user hardly wants of a pretrained model."""
+    whole, reused = sum(row.weights for row in rows), sum(row.reused for row in rows)
+    if 2 * reused < whole and not init.allow_partial:
+        raise SettingsError(
+            f'init.model {folder}: only {reused:,} of the {whole:,} weights of the network '
+            f'({100 * reused / whole:.0f} %) are its own; leave [model] out to take over its '
+            'architecture, or allow this by --allow-partial (init.allow_partial = true)'
         )
-        for op in network.ops
-        if op.name in origins
-    ]
 
 
-def _set_weights(
-    model: Any, network: Network, source: Network, init: InitOptions, folder: Path
-) -> dict[str, tuple[str, str]]:
-    """Set all weights that can be reused; return state and source of each layer by its name."""
-    origins: dict[str, tuple[str, str]] = {}
-    for unit, counterpart, reason in _counterparts(source, network, init, folder):
-        if counterpart is None:
-            layers = [op for op in (unit.conv, unit.batch) if op is not None]
-            origins.update({op.name: ('new', reason) for op in layers})
-            continue
-        if counterpart.group and not unit.group:
-            raise SettingsError(
-                f'init.model {folder}: normalises each channel behind {counterpart.conv.name}; '
-                "set norm = 'group' in all stages"
-            )
-        for op, weights, state in adapt_weights(unit, counterpart):
-            model.get_layer(op.name).set_weights([weights[name] for name in op.weights])
-            origins[op.name] = state, counterpart.conv.name if op is unit.conv else ''
-    return origins
-
-
-def freeze(model: Any, patterns: Sequence[str]) -> list[str]:
+def freeze(model: Any, patterns: Sequence[str], reuse: Reuse | None = None) -> list[str]:
     """Exclude layers from training; a normalisation follows the convolution before it.
+
+    Weights that are new, such as those of a second channel of the image, are trained in frozen
+    layers too, since they would otherwise stay what they are at random or zero.
 
     Parameters
     ----------
@@ -137,11 +174,13 @@ def freeze(model: Any, patterns: Sequence[str]) -> list[str]:
     patterns : sequence of str
         Shell-style patterns (`fnmatch`) of names of layers, or numbers of convolutions from 0:
         ``0-3``, ``5``.
+    reuse : Reuse, optional
+        Which weights are not new; by default all of them.
 
     Returns
     -------
     list of str
-        Names of the frozen layers.
+        Names of the layers that are frozen, wholly or in part.
 
     Raises
     ------
@@ -174,9 +213,21 @@ def freeze(model: Any, patterns: Sequence[str]) -> list[str]:
             f'init.freeze {", ".join(map(repr, patterns))} leaves nothing to train; leave out '
             f'the last layer at least, {names[-1]}'
         )
-    for name in frozen:
-        model.get_layer(name).trainable = False
-    return [name for name in names if name in frozen]
+    known = frozen if reuse is None else frozen & reuse.layers.keys()
+    for name in known:
+        layer = model.get_layer(name)
+        adapted = None if reuse is None else reuse.layers[name]
+        # Batch normalisation without training also keeps its statistics.
+        if adapted is None or adapted.state == 'reused' or adapted.op.kind not in CONVOLUTIONS:
+            layer.trainable = False
+            continue
+        for weight, reused in adapted.reused.items():
+            variable = getattr(layer, weight)
+            if reused.all():
+                variable.trainable = False
+            elif reused.any():
+                variable.constraint = KeepPart(adapted.weights[weight], reused)
+    return [name for name in names if name in known]
 
 
 def compatibility_warnings(
@@ -243,19 +294,18 @@ def transfer_table(rows: Iterable[LayerTransfer]) -> str:
 
     Examples
     --------
-    >>> head = LayerTransfer('output', (1, 1, 1, 5, 2), 'new', False, 12, 'other classes')
+    >>> head = LayerTransfer('output', (1, 1, 1, 5, 2), 'new', False, 12, 0, 'other classes')
     >>> print(transfer_table([head]))
     layer   shape      weights  state  training  from
     output  1x1x1x5x2       12  new    trained   (other classes)
-    12 weights: 12 in layers new, 0 frozen
+    12 weights: 12 in layers new; 0 reused (0 %), 0 frozen
     """
     rows = list(rows)
     cells = [('layer', 'shape', 'weights', 'state', 'training', 'from')]
     for row in rows:
         source = f'({row.source})' if row.state == 'new' and row.source else row.source
         shape = 'x'.join(map(str, row.shape))
-        training = 'frozen' if row.frozen else 'trained'
-        cells.append((row.layer, shape, f'{row.weights:,}', row.state, training, source))
+        cells.append((row.layer, shape, f'{row.weights:,}', row.state, row.training, source))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = []
     for line in cells:
@@ -268,54 +318,15 @@ def transfer_table(rows: Iterable[LayerTransfer]) -> str:
     for row in rows:
         sums[row.state] += row.weights
     parts = ', '.join(f'{n:,} in layers {state}' for state, n in sums.items())
-    frozen = sum(row.weights for row in rows if row.frozen)
-    lines.append(f'{sum(sums.values()):,} weights: {parts}, {frozen:,} frozen')
-    return '\n'.join(lines)
-
-
-def _counterparts(
-    source: Network, target: Network, init: InitOptions, folder: Path
-) -> Iterator[tuple[ConvUnit, ConvUnit | None, str]]:
-    """Give each convolution, its counterpart, and why where it has none."""
-    units, sources = conv_units(target), conv_units(source)
-    folded = conv_units(fold_batchnorm(source))
-    last, head = len(units) - 1, sources[-1]
-    pairs = match_layers(units[:-1], sources[:-1])
-    if not pairs and last:
-        raise SettingsError(
-            f'init.model {folder}: none of its convolutions ({_described(sources)}) fits the '
-            f'network ({_described(units)}); choose an architecture and dilations like its own'
+    whole, reused = sum(sums.values()), sum(row.reused for row in rows)
+    frozen = sum(row.reused for row in rows if row.frozen)
+    share = f'{reused:,} reused ({100 * reused / whole:.0f} %)'
+    lines.append(f'{whole:,} weights: {parts}; {share}, {frozen:,} frozen')
+    if any(row.training == 'new part' for row in rows):
+        lines.append(
+            "new part: only weights that are the model's are frozen, new ones are trained"
         )
-    if not init.new_head and units[-1].takes(head) and target.classes == source.classes:
-        pairs[last] = len(sources) - 1
-    for i, unit in enumerate(units):
-        if i in pairs:
-            yield unit, (folded if unit.batch is None else sources)[pairs[i]], ''
-        else:
-            yield unit, None, _reason(i, units, sources, init)
-
-
-def _reason(
-    i: int, units: Sequence[ConvUnit], sources: Sequence[ConvUnit], init: InitOptions
-) -> str:
-    """Return why a convolution is initialised anew."""
-    if i == len(units) - 1:
-        if init.new_head:
-            return 'new head'
-        same = units[i].conv.channels == sources[-1].conv.channels
-        return 'another kind of head' if same else 'other classes'
-    if i < len(sources) - 1:
-        (*ours, dilation, _), (*theirs, other, _) = units[i].form, sources[i].form
-        if ours == theirs and dilation != other:
-            return f'dilation {max(dilation)}, trained at {max(other)}'
-    return 'no layer like it'
-
-
-def _described(units: Sequence[ConvUnit]) -> str:
-    first = units[0]
-    size = 'x'.join(map(str, first.conv.kernel_size))
-    dilations = '-'.join(str(max(unit.conv.settings['dilation'])) for unit in units)
-    return f'{len(units)}, {size} at first, dilations {dilations}'
+    return '\n'.join(lines)
 
 
 def _functions(network: Network) -> list[str]:

@@ -78,6 +78,8 @@ OPTIONS = st.fixed_dictionaries(
         '--tta': st.just([]),
         '--no-viewer': st.just([]),
         '--probseg': st.just([]),
+        '--uncertainty': st.just([]),
+        '--border': st.sampled_from([['3'], ['-1.5']]),
         '--label-codes': st.just(['freesurfer']),
         '-w': st.just(['some/where']),
         '-vv': st.just([]),

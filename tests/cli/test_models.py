@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,9 +21,10 @@ import numpy as np
 import pytest
 
 from brainchop_bids.cli.models import main
-from brainchop_bids.models import fetch
+from brainchop_bids.models import convert, fetch
 from brainchop_bids.models.fetch import fetch_model, verify_files
 from brainchop_bids.models.formats import read_network
+from brainchop_bids.models.network import Network
 from brainchop_bids.models.registry import Published, published_models
 from brainchop_bids.system.errors import ModelError, OutputError
 from tests.tfjs_folder import two_layers, write_colormap
@@ -286,3 +288,41 @@ def test_a_custom_model_goes_all_the_way_round(
     shard.write_bytes(shard.read_bytes()[:-4])
     assert main(['verify']) == 1
     assert 'bytes' in capsys.readouterr().err
+
+
+def test_import_folds_and_can_be_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from brainchop_bids.system.tensorflow_runtime import load_tensorflow
+
+    load_tensorflow()
+    import keras
+
+    from tests.models.networks import randomised
+
+    layers = keras.layers
+    inputs = keras.Input((16, 16, 16, 1))
+    x = layers.BatchNormalization()(layers.Conv3D(3, 3, padding='same')(inputs))
+    x = layers.BatchNormalization()(layers.ReLU()(x))
+    (tmp_path / 'unet').mkdir()
+    model = randomised(keras.Model(inputs, layers.Conv3D(2, 1)(x)))
+    model.save(tmp_path / 'unet' / 'model.keras')
+    cache = tmp_path / 'cache'
+    monkeypatch.setenv('BRAINCHOP_MODELS', str(cache))
+    real = convert.save_tfjs
+
+    def worse(network: Network, folder: Path) -> object:
+        conv = network.ops[1]
+        bias = conv.weights['bias'] + np.float32(1)
+        changed = replace(conv, weights={**conv.weights, 'bias': bias})
+        return real(replace(network, ops=(network.ops[0], changed, *network.ops[2:])), folder)
+
+    monkeypatch.setitem(convert._WRITERS, 'tfjs', worse)
+    assert main(['import', str(tmp_path / 'unet')]) == 1
+    assert 'differs' in capsys.readouterr().err
+    assert list(cache.iterdir()) == []
+    monkeypatch.setitem(convert._WRITERS, 'tfjs', real)
+    assert main(['import', str(tmp_path / 'unet')]) == 0
+    kinds = [op.kind for op in read_network(cache / 'unet')[0].ops]
+    assert kinds == ['input', 'conv', 'activation', 'batch_norm', 'conv']
+    assert main(['verify', 'unet']) == 0

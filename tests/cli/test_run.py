@@ -252,6 +252,54 @@ def test_good_and_bad_scans_together(dataset: Path, model: Path, tmp_path: Path)
     check_valid(out)
 
 
+def test_uncertainty_and_border(dataset: Path, model: Path, tmp_path: Path) -> None:
+    out, anat = tmp_path / 'out', tmp_path / 'out' / 'sub-01' / 'anat'
+    arguments = [dataset, out, 'participant', '--model', model, '-w', tmp_path / 'work']
+    arguments += ['--participant-label', '01', '--skip-bids-validation']
+    options = ['--uncertainty', '--tta', '--border', '6']
+    done = run(*arguments, *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    check_valid(out)
+    scan = nib.load(dataset / SCANS[0])
+    found = {}
+    for name in ('entropy', 'spread'):
+        path = anat / f'sub-01_seg-tinymodel_desc-{name}_probseg.nii.gz'
+        image, facts = (
+            nib.load(path),
+            json.loads(path.with_name(f'{path.name[:-7]}.json').read_text()),
+        )
+        assert image.affine.tobytes() == scan.affine.tobytes()
+        assert image.get_data_dtype() == np.float32
+        assert facts['Units'] == 'nat'
+        assert facts['Model']['Name'] == 'tiny_model'
+        found[name] = np.asarray(image.dataobj)
+        assert found[name].min() >= 0
+    assert 0.5 < found['entropy'].max() <= np.log(3)
+    assert found['spread'].max() <= np.log(2)
+    mask = anat / 'sub-01_desc-brain_mask.nii.gz'
+    assert json.loads((anat / 'sub-01_desc-brain_mask.json').read_text())['Border'] == 6
+    grown = np.count_nonzero(nib.load(mask).dataobj) * 64
+    record = json.loads((anat / 'sub-01_seg-tinymodel_dseg.json').read_text())
+    assert grown > 1.1 * record['BrainVolume']
+    text = ' '.join((out / 'logs' / 'CITATION.md').read_text().split())
+    assert 'grown by 6 mm' in text
+    assert 'mutual information' in text
+
+    figure = out / 'sub-01/figures/sub-01_seg-tinymodel_desc-entropy_dseg.webp'
+    page = out / 'sub-01.html'
+    layer = 'data-layer="uncertainty" hidden'
+    assert layer in page.read_text()
+    figure.unlink()
+    run(*arguments, '--reports-only', cwd=tmp_path)
+    assert figure.exists()
+    assert layer in page.read_text()
+    again = run(*arguments, *options, '--dry-run', '-v', cwd=tmp_path)
+    assert '1 already done, 0 to do' in again.stdout
+    (anat / 'sub-01_seg-tinymodel_desc-spread_probseg.json').unlink()
+    again = run(*arguments, *options, '--dry-run', '-v', cwd=tmp_path)
+    assert 'desc-spread_probseg.json is missing' in again.stdout
+
+
 def make_stripper(folder: Path) -> Path:
     """Write a model for skull-stripping."""
     write_model(folder, classes=2)
@@ -402,7 +450,6 @@ def test_models_that_do_not_go_together(
     strip = make_stripper(tmp_path / 'strip')
     error = refused(capsys, *rest, strip, '--normalization', 'minmax')
     assert '--normalization is for one model' in error
-    assert 'no FreeSurfer code' in refused(capsys, *rest, '--label-codes', 'freesurfer')
     config = tmp_path / 'config.toml'
     config.write_text('[brainchop]\ncomponents = "bigest"\n')
     line = refused(capsys, *rest, '--config-file', config)

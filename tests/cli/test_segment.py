@@ -16,7 +16,7 @@ from brainchop_bids.cli.segment import main
 from brainchop_bids.image import channels as channels_module
 from brainchop_bids.image.io import read_volume
 from brainchop_bids.image.smooth import Smoothing, smooth_labels
-from brainchop_bids.inference import scan as scan_module
+from brainchop_bids.inference import outputs as outputs_module
 from tests.builders import head, write_dataset, write_model, write_scan
 
 AFFINE = np.array([[-1.0, 0, 0, 20], [0, 0, 1, -20], [0, -1, 0, 20], [0, 0, 0, 1]])
@@ -132,6 +132,65 @@ def name_structures(folder, names=STRUCTURES):
     return folder
 
 
+def test_the_border_of_the_mask_is_in_mm(tmp_path, model, capsys):
+    """On a grid with voxels of 2.5, 4 and 6 mm, against SciPy's distances."""
+    scan = write_scan(tmp_path / 'T1w.nii.gz', head((70, 48, 32)))
+    affine = np.diag([-2.5, 4, 6, 1])
+    affine[:3, 3] = 87, -96, -96
+    nib.Nifti1Image(np.asarray(nib.load(scan).dataobj), affine).to_filename(scan)
+    found, facts = {}, {}
+    for border in (0.0, 6.5, -4.0):
+        mask, brain, stats = (tmp_path / name for name in ('m.nii', 'b.nii', 's.json'))
+        outputs = ['--mask', mask, '--brain', brain, '--stats', stats, '--border', border]
+        assert run(capsys, scan, tmp_path / 'out.nii', '--model', model, *outputs)[0] == 0
+        found[border] = np.asarray(nib.load(mask).dataobj) > 0
+        expected = np.where(found[border], nib.load(scan).dataobj, 0)
+        np.testing.assert_array_equal(nib.load(brain).dataobj, expected)
+        facts[border] = json.loads(stats.read_text())
+        assert facts[border].pop('border_mm', 0.0) == border
+    plain = found[0.0]
+    outwards, inwards = (
+        ndimage.distance_transform_edt(side, sampling=(2.5, 4, 6)) for side in (~plain, plain)
+    )
+    np.testing.assert_array_equal(found[6.5], outwards <= 6.5)
+    np.testing.assert_array_equal(found[-4.0], inwards > 4)
+    assert 0 < found[-4.0].sum() < plain.sum() < found[6.5].sum()
+    # Flags and measures are those of the brain.
+    for key in ('flags', 'quality', 'components'):
+        assert facts[6.5][key] == facts[-4.0][key] == facts[0.0][key]
+
+
+@pytest.mark.parametrize(('suffix', 'space'), [('.nii.gz', 'conform'), ('.mgz', 'native')])
+def test_freesurfers_format(tmp_path, model, capsys, suffix, space):
+    """Images are those of NIfTI, as nibabel reads both."""
+    scan = write_scan(tmp_path / 'T1w.nii.gz')
+    if suffix == '.mgz':
+        image, scan = nib.load(scan), tmp_path / 'T1w.mgz'
+        turn = image.affine.copy()
+        turn[:3, :3] = 4 * Rotation.from_euler('xyz', [20, 15, 10], degrees=True).as_matrix()
+        nib.MGHImage(np.asarray(image.dataobj), turn.astype('f4')).to_filename(scan)
+    made = {}
+    for kind, ending, volumes in (('nifti', '.nii.gz', '.nii'), ('mgh', '.mgz', '.mgh')):
+        names = [tmp_path / f'{kind}_{name}{ending}' for name in ('dseg', 'mask', 'brain')]
+        names.append(tmp_path / f'{kind}_p{volumes}')
+        out, mask, brain, probseg = names
+        options = ['--mask', mask, '--brain', brain, '--space', space]
+        if space == 'native':
+            options += ['--probseg', probseg]
+        else:
+            names.remove(probseg)
+        assert run(capsys, scan, out, '--model', model, *options)[0] == 0
+        made[kind] = [nib.load(name) for name in names]
+    for ours, nifti in zip(made['mgh'], made['nifti'], strict=True):
+        assert isinstance(ours, nib.MGHImage)
+        np.testing.assert_array_equal(ours.dataobj, nifti.dataobj)
+        np.testing.assert_allclose(ours.affine, nifti.affine, rtol=0, atol=2e-5)
+        assert ours.get_data_dtype() == nifti.get_data_dtype().newbyteorder('>')
+    assert np.asarray(made['mgh'][0].dataobj).any()
+    if suffix == '.mgz' and space == 'native':
+        np.testing.assert_array_equal(made['mgh'][0].affine, nib.load(scan).affine)
+
+
 @pytest.mark.parametrize('space', ['native', 'conform'])
 def test_freesurfers_codes(tmp_path, scan, capsys, space):
     named = name_structures(write_model(tmp_path / 'named'))
@@ -180,11 +239,14 @@ def test_tissues_and_intracranial_volume_of_structures(tmp_path, scan, capsys, s
 def test_labels_without_a_code(tmp_path, scan, capsys):
     named = name_structures(write_model(tmp_path / 'named'), ['Unknown', 'Amygdala', 'Lesion'])
     options = ['--model', named, '--label-codes', 'freesurfer']
-    code, error = run(capsys, scan, tmp_path / 'out.nii.gz', *options)
-    assert code == 2
-    assert 'no FreeSurfer code for Amygdala, Lesion' in error
-    assert error.count('\n') == 1
-    assert not (tmp_path / 'out.nii.gz').exists()
+    out, own = tmp_path / 'out.nii.gz', tmp_path / 'own.nii.gz'
+    for path, given in ((out, options), (own, options[:2])):
+        code, error = run(capsys, scan, path, *given)
+        assert code == 0, error
+    indices = np.asarray(nib.load(own).dataobj)
+    assert set(np.unique(indices)) == {0, 1, 2}
+    expected = np.choose(indices, [0, 30001, 30002])
+    np.testing.assert_array_equal(nib.load(out).dataobj, expected)
 
 
 @pytest.mark.parametrize('kind', ['int16', 'float32', 'scaled'])
@@ -363,6 +425,9 @@ def test_scans_that_cannot_be_segmented(tmp_path, model, capsys):
         (['--mask', 'dseg.nii'], 'different names'),
         (['--stats', 'T1w.nii.gz'], 'different names'),
         (['--volumes', '.'], 'is a folder'),
+        (['--border', '2'], 'add --mask or --brain'),
+        (['--border', 'nan', '--mask', 'm.nii'], 'expected -50 to 50 mm'),
+        (['--border', 'wide', '--mask', 'm.nii'], 'invalid number of millimetres value'),
     ],
 )
 def test_usage_errors(tmp_path, model, scan, capsys, monkeypatch, options, found):
@@ -404,7 +469,7 @@ def test_a_failure_in_the_middle_leaves_nothing(tmp_path, model, scan, capsys, m
     def full_disk(*arguments):
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr(scan_module, 'tabulate_volumes', full_disk)
+    monkeypatch.setattr(outputs_module, 'tabulate_volumes', full_disk)
     outputs = ['--mask', tmp_path / 'mask.nii', '--volumes', tmp_path / 'v.tsv']
     code, told = run(capsys, scan, out, '--model', model, *outputs)
     assert code == 1

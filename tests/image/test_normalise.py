@@ -16,6 +16,8 @@ RULES = [
     'quantile:0.05:0.95',
     'zscore',
     'zscore-whole',
+    'brats',
+    'max',
     'none',
 ]
 volumes = hnp.arrays(
@@ -30,6 +32,16 @@ def expected(data, rule):
     x = data.astype(np.float64)
     if rule.kind == 'none':
         return x, 0
+    if rule.kind == 'max':
+        return x / (x.max() or 1.0), 0
+    if rule.kind == 'brats':
+        # normalize_intensity of MedicalZoo's medical_image_process.py; a constant volume has no z.
+        if x.std() == 0:
+            return np.zeros(x.shape), 0
+        z = (x - x.mean()) / x.std()
+        values = 100 * (z - x.min()) / (x.max() - x.min()) + 10
+        slack = 4e-7 * (np.abs(values).max() + 100 * x.max() / x.std() / (x.max() - x.min()))
+        return np.where(x == 0, 0, values), slack
     if rule.kind.startswith('zscore'):
         inside = x if rule.kind == 'zscore-whole' else x[x > 0]
         mean, span = (inside.mean(), inside.std()) if inside.size else (0.0, 0.0)
@@ -40,6 +52,25 @@ def expected(data, rule):
         low, high = np.quantile(data, (rule.low, rule.high))
     result = (x - low) / ((high - low) or 1.0)
     return np.clip(result, 0, 1) if rule.clip else result, 2e-5
+
+
+@pytest.mark.parametrize(
+    ('theirs', 'formula'),
+    [
+        ('full_volume_mean', lambda x: (x - x.mean()) / x.std()),
+        ('max_min', lambda x: (x - x.min()) / (x.max() - x.min())),
+        ('mean', lambda x: (x - x[x != 0].mean()) / x[x != 0].std()),
+        ('max', lambda x: x / x.max()),
+    ],
+)
+@pytest.mark.parametrize('kind', [np.uint8, np.int16])
+def test_medicalzoos_names(theirs, formula, kind):
+    data = np.random.default_rng(0).integers(0, 200, (9, 8, 7)).astype(kind)
+    data[:4] = 0
+    rule = Normalization.parse(theirs)
+    np.testing.assert_allclose(normalise(data, rule), formula(data.astype(float)), atol=1e-5)
+    # What is written down is a rule of the same name everywhere.
+    assert Normalization.parse(str(rule)) == rule
 
 
 @pytest.mark.parametrize('text', RULES)
@@ -66,7 +97,7 @@ def test_uint8_quantiles_are_numpys_to_the_last_bit(data, low, high):
     np.testing.assert_array_equal(normalise(data, rule), reference)
 
 
-@pytest.mark.parametrize('text', RULES[:-1])
+@pytest.mark.parametrize('text', RULES[:-2])
 @pytest.mark.parametrize('dtype', [np.uint8, np.int16, np.float32])
 @pytest.mark.parametrize('value', [0, 7])
 def test_constant_volumes_give_zeros(text, dtype, value):

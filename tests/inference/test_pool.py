@@ -90,6 +90,7 @@ def test_a_request_survives_its_form_as_data(tmp_path: Path) -> None:
         components='largest+open:3',
         derived=(('tissue', tmp_path / 'tissue.nii'),),
         probseg=tmp_path / 'probseg.nii',
+        uncertainty=tmp_path / 'entropy.nii.gz',
         normalization=Normalization.parse('quantile:0.02:0.98:clip'),
         frame=2,
         conform=ConformOptions(voxel_size=0.8, interpolation='cubic'),

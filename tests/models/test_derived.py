@@ -56,7 +56,7 @@ def test_every_table_fits_the_packaged_model_of_its_name(tmp_path: Path) -> None
     ('labels', 'said'),
     [
         ([{'index': 3, 'freesurfer': None}], r'no place for Brain-Stem \(no code\); give'),
-        ([{'index': 3, 'freesurfer': 1035}], r'no place for Brain-Stem \(1035\); give'),
+        ([{'index': 3, 'freesurfer': 999}], r'no place for Brain-Stem \(999\); give'),
     ],
 )
 def test_a_label_without_a_place_in_the_table(
@@ -102,7 +102,15 @@ def test_of_two_with_one_name_the_model_s_own_stays(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ('facts', 'expected'), [({}, True), ({'mask': None}, False), ({'labels': []}, False)]
+    ('facts', 'expected'),
+    [
+        ({}, True),
+        ({'mask': None}, False),
+        ({'labels': []}, False),
+        ({'intracranial': False}, False),
+        ({'labels': [], 'intracranial': True}, True),
+        ({'mask': None, 'intracranial': True}, False),
+    ],
 )
 def test_which_models_tell_the_intracranial_volume(
     tmp_path: Path, facts: dict[str, object], expected: bool

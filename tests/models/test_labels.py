@@ -27,8 +27,11 @@ def test_values_in_images_are_indices_or_freesurfers_codes():
     assert table.by_value('freesurfer')[53].name == 'Right-Hippocampus'
     rows = [line.split('\t')[:2] for line in table.to_tsv('freesurfer').splitlines()[1:]]
     assert rows == [['0', names[0]], ['2', names[2]], ['16', names[3]], ['53', names[1]]]
-    with pytest.raises(ModelError, match='no FreeSurfer code for Lesion: use --label-codes model'):
-        LabelTable.from_names(['Unknown', 'Lesion']).values('freesurfer')
+    # Beyond the largest number of that table, 14175, and within 16 bits with a sign.
+    free = LabelTable.from_names(['Unknown', 'Lesion', 'Brain-Stem'])
+    assert free.values('freesurfer') == (0, 30001, 16)
+    rows = [line.split('\t') for line in free.to_tsv('freesurfer').splitlines()]
+    assert [(row[0], row[5]) for row in rows[2:]] == [('16', '16'), ('30001', 'n/a')]
 
 
 def test_a_table_survives_its_tsv(tmp_path):

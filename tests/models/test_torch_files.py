@@ -4,13 +4,16 @@ import json
 import os
 import pickle
 import zipfile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from brainchop_bids.inference.selftest import compute
 from brainchop_bids.models.formats import read_network
+from brainchop_bids.models.spec import load_spec
 from brainchop_bids.system.errors import ModelError
 from brainchop_bids.system.tensorflow_runtime import load_tensorflow
 
@@ -155,6 +158,15 @@ def test_archives_that_lie(tmp_path: Path) -> None:
     refused(tmp_path, 'in 2 numbers')
 
 
+def test_programs_are_named_as_such(tmp_path: Path) -> None:
+    model = meshnet()
+    volume = torch.zeros(1, 1, 4, 4, 4)
+    torch.jit.trace(model, volume).save(tmp_path / 'model.pt')
+    refused(tmp_path, 'is a TorchScript program', 'state_dict', 'torch.onnx.export')
+    torch.export.save(torch.export.export(model, (volume,)), tmp_path / 'model.pt')
+    refused(tmp_path, 'is a program of torch.export', 'state_dict', 'torch.onnx.export')
+
+
 def test_a_description_that_does_not_fit(tmp_path: Path) -> None:
     torch.save(meshnet().state_dict(), tmp_path / 'model.pth')
     refused(tmp_path, 'has weights without a description')
@@ -165,3 +177,31 @@ def test_a_description_that_does_not_fit(tmp_path: Path) -> None:
     torch.save(nn.Linear(2, 2).state_dict(), tmp_path / 'model.pth')
     described(tmp_path, 3)
     refused(tmp_path, 'other than convolutions')
+
+
+@pytest.mark.parametrize(('width', 'classes', 'like'), [(16, 3, 'robust_tissue'), (32, 18, 'big')])
+def test_an_autoencoder_is_recognised_by_its_shapes(
+    tmp_path: Path, width: int, classes: int, like: str
+) -> None:
+    """Weights of the layers of brainchop's SAE models, which nobody has published."""
+    torch.manual_seed(0)
+    widths = [1, *[width] * 5, *[2 * width] * 6]
+    parts: list[nn.Module] = []
+    for (given, made), d in zip(
+        pairwise(widths), (1, 2, 4, 6, 8, 0, 10, 12, 16, 12, 10), strict=True
+    ):
+        parts += [nn.Conv3d(given, made, 3, 1 if d else 2, d or 1, d or 1), nn.SiLU()]
+    parts.append(nn.ConvTranspose3d(2 * width, width, 2, 2))
+    for d in (8, 6, 4, 2, 1):
+        parts += [nn.Conv3d(width, width, 3, 1, d, d), nn.SiLU()]
+    net = nn.Sequential(*parts, nn.Conv3d(width, classes, 1))
+    torch.save(net.state_dict(), tmp_path / 'model.pth')
+    spec = load_spec(tmp_path)
+    assert (spec.classes, str(spec.normalization)) == (classes, 'quantile:0.02:0.98:clip')
+    assert not spec.known
+    assert any(f'has the layers of {like}' in line for line in spec.warnings)
+    volume = torch.rand(1, 1, 8, 8, 8)
+    with torch.no_grad():
+        expected = net(volume)[0].permute(1, 2, 3, 0).numpy()
+    found = compute(read_network(tmp_path)[0], volume[0, 0, ..., None].numpy())
+    np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -39,6 +39,25 @@ def test_the_names_of_brainchops_command_line(tmp_path, monkeypatch):
     assert find_model('subcortical').parent == search_folders()[0]
 
 
+@pytest.mark.parametrize(
+    ('given', 'folder'),
+    [
+        ('subcortical-mini', 'model18cls'),
+        ('DKatlas', 'model21_104class'),
+        ('aparc50', 'model30chan50cls'),
+        ('robust_tissue', 'robust_tissue'),
+        ('big_robust_tissue', 'big_robust_tissue'),
+        ('mindgrab', 'mindgrab'),
+    ],
+)
+def test_every_name_of_brainchops_models_json(tmp_path, monkeypatch, given, folder):
+    monkeypatch.setenv('BRAINCHOP_MODELS', str(tmp_path))
+    with pytest.raises(ModelError, match=f'brainchop-models get {folder}$'):
+        find_model(given)
+    own = two_layers(tmp_path / folder)
+    assert find_model(given) == own
+
+
 def test_a_missing_model_tells_what_there_is(tmp_path, monkeypatch):
     monkeypatch.delenv('BRAINCHOP_MODELS', raising=False)
     two_layers(tmp_path / 'alpha')

@@ -79,6 +79,8 @@ def test_every_option_arrives(tmp_path: Path) -> None:
             assert value != action.default
         elif entry.get('list'):
             assert list(map(str, value)) == invocation[entry['id']]
+        elif entry['type'] == 'Number':
+            assert value == invocation[entry['id']]
         else:
             assert str(value) == str(invocation[entry['id']])
     described = {entry.get('command-line-flag') for entry in inputs}

@@ -60,9 +60,14 @@ def test_single_keys_are_changed_by_their_dotted_names(config: Path) -> None:
         ('validation.patience=2', 'validation.every above 0'),
         ('augmentation.gama=1', 'did you mean augmentation.gamma'),
         ('augmentation.noise=2', 'augmentation.noise'),
+        ('stages.0.cube=[16, 8]', 'stages[0].cube in the training config: expected one side, or'),
+        ('stages.0.cube=[16, 8, 0]', 'stages[0].cube[2] is 0; expected 1 or more'),
+        ('stages.0.cube="16"', "stages[0].cube is '16'; expected int"),
+        ('data.split=1', 'data.split is 1.0; expected 0 or more and below 1'),
+        ('init.freeze=["0"]', 'init.freeze in the training config: expected nothing without'),
         ('stages.0.labelled=2', 'stages[0].labelled'),
         ('optimizer.nam="sgd"', 'did you mean optimizer.name'),
-        ('data.normalization=max', 'normalisation'),
+        ('data.normalization=maximum', 'normalisation'),
         ('stages=[]', 'at least one'),
         ('model=3', 'expected a table'),
         ('model.dilations=3', 'expected a list'),
@@ -76,6 +81,16 @@ def test_mistakes_are_named_in_one_line(config: Path, change: str, said: str) ->
         read_training_config(config, [change])
     assert said in str(caught.value)
     assert '\n' not in str(caught.value)
+
+
+def test_patches_with_three_sides(config: Path, tmp_path: Path) -> None:
+    changed = read_training_config(config, ['stages.0.cube=[128, 128, 64]'])
+    assert changed.stages[0].shape == (128, 128, 64)
+    assert changed.stages[1].shape == (32, 32, 32)
+    (tmp_path / 'again.toml').write_text(changed.to_toml())
+    assert read_training_config(tmp_path / 'again.toml') == changed
+    with pytest.raises(SettingsError, match='even cube'):
+        read_training_config(config, ['stages.0.cube=[8, 9, 8]', 'stages.0.stride=2'])
 
 
 @pytest.mark.parametrize('change', BAD_TRAINING)

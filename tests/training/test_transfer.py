@@ -15,7 +15,13 @@ from brainchop_bids.models.zoo import find_model
 from brainchop_bids.system.errors import ModelError, SettingsError
 from brainchop_bids.training.architectures import build_network
 from brainchop_bids.training.losses.registry import LabelLoss
-from brainchop_bids.training.options import DataOptions, InitOptions, NetworkOptions
+from brainchop_bids.training.optimizers import apply_average, build_optimizer
+from brainchop_bids.training.options import (
+    DataOptions,
+    InitOptions,
+    NetworkOptions,
+    OptimizerOptions,
+)
 from brainchop_bids.training.transfer import (
     LayerTransfer,
     compatibility_warnings,
@@ -80,6 +86,66 @@ def test_a_second_channel_changes_nothing_at_first() -> None:
     close(ours(volume), theirs(volume[..., :1]))
 
 
+def moved_by_a_step(model: Any, volume: np.ndarray) -> dict[str, np.ndarray]:
+    """Train for a step with decay and averages; return which values of each variable moved."""
+    options = OptimizerOptions(name='adamw', weight_decay=0.1, ema=0.9)
+    model.compile(build_optimizer(options, 0.01, 4), LabelLoss('cross_entropy'))
+    before = {variable.path: np.array(variable) for variable in model.weights}
+    labels = (volume[..., 0] > 0.5).astype(np.uint8)
+    model.fit(volume, labels, epochs=2, verbose=0)
+    apply_average(model)
+    return {path.path: before[path.path] != np.array(path) for path in model.weights}
+
+
+def test_a_second_channel_is_learnt_by_a_frozen_layer() -> None:
+    """The docs' example: old weights of frozen layers stay to the bit, and all new ones move."""
+    ours = built(TISSUE, classes=4, in_channels=2)
+    rows = load_pretrained(ours, InitOptions('tissue', ('0-5',)))
+    assert [row.training for row in rows] == ['new part', *['frozen'] * 5, *['trained'] * 3]
+    moved = moved_by_a_step(ours, image(2))
+    kernel = moved['conv3d_0/kernel']
+    assert kernel[:, :, :, 1].mean() > 0.9
+    assert not kernel[:, :, :, 0].any()
+    names = {path.split('/')[0] for path, changed in moved.items() if changed.any()}
+    assert names == {'conv3d_0', 'conv3d_6', 'conv3d_7', 'output'}
+    assert not moved['conv3d_0/bias'].any()
+
+
+@pytest.mark.parametrize('norm', ['none', 'batch'])
+def test_new_parts_of_frozen_layers_are_learnt(tmp_path: Path, norm: str) -> None:
+    """A wider and deeper network, all frozen but the head: what is not the model's moves."""
+    narrow = randomised(built(NetworkOptions(channels=3, dilations=(1, 2)), norm=norm))
+    init = InitOptions(written(tmp_path / 'm', narrow), ('0-3',), allow_partial=True)
+    wide = built(NetworkOptions(channels=5, dilations=(1, 2, 3, 1)), norm=norm)
+    rows = {row.layer: row for row in load_pretrained(wide, init)}
+    # Batch normalisation takes the place of a bias.
+    assert rows['conv3d_1'].reused == 27 * 9 + (3 if norm == 'none' else 0)
+    assert [rows[f'conv3d_{i}'].training for i in range(4)] == [
+        *['new part'] * 2,
+        *['trained'] * 2,
+    ]
+    moved = moved_by_a_step(wide, image())
+    kernel = moved['conv3d_1/kernel']
+    assert not kernel[..., :3, :3].any()
+    assert kernel.sum() > 0.5 * 27 * (25 - 9)
+    if norm == 'none':
+        assert not moved['conv3d_1/bias'][:3].any()
+        assert moved['conv3d_1/bias'][3:].any()
+    assert moved['conv3d_2/kernel'].mean() > 0.5
+    if norm == 'batch':
+        assert not any(changed.any() for path, changed in moved.items() if 'norm_1' in path)
+
+
+def test_mostly_new_networks_are_refused(tmp_path: Path) -> None:
+    """Of 16 channels, 8 give a quarter of the products of a kernel."""
+    half = randomised(built(replace(TISSUE, channels=8)))
+    folder = written(tmp_path / 'm', half)
+    with pytest.raises(SettingsError, match=r'only [\d,]+ of the [\d,]+ weights .*2\d %.*partial'):
+        load_pretrained(built(TISSUE), InitOptions(folder))
+    rows = load_pretrained(built(TISSUE), InitOptions(folder, allow_partial=True))
+    assert 0.2 < sum(row.reused for row in rows) / sum(row.weights for row in rows) < 0.3
+
+
 def test_a_new_head_though_the_old_one_fits() -> None:
     ours = built(TISSUE, classes=4)
     fresh = ours.get_layer('output').get_weights()
@@ -124,14 +190,15 @@ def test_the_common_part_of_a_wider_network(tmp_path: Path, network: NetworkOpti
     wide = built(replace(network, channels=2 * network.channels), in_channels=2)
     for variable in wide.weights:
         variable.assign(keras.ops.zeros_like(variable))
-    rows = load_pretrained(wide, InitOptions(written(tmp_path / 'narrow', narrow)))
+    init = InitOptions(written(tmp_path / 'narrow', narrow), allow_partial=True)
+    rows = load_pretrained(wide, init)
     assert set(states(rows)) == {'in part'}
     volume = image(2)
     close(wide(volume), narrow(volume[..., :1]))
     fresh = built(replace(network, channels=2 * network.channels))
     name = rows[1].layer
     before = np.asarray(fresh.get_layer(name).kernel)
-    load_pretrained(fresh, InitOptions(str(tmp_path / 'narrow')))
+    load_pretrained(fresh, init)
     after, n = np.asarray(fresh.get_layer(name).kernel), network.channels
     if network.architecture == 'meshnet':
         np.testing.assert_allclose(after[..., n:, :n], before[..., n:, :n] * 0.1, rtol=1e-5)
@@ -144,7 +211,9 @@ def test_another_depth(tmp_path: Path) -> None:
     four = built(NetworkOptions('unet', channels=2, levels=4))
     rows = {
         row.layer: row
-        for row in load_pretrained(four, InitOptions(written(tmp_path / 'm', three)))
+        for row in load_pretrained(
+            four, InitOptions(written(tmp_path / 'm', three), allow_partial=True)
+        )
     }
     new = [name for name, row in rows.items() if row.state == 'new']
     assert sorted(new) == [
@@ -265,8 +334,10 @@ def test_the_table_adds_up(tmp_path: Path) -> None:
     )
     assert transfer_table(rows).splitlines() == [
         'layer     shape      weights  state    training  from',
-        'conv3d_0  3x3x3x2x3      165  in part  frozen    conv3d_0',
+        'conv3d_0  3x3x3x2x3      165  in part  new part  conv3d_0',
         'conv3d_1  3x3x3x3x3      246  reused   trained   conv3d_1',
         'output    1x1x1x3x5       20  new      trained   (other classes)',
-        '431 weights: 165 in layers in part, 246 in layers reused, 20 in layers new, 165 frozen',
+        '431 weights: 165 in layers in part, 246 in layers reused, 20 in layers new; '
+        '330 reused (77 %), 84 frozen',
+        "new part: only weights that are the model's are frozen, new ones are trained",
     ]

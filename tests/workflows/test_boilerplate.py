@@ -46,7 +46,9 @@ def words(text: str) -> str:
         closing_mm=st.sampled_from([0.0, 8.0]),
     ),
     covers_brain=st.booleans(),
-    normalization=st.sampled_from([None, 'minmax', 'zscore', 'zscore-whole', 'none']),
+    normalization=st.sampled_from(
+        [None, 'minmax', 'zscore', 'zscore-whole', 'max', 'brats', 'none']
+    ),
 )
 def test_every_rule_gives_whole_sentences(
     components,
@@ -104,3 +106,17 @@ def test_options_of_the_conform_step_and_of_intensities() -> None:
     assert 'isotropic voxels of 0.8 mm with cubic interpolation' in text
     assert 'standardized to zero mean and unit variance over voxels above 0' in text
     assert '1 mm' not in text
+
+
+def test_border_and_uncertainty() -> None:
+    plain = words(describe_methods([TISSUE]))
+    assert 'uncertainty' not in plain
+    assert 'mm. Labels and masks were' not in plain
+    text = words(describe_methods([TISSUE], border=-2.0, uncertainty=True))
+    assert 'The brain mask was then shrunk by 2 mm.' in text
+    assert 'entropy of its class probabilities, in nats' in text
+    both = describe_methods([TISSUE], inference=InferenceOptions(tta=True), uncertainty=True)
+    assert 'mutual information of class and image' in words(both)
+    for key in ('tta', 'bald'):
+        assert f'- [@{key}]' in list_references(both)
+        assert f'- [@{key}]' not in list_references(text)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from nipype import DataSink, Function, Node, Workflow
 
+from brainchop_bids.inference.options import InferenceOptions
 from brainchop_bids.inference.scan import segment_scan
 from brainchop_bids.inference.scan_settings import ScanSettings
 from brainchop_bids.models.spec import load_spec
@@ -105,16 +106,19 @@ def test_the_command_and_the_workflow_give_the_same(tmp_path: Path) -> None:
     affine[:3, 3] = -affine[:3, :3] @ np.array(data.shape) / 2
     nib.Nifti1Image(data, affine).to_filename(path)
     model = write_model(tmp_path / 'model')
-    single = init_single_scan_wf(model=model, probseg=True)
+    options = InferenceOptions(tta=True)
+    single = init_single_scan_wf(
+        model=model, inference=options, probseg=True, uncertainty=True, border=5.0
+    )
     single.base_dir = str(tmp_path / 'work')
     single.config['execution'] = {'crashdump_dir': str(tmp_path)}
     single.inputs.inputnode.t1w = str(path)
     results = {node.name: node.result.outputs for node in single.run().nodes()}
-    out = {
-        name: tmp_path / name for name in ('dseg.nii', 'mask.nii', 'probseg.nii', 'volumes.tsv')
-    }
-    settings = ScanSettings(path, out['dseg.nii'], mask=out['mask.nii'],
-                            probseg=out['probseg.nii'], volumes=out['volumes.tsv'])  # fmt: skip
+    names = ('dseg.nii', 'mask.nii', 'probseg.nii', 'volumes.tsv', 'u.nii', 'u_spread.nii')
+    out = {name: tmp_path / name for name in names}
+    settings = ScanSettings(path, out['dseg.nii'], options, mask=out['mask.nii'],
+                            probseg=out['probseg.nii'], volumes=out['volumes.tsv'],
+                            uncertainty=out['u.nii'], border=5.0)  # fmt: skip
     segment_scan(settings, load_spec(model))
     workflow = results['resample_probseg'].out_files
     maps = np.stack([np.asarray(nib.load(file).dataobj) for file in workflow], -1)
@@ -122,7 +126,14 @@ def test_the_command_and_the_workflow_give_the_same(tmp_path: Path) -> None:
     np.testing.assert_allclose(maps, nib.load(out['probseg.nii']).dataobj, atol=1e-5)
     np.testing.assert_allclose(maps.sum(-1), 1, atol=1e-5)
     assert (maps[..., 0] == 1).all(axis=(1, 2)).any(), 'nothing lies outside the conformed field'
-    for node, name in (('resample_dseg', 'dseg.nii'), ('resample_mask', 'mask.nii')):
+    uncertain = results['resample_uncertainty'].out_files
+    for file, name in zip(uncertain, ('u.nii', 'u_spread.nii'), strict=True):
+        expected = nib.load(out[name])
+        np.testing.assert_array_equal(nib.load(file).affine, expected.affine)
+        np.testing.assert_allclose(nib.load(file).dataobj, expected.dataobj, atol=1e-5)
+        assert (np.asarray(expected.dataobj) >= 0).all()
+    assert np.asarray(nib.load(out['u.nii']).dataobj).max() > 0.5
+    for node, name in (('resample_dseg', 'dseg.nii'), ('border_brain_mask', 'mask.nii')):
         expected = np.asarray(nib.load(out[name]).dataobj)
         assert expected.any()
         np.testing.assert_array_equal(nib.load(results[node].out_file).dataobj, expected)

@@ -4,41 +4,74 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...system.errors import BrainchopError, ModelError
 from ..network import Network
-from ..registry import known_facts
+from ..registry import facts_by_shapes, known_facts
 from .files import read_json
 from .keras_files import read_h5, read_keras
-from .onnx_files import read_onnx
+from .onnx_checks import check_onnx
+from .onnx_files import is_own, read_onnx
 from .openvino_files import read_openvino
 from .tfjs import TOPOLOGY, is_tfjs, read_tfjs
 from .torch_files import network_of_header, network_of_state
 from .torch_state import read_state
 
-_READERS: dict[str, Callable[[Path], Network]] = {
+if TYPE_CHECKING:
+    from .onnx_graph import OnnxGraph
+
+
+def _read_onnx(path: Path) -> 'Network | OnnxGraph':
+    found = check_onnx(path)
+    if is_own(found):
+        return read_onnx(path)
+    # Imported here, because it loads OpenVINO.
+    from .onnx_graph import read_graph
+
+    return read_graph(found)
+
+
+_READERS: dict[str, 'Callable[[Path], Network | OnnxGraph]'] = {
     '.keras': read_keras,
     '.h5': read_h5,
-    '.onnx': read_onnx,
+    '.onnx': _read_onnx,
     '.xml': read_openvino,
 }
 _SUFFIXES = (*_READERS, '.safetensors', '.pth', '.pt')
 
 
 def read_network(folder: Path) -> tuple[Network, str]:
+    """Read the network in a model's folder, as `read_model` if it is a `Network`.
+
+    Raises
+    ------
+    ModelError
+        As for `read_model`, or if it is another program's ONNX file.
+    """
+    network, form = read_model(folder)
+    if not isinstance(network, Network):
+        raise ModelError(
+            f'{network.source}: is an ONNX graph, which only OpenVINO runs; it cannot be '
+            'converted to another format or trained'
+        )
+    return network, form
+
+
+def read_model(folder: Path) -> 'tuple[Network | OnnxGraph, str]':
     """Read the network in a model's folder.
 
     Parameters
     ----------
     folder : Path
         A folder with TensorFlow.js' ``model.json`` and shards, or with a single file: ``.keras``,
-        ``.h5``, ``.safetensors``, ``.pth`` or ``.pt``, or ``.onnx`` or ``.xml`` as written by
+        ``.h5``, ``.safetensors``, ``.pth`` or ``.pt``, ``.onnx``, or ``.xml`` as written by
         `write_network`. PyTorch's weights need brainchop's ``model.json`` beside them, unless
         the registry knows them.
 
     Returns
     -------
-    network : Network
+    network : Network or OnnxGraph
     form : str
         The format: ``'tfjs'``, ``'openvino'``, or the file's suffix without the dot.
 
@@ -60,7 +93,7 @@ def read_network(folder: Path) -> tuple[Network, str]:
         ) from error
 
 
-def _read(folder: Path) -> tuple[Network, str]:
+def _read(folder: Path) -> 'tuple[Network | OnnxGraph, str]':
     file = folder / TOPOLOGY
     described = read_json(file) if file.exists() else None
     if is_tfjs(described):
@@ -78,11 +111,13 @@ def _read(folder: Path) -> tuple[Network, str]:
     digest = hashlib.sha256()
     for array in state.values():
         digest.update(array.astype('<f4').tobytes())
-    known = known_facts(digest.hexdigest()).get('network')
+    shapes = [array.shape for array in state.values() if array.ndim == 5]
+    known = (known_facts(digest.hexdigest()) or facts_by_shapes(shapes)).get('network')
     if known is None:
         raise ModelError(
             f'{path}: has weights without a description of layers; add a {TOPOLOGY} that '
-            'describes them'
+            'describes a chain of layers, or export any other network: torch.onnx.export('
+            "network.eval(), torch.zeros(1, 1, 64, 64, 64), 'model.onnx')"
         )
     return network_of_state(path, known, state, (path,)), form
 
@@ -106,6 +141,12 @@ def _weight_file(folder: Path) -> Path:
         raise ModelError(
             f'{folder / TOPOLOGY}: has no "weightsManifest", and there are no weights beside it; '
             f'expected a file that ends in {", ".join(_SUFFIXES)}'
+        )
+    if not candidates and (folder / 'saved_model.pb').exists():
+        raise ModelError(
+            f'{folder}: is a TensorFlow SavedModel, which is not read; save the Keras model in it '
+            'as one file, with tf.keras.models.load_model(DIR).save("model.h5"), or convert it: '
+            'python -m tf2onnx.convert --saved-model DIR --output model.onnx'
         )
     if len(candidates) != 1:
         names = ', '.join(path.name for path in candidates) or 'no weights'

@@ -6,7 +6,6 @@ layers are read, by `network_from_layers`, and the arrays of weights.
 
 import math
 import zipfile
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -19,18 +18,25 @@ import numpy as np
 from ...system.errors import ModelError
 from ..network import Network
 from .files import Budget, Stored, parse_json
-from .layer_reader import network_from_layers, safe_name, topology
+from .layer_graph import owner, owners, safe_name, topology
+from .layer_reader import network_from_layers
 from .trial import try_reading
 
-# Limit of the names of a layer's weights; no supported layer has more than four.
-_MOST_NAMES = 16
+# Limit of the names of the weights of a layer or of a model within the model.
+_MOST_NAMES = 4096
 _ZIP = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-# Name of the group in which Keras stores the weights of a layer, and their order.
-_BATCH_NORM = ('gamma', 'beta', 'moving_mean', 'moving_variance')
-_GROUPS = {
-    'Conv3D': ('conv3d', ('kernel', 'bias')),
-    'Conv3DTranspose': ('conv3d_transpose', ('kernel', 'bias')),
-    'BatchNormalization': ('batch_normalization', _BATCH_NORM),
+# Weights of layers in the order in which Keras stores them.
+_AFFINE = ('gamma', 'beta')
+_VARIABLES = {
+    'Conv3D': ('kernel', 'bias'),
+    'Conv3DTranspose': ('kernel', 'bias'),
+    'Dense': ('kernel', 'bias'),
+    'BatchNormalization': (*_AFFINE, 'moving_mean', 'moving_variance'),
+    'GroupNormalization': _AFFINE,
+    'InstanceNormalization': _AFFINE,
+    'LayerNormalization': _AFFINE,
+    'SlabNormalization': _AFFINE,
+    'PReLU': ('alpha',),
 }
 
 
@@ -75,17 +81,11 @@ def parse_keras(path: Path) -> Network:
         raise ModelError(f'{path}: is not a valid .keras file ({error}); save it again') from error
     layers, output = topology(parse_json(config, path), path)
     weights: dict[str, Stored] = {}
-    seen: Counter[str] = Counter()
     with _opened(path, stored) as file:
         for layer in layers:
-            if layer['class_name'] not in _GROUPS:
-                continue
-            group, variables = _GROUPS[layer['class_name']]
-            number = seen[group]
-            seen[group] += 1
-            folder = f'layers/{group}_{number}' if number else f'layers/{group}'
+            variables = _VARIABLES.get(layer['class_name'].rpartition('>')[2], ())
             for i, variable in enumerate(_present(layer['config'], variables)):
-                values = _dataset(budget, file, f'{folder}/vars/{i}')
+                values = _dataset(budget, file, f'{layer["stored"]}vars/{i}')
                 weights[f'{safe_name(layer["name"])}/{variable}'] = values
         return network_from_layers(path, layers, weights, output=output, files=(path,))
 
@@ -116,11 +116,14 @@ def parse_h5(path: Path) -> Network:
             )
         layers, output = topology(parse_json(config[0], path), path)
         weights: dict[str, Stored] = {}
-        for layer in layers:
-            for name in _weight_names(path, file, layer['name']):
-                variable = name.rpartition('/')[2].partition(':')[0]
-                key = f'{safe_name(layer["name"])}/{variable}'
-                values = _dataset(budget, file, f'model_weights/{layer["name"]}/{name}')
+        for group in dict.fromkeys(layer.get('path', (layer['name'],))[0] for layer in layers):
+            names = owners(layers, group)
+            for name in _weight_names(path, file, group):
+                scope, _, variable = name.partition(':')[0].rpartition('/')
+                # Layers of models within the model are stored with it, by names of their own.
+                own = names[safe_name(group)] if len(names) == 1 else owner(names, scope)
+                key = f'{own}/{variable}'
+                values = _dataset(budget, file, f'model_weights/{group}/{name}')
                 if key in weights:
                     raise ModelError(f'{path}: has the weight {key} twice')
                 weights[key] = values

@@ -5,7 +5,8 @@ are refused. Keras' own readers would silently drop the normalisation that brain
 by the name of a layer.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from typing import Any
 import numpy as np
 
 from ...system.errors import ModelError
-from ..network import ACTIVATIONS, Network, Op
+from ..grids import densities
+from ..network import ACTIVATIONS, MERGES, Network, Op
 from .files import Stored
-from .layer_settings import LARGEST, LAYERS, Config, activation_settings
+from .layer_graph import call_settings, operands, safe_name
+from .layer_settings import FUNCTIONS, LARGEST, LAYERS, Config, activation_settings, whole
 from .planar import lifted, of_images
 
 # Suffix of the names of convolutions whose output is normalised per channel (mindgrab).
@@ -25,65 +28,22 @@ MARK_EPSILON = 1e-5
 _SYNONYMS = {'swish': 'silu', 'gelu_new': 'gelu_tanh'}
 _IGNORED = (
     'Dropout', 'SpatialDropout3D', 'GaussianDropout', 'AlphaDropout', 'GaussianNoise', 'Identity',
+    'ActivityRegularization',
 )  # fmt: skip
+# Functions that take a volume and numbers: factor and term.
+_SCALINGS: dict[str, Callable[[list[Any]], tuple[float, float]]] = {
+    'Add': lambda given: (1, sum(one for one in given if not isinstance(one, str))),
+    'Multiply': lambda given: (math.prod(one for one in given if not isinstance(one, str)), 0),
+    'Subtract': lambda given: (1, -given[1]) if isinstance(given[0], str) else (-1, given[0]),
+}
+_LARGEST_FACTOR = 1e6
 
-# Limits of the numbers of layers, channels, and values for each voxel of the input. The largest
-# networks of the field have 500 layers and 2,048 channels.
-_MOST_LAYERS = 4096
+# Limits of the numbers of channels, and values for each voxel of the input. The largest networks
+# of the field have 2,048 channels.
 _MOST_CHANNELS = 1 << 14
 _MOST_VALUES = 1 << 20
 
 Weights = Mapping[str, np.ndarray | Stored]
-
-
-def topology(config: Any, source: Path) -> tuple[list[dict[str, Any]], str | None]:
-    """Return the layers in a model's configuration, and the name of the output layer.
-
-    Parameters
-    ----------
-    config : object
-        Configuration with ``class_name`` and ``config``.
-    source : Path
-        The file, for messages.
-
-    Returns
-    -------
-    layers : list of dict
-        Configuration of each layer.
-    output : str or None
-        None if the last layer is the output.
-
-    Raises
-    ------
-    ModelError
-        If it is not a Functional or Sequential model.
-    """
-    try:
-        kind, inner = config['class_name'], config['config']
-        layers = inner if isinstance(inner, list) else inner['layers']
-        if kind not in ('Functional', 'Model', 'Sequential'):
-            raise ValueError(f'a model of class {kind!r}')
-        if len(layers) > _MOST_LAYERS:
-            raise ValueError(f'{len(layers):,} layers, over {_MOST_LAYERS:,}')
-        for layer in layers:
-            # In Sequential models the name is in the configuration only.
-            layer.setdefault('name', layer['config']['name'])
-            if not isinstance(layer['class_name'], str) or not isinstance(layer['config'], dict):
-                raise ValueError(f'layer {layer["name"]!r} without a class or settings')
-        if not layers:
-            raise ValueError('no layers')
-        outputs = [] if isinstance(inner, list) else inner.get('output_layers') or []
-        # Keras 3 writes a single output without a list around it.
-        if outputs and not isinstance(outputs[0], list):
-            outputs = [outputs]
-        if len(outputs) > 1:
-            raise ValueError(f'{len(outputs)} outputs')
-        return list(layers), safe_name(outputs[0][0]) if outputs else None
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise ModelError(
-            f'{source}: its topology cannot be read ({error}); expected the configuration '
-            'of a Functional or Sequential Keras model with one output'
-        ) from error
 
 
 def network_from_layers(
@@ -126,7 +86,7 @@ def network_from_layers(
     images = bool(layers) and of_images(layers)
     if images:
         layers, weights = _lifted(source, layers, weights)
-    reader = _Reader(source, dict(weights), marked)
+    reader = _Reader(source, dict(weights), marked, any(map(_is_nobrainers, layers)))
     for layer in layers:
         try:
             reader.read(layer)
@@ -147,11 +107,6 @@ def _lifted(
         raise ModelError(f'{source}: its layers of images cannot be read ({error})') from error
 
 
-def safe_name(name: object) -> str:
-    """Return a layer's name without slashes, which Keras reserves for paths of variables."""
-    return str(name).replace('/', '_')
-
-
 @dataclass
 class _Reader:
     """Reads the layers one by one."""
@@ -159,6 +114,7 @@ class _Reader:
     source: Path
     weights: dict[str, np.ndarray | Stored]
     marked: bool
+    slabs: bool
     ops: list[Op] = field(default_factory=list)
     channels: dict[str, int] = field(default_factory=dict)
     # Last operation of each layer.
@@ -166,36 +122,85 @@ class _Reader:
     shape: tuple[int | None, ...] = ()
 
     def read(self, layer: Config) -> None:
-        kind, name, config = layer['class_name'], safe_name(layer['name']), layer['config']
+        kind, name, config = _class_of(layer), safe_name(layer['name']), layer['config']
+        if layer['class_name'] == 'TFOpLambda':
+            config = call_settings(layer)
         shape = config.get('batch_input_shape') or config.get('batch_shape')
         opens = not self.ops and bool(kind == 'InputLayer' or shape)
         if opens:
             self._open(shape)
         if kind == 'InputLayer':
-            if not opens:
+            if not opens and 'path' not in layer:
                 raise ModelError(f'{self.source}: has several inputs; expected one')
-            self.ends[name] = 'input'
+            self.ends[name] = self.ops[-1].name
             return
         if not self.ops:
             raise ModelError(
                 f'{self.source}: does not say its input shape; expected an InputLayer'
             )
-        sources = () if opens else _sources(layer)
-        inputs = tuple(self.ends[source] for source in sources) or (self.ops[-1].name,)
-        if kind in _IGNORED:
+        given = [] if opens else operands(layer)
+        sources = [self.ends[safe_name(one)] for one in given if isinstance(one, str)]
+        inputs = tuple(sources) or (self.ops[-1].name,)
+        if kind in _IGNORED or self._reshapes_one(kind, config, inputs):
             self.ends[name] = inputs[0]
             return
-        if kind not in LAYERS:
-            raise ModelError(
-                f'{self.source}: layer {name!r} is of class {kind}, which is not supported; '
-                f'expected one of {", ".join(sorted(LAYERS))}'
-            )
         if config.get('data_format') not in (None, 'channels_last'):
             raise ModelError(f'{self.source}: layer {name!r} is not channels_last')
-        self._add(name, *LAYERS[kind](config), inputs)
-        if kind in ('Conv3D', 'Conv3DTranspose'):
-            self._follow_convolution(name, config)
+        if kind == 'ZeroPadding3DChannels':
+            self._pad_channels(name, whole(config['padding'], 0), inputs)
+        elif kind == 'Rescaling':
+            self._scale(name, config['scale'], config.get('offset', 0), inputs)
+        elif kind in _SCALINGS and len(sources) == 1:
+            self._scale(name, *_SCALINGS[kind](given), inputs)
+        elif kind in LAYERS:
+            self._read_layer(name, kind, config, inputs)
+        else:
+            raise ModelError(
+                f'{self.source}: layer {name!r} is of class {kind}, which is not supported; '
+                'export the network to ONNX, in Keras 3 with model.export("model.onnx", '
+                'format="onnx"), and use that file'
+            )
         self.ends[name] = self.ops[-1].name
+
+    def _read_layer(self, name: str, kind: str, config: Config, inputs: tuple[str, ...]) -> None:
+        if self.slabs and kind == 'GroupNormalization':
+            kind = 'SlabNormalization'
+        self._add(name, *LAYERS[kind](config), inputs)
+        if kind in ('Conv3D', 'Conv3DTranspose', 'Dense'):
+            self._follow_convolution(name, config)
+
+    def _reshapes_one(self, kind: str, config: Config, inputs: tuple[str, ...]) -> bool:
+        """Return whether a layer only adds axes to the single voxel of a global pooling."""
+        if kind != 'Reshape':
+            return False
+        shape = [1, 1, 1, self.channels[inputs[0]]]
+        single = densities(self.ops)[inputs[0]] == 0
+        return single and list(config.get('target_shape', ())) == shape
+
+    def _pad_channels(self, name: str, zeros: int, inputs: tuple[str, ...]) -> None:
+        """Append a convolution that copies all channels between new ones of zeros (Nobrainer)."""
+        count = self.channels[inputs[0]]
+        if count + 2 * zeros > _MOST_CHANNELS >> 4:
+            raise ValueError(f'{zeros} channels of zeros')
+        kernel = np.eye(count, count + 2 * zeros, zeros, dtype=np.float32)[None, None, None]
+        settings = {
+            'strides': (1, 1, 1),
+            'dilation': (1, 1, 1),
+            'padding': 'valid',
+            'groups': 1,
+        }
+        self._append(Op(name, 'conv', inputs, kernel.shape[-1], settings, {'kernel': kernel}))
+
+    def _scale(self, name: str, factor: Any, term: Any, inputs: tuple[str, ...]) -> None:
+        """Append a multiplication and an addition, as a normalisation of known moments."""
+        count = self.channels[inputs[0]]
+        values = {'gamma': factor, 'beta': term, 'moving_mean': 0, 'moving_variance': 1}
+        weights = {}
+        for variable, value in values.items():
+            if type(value) not in (int, float) or abs(value) > _LARGEST_FACTOR:
+                raise ValueError(f'{value!r} where a number is expected')
+            weights[variable] = np.full(count, value, np.float32)
+        self._append(Op(name, 'batch_norm', inputs, count, {'epsilon': 0.0}, weights))
 
     def _open(self, shape: Any) -> None:
         sizes = shape if isinstance(shape, list) else []
@@ -230,22 +235,30 @@ class _Reader:
     ) -> None:
         """Append an operation with weights of these shapes, with -1 for the input's channels."""
         given = [self.channels[name] for name in inputs]
-        if len(inputs) > 1 and kind not in ('add', 'concatenate'):
+        if len(inputs) > 1 and kind not in (*MERGES, 'concatenate'):
             raise ValueError(f'takes {len(inputs)} inputs')
+        if kind in MERGES and len(inputs) < 2:
+            raise ValueError(f'{kind} of a volume and a number')
+        if kind == 'subtract' and len(inputs) != 2:
+            raise ValueError(f'subtracts {len(inputs)} inputs')
         if kind == 'activation':
             self._check_function(name, settings)
-        channels = sum(given) if kind == 'concatenate' else given[0]
-        if kind == 'add' and len(set(given)) > 1:
-            raise ValueError(f'adds volumes of {given} channels')
+        channels = sum(given) if kind == 'concatenate' else max(given)
+        if kind in MERGES and not {*given} <= {1, channels}:
+            raise ValueError(f'{kind} of volumes of {given} channels')
         groups = settings.get('groups', 1)
+        if kind in ('group_norm', 'slab_norm') and channels % abs(groups):
+            raise ValueError(f'{channels} channels in {groups} groups')
         if kind in ('conv', 'conv_transpose'):
             channels = settings.pop('filters')
             if given[0] % groups:
                 raise ValueError(f'{channels} filters in {groups} groups of {given[0]}')
         weights = {}
         for variable, shape in shapes.items():
-            sizes = tuple(given[0] // max(groups, 1) if n == -1 else n for n in shape)
-            weights[variable] = self._take(name, variable, sizes)
+            parts = groups if variable == 'kernel' else 1
+            sizes = tuple(given[0] // parts if n == -1 else n for n in shape)
+            values = self._take(name, variable, sizes)
+            weights[variable] = values[None, None, None] if values.ndim == 2 else values
         if weights.get('moving_variance', np.zeros(1)).min() < 0:
             raise ValueError('a negative moving_variance')
         self._append(Op(name, kind, inputs, channels, settings, weights))
@@ -326,24 +339,23 @@ class _Reader:
         return network
 
 
-def _sources(layer: Config) -> tuple[str, ...]:
-    """Return the names of the layers that feed this one."""
+def _class_of(layer: Config) -> str:
+    """Return the name of a layer's class without its package; of a function, its class."""
+    kind = str(layer['class_name']).rpartition('>')[2]
+    if kind in ('TFOpLambda', 'SlicingOpLambda'):
+        function = str(layer['config'].get('function'))
+        return FUNCTIONS.get(function, f'{kind} ({function!r})')
+    return kind
+
+
+def _is_nobrainers(layer: Config) -> bool:
+    """Return whether a layer is from Nobrainer, whose group normalisation is another one.
+
+    Its ``.h5`` files do not name packages; but dropout that is active at inference, too, is in
+    the networks of that package which have group normalisation.
+    """
+    if str(layer.get('module', '')).startswith('nobrainer.'):
+        return True
     nodes = layer.get('inbound_nodes') or []
-    if not nodes:
-        return ()
-    if len(nodes) > 1:
-        raise ValueError('the layer is used more than once')
-    if isinstance(nodes[0], dict):
-        # Keras 3: tensors anywhere among the arguments of the call.
-        return tuple(_histories(nodes[0].get('args', [])))
-    return tuple(safe_name(source[0]) for source in nodes[0])
-
-
-def _histories(value: Any) -> list[str]:
-    if isinstance(value, dict):
-        if 'keras_history' in value:
-            return [safe_name(value['keras_history'][0])]
-        return _histories(list(value.values()))
-    if isinstance(value, (list, tuple)):
-        return [name for part in value for name in _histories(part)]
-    return []
+    dropped = layer['class_name'] == 'SpatialDropout3D' and 'module' not in layer
+    return dropped and "'training': True" in repr(nodes)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from ..network import Network, Op, without
+from ..network import MERGES, Network, Op, without
 from .layer_reader import MARK_EPSILON, NORM_MARK
 
 
@@ -69,8 +69,8 @@ def layers_of(network: Network) -> list[dict[str, Any]]:
 
 
 def _is_per_channel(norm: Op) -> bool:
-    alone = norm.settings['groups'] in (-1, norm.channels)
-    return alone and norm.settings['epsilon'] == MARK_EPSILON
+    exact = norm.settings['epsilon'] == MARK_EPSILON and not norm.weights
+    return norm.is_per_channel and exact
 
 
 def _layer(op: Op, network: Network) -> dict[str, Any]:
@@ -110,14 +110,12 @@ def _conv_config(op: Op) -> LayerConfig:
     return 'Conv3DTranspose', {k: v for k, v in config.items() if k != 'groups'}
 
 
-def _batch_norm_config(op: Op) -> LayerConfig:
-    config = {
-        'axis': [4],
+def _affine(op: Op) -> dict[str, Any]:
+    return {
         'epsilon': op.settings['epsilon'],
         'center': 'beta' in op.weights,
         'scale': 'gamma' in op.weights,
     }
-    return 'BatchNormalization', config
 
 
 def _activation_config(op: Op) -> LayerConfig:
@@ -133,7 +131,7 @@ def _activation_config(op: Op) -> LayerConfig:
     }
 
 
-def _max_pool_config(op: Op) -> LayerConfig:
+def _pool_config(op: Op) -> LayerConfig:
     settings = op.settings
     config = {
         'pool_size': list(settings['size']),
@@ -141,33 +139,46 @@ def _max_pool_config(op: Op) -> LayerConfig:
         'padding': settings['padding'],
         'data_format': 'channels_last',
     }
-    return 'MaxPooling3D', config
+    return {'max_pool': 'MaxPooling3D', 'avg_pool': 'AveragePooling3D'}[op.kind], config
+
+
+def _global_pool_config(op: Op) -> LayerConfig:
+    kinds = {'average': 'GlobalAveragePooling3D', 'max': 'GlobalMaxPooling3D'}
+    return kinds[op.settings['function']], {'data_format': 'channels_last', 'keepdims': True}
 
 
 def _group_norm_config(op: Op) -> LayerConfig:
-    settings = op.settings
-    config = {
-        'axis': -1,
-        'groups': settings['groups'],
-        'epsilon': settings['epsilon'],
-        'center': False,
-        'scale': False,
-    }
-    return 'GroupNormalization', config
+    return 'GroupNormalization', {**_affine(op), 'axis': -1, 'groups': op.settings['groups']}
+
+
+def _slab_norm_config(op: Op) -> LayerConfig:
+    settings = {'groups': op.settings['groups'], 'order': list(op.settings['order'])}
+    return 'SlabNormalization', {**_affine(op), **settings}
+
+
+def _sides_config(kind: str, name: str) -> Callable[[Op], LayerConfig]:
+    return lambda op: (kind, {name: [list(pair) for pair in op.settings['padding']]})
+
+
+def _merge_config(kind: str) -> Callable[[Op], LayerConfig]:
+    return lambda op: (kind.title(), {})
 
 
 _CONFIGS: dict[str, Callable[[Op], LayerConfig]] = {
     'conv': _conv_config,
     'conv_transpose': _conv_config,
-    'batch_norm': _batch_norm_config,
+    'batch_norm': lambda op: ('BatchNormalization', {**_affine(op), 'axis': [4]}),
     'group_norm': _group_norm_config,
+    'layer_norm': lambda op: ('LayerNormalization', {**_affine(op), 'axis': [4]}),
+    'slab_norm': _slab_norm_config,
     'activation': _activation_config,
-    'max_pool': _max_pool_config,
+    'prelu': lambda op: ('PReLU', {'shared_axes': [1, 2, 3]}),
+    'max_pool': _pool_config,
+    'avg_pool': _pool_config,
+    'global_pool': _global_pool_config,
     'upsample': lambda op: ('UpSampling3D', {'size': list(op.settings['size'])}),
-    'zero_pad': lambda op: (
-        'ZeroPadding3D',
-        {'padding': [list(p) for p in op.settings['padding']]},
-    ),
-    'add': lambda op: ('Add', {}),
+    'zero_pad': _sides_config('ZeroPadding3D', 'padding'),
+    'crop': _sides_config('Cropping3D', 'cropping'),
     'concatenate': lambda op: ('Concatenate', {'axis': -1}),
+    **{kind: _merge_config(kind) for kind in MERGES},
 }

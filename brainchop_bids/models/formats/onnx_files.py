@@ -2,7 +2,7 @@
 
 Input ``input`` is ``[batch, channels, X, Y, Z]``, output ``logits`` ``[batch, classes, X, Y, Z]``,
 float32, with open batch and sizes. Keras' layer configurations are kept in the file's metadata for
-`read_onnx`, which does not read ONNX files of other programs.
+`read_onnx`; `onnx_graph` is for ONNX files of other programs.
 """
 
 import json
@@ -16,8 +16,11 @@ from ...system.atomic import publish
 from ...system.errors import ModelError, SettingsError
 from ..network import Network, Op
 from .files import Stored, parse_json, read_bytes
-from .layer_reader import network_from_layers, topology
+from .layer_graph import topology
+from .layer_reader import network_from_layers
 from .layer_writer import layers_of, mark_normalised
+from .onnx_checks import OnnxFile
+from .onnx_layers import WRITERS
 
 _OPSET = 18
 _KEY = 'brainchop_network'
@@ -72,6 +75,11 @@ def onnx_model(network: Network) -> Any:
     return model
 
 
+def is_own(found: OnnxFile) -> bool:
+    """Return whether `save_onnx` wrote a file."""
+    return _KEY in found.properties
+
+
 def read_onnx(path: Path) -> Network:
     """Read a file that `save_onnx` wrote.
 
@@ -99,11 +107,6 @@ def read_onnx(path: Path) -> Network:
     except Exception as error:
         # protobuf has exceptions of its own.
         raise ModelError(f'{path}: is not a valid ONNX file ({error}); write it again') from error
-    if _KEY not in properties:
-        raise ModelError(
-            f'{path}: was not written by brainchop-models; use the model as safetensors, '
-            '.keras, .h5 or tfjs'
-        )
     described = parse_json(properties[_KEY], path)
     layers, _ = topology({'class_name': 'Functional', 'config': described}, path)
     weights = {tensor.name: _stored(onnx, path, tensor) for tensor in tensors}
@@ -206,22 +209,6 @@ def _batch_norm(graph: _Graph, op: Op) -> None:
     )
 
 
-def _group_norm(graph: _Graph, op: Op) -> None:
-    groups = op.settings['groups']
-    if groups not in (-1, op.channels):
-        raise ModelError(f'{op.name}: normalisation in {groups} groups is not supported')
-    constant = [
-        graph.weight(f'{op.name}:{name}', values)
-        for name, values in (
-            ('scale', np.ones(op.channels, np.float32)),
-            ('shift', np.zeros(op.channels, np.float32)),
-        )
-    ]
-    graph.node(
-        'InstanceNormalization', [*op.inputs, *constant], op.name, epsilon=op.settings['epsilon']
-    )
-
-
 def _activation(graph: _Graph, op: Op) -> None:
     function, alpha = op.settings['function'], op.settings['alpha']
     (source,) = op.inputs
@@ -232,6 +219,9 @@ def _activation(graph: _Graph, op: Op) -> None:
         'sigmoid': 'Sigmoid',
         'softplus': 'Softplus',
         'tanh': 'Tanh',
+        'mish': 'Mish',
+        'softsign': 'Softsign',
+        'exponential': 'Exp',
     }
     if function in simple:
         graph.node(simple[function], [source], op.name)
@@ -272,16 +262,10 @@ def _gelu(graph: _Graph, op: Op, source: str, *, tanh: bool) -> None:
     graph.node('Mul', [half, node('Add', curve, number(1.0))], op.name)
 
 
-def _max_pool(graph: _Graph, op: Op) -> None:
-    size = op.settings['size']
-    graph.node(
-        'MaxPool',
-        op.inputs,
-        op.name,
-        kernel_shape=size,
-        strides=op.settings['strides'],
-        **_padding(op, size),
-    )
+def _pool(graph: _Graph, op: Op) -> None:
+    size, kind = op.settings['size'], {'max_pool': 'MaxPool', 'avg_pool': 'AveragePool'}[op.kind]
+    strides = op.settings['strides']
+    graph.node(kind, op.inputs, op.name, kernel_shape=size, strides=strides, **_padding(op, size))
 
 
 def _upsample(graph: _Graph, op: Op) -> None:
@@ -306,11 +290,11 @@ _WRITERS: dict[str, Callable[[_Graph, Op], None]] = {
     'conv': _conv,
     'conv_transpose': _conv,
     'batch_norm': _batch_norm,
-    'group_norm': _group_norm,
     'activation': _activation,
-    'max_pool': _max_pool,
+    'max_pool': _pool,
+    'avg_pool': _pool,
     'upsample': _upsample,
     'zero_pad': _zero_pad,
-    'add': lambda graph, op: graph.node('Sum', op.inputs, op.name),
     'concatenate': lambda graph, op: graph.node('Concat', op.inputs, op.name, axis=1),
+    **WRITERS,
 }

@@ -13,7 +13,8 @@ from ...system.atomic import copy_writer, publish
 from ...system.errors import BrainchopError, ModelError
 from ..network import Network, fold_batchnorm
 from .files import check_file, parse_json
-from .layer_reader import network_from_layers, topology
+from .layer_graph import topology
+from .layer_reader import network_from_layers
 from .layer_writer import layers_of, mark_normalised
 from .onnx_files import onnx_model
 
@@ -44,6 +45,12 @@ def save_openvino(network: Network, path: Path) -> list[Path]:
     """
     openvino = load_openvino()
     network = mark_normalised(fold_batchnorm(network))
+    for op in network.ops:
+        if op.weights and op.kind not in ('conv', 'conv_transpose'):
+            raise network.fault(
+                f'weights of {op.kind} are not read from OpenVINO files; write onnx, which '
+                'OpenVINO reads, too'
+            )
     weights = path.with_suffix('.bin')
     with TemporaryDirectory() as folder:
         file = Path(folder) / 'network.xml'

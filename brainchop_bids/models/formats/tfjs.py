@@ -23,7 +23,8 @@ from ...system.errors import ModelError
 from ...system.files import IrregularFileError, require_regular
 from ..network import Network, Op
 from .files import Stored, inside, read_bytes, read_json
-from .layer_reader import network_from_layers, topology
+from .layer_graph import owner, owners, topology
+from .layer_reader import network_from_layers
 from .layer_writer import layers_of, mark_normalised
 
 TOPOLOGY = 'model.json'
@@ -101,19 +102,27 @@ def read_tfjs(folder: Path) -> Network:
         raise ModelError(
             f'{file}: has no "weightsManifest"; expected a model in the tfjs layers format'
         )
+    config = content.get('modelTopology')
+    if content.get('format') == 'graph-model' or (isinstance(config, dict) and 'node' in config):
+        raise ModelError(
+            f'{file}: is a TensorFlow.js graph model, which has no layers; use the Keras model '
+            'that it was made from (.keras or .h5), or convert that with tensorflowjs_converter '
+            '--output_format=tfjs_layers_model'
+        )
     groups = tuple(
         _group(folder, entry) for entry in _weight_groups(content['weightsManifest'], folder)
     )
     for group in groups:
         _check_sizes(group)
-    config = content.get('modelTopology')
     layers, output = topology(
         config.get('model_config') if isinstance(config, dict) else config, file
     )
     weights: dict[str, Stored] = {}
+    names = owners(layers)
     for name, values in _weights(groups):
         # A name may begin with scopes.
-        key = '/'.join(name.split('/')[-2:])
+        scope, _, variable = name.rpartition('/')
+        key = f'{owner(names, scope)}/{variable}'
         if key in weights:
             raise ModelError(f'{file}: its weight manifest has {key} twice')
         weights[key] = values

@@ -26,7 +26,8 @@ from ...system.atomic import Writer, publish, text_writer
 from ...system.errors import ModelError
 from ..network import Network, Op, fold_batchnorm
 from .files import check_file, parse_json
-from .layer_reader import NORM_MARK, network_from_layers, topology
+from .layer_graph import topology
+from .layer_reader import NORM_MARK, network_from_layers
 from .layer_settings import whole
 from .layer_writer import layers_of, mark_normalised
 from .torch_state import read_state
@@ -90,6 +91,8 @@ def _describe(network: Network) -> dict[str, Any] | None:
     }
     odd = any(n % 2 == 0 or n != op.kernel_size[0] for op in convolutions for n in op.kernel_size)
     uneven = any(len(set(op.settings['dilation'])) > 1 for op in convolutions)
+    names = [op.name for op in network.ops if op.kind == 'group_norm']
+    unmarked = any(not name.endswith(f'{NORM_MARK}_norm') for name in names)
     alphas = any(op.settings['alpha'] != 1 for op in network.ops if op.is_activation())
     if (
         between[-1]
@@ -99,6 +102,7 @@ def _describe(network: Network) -> dict[str, Any] | None:
         or odd
         or uneven
         or alphas
+        or unmarked
     ):
         return None
     layers = []

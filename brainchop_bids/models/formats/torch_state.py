@@ -94,6 +94,7 @@ def _read_archive(path: Path) -> dict[str, np.ndarray]:
     budget = Budget(path)
     try:
         with zipfile.ZipFile(path) as archive:
+            _refuse_programs(path, archive.namelist())
             if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
                 raise ModelError(
                     f'{path}: is compressed, which torch.save never does; such a file is refused'
@@ -123,6 +124,20 @@ def _read_archive(path: Path) -> dict[str, np.ndarray]:
     # Tensors may be views into one storage, of any size where a stride is 0.
     budget.take(sum(4 * array.size for array in found.values()))
     return found
+
+
+def _refuse_programs(path: Path, members: list[str]) -> None:
+    """Raise an error for an archive of code, which is never run."""
+    kinds = {
+        'a TorchScript program': any('/code/' in name for name in members),
+        'a program of torch.export': any(name.endswith('/archive_format') for name in members),
+    }
+    for kind, found in kinds.items():
+        if found:
+            raise ModelError(
+                f'{path}: is {kind}, and code in files is not run; save its weights with '
+                'torch.save(model.state_dict(), ...), or export it with torch.onnx.export'
+            )
 
 
 class _Tensors:

@@ -1,8 +1,8 @@
 """Trial of a reader in a process of its own.
 
 The HDF5 library, which is written in C, may crash, loop for ever or allocate any amount of memory
-on a damaged file (seen with HDF5 1.14 and random changes of one byte). The trial costs half a
-second.
+on a damaged file (seen with HDF5 1.14 and random changes of one byte). OpenVINO, too, is given no
+file that it has not read in a trial. The trial costs half a second.
 """
 
 import os
@@ -16,14 +16,15 @@ from pathlib import Path
 from ...system.errors import ModelError
 from .files import MAX_BYTES, check_file
 
-# Processor time of a trial: s, and bytes of the file for each further one.
-_SECONDS = 4
+# Bytes of a file for each further second of processor time.
 _SPEED = 50_000_000
 # Exit code of a trial whose reader refuses the file.
 _REFUSED = 3
 
 
-def try_reading(path: Path, module: str, reader: str) -> None:
+def try_reading(
+    path: Path, module: str, reader: str, kind: str = 'HDF5', seconds: int = 4
+) -> None:
     """Read a file in another process, whose memory and time are limited.
 
     Parameters
@@ -32,6 +33,10 @@ def try_reading(path: Path, module: str, reader: str) -> None:
         The file.
     module, reader : str
         Full name of a module, and name of the function in it that is called with the path.
+    kind : str
+        Name of the format, for messages.
+    seconds : int
+        Processor time, to which some is added for large files.
 
     Raises
     ------
@@ -40,13 +45,15 @@ def try_reading(path: Path, module: str, reader: str) -> None:
     """
     check_file(path)
     status = path.stat()
-    _try(path, module, reader, (status.st_ino, status.st_size, status.st_mtime_ns))
+    _try(path, module, reader, kind, seconds, (status.st_ino, status.st_size, status.st_mtime_ns))
 
 
 @cache
-def _try(path: Path, module: str, reader: str, state: tuple[int, ...]) -> None:
+def _try(
+    path: Path, module: str, reader: str, kind: str, seconds: int, state: tuple[int, ...]
+) -> None:
     code = f'import sys; sys.path[:] = {sys.path!r}; from {__name__} import main; main()'
-    command = [sys.executable, '-c', code, str(path), module, reader]
+    command = [sys.executable, '-c', code, str(path), module, reader, str(seconds)]
     try:
         done = subprocess.run(  # noqa: S603
             command, stdin=subprocess.DEVNULL, capture_output=True, check=False
@@ -58,14 +65,14 @@ def _try(path: Path, module: str, reader: str, state: tuple[int, ...]) -> None:
         raise ModelError(done.stdout.decode('utf-8', 'replace'))
     if done.returncode:
         raise ModelError(
-            f'{path}: is not a valid HDF5 file (its library crashes or does not come to an end); '
-            'save it again'
+            f'{path}: is not a valid {kind} file (its library crashes or does not come to an '
+            'end); save it again'
         )
 
 
 def main() -> None:
     """Carry out one trial, in the process made for it."""
-    path, module, reader = sys.argv[1:]
+    path, module, reader, seconds = sys.argv[1:]
     read = getattr(import_module(module), reader)
     pages = int(Path('/proc/self/statm').read_text().split()[0])
     memory = pages * resource.getpagesize() + 2 * MAX_BYTES
@@ -73,7 +80,7 @@ def main() -> None:
     for kind, most in (
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_AS, memory),
-        (resource.RLIMIT_CPU, int(used) + _SECONDS + size // _SPEED),
+        (resource.RLIMIT_CPU, int(used) + int(seconds) + size // _SPEED),
     ):
         limit = resource.getrlimit(kind)[1]
         most = most if limit == resource.RLIM_INFINITY else min(most, limit)

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ...bids.derivatives import FIGURES, ScanOutputs
+from ...bids.derivatives import UNCERTAINTY, ScanOutputs, figure_kind
 from ...image.io import Volume, load_labels, read_geometry, read_volume
-from ...image.resample import labels_to_grid
+from ...image.resample import image_to_grid, labels_to_grid
 from ...system.atomic import bytes_writer, publish
 from ...system.errors import BrainchopError
 from ..records import ScanRecord
@@ -48,7 +48,11 @@ def draw_scan(scan: Volume | None, conformed: Path) -> dict[str, bytes]:
 
 
 def draw_labels(
-    conformed: Path, labels: Path, mask: Path | np.ndarray | None, colors: Colors
+    conformed: Path,
+    labels: Path,
+    mask: Path | np.ndarray | None,
+    colors: Colors,
+    uncertainty: Path | np.ndarray | None = None,
 ) -> dict[str, bytes]:
     """Draw the figures of a model's labels.
 
@@ -60,6 +64,8 @@ def draw_labels(
         The brain mask in that grid; labels above 0 by default.
     colors : dict of int to (r, g, b)
         Colour of each label.
+    uncertainty : Path or ndarray of float32, shape (X, Y, Z), optional
+        Entropy in that grid, nats.
 
     Returns
     -------
@@ -74,10 +80,19 @@ def draw_labels(
     image, grid = load_labels(conformed)
     segmentation = load_labels(labels)[0]
     brain = load_labels(mask)[0] if isinstance(mask, Path) else mask
+    if isinstance(uncertainty, Path):
+        uncertainty = read_volume(uncertainty).data
     mosaic = compose_mosaic(
-        image, segmentation, colors, mask=brain, voxel_size=float(grid.zooms[0])
+        image,
+        segmentation,
+        colors,
+        mask=brain,
+        uncertainty=uncertainty,
+        voxel_size=float(grid.zooms[0]),
     )
+    more = {} if mosaic.uncertainty is None else {UNCERTAINTY: _webp(mosaic.uncertainty)}
     return {
+        **more,
         'cuts': _webp(mosaic.scan, 50),
         'labels': _webp(mosaic.labels),
         'outline': _webp(mosaic.outline),
@@ -106,19 +121,20 @@ def draw_missing(bids_dir: Path, record: ScanRecord) -> str | None:
         If a figure cannot be written.
     """
     outputs = record.outputs
-    missing = outputs.figures.keys() - record.figures.keys()
+    missing = record.expected_figures.keys() - record.figures.keys()
     drawn: dict[str, bytes] = {}
     try:
-        if any(not FIGURES[name].of_model for name in missing):
+        if any(not figure_kind(name).of_model for name in missing):
             drawn |= draw_scan(_source(bids_dir, record), outputs.preproc)
-        if any(FIGURES[name].of_model for name in missing):
+        if any(figure_kind(name).of_model for name in missing):
             colors = {
                 index: tuple(bytes.fromhex(label.color[1:]))
                 for index, label in record.labels.items()
                 if label.color
             }
             mask = _conformed_mask(outputs)
-            drawn |= draw_labels(outputs.preproc, outputs.dseg_conform, mask, colors)
+            entropy = _conformed_entropy(outputs) if UNCERTAINTY in missing else None
+            drawn |= draw_labels(outputs.preproc, outputs.dseg_conform, mask, colors, entropy)
     except BrainchopError as error:
         return f'{record.bids_name}: figures cannot be drawn: {error}'
     names = sorted(missing & drawn.keys())
@@ -145,6 +161,15 @@ def _conformed_mask(outputs: ScanOutputs) -> np.ndarray | None:
     mask, own = load_labels(outputs.mask)
     conformed, _ = read_geometry(outputs.preproc)
     return labels_to_grid(mask, own, conformed, method='nearest')
+
+
+def _conformed_entropy(outputs: ScanOutputs) -> np.ndarray | None:
+    """Resample the entropy from the scan's own grid to the conformed one."""
+    path = outputs.uncertainty('entropy')
+    if not path.exists():
+        return None
+    entropy = read_volume(path)
+    return image_to_grid(entropy.data, entropy.geometry, read_geometry(outputs.preproc)[0])
 
 
 def _webp(picture: Image.Image, quality: int | None = None) -> bytes:

@@ -34,6 +34,8 @@ _GAP = 18
 _LETTER = (255, 214, 0)
 _OUTLINE = (255, 221, 51)
 _OUTLINE_PIXELS = 2
+# Steps of the colours of uncertainty; more would make the picture larger.
+_STEPS = 15
 # Planes with less brain than this share of the largest section are its poles.
 _FAIR = 0.25
 
@@ -69,6 +71,8 @@ class Mosaic:
         RGBA: labels in their colours, opaque; transparent where there is none.
     outline : PIL.Image.Image
         RGBA: the edge of the brain mask.
+    uncertainty : PIL.Image.Image or None
+        RGBA: entropy, transparent at 0.
     panels : tuple of Panel
         Position of each cut.
     """
@@ -77,6 +81,7 @@ class Mosaic:
     labels: Image.Image
     outline: Image.Image
     panels: tuple[Panel, ...]
+    uncertainty: Image.Image | None = None
 
 
 def compose_mosaic(
@@ -85,6 +90,7 @@ def compose_mosaic(
     colors: Colors,
     *,
     mask: npt.NDArray[np.integer] | None = None,
+    uncertainty: npt.NDArray[np.floating] | None = None,
     voxel_size: float = 1.0,
 ) -> Mosaic:
     """Draw cuts through a segmentation.
@@ -99,6 +105,8 @@ def compose_mosaic(
         Colour of each label. A label without one is drawn in magenta.
     mask : ndarray of integer, shape (X, Y, Z), optional
         The brain, from which the positions of the cuts follow; labels above 0 by default.
+    uncertainty : ndarray of float, shape (X, Y, Z), optional
+        Entropy in nats; drawn in full from that of two equally likely labels.
     voxel_size : float, default 1.0
         Edge of a conformed voxel in mm.
 
@@ -128,7 +136,31 @@ def compose_mosaic(
     edge = _draw_array([(panel, region[cut]) for panel, cut in cuts], size, scale, edges=True)
     overlay = Image.fromarray(_palette(colors, int(labels.max(initial=0)))[indices])
     outline = Image.fromarray(np.array([(0,) * 4, (*_OUTLINE, 255)], np.uint8)[edge.astype(int)])
-    return Mosaic(picture, overlay, outline, tuple(panels))
+    return Mosaic(
+        picture,
+        overlay,
+        outline,
+        tuple(panels),
+        None if uncertainty is None else _draw_uncertainty(uncertainty, cuts, size, scale),
+    )
+
+
+def _draw_uncertainty(
+    entropy: npt.NDArray[np.floating],
+    cuts: Sequence[tuple[Panel, tuple[slice | int, ...]]],
+    size: tuple[int, int],
+    scale: int,
+) -> Image.Image:
+    """Draw entropy in steps from transparent to yellow."""
+    values = lia_to_ras(entropy)
+    parts = [
+        (panel, np.rint(_STEPS * np.clip(values[cut] / np.log(2), 0, 1)).astype(np.uint8))
+        for panel, cut in cuts
+    ]
+    level = np.arange(_STEPS + 1) / _STEPS
+    palette = np.stack([np.ones_like(level), level, np.zeros_like(level), level], -1)
+    colors = np.rint(255 * palette).astype(np.uint8)
+    return Image.fromarray(colors[_draw_array(parts, size, scale)])
 
 
 def _draw_scan(cuts: Sequence[tuple[Panel, npt.NDArray]], size: tuple[int, int]) -> Image.Image:

@@ -23,7 +23,7 @@ from .methods import render_methods
 # With more labels than this the colours stand in the table alone.
 _LEGEND_MOST = 24
 _TRIES = 5
-_PICTURES = ('cuts', 'labels', 'outline', 'conform')
+_PICTURES = ('cuts', 'labels', 'outline', 'uncertainty', 'conform')
 
 
 def write_participant_page(
@@ -192,6 +192,7 @@ def _scan_context(scan: ScanRecord, section: dict[str, Any]) -> dict[str, Any]:
         'cuts': pictures['cuts'],
         'labels_layer': pictures['labels'],
         'outline_layer': pictures['outline'],
+        'uncertainty_layer': pictures['uncertainty'],
         'conform': pictures['conform'],
         'viewer': section['slices'] is not None,
         'alt': _alternative_text(scan),

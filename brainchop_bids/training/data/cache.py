@@ -185,7 +185,7 @@ def _conform(example: Example, mapping: LabelMapping) -> Arrays:
 
 def _require_labels(labels: np.ndarray, mapping: LabelMapping, example: Example) -> None:
     present = np.flatnonzero(histogram(labels)).tolist()
-    if not any(mapping.indices[code] for code in present):
+    if not any(mapping.indices.get(code, 1) for code in present):
         raise InputError(
             f'{example.labels}: every voxel is background by the table {mapping.name}; is it the '
             f'label map of {example.images[0]}?'

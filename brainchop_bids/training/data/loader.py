@@ -121,12 +121,12 @@ class PatchLoader:
 
         Yields
         ------
-        images : (batch, N, N, N, C) float32
+        images : (batch, X, Y, Z, C) float32
             Normalised by whole volumes. If the stage has ``subvoxels``, a tuple of these and the
             indices of the subvoxels of this step, (batch, subvoxels) int32.
-        labels : (batch, M, M, M) int32
-            Labels of the voxels that the network computes, with ``M = N / stride``; with
-            subvoxels, (batch, M, M, M, subvoxels) and ``M = N / space_to_depth``.
+        labels : (batch, X / stride, Y / stride, Z / stride) int32
+            Labels of the voxels that the network computes; with subvoxels,
+            (batch, X / space_to_depth, ..., subvoxels).
         """
         stage, factor = self.config.stages[number], self.config.model.space_to_depth
         patches = self._patches(number, first * stage.batch)
@@ -258,7 +258,7 @@ def make_patches(job: Job) -> list[Pair]:
     Returns
     -------
     list of (images, labels)
-        Images (N, N, N, C) float32 and labels (M, M, M) uint8 of each patch.
+        Images (X, Y, Z, C) float32 and labels uint8 of each patch.
     """
     config, stage = job.config, job.stage
     rng = np.random.default_rng(job.seed)
@@ -269,7 +269,7 @@ def make_patches(job: Job) -> list[Pair]:
             load_atlas(job.item, config.data.mapping),
             rng,
             config.options(stage),
-            stage.cube,
+            stage.shape,
             centred=stage.centred,
             rule=rule,
             prior=t1_prior(),
@@ -280,7 +280,7 @@ def make_patches(job: Job) -> list[Pair]:
     scaled, inside = normalise_channels(images, rule), np.flatnonzero(labels)
     pairs = []
     for _ in range(stage.cubes_per_volume):
-        box = draw_box(labels.shape, stage.cube, inside, rng, stage.centred, stage.labelled)
+        box = draw_box(labels.shape, stage.shape, inside, rng, stage.centred, stage.labelled)
         pairs.append((scaled[box].copy(), subsample(labels[box], stage.stride).copy()))
     return pairs
 

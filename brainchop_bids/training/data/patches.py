@@ -1,6 +1,6 @@
 """Synthetic training patches, of which each is part of an image of its own."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -20,7 +20,7 @@ def draw_patch(
     atlas: Atlas,
     rng: np.random.Generator,
     options: SynthesisOptions,
-    side: int,
+    sides: Sequence[int],
     *,
     centred: float,
     rule: Normalization,
@@ -38,8 +38,8 @@ def draw_patch(
         Random generator.
     options : SynthesisOptions
         Ranges of all random changes.
-    side : int
-        Side of the patch, voxels of 1 mm.
+    sides : sequence of 3 int
+        Shape of the patch, voxels of 1 mm. It is the middle of a cube of its longest side.
     centred : float
         Probability that the patch is centred on a brain voxel (not fluid around the brain),
         up to a quarter of its side and the end of the field of view.
@@ -56,9 +56,9 @@ def draw_patch(
 
     Returns
     -------
-    image : (side, side, side) float32
+    image : (X, Y, Z) float32
         Normalised.
-    labels : (side, side, side) uint8
+    labels : (X, Y, Z) uint8
         Classes; 0 where the image was removed.
 
     Raises
@@ -66,13 +66,16 @@ def draw_patch(
     SettingsError
         If the map is smaller than the patch.
     """
+    side = max(sides)
     if atlas.side < side:
         raise SettingsError(f'cubes of {side} voxels do not fit a volume of {(atlas.side,) * 3}')
     scene = Scene.draw(atlas, rng, options, prior, groups)
     start = draw_start(scene, side, rng, centred, labelled)
     scale = scene.intensity_scale(rng)
     image, labels = scene.cube(start, side, scale, rng)
-    return lookup(scale.table(rule, rng, options), image), lookup(atlas.classes, labels)
+    x, y, z = (slice((side - n) // 2, (side - n) // 2 + n) for n in sides)
+    table = scale.table(rule, rng, options)
+    return lookup(table, image)[x, y, z], lookup(atlas.classes, labels)[x, y, z]
 
 
 def draw_start(

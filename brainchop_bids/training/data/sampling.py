@@ -14,26 +14,26 @@ Box = tuple[slice, ...]
 
 def draw_box(
     shape: Sequence[int],
-    side: int,
+    sides: Sequence[int],
     inside: np.ndarray,
     rng: np.random.Generator,
     centred: float,
     labelled: float = 0.0,
 ) -> Box:
-    """Draw the box of a cubic patch, around a labelled voxel or anywhere.
+    """Draw the box of a patch, around a labelled voxel or anywhere.
 
     Parameters
     ----------
     shape : sequence of 3 int
         Shape of the volume.
-    side : int
-        Side of the patch, voxels.
+    sides : sequence of 3 int
+        Shape of the patch, voxels.
     inside : (n,) integers
         Flat indices of the labelled voxels, from `numpy.flatnonzero`.
     rng : numpy.random.Generator
         Random generator.
     centred : float
-        Probability that the patch is centred on a labelled voxel, up to a quarter of its side
+        Probability that the patch is centred on a labelled voxel, up to a quarter of its sides
         and the end of the volume.
     labelled : float
         Minimum share of labelled voxels. Up to 20 patches are drawn; if none has so many, the
@@ -42,22 +42,23 @@ def draw_box(
     Returns
     -------
     tuple of 3 slice
-        Box within the volume; each slice has the length ``side``.
+        Box within the volume; the slices have the lengths ``sides``.
 
     Raises
     ------
     SettingsError
         If the volume is smaller than the patch.
     """
-    if min(shape) < side:
-        raise SettingsError(f'cubes of {side} voxels do not fit a volume of {tuple(shape)}')
-    boxes = [_draw(shape, side, inside, rng, centred)]
+    if any(n < side for n, side in zip(shape, sides, strict=True)):
+        size = 'x'.join(map(str, sides))
+        raise SettingsError(f'cubes of {size} voxels do not fit a volume of {tuple(shape)}')
+    boxes = [_draw(shape, sides, inside, rng, centred)]
     # Without labelled voxels no patch is better than another.
     if labelled <= 0 or not len(inside):
         return boxes[0]
     shares = [labelled_share(shape, boxes[0], inside)]
     while max(shares) < labelled and len(boxes) < _TRIES:
-        boxes.append(_draw(shape, side, inside, rng, centred))
+        boxes.append(_draw(shape, sides, inside, rng, centred))
         shares.append(labelled_share(shape, boxes[-1], inside))
     return boxes[int(np.argmax(shares))]
 
@@ -107,13 +108,18 @@ def subsample(labels: np.ndarray, stride: int) -> np.ndarray:
 
 
 def _draw(
-    shape: Sequence[int], side: int, inside: np.ndarray, rng: np.random.Generator, centred: float
+    shape: Sequence[int],
+    sides: Sequence[int],
+    inside: np.ndarray,
+    rng: np.random.Generator,
+    centred: float,
 ) -> Box:
+    size = np.array(sides)
     if len(inside) and rng.random() < centred:
         chosen = inside[rng.integers(len(inside))]
         middle = np.array(np.unravel_index(chosen, tuple(shape)))
-        middle += rng.integers(-(side // 4), side // 4 + 1, 3)
+        middle += rng.integers(-(size // 4), size // 4 + 1)
     else:
         middle = rng.integers(0, shape)
-    start = np.clip(middle - side // 2, 0, np.array(shape) - side)
-    return tuple(slice(int(low), int(low) + side) for low in start)
+    start = np.clip(middle - size // 2, 0, np.array(shape) - size)
+    return tuple(slice(low, low + n) for low, n in zip(start.tolist(), size.tolist(), strict=True))

@@ -1,5 +1,6 @@
 """Training and held-out data of a run: label maps to synthesise images from, or labelled scans."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,6 +11,7 @@ from ...image.conform import conformed_grid
 from ...image.headers import SUFFIXES, stem
 from ...image.io import load_labels
 from ...image.lookup import lookup
+from ...models.freesurfer import structure_of
 from ...models.mapping import LabelMapping, read_mapping
 from ...system.errors import DatasetError, SettingsError
 from ..augment.synthesis import synthesise
@@ -20,7 +22,7 @@ from ..options import DataOptions, Stage
 from .cache import codes_on_grid, load_example, open_cache
 from .datasets import Example
 from .label_maps import Atlas, build_atlas
-from .splits import find_examples, split
+from .splits import draw_held_out, find_examples, split
 
 Item = Path | Example
 
@@ -69,11 +71,11 @@ def find_sources(config: TrainConfig, swap: tuple[tuple[int, int], ...] = ()) ->
     """
     data = config.data
     if data.label_maps:
-        maps, held_out_maps = label_map_files(data)
+        maps, held_out_maps = label_map_files(data, config.seed)
         return Sources(tuple(maps), tuple(held_out_maps), swap=swap)
     notes: list[str] = []
     examples = find_examples(data, notes)
-    training, held_out = split(examples, data)
+    training, held_out = split(examples, data, config.seed)
     if not training:
         raise DatasetError(
             'data: no scan is left to train on; hold fewer subjects out, or give more scans'
@@ -84,13 +86,15 @@ def find_sources(config: TrainConfig, swap: tuple[tuple[int, int], ...] = ()) ->
     return Sources(tuple(training), tuple(held_out), cache, tuple(notes), swap)
 
 
-def label_map_files(data: DataOptions) -> tuple[list[Path], list[Path]]:
+def label_map_files(data: DataOptions, seed: int = 0) -> tuple[list[Path], list[Path]]:
     """Return the training and held-out label maps, sorted.
 
     Parameters
     ----------
     data : DataOptions
-        Folder, and names to hold out.
+        Folder, and names to hold out or the share to train on.
+    seed : int
+        Seed of the draw, with ``split``.
 
     Returns
     -------
@@ -103,6 +107,8 @@ def label_map_files(data: DataOptions) -> tuple[list[Path], list[Path]]:
     """
     if data.folds:
         raise SettingsError('data.folds: label maps are held out by name; set data.hold_out')
+    if data.hold_out and data.split:
+        raise SettingsError('data.hold_out and data.split both say what is held out; keep one')
     folder = Path(data.label_maps).expanduser()
     try:
         files = sorted(path for path in folder.iterdir() if path.name.lower().endswith(SUFFIXES))
@@ -114,7 +120,10 @@ def label_map_files(data: DataOptions) -> tuple[list[Path], list[Path]]:
     missing = [name for name in data.hold_out if name not in names]
     if missing:
         raise DatasetError(f'{folder}: has no {", ".join(missing)}, named in data.hold_out')
-    held_out = [names[name] for name in data.hold_out]
+    held: Iterable[str] = data.hold_out
+    if data.split and names:
+        held = sorted(draw_held_out(names, data.split, seed))
+    held_out = [names[name] for name in held]
     training = [path for path in files if path not in held_out]
     if not training:
         raise DatasetError(
@@ -146,6 +155,7 @@ def load_label_map(path: Path, mapping: LabelMapping) -> np.ndarray:
     """
     labels, geometry = load_labels(path)
     mapping.check(labels, path)
+    labels = _whole_structures(mapping.with_sides(labels, path), mapping)
     target, _ = conformed_grid(geometry)
     return codes_on_grid(labels, geometry, target)
 
@@ -252,7 +262,22 @@ def load_atlas(path: Path, mapping: str) -> Atlas:
 def _example(
     example: Example, data: DataOptions, cache: Path | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    return load_example(example, data, _mapping(data.mapping), cache)
+    mapping = _mapping(data.mapping)
+    images, codes = load_example(example, data, mapping, cache)
+    return images, mapping.with_sides(codes, example.labels)
+
+
+def _whole_structures(codes: np.ndarray, mapping: LabelMapping) -> np.ndarray:
+    """Replace FreeSurfer's parcels by their structures, unless the table tells them apart.
+
+    Images have intensities of structures, for which parcels would be outside the brain.
+    """
+    table = np.arange(int(codes.max(initial=0)) + 1).astype(codes.dtype)
+    for code, index in mapping.indices.items():
+        whole = structure_of(code)
+        if code < len(table) and mapping.indices.get(whole) == index:
+            table[code] = whole
+    return lookup(table, codes)
 
 
 @lru_cache(maxsize=4)

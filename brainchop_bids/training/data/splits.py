@@ -2,7 +2,7 @@
 
 import difflib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,7 +53,9 @@ def find_examples(data: DataOptions, warnings: list[str] | None = None) -> list[
     return _named_apart(examples)
 
 
-def split(examples: Sequence[Example], data: DataOptions) -> tuple[list[Example], list[Example]]:
+def split(
+    examples: Sequence[Example], data: DataOptions, seed: int = 0
+) -> tuple[list[Example], list[Example]]:
     """Split examples into training and held-out ones, by subject.
 
     Parameters
@@ -61,8 +63,10 @@ def split(examples: Sequence[Example], data: DataOptions) -> tuple[list[Example]
     examples : sequence of Example
         From `find_examples`.
     data : DataOptions
-        Subjects to ``hold_out``, or the ``fold`` of a number of ``folds``; with neither, the
-        dataset's own split is used.
+        Subjects to ``hold_out``, the share to train on (``split``), or the ``fold`` of a number
+        of ``folds``; with none, the dataset's own split is used.
+    seed : int
+        Seed of the draw, with ``split``.
 
     Returns
     -------
@@ -78,7 +82,12 @@ def split(examples: Sequence[Example], data: DataOptions) -> tuple[list[Example]
     """
     held = {bare(subject) for subject in data.hold_out}
     marked = any(example.split for example in examples)
-    rules = [(held, 'data.hold_out'), (data.folds, 'data.folds'), (marked, 'a column split')]
+    rules = [
+        (held, 'data.hold_out'),
+        (data.split, 'data.split'),
+        (data.folds, 'data.folds'),
+        (marked, 'a column split'),
+    ]
     given = [name for value, name in rules if value]
     if len(given) > 1:
         raise SettingsError(f'{" and ".join(given)} both say what is held out; keep one')
@@ -87,6 +96,8 @@ def split(examples: Sequence[Example], data: DataOptions) -> tuple[list[Example]
     else:
         if data.folds:
             held = _fold(examples, data)
+        elif data.split:
+            held = draw_held_out({example.subject for example in examples}, data.split, seed)
         _check_known(held, examples)
         training = [example for example in examples if example.subject not in held]
         validation = [example for example in examples if example.subject in held]
@@ -120,6 +131,41 @@ def fold_of(subjects: Sequence[str], folds: int) -> dict[str, int]:
     """
     ordered = sorted(set(subjects), key=lambda label: hashlib.sha256(label.encode()).digest())
     return {subject: number % folds for number, subject in enumerate(ordered)}
+
+
+def draw_held_out(names: Iterable[str], share: float, seed: int) -> set[str]:
+    """Draw the subjects or label maps that are held out.
+
+    Their order is that of the SHA-256 of seed and name, as in `fold_of`.
+
+    Parameters
+    ----------
+    names : iterable of str
+        All names.
+    share : float
+        Share to train on; at least one is trained on, and one held out.
+    seed : int
+        Seed of the draw.
+
+    Returns
+    -------
+    set of str
+
+    Raises
+    ------
+    SettingsError
+        If there are fewer than two.
+
+    Examples
+    --------
+    >>> len(draw_held_out(['01', '02', '03', '04', '05'], 0.8, 0))
+    1
+    """
+    names = set(names)
+    if len(names) < 2:
+        raise SettingsError(f'data.split is {share:g}, but there is one subject or label map only')
+    ordered = sorted(names, key=lambda name: hashlib.sha256(f'{seed}:{name}'.encode()).digest())
+    return set(ordered[: min(max(1, round((1 - share) * len(names))), len(names) - 1)])
 
 
 def _fold(examples: Sequence[Example], data: DataOptions) -> set[str]:

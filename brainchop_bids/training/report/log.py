@@ -36,8 +36,9 @@ class LogRow:
     ----------
     stage, step : int
         Index of the stage; steps done over all stages.
-    learning_rate, loss : float
-        The last learning rate; the mean loss since the previous row.
+    learning_rate, loss, validation_loss : float
+        The last learning rate; the mean loss since the previous row; that over the validation
+        patches, NaN if there are none.
     dice, validation_dice : list of float
         Dice of each class over the training batches and over the validation patches.
     """
@@ -46,6 +47,7 @@ class LogRow:
     step: int
     learning_rate: float
     loss: float
+    validation_loss: float
     dice: list[float]
     validation_dice: list[float]
 
@@ -135,15 +137,17 @@ class TrainingLog:
             'step': row.step,
             'learning_rate': f'{row.learning_rate:.3g}',
             'loss': f'{row.loss:.4f}',
+            'validation_loss': f'{row.validation_loss:.4f}',
         }
-        scalars = {'loss': row.loss, 'learning_rate': row.learning_rate}
+        scalars = {key: getattr(row, key) for key in ('loss', 'validation_loss', 'learning_rate')}
         for kind, values in (('dice', row.dice), ('validation_dice', row.validation_dice)):
             for name, value in zip(self.names, values, strict=True):
                 cells[f'{kind}_{name}'] = f'{value:.4f}'
                 scalars[f'{kind}/{name}'] = value
         self._rows.append(cells)
         text = io.StringIO()
-        writer = csv.DictWriter(text, list(self._rows[-1]), lineterminator='\n')
+        # Rows of earlier versions lack a column.
+        writer = csv.DictWriter(text, list(self._rows[-1]), restval='nan', lineterminator='\n')
         writer.writeheader()
         writer.writerows(self._rows)
         write_text(self.path, text.getvalue())
@@ -151,7 +155,8 @@ class TrainingLog:
         self._writer.flush()
         if not self._bar:
             scores = ' '.join(f'{value:.2f}' for value in row.validation_dice)
-            self.say(f'{self._line(row.step)}, validation Dice {scores}')
+            loss = f'validation loss {row.validation_loss:.3f}, Dice {scores}'
+            self.say(f'{self._line(row.step)}, {loss}')
 
     def say(self, text: str) -> None:
         """Print a message above the progress bar."""

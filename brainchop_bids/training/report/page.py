@@ -149,7 +149,8 @@ def _charts(
     marks = [float(start) for start in starts[1:] if start < last]
 
     def of_log(column: str, name: str, *, strong: bool = False) -> Series:
-        return Series(name, [(row['step'], row[column]) for row in log], strong)
+        # Logs of earlier versions lack the validation loss.
+        return Series(name, [(row['step'], row[column]) for row in log if column in row], strong)
 
     charts = {
         'validation': make_chart(
@@ -160,7 +161,19 @@ def _charts(
             marks=marks,
             others='single labels',
         ),
-        'loss': make_chart('Loss', [of_log('loss', 'loss', strong=True)], last=last, marks=marks),
+        'loss': make_chart(
+            'Loss',
+            [
+                line
+                for line in (
+                    of_log('validation_loss', 'validation cubes'),
+                    of_log('loss', 'training', strong=True),
+                )
+                if line.points
+            ],
+            last=last,
+            marks=marks,
+        ),
         'dice': make_chart(
             'Dice of what was trained on',
             _log_series(log, _TRAINED),
@@ -217,6 +230,7 @@ def _log_line(row: LogValues) -> dict[str, Any]:
     """Return a row of the log as the table shows it."""
     return {
         **{key: row[key] for key in ('step', 'stage', 'loss', 'learning_rate')},
+        'validation_loss': _or_none(row.get('validation_loss', math.nan)),
         **{
             name: _or_none(mean(row[column] for column in _foreground(row, prefix)))
             for name, prefix in (('dice', _TRAINED), ('cubes', _CUBES))

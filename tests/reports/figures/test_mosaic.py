@@ -206,3 +206,22 @@ def test_shapes_that_differ_are_refused() -> None:
     image, labels = phantom()
     with pytest.raises(ValueError, match='one 3-D shape'):
         compose_mosaic(image, labels[:-1], {})
+
+
+def test_uncertainty_is_where_it_is_and_transparent_at_zero() -> None:
+    image, labels = phantom((30, 20, 10))
+    entropy = np.where(labels == 2, 2.0, 0.0).astype(np.float32)
+    mosaic = compose_mosaic(
+        image, labels, {1: (0, 255, 0), 2: (255, 0, 0)}, uncertainty=entropy, voxel_size=2.0
+    )
+    assert mosaic.uncertainty is not None
+    assert mosaic.uncertainty.size == mosaic.labels.size
+    drawn, below = np.asarray(mosaic.uncertainty), np.asarray(mosaic.labels)
+    blob = (below == (255, 0, 0, 255)).all(-1)
+    assert blob.any()
+    assert (drawn[blob] == (255, 255, 0, 255)).all()
+    assert not drawn[~blob][:, 3].any()
+    half = compose_mosaic(image, labels, {}, uncertainty=entropy * np.log(2) / 4, voxel_size=2.0)
+    assert half.uncertainty is not None
+    assert np.unique(np.asarray(half.uncertainty)[blob][:, 3]).tolist() == [136]
+    assert compose_mosaic(image, labels, {}, voxel_size=2.0).uncertainty is None

@@ -70,14 +70,18 @@ def test_a_cube_is_cut_out_of_the_whole_wherever_the_head_is_moved_to() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(5, 48), st.sampled_from([0.0, 0.5, 1.0]))
-def test_any_draw_gives_a_usable_cube(seed: int, side: int, centred: float) -> None:
+@given(
+    st.integers(0, 2**32 - 1),
+    st.tuples(*[st.integers(5, 48)] * 3),
+    st.sampled_from([0.0, 0.5, 1.0]),
+)
+def test_any_draw_gives_a_usable_cube(seed: int, sides: tuple[int, ...], centred: float) -> None:
     first, again = (
-        draw_patch(ATLAS, np.random.default_rng(seed), WILD, side, centred=centred, rule=RULE)
+        draw_patch(ATLAS, np.random.default_rng(seed), WILD, sides, centred=centred, rule=RULE)
         for _ in range(2)
     )
     image, labels = first
-    assert image.shape == labels.shape == (side,) * 3
+    assert image.shape == labels.shape == sides
     assert (image.dtype, labels.dtype) == (np.float32, np.uint8)
     assert np.isfinite(image).all()
     assert set(np.unique(labels)) <= {0, 1, 2, 3}
@@ -113,7 +117,7 @@ def test_a_stripped_cube_is_zero_outside() -> None:
     atlas = build_atlas(other(), empty)
     for seed in range(6):
         image, labels = draw_patch(
-            atlas, np.random.default_rng(seed), options, 32, centred=1.0, rule=RULE
+            atlas, np.random.default_rng(seed), options, (32,) * 3, centred=1.0, rule=RULE
         )
         assert not image[labels == 0].any()
         assert image[labels == 1].any()
@@ -165,4 +169,4 @@ def test_a_longer_neck_is_there_in_the_cube() -> None:
 
 def test_cubes_larger_than_the_map_are_refused() -> None:
     with pytest.raises(SettingsError, match='do not fit'):
-        draw_patch(ATLAS, np.random.default_rng(0), STILL, 49, centred=1.0, rule=RULE)
+        draw_patch(ATLAS, np.random.default_rng(0), STILL, (49,) * 3, centred=1.0, rule=RULE)

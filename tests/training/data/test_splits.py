@@ -181,6 +181,34 @@ def test_splits_that_cannot_be(data: DataOptions, said: str) -> None:
         split([example(label) for label in '123'], data)
 
 
+@given(st.integers(2, 40), st.floats(0.05, 0.95), st.integers(0, 99))
+def test_a_share_is_drawn_by_the_seed(count: int, share: float, seed: int) -> None:
+    """Whole subjects, as many as the share says; the order of the scans has no effect."""
+    scans = [example(f'{i:02}', visit) for i in range(count) for visit in range(1 + i % 3)]
+    data = DataOptions(split=share)
+    training, held_out = split(scans, data, seed)
+    sides = [{scan.subject for scan in side} for side in (training, held_out)]
+    assert not sides[0] & sides[1]
+    assert sum(map(len, sides)) == count
+    assert all(sides)
+    assert abs(len(sides[0]) - share * count) <= 1
+    assert {scan.name for scan in split(scans[::-1], data, seed)[1]} == {
+        scan.name for scan in held_out
+    }
+
+
+def test_other_seeds_draw_others() -> None:
+    scans = [example(f'{i:02}') for i in range(30)]
+    drawn = {
+        tuple(scan.subject for scan in split(scans, DataOptions(split=0.8), seed)[1])
+        for seed in range(10)
+    }
+    assert len(drawn) == 10
+    assert {len(held) for held in drawn} == {6}
+    with pytest.raises(SettingsError, match='one subject or label map only'):
+        split(scans[:1], DataOptions(split=0.8))
+
+
 def test_nothing_is_left() -> None:
     with pytest.raises(DatasetError, match='nothing is left to train on'):
         split([example('1')], DataOptions(hold_out=('1',)))

@@ -21,7 +21,7 @@ def test_a_label_that_no_cube_has_leaves_a_gap(
         record.resume(0)
         for step, dice in ((1, nothing), (2, 0.5)):
             record.tick(step, 0.25)
-            record.add(LogRow(0, step, 1e-3, 0.25, [0.9, dice, 0.8], [0.9, 0.7, nothing]))
+            record.add(LogRow(0, step, 1e-3, 0.25, 0.3, [0.9, dice, 0.8], [0.9, 0.7, nothing]))
     # TensorBoard's writer says so of every number that is none.
     assert not caplog.records
     events = EventAccumulator(str(tmp_path / 'tensorboard'))
@@ -31,6 +31,7 @@ def test_a_label_that_no_cube_has_leaves_a_gap(
     }
     assert steps == {
         'loss': [1, 2],
+        'validation_loss': [1, 2],
         'learning_rate': [1, 2],
         'dice/BG': [1, 2],
         'dice/GM': [2],

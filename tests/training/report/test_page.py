@@ -70,15 +70,29 @@ def head() -> tuple[np.ndarray, np.ndarray]:
 
 def write_log(out: Path, steps: range, names: tuple[str, ...]) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    columns = ['stage', 'step', 'learning_rate', 'loss']
+    columns = ['stage', 'step', 'learning_rate', 'loss', 'validation_loss']
     columns += [f'{kind}_{name}' for kind in ('dice', 'validation_dice') for name in names]
     with (out / 'log.csv').open('w', newline='') as file:
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow(columns)
         for step in steps:
             dice = [0.99, *(0.9 - 100 / (step + 200 + 50 * i) for i in range(len(names) - 1))]
-            row = [int(step > 200), step, 1e-3 * step / 400, 0.2 + 60 / step]
+            row = [int(step > 200), step, 1e-3 * step / 400, 0.2 + 60 / step, 0.3 + 60 / step]
             writer.writerow([*row, *dice, *['nan'] * len(names)])
+
+
+def test_validation_loss_is_drawn_beside_the_training_loss(tmp_path: Path) -> None:
+    write_log(tmp_path, range(20, 401, 20), LABELS)
+    html = write_training_page(tmp_path, config()).read_text()
+    ends = 'validation cubes from 3.3 to 0.45; training from 3.2 to 0.35.'
+    assert f'Loss over the steps: {ends}' in html
+    assert '<td class="number">0.4500</td>' in html
+    # A log of an earlier version.
+    log = tmp_path / 'log.csv'
+    rows = [line.split(',') for line in log.read_text().splitlines()]
+    log.write_text('\n'.join(','.join([*row[:4], *row[5:]]) for row in rows) + '\n')
+    html = write_training_page(tmp_path, config()).read_text()
+    assert 'Loss over the steps: training from 3.2 to 0.35.' in html
 
 
 def config(name: str = 'tiny') -> TrainConfig:
