@@ -71,8 +71,9 @@ def move_border(
     """
     inside = mask != 0
     result = inside.astype(np.uint8)
-    box = bounding_box(inside)
-    if box is None or not border:
+    # Most masks stay as they are: without a border the box is not searched.
+    box = bounding_box(inside) if border else None
+    if box is None:
         return result
     reach = [int((abs(border) + _ROUNDING_MM) // zoom) + 1 for zoom in zooms]
     around = tuple(

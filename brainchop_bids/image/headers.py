@@ -11,13 +11,14 @@ from nibabel.freesurfer.mghformat import MGHHeader
 from nibabel.spatialimages import HeaderDataError
 
 from ..system.files import IrregularFileError, require_regular
+from . import mgh
 from .extent import bad, check_place, check_sizes, numbers
 from .geometry import Geometry
 from .inflate import GZIP
 from .nifti_geometry import nifti_geometry
 
 # No name ends in two of them. The voxels of the last one are in a second file.
-SUFFIXES = ('.nii', '.nii.gz', '.mgh', '.mgz', '.mgh.gz', '.hdr')
+SUFFIXES = ('.nii', '.nii.gz', *mgh.SUFFIXES, '.hdr')
 _HEAD = 1024  # bytes, longer than any header that is read here
 # Enough compressed bytes to give `_HEAD`, even if the gzip header has names and comments.
 _PREFIX = 1 << 16

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ..image.headers import SUFFIXES
+from ..image.headers import SUFFIXES, stem
 from ..image.mgh import is_mgh
 from ..system.errors import SettingsError
 
@@ -76,7 +76,7 @@ def distinct_names(scans: Sequence[Path]) -> tuple[list[str], list[str]]:
     """
     # Unlike `Path.resolve`, this keeps links, which may be all that tells scans apart.
     parts = [Path(os.path.abspath(scan)).parts[1:-1] for scan in scans]
-    stems = [_stem(scan) for scan in scans]
+    stems = [stem(scan) for scan in scans]
     names, depths = list(stems), [0] * len(stems)
     while same := _repeated(names):
         if all(depths[place] >= len(parts[place]) for place in same):
@@ -86,14 +86,14 @@ def distinct_names(scans: Sequence[Path]) -> tuple[list[str], list[str]]:
             )
         # Not only these, so that scans of one name have the names of as many folders.
         alike = {stems[place].casefold() for place in same}
-        for place, stem in enumerate(stems):
-            if stem.casefold() in alike:
+        for place, own in enumerate(stems):
+            if own.casefold() in alike:
                 depths[place] += 1
-                names[place] = '_'.join([*parts[place][-depths[place] :], stem])
+                names[place] = '_'.join([*parts[place][-depths[place] :], own])
     notes = [
         f'{scan}: another scan has this name, too; its outputs are named {name}'
-        for scan, stem, name in zip(scans, stems, names, strict=True)
-        if name != stem
+        for scan, own, name in zip(scans, stems, names, strict=True)
+        if name != own
     ]
     return names, notes
 
@@ -110,11 +110,6 @@ def image_suffix(scan: Path) -> str:
     if is_mgh(name):
         return '.mgz'
     return '.nii' if name.endswith('.nii') else '.nii.gz'
-
-
-def _stem(scan: Path) -> str:
-    suffix = max((s for s in SUFFIXES if scan.name.lower().endswith(s)), key=len, default='')
-    return scan.name[: len(scan.name) - len(suffix)]
 
 
 def _repeated(names: Sequence[str]) -> list[int]:

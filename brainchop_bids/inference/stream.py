@@ -58,8 +58,7 @@ class StreamedChain:
         (X, Y, Z, Cout) array of the layers' type
             Features of this part.
         """
-        whole = full(volume.shape[:3])
-        keep = whole if keep is None else keep
+        keep = full(self.made(volume.shape)) if keep is None else keep
         if not self.steps:
             part: np.ndarray = volume[keep]
             return part
@@ -108,7 +107,7 @@ class StreamedChain:
             Shape of the volume.
         """
         if self.steps:
-            passes = passes_of(self.steps, shape, full(shape))
+            passes = passes_of(self.steps, shape, full(self.made(shape)))
             kept = self._take(self._size(passes), self.layers.dtype)
             if kept is not None:
                 # The system allocates memory when it is first written to.

@@ -1,7 +1,5 @@
 """Cross-validation: a training for each fold, and one table of the scores of held-out scans."""
 
-import csv
-import io
 import math
 import statistics
 from collections.abc import Callable, Sequence
@@ -22,7 +20,7 @@ from .export import export, write_model
 from .loop import check_folder, train
 from .merge import average_networks
 from .report.page import write_training_page
-from .report.scores import ScoreRow, mean, read_scores
+from .report.scores import ScoreRow, mean, read_scores, write_scores
 from .validate import ValidationScan, Validator
 
 # Scores of a fold's held-out scans, written when the fold is done.
@@ -93,7 +91,7 @@ def cross_validate(
             network, sources = trained
             model = export(own, network, sources, folder)
             write_training_page(folder, own, facts)
-            _write_scores(folder / HELD_OUT, _scores(own, model, sources))
+            write_scores(folder / HELD_OUT, _scores(own, model, sources))
             # Graphs of finished folds would stay in memory.
             keras.utils.clear_session()
         results.append(read_scores(folder / HELD_OUT))
@@ -120,14 +118,6 @@ def _scores(config: TrainConfig, model: Path, sources: Sources) -> list[ScoreRow
             for label, dice in zip(names[1:], scores.dice[0, 1:], strict=True)
         ]
     return rows
-
-
-def _write_scores(path: Path, rows: Sequence[ScoreRow]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(('step', 'scan', 'label', 'dice'))
-    writer.writerows((row.step, row.scan, row.label, f'{row.dice:.6f}') for row in rows)
-    write_text(path, text.getvalue())
 
 
 def write_table(out: Path, folds: Sequence[Sequence[ScoreRow]]) -> tuple[Path, str]:

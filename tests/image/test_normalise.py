@@ -136,7 +136,7 @@ def test_text_and_mapping_go_there_and_back(text):
 
 @pytest.mark.parametrize(
     'text',
-    ['', 'max', 'minmax:1', 'quantile:0.5', 'quantile:a:b', 'quantile:0.9:0.1', 'zscore:clip'],
+    ['', 'maximum', 'minmax:1', 'quantile:0.5', 'quantile:a:b', 'quantile:0.9:0.1', 'zscore:clip'],
 )
 def test_other_texts_are_refused(text):
     with pytest.raises(SettingsError):

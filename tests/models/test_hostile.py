@@ -21,8 +21,10 @@ from brainchop_bids.models.formats import read_network
 from brainchop_bids.models.spec import load_spec
 from brainchop_bids.system.errors import ModelError
 from tests.builders import write_model
-from tests.corpus.models import CASES
+from tests.corpus import models
+from tests.corpus import onnx as onnx_files
 
+CASES = models.CASES | onnx_files.CASES
 FORMATS = ('tfjs', 'safetensors', 'onnx')
 
 

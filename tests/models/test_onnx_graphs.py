@@ -17,22 +17,7 @@ from brainchop_bids.inference.plan import make_plan
 from brainchop_bids.models.spec import load_spec
 from brainchop_bids.system.errors import MemoryLimitError, SettingsError
 from brainchop_bids.system.resources import Granted
-from tests.corpus.onnx import CASES, OPEN, constant, onnx_model, save
-from tests.models.test_hostile import bounded
-
-
-@pytest.mark.parametrize('name', CASES)
-def test_a_hostile_file_is_refused_in_one_line(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    said = CASES[name](tmp_path / name)
-    with bounded():
-        assert main(['info', str(tmp_path / name)]) == 1
-    out, err = capsys.readouterr()
-    assert not out
-    assert err.startswith(f'brainchop-models: error: {tmp_path / name}')
-    assert err.count('\n') == 1
-    assert said in err
+from tests.corpus.onnx import OPEN, constant, onnx_model, save
 
 
 def unet(

@@ -244,8 +244,8 @@ def closed(network, *, norm, classes, in_channels, shape):
 
 def odd(network, *, norm, classes, in_channels, shape):
     inputs = keras.Input((*shape, in_channels))
-    x = keras.layers.GlobalAveragePooling3D(keepdims=True)(inputs)
-    return keras.Model(inputs, keras.layers.Conv3D(classes, 1)(inputs + x))
+    x = keras.layers.GaussianNoise(0.1)(keras.layers.UnitNormalization()(inputs))
+    return keras.Model(inputs, keras.layers.Conv3D(classes, 1)(x))
 
 def nothing(network, **settings):
     pass

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ...bids.label_maps import find_label_maps
+from ...image.boxes import bounding_box
 from ...image.geometry import Geometry
 from ...image.headers import stem
 from ...image.io import load_labels, read_geometry
@@ -224,10 +225,10 @@ def _zooms(geometry: Geometry) -> tuple[float, float, float]:
 
 def _extent(codes: np.ndarray, geometry: Geometry) -> np.ndarray:
     """Return the extent of what is not 0 along left-right, head-foot and back-front, mm."""
-    present = [np.flatnonzero(codes.any(axis)) for axis in ((1, 2), (0, 2), (0, 1))]
-    if not all(axis.size for axis in present):
+    box = bounding_box(codes > 0)
+    if box is None:
         return np.zeros(3)
-    ends = [(axis[0] - 0.5, axis[-1] + 0.5) for axis in present]
+    ends = [(side.start - 0.5, side.stop - 0.5) for side in box]
     corners = np.stack(np.meshgrid(*ends, indexing='ij'), -1).reshape(-1, 3)
     right, front, up = np.ptp(corners @ geometry.affine[:3, :3].T, axis=0)
     return np.array([right, up, front])

@@ -130,7 +130,7 @@ class ValidationLog:
         if not self.rows:
             self.path.unlink(missing_ok=True)
         elif len(self.rows) < len(rows):
-            self._write()
+            write_scores(self.path, self.rows)
         for number, path in list_pictures(self.folder):
             if number > step:
                 path.unlink(missing_ok=True)
@@ -162,7 +162,7 @@ class ValidationLog:
         path = self.folder / f'step-{step:06d}.npz'
         # Images first, so that every step in the table has them.
         publish([(path, lambda to: _save(to, scores))])
-        self._write()
+        write_scores(self.path, self.rows)
         kept = {step, best_step(self.means)}
         for number, old in list_pictures(self.folder):
             if number not in kept:
@@ -175,13 +175,28 @@ class ValidationLog:
         """Mean Dice of each validation by its step, see `mean_dice`."""
         return mean_dice(self.rows)
 
-    def _write(self) -> None:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator='\n')
-        writer.writerow(_COLUMNS)
-        for row in self.rows:
-            writer.writerow((row.step, row.scan, row.label, f'{row.dice:.6f}'))
-        write_text(self.path, text.getvalue())
+
+def write_scores(path: Path, rows: Iterable[ScoreRow]) -> None:
+    """Write rows for `read_scores`.
+
+    Parameters
+    ----------
+    path : Path
+        The CSV file.
+    rows : iterable of ScoreRow
+        Rows in the order of the file.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator='\n')
+    writer.writerow(_COLUMNS)
+    for row in rows:
+        writer.writerow((row.step, row.scan, row.label, f'{row.dice:.6f}'))
+    write_text(path, text.getvalue())
 
 
 class Patience:
