@@ -10,7 +10,7 @@ import numpy as np
 from ..system.errors import SettingsError
 from .lookup import flat, histogram, lookup
 
-KINDS = ('minmax', 'quantile', 'zscore', 'zscore-whole', 'max', 'brats', 'none')
+KINDS = ('minmax', 'quantile', 'zscore', 'zscore-whole', 'max', 'brats', 'window', 'none')
 # Names of MedicalZoo (https://github.com/black0017/MedicalZooPytorch,
 # lib/medloaders/medical_image_process.py) for what has another name here.
 ALIASES = {'full_volume_mean': 'zscore-whole', 'max_min': 'minmax', 'mean': 'zscore'}
@@ -22,14 +22,15 @@ class Normalization:
 
     Parameters
     ----------
-    kind : {'minmax', 'quantile', 'zscore', 'zscore-whole', 'max', 'brats', 'none'}
+    kind : {'minmax', 'quantile', 'zscore', 'zscore-whole', 'max', 'brats', 'window', 'none'}
         ``(x - min) / (max - min)``; ``(x - q_low) / (q_high - q_low)``; ``(x - mean) / sd``
         with mean and standard deviation over the foreground (voxels above 0), or over the whole
         volume, as Nobrainer does; ``x / max``; MedicalZoo's ``brats``, which is ``100 (z - min) /
-        (max - min) + 10``, where ``z`` is ``zscore-whole``, and 0 where x is; or the conformed 0
-        to 255 as they are. MedicalZoo's names `ALIASES` are also understood.
+        (max - min) + 10``, where ``z`` is ``zscore-whole``, and 0 where x is; ``(x - low) /
+        (high - low)``, clipped to 0..1, for Hounsfield units; or the conformed 0 to 255 as they
+        are. MedicalZoo's names `ALIASES` are also understood.
     low, high : float
-        The two quantiles, between 0 and 1; used by ``'quantile'`` only.
+        The two quantiles, between 0 and 1, of ``'quantile'``; the ends of ``'window'``.
     clip : bool
         Clip the result of ``'quantile'`` to 0..1.
 
@@ -55,7 +56,13 @@ class Normalization:
             raise SettingsError(
                 f'normalisation {self.kind!r} is not known; use one of {", ".join(KINDS)}'
             )
-        if not 0 <= self.low < self.high <= 1:
+        if self.kind == 'window':
+            if not -np.inf < self.low < self.high < np.inf:
+                raise SettingsError(
+                    f'normalisation window is {self.low} to {self.high}; expected the lower end '
+                    'first'
+                )
+        elif not 0 <= self.low < self.high <= 1:
             raise SettingsError(
                 f'normalisation quantiles are {self.low} and {self.high}; '
                 'they must lie between 0 and 1, the lower one first'
@@ -63,7 +70,7 @@ class Normalization:
 
     @classmethod
     def parse(cls, text: str) -> 'Normalization':
-        """Parse the short form: a kind, or ``quantile:LOW:HIGH[:clip]``.
+        """Parse the short form: a kind, ``quantile:LOW:HIGH[:clip]`` or ``window:LOW:HIGH``.
 
         Raises
         ------
@@ -78,14 +85,16 @@ class Normalization:
             if kind == 'quantile' and len(numbers) in (0, 2):
                 low, high = (float(n) for n in numbers) if numbers else (cls.low, cls.high)
                 return cls('quantile', low, high, clip)
-            if not rest:
+            if kind == 'window' and len(rest) == 2:
+                return cls(kind, float(rest[0]), float(rest[1]))
+            if not rest and kind != 'window':
                 return cls(kind)
         except ValueError:
             pass
         raise SettingsError(
             f'normalisation {text!r} is not understood; '
             "write 'minmax', 'zscore', 'zscore-whole', 'max', 'brats', 'none', "
-            "'quantile:0.02:0.98' or 'quantile:0.02:0.98:clip'"
+            "'quantile:0.02:0.98', 'quantile:0.02:0.98:clip' or 'window:-200:300'"
         )
 
     @classmethod
@@ -104,10 +113,14 @@ class Normalization:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that matter for this kind, ready for JSON or TOML."""
+        if self.kind == 'window':
+            return {'kind': self.kind, 'low': self.low, 'high': self.high}
         return asdict(self) if self.kind == 'quantile' else {'kind': self.kind}
 
     def __str__(self) -> str:
         """Return the short form, as `parse` reads it."""
+        if self.kind == 'window':
+            return f'window:{self.low:g}:{self.high:g}'
         if self.kind != 'quantile':
             return self.kind
         return f'quantile:{self.low}:{self.high}' + (':clip' if self.clip else '')
@@ -170,7 +183,9 @@ def normaliser(
     callable
         Takes an array of the same type and returns it scaled, float32.
     """
-    clip = normalization.kind == 'quantile' and normalization.clip
+    clip = normalization.kind == 'window' or (
+        normalization.kind == 'quantile' and normalization.clip
+    )
 
     def scaled(part: np.ndarray) -> np.ndarray:
         result = _scaled(part, *limits)
@@ -196,6 +211,8 @@ def _scaled(data: np.ndarray, shift: float, span: float) -> np.ndarray:
 
 def _range_of_data(data: np.ndarray, rule: Normalization) -> tuple[float, float]:
     """Return what is subtracted, and what the result is divided by unless that is 0."""
+    if rule.kind == 'window':
+        return rule.low, rule.high - rule.low
     if rule.kind == 'quantile':
         low, high = (float(q) for q in np.quantile(flat(data), (rule.low, rule.high)))
         return low, high - low
@@ -212,6 +229,8 @@ def _range_of_data(data: np.ndarray, rule: Normalization) -> tuple[float, float]
 
 
 def _range_of_counts(counts: np.ndarray, rule: Normalization) -> tuple[float, float]:
+    if rule.kind == 'window':
+        return rule.low, rule.high - rule.low
     if rule.kind == 'quantile':
         low, high = (_quantile_of_counts(counts, q) for q in (rule.low, rule.high))
         return low, high - low

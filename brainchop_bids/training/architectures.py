@@ -12,6 +12,7 @@ import keras
 
 from ..models.blocks import NORMS
 from ..models.keras_model import avoid_false_fusion, network_of
+from ..models.locator import build_locator
 from ..models.meshnet import NearIdentity, build_meshnet
 from ..models.network import ACTIVATIONS, fold_batchnorm
 from ..models.unet import build_light_unet, build_unet
@@ -272,6 +273,13 @@ def _light_unet(
         in_channels=in_channels,
         input_shape=shape,
     )
+
+
+@register('locator')
+def _locator(
+    network: NetworkOptions, *, norm: str, classes: int, in_channels: int, shape: Shape
+) -> Any:
+    return build_locator(classes=classes, in_channels=in_channels, input_shape=shape[:2])
 
 
 def _multiresolution_builder(build: Callable[..., Any], **more: Any) -> Builder:

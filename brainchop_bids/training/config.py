@@ -15,6 +15,8 @@ from typing import Any
 from ..image.cleanup import Cleanup, MaskRule
 from ..image.normalise import Normalization
 from ..image.smooth import Smoothing
+from ..inference.localise.frames import SIDE
+from ..inference.localise.orientation import VIEWS
 from ..models.spec import MODEL_NAME
 from ..system.errors import SettingsError
 from ..system.toml import parse_value, read_toml
@@ -123,11 +125,21 @@ class TrainConfig:
                 'data.channels',
                 'suffixes, each once',
             ),
-            (data.channels[:1] == ('T1w',), 'data.channels', 'T1w first, whose grid is used'),
             (
-                not data.label_maps or len(data.channels) == 1,
+                self.localises or data.channels[:1] == ('T1w',),
                 'data.channels',
-                'one channel, where images are made from label maps',
+                'T1w first, whose grid is used',
+            ),
+            (
+                not (data.label_maps or self.localises) or len(data.channels) == 1,
+                'data.channels',
+                'one channel, where images are made from label maps, and for localisers',
+            ),
+            (
+                self.localises or not data.normalization.startswith('window'),
+                'data.normalization',
+                'another rule than window, since conforming changes intensities; window is for '
+                f'card.task = "{LOCALISE}"',
             ),
         ]
 
@@ -170,6 +182,16 @@ class TrainConfig:
                 f'1, or one of {architectures} as model.architecture',
             ),
             (bool(model.dilations), 'model.dilations', 'at least one number'),
+            (
+                self.localises == (model.architecture == LOCATOR),
+                'model.architecture',
+                f'{LOCATOR} with card.task = "{LOCALISE}", and with no other task',
+            ),
+            (
+                not (self.localises and self.validation.every),
+                'validation.every',
+                f'0 with card.task = "{LOCALISE}", whose frames are scored at each checkpoint',
+            ),
         ]
 
     def _stage_checks(self, number: int) -> list[Check]:
@@ -179,6 +201,14 @@ class TrainConfig:
         if not isinstance(stage.cube, int) and len(stage.cube) != 3:
             return [(False, f'{key}.cube', 'one side, or three')]
         kinds = [term.kind for term in self.loss.terms] or [self.loss.kind]
+        if self.localises:
+            return [
+                (stage.cube == SIDE, f'{key}.cube', f'{SIDE}, the side of the frames'),
+                (stage.stride == 1, f'{key}.stride', '1'),
+                (not stage.subvoxels, f'{key}.subvoxels', '0'),
+                (stage.norm in ('batch', 'fixed'), f'{key}.norm', 'batch or fixed'),
+                self._after_batch(number),
+            ]
         even = stage.stride in (1, 2) and not any(side % stage.stride for side in stage.shape)
         return [
             (
@@ -199,13 +229,26 @@ class TrainConfig:
                 '0 with boundary_cross_entropy, which looks at neighbouring voxels',
             ),
             (stage.norm in _NORMS, f'{key}.norm', f'one of {", ".join(_NORMS)}'),
-            (
-                stage.norm != 'fixed'
-                or (number > 0 and self.stages[number - 1].norm in ('batch', 'fixed')),
-                f'{key}.norm',
-                'batch or fixed in the stage before, for fixed',
-            ),
+            self._after_batch(number),
         ]
+
+    def _after_batch(self, number: int) -> Check:
+        """Return the check of ``norm = "fixed"``, which needs statistics of the stage before."""
+        before = self.stages[number - 1].norm if number else ''
+        return (
+            self.stages[number].norm != 'fixed' or before in ('batch', 'fixed'),
+            f'stages[{number}].norm',
+            'batch or fixed in the stage before, for fixed',
+        )
+
+    @property
+    def localises(self) -> bool:
+        """Whether a localiser is trained, on frames of volumes."""
+        return self.card.task == LOCALISE
+
+    def classes_of(self, organs: int) -> int:
+        """Return the network's number of classes for a table of ``organs`` labels."""
+        return 1 + len(VIEWS) if self.localises else organs
 
     @property
     def steps(self) -> int:
@@ -226,6 +269,8 @@ class TrainConfig:
         return tomli_w.dumps(_plain(asdict(self)))
 
 
+# Task and architecture of localisers.
+LOCALISE, LOCATOR = 'localise', 'locator'
 _SOURCES = ('label_maps', 'table', 'bids', 'folder')
 _PRECISIONS = ('auto', 'float32', 'mixed_bfloat16', 'mixed_float16')
 _NORMS = ('batch', 'fixed', 'group', 'none')

@@ -81,7 +81,7 @@ def train(
     keras.utils.set_random_seed(config.seed)
     configure_keras(config.precision)
     mapping = read_mapping(config.data.mapping)
-    classes = mapping.classes
+    classes = config.classes_of(mapping.classes)
     build = stage_builder(config, classes)
     labels = label_table(config, classes)
     # An error in the card must not show only at the end of the run.

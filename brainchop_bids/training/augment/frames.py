@@ -12,22 +12,16 @@ import numpy as np
 from scipy import ndimage
 
 from ...image.lookup import lookup
-from ...inference.localise.orientation import ORIENTATIONS, VIEWS, view_of
+from ...inference.localise.frames import SIDE
 from ..data.label_maps import Atlas
 from ..options import SynthesisOptions
-from .fields import rotate, smooth_field
+from .fields import smooth_field
+from .frame_pose import FramePose, mean_of_points
 from .scene import Prior, draw_contrast
 from .tissues import NECK_CODES
 
-# Pixels of a frame along each axis, and points of a pixel along each axis.
-SIDE, POINTS = 64, 2
-# Axes of a label map, LIA, by the codes of `ORIENTATIONS`.
-_AXES = {'R': (0, 1), 'I': (1, 1), 'S': (1, -1), 'A': (2, 1), 'P': (2, -1)}
-_OPPOSITE = {'R': 'R', 'A': 'P', 'P': 'A', 'S': 'I', 'I': 'S'}
-# Least field of view, and how far the centre of the brain may lie outside of it, mm.
-_FIELD, _BEYOND = 130.0, 20.0
-# Share of volumes of the body below the head, or of nothing.
-_WITHOUT = 0.08
+# Half of the length of a brain, mm.
+_REACH = 72.0
 # Size of the lattice of random tissue, which is repeated.
 _LATTICE = 48
 
@@ -117,107 +111,58 @@ def draw_frames(
         0, or 1 + index of the frame's view, see
         `brainchop_bids.inference.localise.orientation.VIEWS`.
     """
-    codes = ORIENTATIONS[rng.integers(len(ORIENTATIONS))]
-    axis = int(rng.integers(3))
-    points, pixel = _points(atlas, rng, options, codes, axis, count)
+    pose = FramePose.draw(rng, options, count, _REACH)
+    middle = atlas.inside.mean(0) if len(atlas.inside) else np.full(3, atlas.side / 2)
+    points = pose.points + middle.astype(np.float32)[:, None, None, None]
     body = Body.draw(atlas, rng) if rng.random() < options.neck else None
     labels = _look_up(atlas, points, body)
     means, deviations = draw_contrast(atlas, rng, options, prior, groups)
-    organ = lookup(atlas.classes > 0, labels).reshape(count, SIDE, POINTS, SIDE, POINTS)
-    organ = organ.mean((2, 4), dtype=np.float32) > 0.5
-    shape = labels.shape
+    organ = mean_of_points(lookup(atlas.classes > 0, labels)) > 0.5
     if rng.random() < options.strip:
         labels[lookup(atlas.outside, labels)] = 0
-    image = rng.standard_normal(shape, np.float32)
+    image = rng.standard_normal(labels.shape, np.float32)
     image *= lookup(deviations, labels)
     image += lookup(means, labels)
-    image = image.reshape(count, SIDE, POINTS, SIDE, POINTS).mean((2, 4))
-    image = _acquired(image, rng, options, pixel)
-    classes = np.zeros(image.shape, np.uint8)
-    for number in range(count):
-        turned = _turned(VIEWS[view_of(codes, axis)], image[number], organ[number], rng)
-        image[number], classes[number] = turned
-    return image, classes
+    image = np.clip(mean_of_points(image), 0, None)
+    return finished(image, organ, pose, rng, options)
 
 
-def _turned(
-    view: tuple[str, str], image: np.ndarray, organ: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Flip and transpose a frame at random; return it with the class of its view."""
-    rows, columns = view
-    flips = rng.integers(2, size=3).astype(bool)
-    if flips[0]:
-        image, organ, rows = image[::-1], organ[::-1], _OPPOSITE[rows]
-    if flips[1]:
-        image, organ, columns = image[:, ::-1], organ[:, ::-1], _OPPOSITE[columns]
-    if flips[2]:
-        image, organ, rows, columns = image.T, organ.T, columns, rows
-    return image.copy(), np.where(organ, np.uint8(1 + VIEWS.index((rows, columns))), np.uint8(0))
-
-
-def _points(
-    atlas: Atlas,
+def finished(
+    image: np.ndarray,
+    organ: np.ndarray,
+    pose: FramePose,
     rng: np.random.Generator,
     options: SynthesisOptions,
-    codes: tuple[str, str, str],
-    axis: int,
-    count: int,
-) -> tuple[np.ndarray, float]:
-    """Draw coordinates in the map, (3, count, 128, 128), and the size of a pixel, mm."""
-    low, high = np.log((_FIELD, max(_FIELD, options.field)))
-    extent = np.exp(rng.uniform(low, high, 3))
-    if rng.random() < 0.5:
-        # Most scans have fields of view just around the head.
-        extent = np.minimum(extent, rng.uniform(180, 280, 3))
-    others = [n for n in range(3) if n != axis]
-    pixel = float(extent[others].max() / SIDE)
-    room = np.maximum(extent / 2 - 70, 0) + _BEYOND
-    offset = rng.uniform(-1, 1, 3) * room
-    steps = [np.empty(0)] * 3
-    # Frames everywhere, more of them where the brain begins and ends.
-    places = rng.uniform(-0.5, 0.5, count) * extent[axis]
-    near = rng.random(count) < 0.3
-    places[near] = rng.choice((-75, 75), near.sum()) + rng.normal(0, 15, near.sum()) - offset[axis]
-    limit = extent[axis] / 2
-    steps[axis] = np.clip(places, -limit, limit)
-    for n in others:
-        steps[n] = (np.arange(SIDE * POINTS) + 0.5) / POINTS * pixel - pixel * SIDE / 2
-    # From axes of the volume to axes of the map.
-    turn = np.zeros((3, 3))
-    for n, code in enumerate(codes):
-        to, sign = _AXES[code]
-        # Left and right look alike.
-        turn[to, n] = sign if to else rng.choice((-1, 1))
-    angles = np.deg2rad(rng.uniform(-1, 1, 3) * options.rotation)
-    scale = np.diag(1 + rng.uniform(-1, 1, 3) * options.scaling)
-    matrix = (rotate(scale, angles) @ turn).astype(np.float32)
-    middle = atlas.inside.mean(0) if len(atlas.inside) else np.full(3, atlas.side / 2)
-    if rng.random() < _WITHOUT:
-        middle[1] += rng.uniform(180, 400)
-    grids: list[np.ndarray] = []
-    for n in range(3):
-        shape = [1, 1, 1]
-        # The axis across the frames comes first.
-        shape[0 if n == axis else 1 + others.index(n)] = -1
-        inside = np.where(np.abs(steps[n]) > extent[n] / 2, np.nan, steps[n] + offset[n])
-        grids.append(inside.astype(np.float32).reshape(shape))
-    points = np.stack([sum(matrix[to, n] * grids[n] for n in range(3)) for to in range(3)])
-    points += middle.astype(np.float32)[:, None, None, None]
-    _bend(points, rng, options.elastic)
-    return points, pixel
+    top: float = 0.0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Simulate the acquisition of frames, and turn each in its plane.
 
+    Parameters
+    ----------
+    image : (count, 64, 64) float32
+        Intensities.
+    organ : (count, 64, 64) bool
+        Whether each pixel is the organ.
+    pose : FramePose
+        Of these frames.
+    rng : numpy.random.Generator
+        Random generator.
+    options : SynthesisOptions
+        Ranges of all random changes.
+    top : float
+        Intensity that becomes 1 in the contrast curve; by default nearly the highest.
 
-def _bend(points: np.ndarray, rng: np.random.Generator, strength: float) -> None:
-    """Add a smooth displacement in place, of plane waves."""
-    for axis in range(3):
-        for _ in range(2):
-            wave = rng.normal(0, 1, 3)
-            wave *= 2 * np.pi / rng.uniform(60, 160) / np.linalg.norm(wave)
-            phase = sum(np.float32(wave[n]) * points[n] for n in range(3))
-            phase += np.float32(rng.uniform(0, 2 * np.pi))
-            np.sin(phase, out=phase)
-            phase *= np.float32(rng.uniform(0, strength))
-            points[axis] += phase
+    Returns
+    -------
+    images : (count, 64, 64) float32
+    labels : (count, 64, 64) uint8
+        See `draw_frames`.
+    """
+    image = _acquired(image, rng, options, pose.pixel, top)
+    labels = np.zeros(image.shape, np.uint8)
+    for number in range(len(image)):
+        image[number], labels[number] = pose.turned(image[number], organ[number], rng)
+    return image, labels
 
 
 def _look_up(atlas: Atlas, points: np.ndarray, body: Body | None) -> np.ndarray:
@@ -250,10 +195,13 @@ def _look_up(atlas: Atlas, points: np.ndarray, body: Body | None) -> np.ndarray:
 
 
 def _acquired(
-    image: np.ndarray, rng: np.random.Generator, options: SynthesisOptions, pixel: float
+    image: np.ndarray,
+    rng: np.random.Generator,
+    options: SynthesisOptions,
+    pixel: float,
+    top: float,
 ) -> np.ndarray:
     """Return frames after bias field, blur, noise and contrast curve."""
-    image = np.clip(image, 0, None)
     if options.bias > 0:
         spacing = max(2.0, rng.uniform(60, 250) / pixel)
         field = smooth_field((1, SIDE, SIDE), spacing, rng)
@@ -261,7 +209,7 @@ def _acquired(
     blur = rng.uniform(0, 3.0) / pixel
     if blur > 0.2:
         image = ndimage.gaussian_filter(image, (0, blur, blur), truncate=2.5)
-    top = max(float(np.quantile(image, 0.999)), 1e-6)
+    top = top or max(float(np.quantile(image, 0.999)), 1e-6)
     image = np.clip(image / top, 0, None) ** np.float32(np.exp(rng.normal(0, options.gamma)))
     if rng.random() < options.air_noise:
         # As strong as the tissue itself.

@@ -14,9 +14,11 @@ from types import TracebackType
 
 import numpy as np
 
-from ...image.normalise import Normalization, normalise_channels
+from ...image.normalise import Normalization, normalise, normalise_channels
 from ...system.errors import SettingsError
 from ...system.processes import end_with_run, start_fork_server
+from ..augment.frames import draw_frames
+from ..augment.scan_frames import draw_scan_frames
 from ..augment.tissues import t1_prior
 from ..config import TrainConfig
 from ..losses.subvoxels import draw_subvoxels, subvoxel_labels
@@ -32,6 +34,7 @@ from .sources import (
     item_files,
     item_name,
     load_atlas,
+    load_organ_scan,
 )
 
 # Scans whose patches are interleaved, since patches of one scan are too much alike.
@@ -87,7 +90,7 @@ class PatchLoader:
         self._workers = workers
         try:
             jobs = [
-                self._pool.submit(check_item, item, config.data, sources.cache)
+                self._pool.submit(check_item, item, config, sources.cache)
                 for item in [*sources.training, *sources.held_out]
             ]
             for job in jobs:
@@ -122,7 +125,7 @@ class PatchLoader:
         Yields
         ------
         images : (batch, X, Y, Z, C) float32
-            Normalised by whole volumes. If the stage has ``subvoxels``, a tuple of these and the
+            Normalised by whole volumes; (batch, 64, 64, 1) for localisers. If the stage has ``subvoxels``, a tuple of these and the
             indices of the subvoxels of this step, (batch, subvoxels) int32.
         labels : (batch, X / stride, Y / stride, Z / stride) int32
             Labels of the voxels that the network computes; with subvoxels,
@@ -221,6 +224,8 @@ class PatchLoader:
         """Return the number of volumes whose patches are interleaved, and patches of each."""
         if isinstance(self.sources.training[0], Example):
             return _INTERLEAVED, stage.cubes_per_volume
+        if self.config.localises:
+            return 1, stage.cubes_per_volume
         # Each patch from a label map is part of an image of its own.
         return 1, 1
 
@@ -250,6 +255,8 @@ class PatchLoader:
 def make_patches(job: Job) -> list[Pair]:
     """Make one volume and cut patches from it; from a label map, make one patch.
 
+    For localisers, patches are frames along one axis of a volume.
+
     Parameters
     ----------
     job : Job
@@ -264,6 +271,8 @@ def make_patches(job: Job) -> list[Pair]:
     rng = np.random.default_rng(job.seed)
     # As in inference, statistics are those of the volume, not of the patch.
     rule = Normalization.parse(config.data.normalization)
+    if config.localises:
+        return _frames(job, rng, rule)
     if not isinstance(job.item, Example):
         image, classes = draw_patch(
             load_atlas(job.item, config.data.mapping),
@@ -283,6 +292,19 @@ def make_patches(job: Job) -> list[Pair]:
         box = draw_box(labels.shape, stage.shape, inside, rng, stage.centred, stage.labelled)
         pairs.append((scaled[box].copy(), subsample(labels[box], stage.stride).copy()))
     return pairs
+
+
+def _frames(job: Job, rng: np.random.Generator, rule: Normalization) -> list[Pair]:
+    options, count = job.config.options(job.stage), job.stage.cubes_per_volume
+    mapping = job.config.data.mapping
+    if isinstance(job.item, Example):
+        scan = load_organ_scan(job.item, mapping)
+        images, labels = draw_scan_frames(scan, rng, options, count, rule)
+    else:
+        atlas = load_atlas(job.item, mapping)
+        images, labels = draw_frames(atlas, rng, options, count, prior=t1_prior())
+        images = normalise(images, rule)
+    return list(zip(images[..., None], labels, strict=True))
 
 
 def make_volume(job: Job) -> tuple[np.ndarray, np.ndarray]:

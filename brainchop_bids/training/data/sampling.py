@@ -95,7 +95,7 @@ def subsample(labels: np.ndarray, stride: int) -> np.ndarray:
 
     Parameters
     ----------
-    labels : (X, Y, Z) array
+    labels : (X, Y, Z) or (X, Y) array
         Labels of a patch.
     stride : {1, 2}
         Stride of the stage.
@@ -104,7 +104,7 @@ def subsample(labels: np.ndarray, stride: int) -> np.ndarray:
     -------
     (X / stride, Y / stride, Z / stride) view
     """
-    return labels[(slice(stride - 1, None, stride),) * 3]
+    return labels[(slice(stride - 1, None, stride),) * labels.ndim]
 
 
 def _draw(

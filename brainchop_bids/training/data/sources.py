@@ -9,16 +9,18 @@ import numpy as np
 
 from ...image.conform import conformed_grid
 from ...image.headers import SUFFIXES, stem
-from ...image.io import load_labels
+from ...image.io import load_labels, read_volume, require_contrast
 from ...image.lookup import lookup
 from ...models.freesurfer import structure_of
 from ...models.mapping import LabelMapping, read_mapping
-from ...system.errors import DatasetError, SettingsError
+from ...system.errors import DatasetError, InputError, SettingsError
+from ..augment.scan_frames import OrganScan
 from ..augment.synthesis import synthesise
 from ..augment.tissues import t1_prior
 from ..augment.transforms import augment
 from ..config import TrainConfig
 from ..options import DataOptions, Stage
+from .alignment import SCAN_GRID, describe_misalignment, matching_grid
 from .cache import codes_on_grid, load_example, open_cache
 from .datasets import Example
 from .label_maps import Atlas, build_atlas
@@ -172,15 +174,18 @@ def item_files(item: Item) -> str:
     return str(item)
 
 
-def check_item(item: Item, data: DataOptions, cache: Path | None) -> None:
+def check_item(item: Item, config: TrainConfig, cache: Path | None) -> None:
     """Read a volume once, so that errors show before training begins.
 
     Raises
     ------
     InputError, ModelError, SettingsError
-        As `load_example` and `load_label_map`.
+        As `load_example`, `load_organ_scan` and `load_label_map`.
     """
-    if isinstance(item, Example):
+    data = config.data
+    if isinstance(item, Example) and config.localises:
+        load_organ_scan(item, data.mapping)
+    elif isinstance(item, Example):
         _example(item, data, cache)
     else:
         load_atlas(item, data.mapping)
@@ -256,6 +261,50 @@ def load_atlas(path: Path, mapping: str) -> Atlas:
     """
     table = _mapping(mapping)
     return build_atlas(load_label_map(path, table), table)
+
+
+@lru_cache(maxsize=32)
+def load_organ_scan(example: Example, mapping: str) -> OrganScan:
+    """Read a scan and the mask of an organ for frames, once in each process.
+
+    Parameters
+    ----------
+    example : Example
+        Its files; the first image is used.
+    mapping : str
+        Name or path of the table of codes, in which 0 is everything else.
+
+    Returns
+    -------
+    OrganScan
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, the labels are not aligned with the scan, or the organ is not
+        in them.
+    ModelError
+        If the table lacks a code.
+    """
+    table = _mapping(mapping)
+    volume = read_volume(example.images[0])
+    require_contrast(volume)
+    codes, geometry = load_labels(example.labels)
+    organ = table.apply(codes, example.labels) > 0
+    if not organ.any():
+        raise InputError(
+            f'{example.labels}: every voxel is background by the table {mapping}; is it the mask '
+            f'of {example.images[0]}?'
+        )
+    scan = volume.geometry
+    if matching_grid(geometry, scan) != SCAN_GRID:
+        raise InputError(
+            f'{example.labels}: does not lie on {example.images[0]}: '
+            f'{describe_misalignment(geometry, scan)}'
+        )
+    if geometry != scan:
+        organ = codes_on_grid(organ, geometry, scan) > 0
+    return OrganScan.of(volume.data, organ, scan)
 
 
 @lru_cache(maxsize=32)

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from ...models.labelfiles import override_labels
 from ...models.labels import LabelTable
+from ...inference.localise.orientation import VIEWS
 from ...models.mapping import read_mapping
 from ...system.atomic import write_text
 from ..config import TrainConfig
@@ -24,6 +25,8 @@ from .scores import Scores, ValidationLog, add_scalars
 
 LOG = 'log.csv'
 EVENTS = 'tensorboard'
+# Validation patches that are drawn.
+_PICTURES = 16
 # Steps over which the time for one is measured.
 _RECENT = 50
 
@@ -178,9 +181,11 @@ class TrainingLog:
     def pictures(
         self, step: int, pairs: list[Pair], predictions: list[np.ndarray], stride: int
     ) -> None:
-        """Write the middle slice of each validation patch: image, truth and prediction."""
-        for i, ((image, truth), labels) in enumerate(zip(pairs, predictions, strict=True)):
-            middle = truth.shape[1] // 2
+        """Write the middle slice of the first validation patches: image, truth, prediction."""
+        examples = zip(pairs[:_PICTURES], predictions[:_PICTURES], strict=True)
+        for i, ((image, truth), labels) in enumerate(examples):
+            # Frames of localisers are slices themselves.
+            middle = truth.shape[1] // 2 if truth.ndim == 4 else ...
             gray = subsample(image[0, ..., 0], stride)[middle]
             gray = np.uint8(255 * np.clip(gray / max(float(np.quantile(gray, 0.99)), 1e-6), 0, 1))
             panels = [
@@ -221,5 +226,9 @@ def label_table(config: TrainConfig, classes: int) -> LabelTable:
         If the card's labels cannot be read.
     """
     known = read_mapping(config.data.mapping).labels
-    table = LabelTable.from_names([known.get(i, str(i)) for i in range(classes)])
+    names = [known.get(i, str(i)) for i in range(classes)]
+    if config.localises:
+        organ = known.get(1, 'Organ')
+        names = ['Background', *(f'{organ}-{"".join(view)}' for view in VIEWS)]
+    table = LabelTable.from_names(names)
     return override_labels(table, list(config.card.labels), Path('card.labels'))
