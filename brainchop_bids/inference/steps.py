@@ -129,7 +129,9 @@ def turned(network: Network) -> Network:
             for key, values in op.weights.items()
         }
         ops.append(replace(op, settings=settings, weights=weights))
-    return replace(network, ops=tuple(ops), input_shape=network.input_shape[::-1])
+    shape = network.input_shape[::-1]
+    # The planes of a network of images are no longer those of the first axis.
+    return replace(network, ops=tuple(ops), input_shape=shape, of_images=False)
 
 
 def split_head(network: Network) -> tuple[Network, Head]:

@@ -11,6 +11,7 @@ import numpy as np
 from ..system.errors import ModelError
 from .formats.layer_graph import safe_name, topology
 from .formats.layer_reader import network_from_layers
+from .formats.planar import flattened
 from .network import LEAKY_SLOPE, MERGES, Network, Op
 
 
@@ -120,18 +121,35 @@ def build_model(network: Network, input_shape: tuple[int | None, ...] = (None, N
     Returns
     -------
     keras.Model
-        ``(batch, X, Y, Z, channels)`` to the output of the last operation, float32.
+        ``(batch, X, Y, Z, channels)`` to the output of the last operation, float32; for a network
+        of images ``(batch, Y, Z, channels)``, with layers of images.
     """
+    sides = input_shape[1:] if network.of_images else input_shape
     tensors: dict[str, Any] = {}
     for op in network.ops:
         if op.kind == 'input':
-            tensors[op.name] = keras.Input((*input_shape, op.channels), name='input')
+            tensors[op.name] = keras.Input((*sides, op.channels), name='input')
             continue
         layer = _LAYERS[op.kind](op)
+        if network.of_images:
+            layer = _of_images(layer, op)
         inputs = [tensors[name] for name in op.inputs]
         tensors[op.name] = layer(inputs if op.kind in (*MERGES, 'concatenate') else inputs[0])
-        layer.set_weights([op.weights[variable.name] for variable in layer.weights])
+        # Kernels of images lack the first axis; those of each channel alone have two last ones.
+        layer.set_weights(
+            [op.weights[variable.name].reshape(variable.shape) for variable in layer.weights]
+        )
     return keras.Model(tensors[network.ops[0].name], tensors[network.ops[-1].name])
+
+
+def _of_images(layer: Any, op: Op) -> Any:
+    """Return the layer of images in place of a layer of volumes."""
+    described = {'class_name': type(layer).__name__, 'name': op.name, 'config': layer.get_config()}
+    weights = {f'{op.name}/{name}': values for name, values in op.weights.items()}
+    ((flat,), _) = flattened([described], weights)
+    if flat['class_name'] == described['class_name']:
+        return layer
+    return getattr(keras.layers, flat['class_name']).from_config(flat['config'])
 
 
 def network_of(model: Any) -> Network:

@@ -78,10 +78,9 @@ class Op:
         return simple and len({*self.kernel_size, *self.settings['strides']}) == 1
 
     @property
-    def kernel_size(self) -> tuple[int, int, int]:
+    def kernel_size(self) -> tuple[int, ...]:
         """Kernel size of a convolution, voxels."""
-        x, y, z = self.weights['kernel'].shape[:3]
-        return x, y, z
+        return self.weights['kernel'].shape[:-2]
 
     @property
     def span(self) -> int:

@@ -5,7 +5,8 @@ keys are optional::
 
     {
       "name": "my_model",                          name in messages, file names, records
-      "task": "tissue",                            task, in brainchop-models list
+      "task": "tissue",                            task, in brainchop-models list; "localise" for
+                                                   models of brainchop-localise
       "normalization": "quantile:0.02:0.98:clip",  or {"kind": "quantile", "low": 0.02, ...}
       "labels": [                                  all classes in order, or some by "index"
         {"index": 0, "name": "background", "abbreviation": "BG", "color": "#000000",
@@ -62,6 +63,8 @@ _WHOLE = 256
 _STATES = ('pth', 'pt', 'safetensors')
 # FreeSurfer's code of the fluid around the brain.
 _FLUID = 24
+# Task of models that find where an organ is.
+LOCALISE = 'localise'
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ class ModelSpec:
     derived : tuple of Derived
         Segmentations that follow from the labels by a table.
     task : str or None
-        Task: tissue, structures, parcellation, skull-strip.
+        Task: tissue, structures, parcellation, skull-strip, localise.
     status : str or None
         A word such as ``'experimental'``.
     license, citation : str or None
@@ -172,6 +175,11 @@ class ModelSpec:
         """Shape of the cubes that the network was trained on; None for whole volumes."""
         fixed = self.graph is not None and self.graph.fixed
         return self.input_shape if fixed or max(self.input_shape) < _WHOLE else None
+
+    @property
+    def localises(self) -> bool:
+        """Whether it finds where an organ is, in small frames, and labels no voxels."""
+        return self.task == LOCALISE
 
     @property
     def strips_skulls(self) -> bool:
@@ -282,6 +290,24 @@ def load_spec(folder: str | Path) -> ModelSpec:
         known=bool(known),
         warnings=tuple(warnings),
     )
+
+
+def load_segmenter(folder: str | Path) -> ModelSpec:
+    """Read the facts on a model that is to label voxels, as `load_spec`.
+
+    Raises
+    ------
+    ModelError
+        As `load_spec`, and if the model is a localiser.
+    """
+    spec = load_spec(folder)
+    if spec.localises:
+        raise ModelError(
+            f'{spec.folder}: is a localiser, which labels no voxels; run it with '
+            'brainchop-localise, and segment with a model of another task '
+            '(brainchop-models list)'
+        )
+    return spec
 
 
 def _facts_of_alike(network: Network) -> dict[str, Any]:

@@ -81,8 +81,10 @@ def write_model(config: TrainConfig, network: Network, folder: Path) -> None:
     # networks that cannot be computed by slabs need too much memory for whole volumes.
     whole = slab_values(network) > 0 and not any(op.kind == 'group_norm' for op in network.ops)
     shape = (_WHOLE,) * 3 if whole else config.stages[-1].shape
+    if not network.of_images:
+        network = replace(network, input_shape=shape)
     folder.mkdir(parents=True, exist_ok=True)
-    save_tfjs(replace(network, input_shape=shape), folder, config.card.weights)
+    save_tfjs(network, folder, config.card.weights)
     facts = json.dumps(_facts(config, network.classes), indent=2) + '\n'
     publish([(folder / OVERRIDES, text_writer(facts))])
 

@@ -1,6 +1,5 @@
 """What is written for other programs, run by these programs."""
 
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from brainchop_bids.system.tensorflow_runtime import load_tensorflow
 from tests.browser import NpmPackages
 
 from . import networks
+from .node import run_node
 
 load_tensorflow()
 
@@ -129,16 +129,8 @@ def test_tensorflow_js(
     save_tfjs(make(), tmp_path, dtype)
     network = read_tfjs(tmp_path)
     volume = volume_for(network)
-    volume.tofile(tmp_path / 'input.raw')
-    script = Path(__file__).with_name('run_tfjs.mjs')
-    files = [node_modules, tmp_path, tmp_path / 'input.raw', tmp_path / 'output.raw']
-    command = ['node', script, *files, *volume.shape]
-    done = subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
     expected = ours(network, volume)
-    found = np.fromfile(tmp_path / 'output.raw', '<f4').reshape(expected.shape)
+    found = run_node('run_tfjs.mjs', node_modules, tmp_path, volume).reshape(expected.shape)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
     best = np.sort(expected, -1)
     clear = best[..., -1] - best[..., -2] > 2e-4

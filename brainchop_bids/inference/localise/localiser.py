@@ -13,7 +13,8 @@ from ...image.normalise import Normalization, normalise
 from ...models.formats import read_network
 from ...models.formats.openvino_files import load_openvino
 from ...models.network import Network, fold_batchnorm
-from ...models.spec import ModelSpec
+from ...models.spec import LOCALISE, ModelSpec
+from ...system.errors import ModelError
 from ..openvino_graph import GraphBuilder, compiled
 from .frames import SIDE, Frames, shrink
 from .orientation import VIEWS, Codes, find_orientation, symmetric
@@ -61,6 +62,11 @@ class Localiser:
     threads : int
         Number of threads.
 
+    Attributes
+    ----------
+    logits : callable
+        From normalised frames to logits, see `frame_runner`.
+
     Raises
     ------
     ModelError
@@ -78,11 +84,22 @@ class Localiser:
                 f'{1 + len(VIEWS)} classes'
             )
         self.network, self.normalization, self.threads = network, normalization, threads
-        self._run = frame_runner(network, threads)
+        self.logits = frame_runner(network, threads)
 
     @classmethod
     def of(cls, spec: ModelSpec, threads: int = 1) -> 'Localiser':
-        """Build the localiser of a model folder; see the class for errors."""
+        """Build the localiser of a model folder.
+
+        Raises
+        ------
+        ModelError
+            As the class, and if the task of the model is another one.
+        """
+        if not spec.localises:
+            raise ModelError(
+                f'{spec.folder}: is no localiser: its task is {spec.task or "not said"}, expected '
+                f'{LOCALISE} (brainchop-models list shows that of each model)'
+            )
         localiser = cls(read_network(spec.folder)[0], spec.normalization, threads)
         # With a class for each view, names have it after a hyphen.
         localiser.organ = list(spec.labels)[1].name.partition('-')[0]
@@ -134,7 +151,7 @@ class Localiser:
         (n, 64, 64, classes) float32
         """
         normal = normalise(images, self.normalization)
-        found: np.ndarray = softmax(self._run(normal), axis=-1)
+        found: np.ndarray = softmax(self.logits(normal), axis=-1)
         return found
 
 
@@ -143,7 +160,9 @@ def _worth_looking(shape: Sequence[int], zooms: Sequence[float], axis: int) -> b
     return min(sides) * SIDE / max(sides) >= _LEAST_PIXELS
 
 
-def frame_runner(network: Network, threads: int) -> Callable[[np.ndarray], np.ndarray]:
+def frame_runner(
+    network: Network, threads: int, batch: int = _BATCH
+) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function that computes the logits of normalised frames.
 
     Parameters
@@ -152,6 +171,8 @@ def frame_runner(network: Network, threads: int) -> Callable[[np.ndarray], np.nd
         A network of images of one channel.
     threads : int
         Number of threads.
+    batch : int
+        Number of frames that are computed at once.
 
     Returns
     -------
@@ -172,8 +193,8 @@ def frame_runner(network: Network, threads: int) -> Callable[[np.ndarray], np.nd
 
     def run(frames: np.ndarray) -> np.ndarray:
         logits = np.empty((*frames.shape, network.classes), np.float32)
-        for start in range(0, len(frames), _BATCH):
-            part = np.ascontiguousarray(frames[start : start + _BATCH])
+        for start in range(0, len(frames), batch):
+            part = np.ascontiguousarray(frames[start : start + batch])
             request = graph(len(part)).create_infer_request()
             request.infer({0: part[None, None]}, share_inputs=True)
             logits[start : start + len(part)] = request.get_output_tensor(0).data[0]

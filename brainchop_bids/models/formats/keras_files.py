@@ -28,6 +28,9 @@ _ZIP = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 # Weights of layers in the order in which Keras stores them.
 _AFFINE = ('gamma', 'beta')
 _VARIABLES = {
+    'Conv2D': ('kernel', 'bias'),
+    'Conv2DTranspose': ('kernel', 'bias'),
+    'DepthwiseConv2D': ('kernel', 'bias'),
     'Conv3D': ('kernel', 'bias'),
     'Conv3DTranspose': ('kernel', 'bias'),
     'Dense': ('kernel', 'bias'),

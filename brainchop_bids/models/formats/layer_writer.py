@@ -1,11 +1,14 @@
 """Networks as Keras' layer configurations, the inverse of `layer_reader`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from ..network import MERGES, Network, Op, without
 from .layer_reader import MARK_EPSILON, NORM_MARK
+from .planar import flattened
 
 
 def mark_normalised(network: Network) -> Network:
@@ -28,6 +31,11 @@ def mark_normalised(network: Network) -> Network:
         if source.kind == 'conv' and op.kind == 'group_norm' and _is_per_channel(op):
             names[source.name] = source.name.removesuffix(NORM_MARK) + NORM_MARK
             names[op.name] = f'{names[source.name]}_norm'
+    return renamed(network, names)
+
+
+def renamed(network: Network, names: Mapping[str, str]) -> Network:
+    """Give operations other names; those without one keep their own."""
     ops = [
         replace(
             op,
@@ -66,6 +74,42 @@ def layers_of(network: Network) -> list[dict[str, Any]]:
         raise network.fault('exact GELU behind normalised channels would be read as tanh GELU')
     network = without(network, lambda op: any(op.name == norm.name for norm in implied))
     return [_layer(op, network) for op in network.ops]
+
+
+def described(
+    network: Network, *, depthwise: bool = True
+) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+    """Return a network as `layers_of` does, with layers of images if it is a network of images.
+
+    Parameters
+    ----------
+    network : Network
+        The network, from `mark_normalised`.
+    depthwise : bool
+        As for `brainchop_bids.models.formats.planar.flattened`.
+
+    Returns
+    -------
+    layers : list of dict
+        Layers for `network_from_layers`.
+    weights : dict of str to array
+        ``layer/variable`` to values.
+
+    Raises
+    ------
+    ModelError
+        As `layers_of`, or if there are no such layers of images.
+    """
+    layers = layers_of(network)
+    weights = {
+        f'{op.name}/{name}': values for op in network.ops for name, values in op.weights.items()
+    }
+    if not network.of_images:
+        return layers, weights
+    try:
+        return flattened(layers, weights, depthwise=depthwise)
+    except ValueError as error:
+        raise network.fault(str(error)) from error
 
 
 def _is_per_channel(norm: Op) -> bool:

@@ -1,12 +1,14 @@
 """ONNX files for other programs, with channels first.
 
 Input ``input`` is ``[batch, channels, X, Y, Z]``, output ``logits`` ``[batch, classes, X, Y, Z]``,
-float32, with open batch and sizes. Keras' layer configurations are kept in the file's metadata for
+float32, with open batch and sizes; networks of images take and make ``[batch, channels, X, Y]``.
+Keras' layer configurations are kept in the file's metadata for
 `read_onnx`; `onnx_graph` is for ONNX files of other programs.
 """
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,13 @@ from ..network import Network, Op
 from .files import Stored, parse_json, read_bytes
 from .layer_graph import topology
 from .layer_reader import network_from_layers
-from .layer_writer import layers_of, mark_normalised
+from .layer_writer import described, mark_normalised, renamed
 from .onnx_checks import OnnxFile
 from .onnx_layers import WRITERS
 
 _OPSET = 18
 _KEY = 'brainchop_network'
+_OUTPUT = 'logits'
 
 
 def save_onnx(network: Network, path: Path) -> None:
@@ -49,19 +52,21 @@ def save_onnx(network: Network, path: Path) -> None:
 
 def onnx_model(network: Network) -> Any:
     """Return a network as ``onnx.ModelProto``, see the docstring of this module."""
-    onnx, network = _onnx(), mark_normalised(network)
+    onnx, network = _onnx(), named_for_onnx(network)
+    layers, _ = described(network, depthwise=False)
     graph = _Graph(onnx)
     for op in network.ops[1:]:
-        _WRITERS[op.kind](graph, op)
-    graph.node('Identity', [network.ops[-1].name], 'logits')
+        _WRITERS[op.kind](graph, _of_images(op) if network.of_images else op)
+    graph.node('Identity', [network.ops[-1].name], _OUTPUT)
     value, kind = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
-    input_shape = ['batch', network.in_channels, 'x', 'y', 'z']
-    output_shape = ['batch', network.classes, 'x_out', 'y_out', 'z_out']
+    sides = ('x', 'y') if network.of_images else ('x', 'y', 'z')
+    input_shape = ['batch', network.in_channels, *sides]
+    output_shape = ['batch', network.classes, *(f'{side}_out' for side in sides)]
     onnx_graph = onnx.helper.make_graph(
         graph.nodes,
         'network',
         [value(network.ops[0].name, kind, input_shape)],
-        [value('logits', kind, output_shape)],
+        [value(_OUTPUT, kind, output_shape)],
         graph.weights,
     )
     model = onnx.helper.make_model(
@@ -70,9 +75,17 @@ def onnx_model(network: Network) -> Any:
         opset_imports=[onnx.helper.make_opsetid('', _OPSET)],
         ir_version=9,
     )
-    onnx.helper.set_model_props(model, {_KEY: json.dumps(layers_of(network))})
+    onnx.helper.set_model_props(model, {_KEY: json.dumps(layers, separators=(',', ':'))})
     onnx.checker.check_model(model)
     return model
+
+
+def named_for_onnx(network: Network) -> Network:
+    """Return a network from `mark_normalised`, without a layer that is called as the output."""
+    names, other = {op.name for op in network.ops}, f'{_OUTPUT}_layer'
+    while other in names:
+        other += '_'
+    return renamed(mark_normalised(network), {_OUTPUT: other})
 
 
 def is_own(found: OnnxFile) -> bool:
@@ -107,15 +120,16 @@ def read_onnx(path: Path) -> Network:
     except Exception as error:
         # protobuf has exceptions of its own.
         raise ModelError(f'{path}: is not a valid ONNX file ({error}); write it again') from error
-    described = parse_json(properties[_KEY], path)
-    layers, _ = topology({'class_name': 'Functional', 'config': described}, path)
+    config = parse_json(properties[_KEY], path)
+    layers, _ = topology({'class_name': 'Functional', 'config': config}, path)
     weights = {tensor.name: _stored(onnx, path, tensor) for tensor in tensors}
     return network_from_layers(path, layers, weights, files=(path,))
 
 
 def _stored(onnx: Any, path: Path, tensor: Any) -> Stored:
     """Return a weight in Keras' order of axes."""
-    order = (2, 3, 4, 1, 0) if len(tensor.dims) == 5 else range(len(tensor.dims))
+    axes = len(tensor.dims)
+    order = (*range(2, axes), 1, 0) if tensor.name.endswith('/kernel') else range(axes)
     # Only what `save_onnx` writes, which is as long as the file.
     if not tensor.HasField('raw_data') or tensor.data_type != onnx.TensorProto.FLOAT:
         raise ModelError(f'{path}: has no values of {tensor.name!r}; write it again')
@@ -155,9 +169,19 @@ class _Graph:
         return name
 
 
+def _of_images(op: Op) -> Op:
+    """Return an operation without the first axis of volumes."""
+    settings = {
+        key: value[1:] if key in ('strides', 'dilation', 'size') else value
+        for key, value in op.settings.items()
+    }
+    weights = {key: value[0] if key == 'kernel' else value for key, value in op.weights.items()}
+    return replace(op, settings=settings, weights=weights)
+
+
 def _conv(graph: _Graph, op: Op) -> None:
     settings = op.settings
-    kernel = op.weights['kernel'].transpose(4, 3, 0, 1, 2)
+    kernel = np.moveaxis(op.weights['kernel'], (-1, -2), (0, 1))
     inputs = [*op.inputs, graph.weight(f'{op.name}/kernel', kernel)]
     if 'bias' in op.weights:
         inputs.append(graph.weight(f'{op.name}/bias', op.weights['bias']))
@@ -186,14 +210,15 @@ def _padding(op: Op, size: Sequence[int]) -> dict[str, Any]:
     settings = op.settings
     if settings['padding'] == 'valid':
         return {}
-    if settings['strides'] != (1, 1, 1):
+    if set(settings['strides']) != {1}:
         # Depends on the size of the volume; odd padding is at the end, as in Keras.
         if set(settings.get('dilation', (1,))) != {1}:
             raise ModelError(
                 f'{op.name}: strides together with dilation cannot be expressed in ONNX'
             )
         return {'auto_pad': 'SAME_UPPER'}
-    spans = [(n - 1) * d for n, d in zip(size, settings.get('dilation', (1, 1, 1)), strict=True)]
+    dilation = settings.get('dilation', (1,) * len(size))
+    spans = [(n - 1) * d for n, d in zip(size, dilation, strict=True)]
     return {'pads': [span // 2 for span in spans] + [span - span // 2 for span in spans]}
 
 

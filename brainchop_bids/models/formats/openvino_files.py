@@ -15,8 +15,8 @@ from ..network import Network, fold_batchnorm
 from .files import check_file, parse_json
 from .layer_graph import topology
 from .layer_reader import network_from_layers
-from .layer_writer import layers_of, mark_normalised
-from .onnx_files import onnx_model
+from .layer_writer import described
+from .onnx_files import named_for_onnx, onnx_model
 
 _KEY = 'brainchop_network'
 
@@ -44,7 +44,7 @@ def save_openvino(network: Network, path: Path) -> list[Path]:
         If the files cannot be written.
     """
     openvino = load_openvino()
-    network = mark_normalised(fold_batchnorm(network))
+    network = named_for_onnx(fold_batchnorm(network))
     for op in network.ops:
         if op.weights and op.kind not in ('conv', 'conv_transpose'):
             raise network.fault(
@@ -56,7 +56,7 @@ def save_openvino(network: Network, path: Path) -> list[Path]:
         file = Path(folder) / 'network.xml'
         file.with_suffix('.onnx').write_bytes(onnx_model(network).SerializeToString())
         model = openvino.convert_model(file.with_suffix('.onnx'))
-        model.set_rt_info(json.dumps(layers_of(network)), [_KEY])
+        model.set_rt_info(json.dumps(described(network, depthwise=False)[0]), [_KEY])
         openvino.save_model(model, file, compress_to_fp16=False)
         publish([(weights, copy_writer(file.with_suffix('.bin'))), (path, copy_writer(file))])
     return [path, weights]
@@ -112,10 +112,14 @@ def _weights(ops: dict[str, Any]) -> dict[str, np.ndarray]:
         conv = op
         if op.get_type_name() == 'Add':
             conv = op.input_value(0).get_node()
-        if not conv.get_type_name().startswith('Convolution'):
+        kind = conv.get_type_name()
+        if 'Convolution' not in kind:
             continue
         kernel = conv.input_value(1).get_node().get_data()
-        weights[f'{name}/kernel'] = np.ascontiguousarray(kernel.transpose(2, 3, 4, 1, 0))
+        if kind.startswith('Group'):
+            # (groups, filters of a group, channels of a group, ...)
+            kernel = kernel.reshape(-1, *kernel.shape[2:])
+        weights[f'{name}/kernel'] = np.ascontiguousarray(np.moveaxis(kernel, (1, 0), (-2, -1)))
         if conv is not op:
             weights[f'{name}/bias'] = op.input_value(1).get_node().get_data().ravel()
     return weights

@@ -24,7 +24,9 @@ _LAYERS: dict[str, tuple[str, tuple[str, ...]]] = {
 _IMAGES = {
     volumes: images for images, (volumes, _) in _LAYERS.items() if images != 'DepthwiseConv2D'
 }
-_OF_AXIS = ('BatchNormalization', 'Concatenate', 'Softmax')
+_OF_AXIS = ('BatchNormalization', 'Concatenate', 'LayerNormalization', 'Softmax')
+# Their moments would be those of all images together.
+_OF_WHOLE = ('GroupNormalization', 'InstanceNormalization', 'SlabNormalization')
 _DEPTHWISE = ('depthwise_kernel', 'kernel')
 
 Weights = Mapping[str, np.ndarray | Stored]
@@ -63,6 +65,8 @@ def lifted(layers: Layers, weights: Weights) -> tuple[list[dict[str, Any]], dict
     found, arrays = [], dict(weights)
     for layer in layers:
         kind, name, config = layer['class_name'], layer['name'], dict(layer['config'])
+        if kind.rpartition('>')[2] in _OF_WHOLE:
+            raise ValueError(f'{kind} is not supported for images')
         for key in ('batch_input_shape', 'batch_shape'):
             if config.get(key):
                 config[key] = [config[key][0], None, *config[key][1:]]
@@ -84,7 +88,7 @@ def lifted(layers: Layers, weights: Weights) -> tuple[list[dict[str, Any]], dict
 
 
 def flattened(
-    layers: Layers, weights: Mapping[str, np.ndarray]
+    layers: Layers, weights: Mapping[str, np.ndarray], *, depthwise: bool = True
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
     """Return the layers and weights of a network of images, the inverse of `lifted`.
 
@@ -94,6 +98,9 @@ def flattened(
         Layers of volumes, as `brainchop_bids.models.formats.layer_writer.layers_of` returns them.
     weights : mapping of str to array
         ``layer/variable`` to values.
+    depthwise : bool
+        Whether convolutions with a group for each channel become ``DepthwiseConv2D``, or keep
+        their groups as ``Conv2D``.
 
     Returns
     -------
@@ -101,6 +108,11 @@ def flattened(
         Layers of images.
     weights : dict of str to array
         Kernels without their first axis.
+
+    Raises
+    ------
+    ValueError
+        If there is no layer of images in place of one of volumes.
     """
     found, arrays = [], dict(weights)
     for layer in layers:
@@ -108,25 +120,18 @@ def flattened(
         if config.get('batch_input_shape'):
             batch, _, *shape = config['batch_input_shape']
             config['batch_input_shape'] = [batch, *shape]
-        if kind == 'BatchNormalization':
+        if config.get('axis') == [4]:
             config['axis'] = [3]
         if kind in _IMAGES:
-            kernel = f'{name}/kernel'
             for key in _LAYERS[_IMAGES[kind]][1]:
-                if config.get(key) is not None:
-                    config[key] = list(config[key][1:])
-            if kernel in arrays:
-                arrays[kernel] = arrays[kernel][0]
+                config[key] = list(config[key][1:])
+            if f'{name}/kernel' in arrays:
+                arrays[f'{name}/kernel'] = arrays[f'{name}/kernel'][0]
             kind = _IMAGES[kind]
-            groups = config.get('groups', 1)
-            if groups > 1 and arrays[kernel].shape[2] == 1:
-                kind = 'DepthwiseConv2D'
-                times = config.pop('filters') // config.pop('groups')
-                config['depth_multiplier'] = times
-                values = arrays.pop(kernel)
-                arrays[f'{name}/{_DEPTHWISE[0]}'] = values.reshape(
-                    *values.shape[:2], groups, times
-                )
+        elif '3D' in kind or kind in (*_OF_WHOLE, 'PReLU'):
+            raise ValueError(f'layer {name!r} of class {kind} has none of images in its place')
+        if depthwise and config.get('groups', 1) > 1 and arrays[f'{name}/kernel'].shape[2] == 1:
+            kind, config = 'DepthwiseConv2D', _flatten_depthwise(name, config, arrays)
         found.append({**layer, 'class_name': kind, 'config': config})
     return found, arrays
 
@@ -152,6 +157,19 @@ def _lift_depthwise(name: str, config: dict[str, Any], arrays: dict[str, Any]) -
     kernel = arrays.pop(key)
     arrays[f'{name}/kernel'] = _reshaped(kernel, lambda _: (1, x, y, 1, channels * times))
     config |= {'filters': channels * times, 'groups': channels}
+
+
+def _flatten_depthwise(
+    name: str, config: Mapping[str, Any], arrays: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    """Return the settings of a convolution of each channel, whose kernel gets its shape."""
+    times = config['filters'] // config['groups']
+    values = arrays.pop(f'{name}/kernel')
+    shape = (*values.shape[:2], config['groups'], times)
+    arrays[f'{name}/{_DEPTHWISE[0]}'] = values.reshape(shape)
+    dropped = ('filters', 'groups', 'kernel_initializer', 'kernel_regularizer')
+    kept = {k: v for k, v in config.items() if k not in (*dropped, 'kernel_constraint')}
+    return {**kept, 'depth_multiplier': times}
 
 
 def _reshaped(array: np.ndarray | Stored, shape_of: Any) -> np.ndarray | Stored:

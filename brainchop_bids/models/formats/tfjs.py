@@ -4,8 +4,8 @@ The format is that of the TensorFlow.js converter: ``model.json`` has ``modelTop
 model's configuration) and ``weightsManifest`` (groups of weights, and the binary shards that
 store the values of each group, little-endian).
 
-TensorFlow.js has no 3-D upsampling. Upsampling by nearest neighbours is written as a transposed
-convolution that copies each value to all its voxels, and recognised when it is read.
+TensorFlow.js has no 3-D upsampling. That of volumes by nearest neighbours is written as a
+transposed convolution that copies each value to all its voxels, and recognised when it is read.
 """
 
 import json
@@ -25,7 +25,7 @@ from ..network import Network, Op
 from .files import Stored, inside, read_bytes, read_json
 from .layer_graph import owner, owners, topology
 from .layer_reader import network_from_layers
-from .layer_writer import layers_of, mark_normalised
+from .layer_writer import described, mark_normalised
 
 TOPOLOGY = 'model.json'
 
@@ -253,18 +253,18 @@ def save_tfjs(network: Network, folder: Path, dtype: str = 'float32') -> list[Pa
         If they cannot be written.
     """
     network = mark_normalised(network)
-    network = replace(network, ops=tuple(map(_as_convolution, network.ops)))
+    if not network.of_images:
+        network = replace(network, ops=tuple(map(_as_convolution, network.ops)))
+    layers, arrays = described(network)
     weights, data = [], b''
-    for op in network.ops:
-        for variable, values in op.weights.items():
-            name = f'{op.name}/{variable}'
-            entry: dict[str, Any] = {'name': name, 'shape': list(values.shape), 'dtype': 'float32'}
-            if dtype == 'float16':
-                entry['quantization'] = {'dtype': dtype, 'original_dtype': 'float32'}
-                if np.abs(values).max(initial=0) > np.finfo(np.float16).max:
-                    raise network.fault(f'{name} is too large for float16; write float32')
-            weights.append(entry)
-            data += np.ascontiguousarray(values, STORED[dtype]).tobytes()
+    for name, values in arrays.items():
+        entry: dict[str, Any] = {'name': name, 'shape': list(values.shape), 'dtype': 'float32'}
+        if dtype == 'float16':
+            entry['quantization'] = {'dtype': dtype, 'original_dtype': 'float32'}
+            if np.abs(values).max(initial=0) > np.finfo(np.float16).max:
+                raise network.fault(f'{name} is too large for float16; write float32')
+        weights.append(entry)
+        data += np.ascontiguousarray(values, STORED[dtype]).tobytes()
     shard = 'group1-shard1of1.bin'
     content = {
         'format': 'layers-model',
@@ -277,7 +277,7 @@ def save_tfjs(network: Network, folder: Path, dtype: str = 'float32') -> list[Pa
                 'class_name': 'Functional',
                 'config': {
                     'name': 'network',
-                    'layers': layers_of(network),
+                    'layers': layers,
                     'input_layers': [[network.ops[0].name, 0, 0]],
                     'output_layers': [[network.ops[-1].name, 0, 0]],
                 },
@@ -289,7 +289,7 @@ def save_tfjs(network: Network, folder: Path, dtype: str = 'float32') -> list[Pa
     publish(
         [
             (files[0], lambda path: path.write_bytes(data)),
-            (files[1], text_writer(json.dumps(content) + '\n')),
+            (files[1], text_writer(json.dumps(content, separators=(',', ':')) + '\n')),
         ]
     )
     return files

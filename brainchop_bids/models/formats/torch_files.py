@@ -29,7 +29,7 @@ from .files import check_file, parse_json
 from .layer_graph import topology
 from .layer_reader import NORM_MARK, network_from_layers
 from .layer_settings import whole
-from .layer_writer import layers_of, mark_normalised
+from .layer_writer import described, mark_normalised
 from .torch_state import read_state
 
 _KEY = 'brainchop_network'
@@ -62,14 +62,17 @@ def save_safetensors(network: Network, folder: Path) -> list[Path]:
 
     network = mark_normalised(fold_batchnorm(network))
     description = _describe(network)
+    numbers = {op.name: f'model.{number}' for number, op in enumerate(network.ops[1:])}
+    layers, arrays = described(network, depthwise=False)
     state = {}
-    for number, op in enumerate(network.ops[1:]):
-        for variable, values in op.weights.items():
-            key = f'model.{number}' if description else op.name
-            array = values.transpose(4, 3, 0, 1, 2) if values.ndim == 5 else values
-            name = f'{key}.{"weight" if variable == "kernel" else variable}'
-            state[name] = np.ascontiguousarray(array)
-    header = {'format': 'pt'} | ({} if description else {_KEY: json.dumps(layers_of(network))})
+    for key, values in arrays.items():
+        layer, _, variable = key.rpartition('/')
+        array = np.moveaxis(values, (-1, -2), (0, 1)) if variable == 'kernel' else values
+        name = 'weight' if variable == 'kernel' else variable
+        state[f'{numbers[layer] if description else layer}.{name}'] = np.ascontiguousarray(array)
+    header = {'format': 'pt'}
+    if not description:
+        header[_KEY] = json.dumps(layers, separators=(',', ':'))
     content = save(state, header)
     weights, file = folder / 'model.safetensors', folder / 'model.json'
     files: list[tuple[Path, Writer]] = [(weights, lambda path: path.write_bytes(content))]
@@ -81,7 +84,7 @@ def save_safetensors(network: Network, folder: Path) -> list[Path]:
 
 def _describe(network: Network) -> dict[str, Any] | None:
     """Return the ``model.json`` of a chain; None for other networks."""
-    if not network.is_chain:
+    if not network.is_chain or network.of_images:
         return None
     convolutions = [op for op in network.ops if op.kind == 'conv']
     between = _between(network)

@@ -59,10 +59,15 @@ def read_state(path: Path) -> dict[str, np.ndarray]:
         raise ModelError(f'{path}: has no weights; expected a state dict')
     return {
         name: np.ascontiguousarray(
-            array.transpose(2, 3, 4, 1, 0) if array.ndim == 5 else array, np.float32
+            np.moveaxis(array, (1, 0), (-2, -1)) if _is_kernel(name, array) else array, np.float32
         )
         for name, array in sorted(state.items(), key=lambda item: _natural(item[0]))
     }
+
+
+def _is_kernel(name: str, array: np.ndarray) -> bool:
+    # Slopes have four axes, too.
+    return array.ndim == 5 or (array.ndim == 4 and name.endswith('.weight'))
 
 
 def _natural(name: str) -> tuple[list[Any], int]:
