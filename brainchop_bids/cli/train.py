@@ -199,7 +199,7 @@ def _train(config: Any, out: Path, stop: Any, arguments: argparse.Namespace) -> 
         return False
     folder = export(config, *trained, out)
     page = write_training_page(out, config, _facts())
-    _say_done(folder)
+    _say_done(config, folder)
     say(PROG, f'{page}: how it went')
     return True
 
@@ -212,15 +212,16 @@ def _cross_validate(config: Any, out: Path, stop: Any, arguments: argparse.Names
     if folds is None:
         return False
     if arguments.ensemble:
-        _say_done(write_ensemble(config, out, len(folds)))
+        _say_done(config, write_ensemble(config, out, len(folds)))
     path, text = write_table(out, folds)
     print(text)
     say(PROG, f'{path}: this table')
     return True
 
 
-def _say_done(folder: Path) -> None:
-    say(PROG, f'{folder}: done; try it with brainchop-segment T1W OUT --model {folder}')
+def _say_done(config: Any, folder: Path) -> None:
+    command = 'brainchop-localise SCAN' if config.localises else 'brainchop-segment T1W OUT'
+    say(PROG, f'{folder}: done; try it with {command} --model {folder}')
 
 
 def _transfer(arguments: argparse.Namespace) -> list[str]:

@@ -113,10 +113,14 @@ def model_card(config: TrainConfig, network: Network, sources: Sources, out: Pat
     dilations = f', dilations {", ".join(map(str, model.dilations))}'
     shape = dilations if model.architecture == 'meshnet' else f', {model.levels} levels'
     kind = f'{model.architecture}, {model.channels} channels{shape}, {model.activation},'
+    if config.localises:
+        kind = 'Localiser of frames of 64 x 64 pixels (inverted residuals),'
     if model.architecture.startswith(LIKE):
         kind = f'The architecture of {Path(model.architecture.removeprefix(LIKE)).name},'
+    made = 'frames along three axes' if config.localises else 'conformed to 1 mm'
+    power = 2 if config.localises else 3
     stages = '\n'.join(
-        f'| {i} | {stage.steps} | {stage.batch} x {_size(stage)} | {stage.stride} | '
+        f'| {i} | {stage.steps} | {stage.batch} x {_size(stage, power)} | {stage.stride} | '
         f'{stage.learning_rate:g} | {stage.norm} |'
         for i, stage in enumerate(config.stages)
     )
@@ -133,7 +137,7 @@ def model_card(config: TrainConfig, network: Network, sources: Sources, out: Pat
 {status}
 {kind}
 {network.parameters} weights, classes {', '.join(names)}. Input: {', '.join(data.channels)},
-conformed to 1 mm, scaled by `{data.normalization}`. Licence: {card.license or 'not stated'}.
+{made}, scaled by `{data.normalization}`. Licence: {card.license or 'not stated'}.
 {notes}
 ## Data
 
@@ -155,8 +159,10 @@ stage.{start} All settings are in `{RECIPE}`, the log of the training is `{LOG}`
 """
 
 
-def _size(stage: Stage) -> str:
-    return f'{stage.cube}^3' if isinstance(stage.cube, int) else 'x'.join(map(str, stage.cube))
+def _size(stage: Stage, power: int) -> str:
+    return (
+        f'{stage.cube}^{power}' if isinstance(stage.cube, int) else 'x'.join(map(str, stage.cube))
+    )
 
 
 def _data(config: TrainConfig, sources: Sources) -> str:
@@ -183,11 +189,13 @@ def _scores(config: TrainConfig, sources: Sources, names: list[str], out: Path) 
     ]
     final = dict(zip(header, last, strict=True))
     cubes = ', '.join(f'{name} {final[f"validation_dice_{name}"]}' for name in names[1:])
-    kind = 'synthetic cubes' if config.data.label_maps else 'cubes'
+    kind = 'frames' if config.localises else 'cubes'
+    if config.data.label_maps:
+        kind = f'synthetic {kind}'
     data = 'held-out data' if sources.held_out else 'the training data'
     text = (
         f'Dice on {config.validation_cubes} {kind} of {data} after the last step:\n{cubes}. '
-        'Scores on real scans come from `brainchop-evaluate`.'
+        + ('' if config.localises else 'Scores on real scans come from `brainchop-evaluate`.')
     )
     rows = read_scores(out / VALIDATION)
     best = best_step(mean_dice(rows))

@@ -1,4 +1,4 @@
-"""Random planes through a head or another organ, as points in a grid of frames of 64 x 64 pixels."""
+"""Random planes through a head or another organ, as points of frames of 64 x 64 pixels."""
 
 from dataclasses import dataclass
 

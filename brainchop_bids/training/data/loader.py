@@ -125,8 +125,9 @@ class PatchLoader:
         Yields
         ------
         images : (batch, X, Y, Z, C) float32
-            Normalised by whole volumes; (batch, 64, 64, 1) for localisers. If the stage has ``subvoxels``, a tuple of these and the
-            indices of the subvoxels of this step, (batch, subvoxels) int32.
+            Normalised by whole volumes; (batch, 64, 64, 1) for localisers. If the stage has
+            ``subvoxels``, a tuple of these and the indices of the subvoxels of this step,
+            (batch, subvoxels) int32.
         labels : (batch, X / stride, Y / stride, Z / stride) int32
             Labels of the voxels that the network computes; with subvoxels,
             (batch, X / space_to_depth, ..., subvoxels).

@@ -14,9 +14,9 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from ...inference.localise.orientation import VIEWS
 from ...models.labelfiles import override_labels
 from ...models.labels import LabelTable
-from ...inference.localise.orientation import VIEWS
 from ...models.mapping import read_mapping
 from ...system.atomic import write_text
 from ..config import TrainConfig
