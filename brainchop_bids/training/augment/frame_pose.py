@@ -130,7 +130,8 @@ def _field_of_view(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw the extent of a volume along its axes, and its middle relative to the organ's, mm."""
     least = _FIELD * reach
-    extent = np.exp(rng.uniform(*np.log((least, max(least, options.field))), 3))
+    most = max(least, options.field)
+    extent = np.exp(rng.uniform(np.log(least), np.log(most), 3))
     if rng.random() < 0.5:
         # Most scans have fields of view just around the organ.
         low, high = _AROUND
