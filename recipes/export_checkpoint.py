@@ -31,7 +31,8 @@ def main() -> int:
     if not states:
         parser.error(f'{arguments.run}: has no checkpoint yet')
     number, step, path = states[-1]
-    model = stage_builder(config, read_mapping(config.data.mapping).classes)(number)
+    classes = config.classes_of(read_mapping(config.data.mapping).classes)
+    model = stage_builder(config, classes)(number)
     load_state(path, model)
     apply_average(model)
     network = trained_network(config.model, config.stages[number], model)

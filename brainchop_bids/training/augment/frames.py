@@ -115,7 +115,7 @@ def draw_frames(
     middle = atlas.inside.mean(0) if len(atlas.inside) else np.full(3, atlas.side / 2)
     points = pose.points + middle.astype(np.float32)[:, None, None, None]
     body = Body.draw(atlas, rng) if rng.random() < options.neck else None
-    labels = _look_up(atlas, points, body)
+    labels = look_up(atlas, points, body)
     means, deviations = draw_contrast(atlas, rng, options, prior, groups)
     organ = mean_of_points(lookup(atlas.classes > 0, labels)) > 0.5
     if rng.random() < options.strip:
@@ -165,8 +165,23 @@ def finished(
     return image, labels
 
 
-def _look_up(atlas: Atlas, points: np.ndarray, body: Body | None) -> np.ndarray:
-    """Return the labels at points, (count, 128, 128) uint8; coordinates are overwritten."""
+def look_up(atlas: Atlas, points: np.ndarray, body: Body | None) -> np.ndarray:
+    """Return the labels at points of a label map, with a body below it.
+
+    Parameters
+    ----------
+    atlas : Atlas
+        The label map.
+    points : (3, ...) float32
+        Voxels of the map, fractions too; NaN is nothing. Overwritten.
+    body : Body, optional
+        What is below the map.
+
+    Returns
+    -------
+    (...) uint8
+        Indices of codes.
+    """
     shape = points.shape[1:]
     points = points.reshape(3, -1)
     known = ~np.isnan(points[0])
