@@ -20,8 +20,8 @@ SIDES = {
     25: 57, 26: 58, 28: 60, 30: 62, 136: 163, 137: 164,
 }  # fmt: skip
 RIGHT_AS_LEFT = {right: left for left, right in SIDES.items()}
-# Part of the deviation of a tissue's mean that is its own. The deviations in the prior are 12 to 16 %
-# of the mean in nearly all tissues, so most of it is one gain for the whole scan.
+# Part of the deviation of a tissue's mean that is its own. The deviations in the prior are 12 to
+# 16 % of the mean in nearly all tissues, so most of it is one gain for the whole scan.
 _OWN_SHARE = 0.35
 # Mean and standard deviation of the mean intensity, then of the intensities' standard deviation.
 Gaussian = tuple[float, float, float, float]
