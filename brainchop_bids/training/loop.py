@@ -25,7 +25,7 @@ from .devices import configure_keras, distribute
 from .losses.registry import build_loss
 from .losses.subvoxels import whole_network, with_subvoxels
 from .metrics import ClassDice
-from .optimizers import apply_average, build_optimizer
+from .optimizers import apply_average, average_statistics, build_optimizer
 from .report.log import EVENTS, LOG, TrainingLog, label_table
 from .report.page import REPORT
 from .report.scores import PICTURES, VALIDATION
@@ -207,6 +207,7 @@ def stage_builder(config: TrainConfig, classes: int) -> Callable[[int], Any]:
         freeze(model, init.freeze, reuse)
         if stage.subvoxels:
             model = with_subvoxels(model, stage.subvoxels)
+        average_statistics(model, config.optimizer.ema)
         loss = config.loss if stage.weighted else replace(config.loss, class_weights=())
         model.compile(
             build_optimizer(config.optimizer, stage.learning_rate, stage.steps),

@@ -210,6 +210,24 @@ def _check(options: OptimizerOptions, learning_rate: float, steps: int) -> None:
         )
 
 
+def average_statistics(model: Any, decay: float) -> None:
+    """Make moving statistics of batch normalisation averages over as many steps as weights.
+
+    Averaged weights have other activations than the latest ones: with the statistics of these,
+    a network that is trained with a high learning rate finds nothing.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Model before it is compiled. Layers with a longer memory keep it.
+    decay : float
+        Decay of the average of weights; 0 for none.
+    """
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = max(layer.momentum, decay)
+
+
 @contextmanager
 def averaged_weights(model: Any) -> Iterator[Any]:
     """Temporarily replace a model's weights by their averages.
@@ -225,7 +243,8 @@ def averaged_weights(model: Any) -> Iterator[Any]:
     ------
     keras.Model
         The same model with averaged weights. Moving statistics of batch normalisation are
-        averages already and stay unchanged. Do not save checkpoints inside.
+        averages over as many steps, see `average_statistics`, and stay unchanged. Do not save
+        checkpoints inside.
 
     Notes
     -----

@@ -17,6 +17,7 @@ from brainchop_bids.training.optimizers import (
     SCHEDULES,
     OneCycle,
     apply_average,
+    average_statistics,
     averaged_weights,
     build_optimizer,
 )
@@ -243,6 +244,29 @@ def test_averages_behind_the_scaling_of_half_precision(
     with averaged_weights(model):
         assert np.abs(weights(model) - raw).max() > 1e-4
     assert same(state(model), before)
+
+
+def test_averaged_weights_have_the_statistics_of_their_activations() -> None:
+    ema, rng = 0.99, np.random.default_rng(0)
+    x = rng.normal(size=(4000, 8)).astype(np.float32)
+    y = np.argmax(x @ rng.normal(size=(8, 4)), axis=1)
+    losses = []
+    for averaged in (False, True):
+        keras.utils.set_random_seed(3)
+        layers: list[Any] = [keras.Input((8,))]
+        for _ in range(4):
+            layers += [keras.layers.Dense(32, use_bias=False)]
+            layers += [keras.layers.BatchNormalization(momentum=0.9), keras.layers.ReLU()]
+        model = keras.Sequential([*layers, keras.layers.Dense(4)])
+        if averaged:
+            average_statistics(model, ema)
+        # Weights move far in each step.
+        optimizer = build_optimizer(OptimizerOptions('adam', 'constant', ema=ema), 0.05, 300)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(optimizer, loss)
+        model.fit(batches((x, y), 40), steps_per_epoch=300, verbose=0)
+        losses.append(model.evaluate(x, y, batch_size=500, verbose=0))
+    assert losses[1] < 0.8 * losses[0]
 
 
 def test_without_averages_nothing_is_swapped(points: tuple[np.ndarray, np.ndarray]) -> None:
