@@ -68,7 +68,7 @@ def _participant(settings: 'Settings') -> int:
     """Segment the selected scans."""
     from ..bids.dataset import check_distinct, check_folders, check_writable
     from ..bids.query import check_dataset, find_scans
-    from ..models.spec import load_spec
+    from ..models.spec import load_segmenter
     from ..models.zoo import find_model
     from .summary import announce, summarise
     from .workload import drop_duplicates, find_workload
@@ -89,7 +89,8 @@ def _participant(settings: 'Settings') -> int:
         check_distinct(settings.output_dir, (scan.name.subject for scan in selection.scans))
     if settings.reports_only:
         return _reports_only(settings, selection)
-    specs = [load_spec(find_model(model, settings.models_dir)) for model in settings.model]
+    folders = [find_model(model, settings.models_dir) for model in settings.model]
+    specs = [load_segmenter(folder) for folder in folders]
     _check_options(settings, specs)
     specs, left_out = drop_duplicates(specs)
     workload = find_workload(settings, specs, selection)

@@ -48,7 +48,11 @@ def build_parser() -> argparse.ArgumentParser:
         'cannot run as given.',
     )
     parser.add_argument(
-        'scans', metavar='SCAN', nargs='+', type=Path, help='scans: NIfTI, or MGH/MGZ'
+        'scans',
+        metavar='SCAN',
+        nargs='*',
+        type=Path,
+        help='scans: NIfTI, or MGH/MGZ (with --benchmark none is needed)',
     )
     parser.add_argument('--version', action='version', version=f'{PROG} {__version__}')
     parser.add_argument(
@@ -85,6 +89,15 @@ def build_parser() -> argparse.ArgumentParser:
     group.add_argument(
         '--preview', metavar='OUT.png', type=Path, help='draw the box on three projections'
     )
+    group.add_argument(
+        '--benchmark',
+        metavar='DIR',
+        type=Path,
+        help='only measure, and write to DIR: seconds of the network against the number of '
+        'frames that are computed at once, by OpenVINO, ONNX Runtime and TensorFlow as far as '
+        'they are installed, and of shrinking 800 frames of 512 x 512 (benchmark.tsv, '
+        'seconds.png, seconds_per_frame.png). Frames are those of SCAN, or noise',
+    )
     return parser
 
 
@@ -96,11 +109,16 @@ def _run(arguments: argparse.Namespace) -> int:
     from ..system.atomic import write_text
     from ..system.resources import available_cpus
 
-    if len(arguments.scans) > 1 and (arguments.crop or arguments.preview):
-        raise SettingsError('--crop and --preview are for one scan; give one')
+    _check(arguments)
     spec = load_spec(find_model(arguments.model, arguments.models_dir))
     granted = int(available_cpus().amount)
     localiser = Localiser.of(spec, min(arguments.omp_nthreads or granted, granted))
+    if arguments.benchmark:
+        from .benchmark import benchmark
+
+        scan = next(iter(arguments.scans), None)
+        benchmark(arguments.benchmark, localiser, scan, frame=arguments.frame, ct=arguments.ct)
+        return DONE
     findings: list[Finding] = []
     failed = 0
     for path in arguments.scans:
@@ -126,6 +144,19 @@ def _run(arguments: argparse.Namespace) -> int:
         rows = [TABLE, *(map(table_cell, one.row()) for one in findings)]
         write_text(arguments.tsv, ''.join('\t'.join(row) + '\n' for row in rows))
     return FAILED if failed else DONE
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    scans, written = len(arguments.scans), ('json', 'tsv', 'crop', 'preview')
+    if arguments.benchmark is None and not scans:
+        raise SettingsError('no scan given; name at least one')
+    if arguments.benchmark is None and scans > 1 and (arguments.crop or arguments.preview):
+        raise SettingsError('--crop and --preview are for one scan; give one')
+    others = [f'--{name}' for name in written if getattr(arguments, name)]
+    if arguments.benchmark is not None and (scans > 1 or others):
+        raise SettingsError(
+            f'--benchmark takes one scan at most, and no {others[0] if others else "other"}'
+        )
 
 
 def _write(arguments: argparse.Namespace, volume: 'Volume', finding: 'Finding') -> None:

@@ -127,21 +127,18 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _row(folder: Path) -> list[str]:
-    from ..image.conform import CONFORMED_SHAPE
-    from ..inference.memory import estimate_peak_gb
     from ..models.spec import load_spec
 
     try:
         spec = load_spec(folder)
     except BrainchopError as error:
         return [folder.name, '', '', '', '', '', '', '', f'at fault: {error}']
-    memory = f'{estimate_peak_gb(spec, CONFORMED_SHAPE):.1f}'
     return [
         folder.name,
         spec.task or '',
         str(spec.classes),
         f'{spec.parameters:,}',
-        memory,
+        f'{_memory_gb(spec):.1f}',
         f'{_seconds(spec):.0f}',
         spec.status or '',
         spec.license or 'not said',
@@ -149,10 +146,25 @@ def _row(folder: Path) -> list[str]:
     ]
 
 
-def _seconds(spec: 'ModelSpec') -> float:
+def _volume(spec: 'ModelSpec') -> tuple[int, int, int]:
+    """Return the shape that a model computes of a scan of 256^3 voxels."""
     from ..image.conform import CONFORMED_SHAPE
 
-    return spec.products * math.prod(CONFORMED_SHAPE) / _PRODUCTS_A_SECOND
+    x, y, z = CONFORMED_SHAPE
+    # A localiser looks at its frames along all axes.
+    return (x + y + z, *spec.input_shape[1:]) if spec.localises else (x, y, z)
+
+
+def _memory_gb(spec: 'ModelSpec') -> float:
+    from ..inference.localise.localiser import BATCH
+    from ..inference.memory import estimate_peak_gb
+
+    shape = _volume(spec)
+    return estimate_peak_gb(spec, shape, tile=(BATCH, *shape[1:]) if spec.localises else None)
+
+
+def _seconds(spec: 'ModelSpec') -> float:
+    return spec.products * math.prod(_volume(spec)) / _PRODUCTS_A_SECOND
 
 
 def _print_table(rows: list[list[str]]) -> None:
@@ -169,12 +181,11 @@ def _print_table(rows: list[list[str]]) -> None:
 
 
 def _info(arguments: argparse.Namespace) -> int:
-    from ..image.conform import CONFORMED_SHAPE
-    from ..inference.memory import estimate_peak_gb
     from ..models.spec import load_spec
     from ..models.zoo import find_model
 
     spec = load_spec(find_model(arguments.model, arguments.models_dir))
+    sides = spec.input_shape[1:] if spec.localises else spec.input_shape
     facts = {
         'name': spec.name,
         'folder': spec.folder,
@@ -183,9 +194,9 @@ def _info(arguments: argparse.Namespace) -> int:
         'classes': spec.classes,
         'weights': f'{spec.parameters:,}',
         'widest layer': f'{spec.channels} channels',
-        'input': ' x '.join(map(str, (*spec.input_shape, spec.in_channels))),
+        'input': ' x '.join(map(str, (*sides, spec.in_channels))),
         'normalisation': spec.normalization,
-        'memory': f'about {estimate_peak_gb(spec, CONFORMED_SHAPE):.1f} GB for 256^3',
+        'memory': f'about {_memory_gb(spec):.1f} GB for 256^3',
         'time': f'about {_seconds(spec):.0f} s for 256^3 on two cores',
         'status': spec.status or 'not said',
         'licence': spec.license or 'not said',
@@ -292,7 +303,8 @@ def _verified(folder: Path) -> str:
     if spec.graph is not None:
         said.append(graph_test(spec, spec.graph))
     else:
-        said.append(f'both engines compute a test volume to {self_test(spec):.1g}')
+        what = 'test frames' if spec.localises else 'a test volume'
+        said.append(f'both engines compute {what} to {self_test(spec):.1g}')
     return '; '.join(said)
 
 

@@ -271,10 +271,10 @@ def _run(arguments: argparse.Namespace) -> int:
         say(PROG, note)
     # Imported late, so that usage errors are reported at once.
     from ..inference.segmenter import Segmenter
-    from ..models.spec import load_spec
+    from ..models.spec import load_segmenter
     from ..models.zoo import find_model
 
-    spec = load_spec(find_model(arguments.model, arguments.models_dir))
+    spec = load_segmenter(find_model(arguments.model, arguments.models_dir))
     log = partial(say, PROG) if arguments.verbose else None
     results = []
     for result in Segmenter(spec, _review).segment_all(scans, log):

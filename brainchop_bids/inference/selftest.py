@@ -16,6 +16,8 @@ from .tiles import cubes, whole
 
 # Side of the test volume in voxels: wider than most dilations, computed in a second.
 _SIZE = 24
+# Frames of the test of a localiser.
+_FRAMES = 3
 _TOLERANCE = 1e-3
 
 
@@ -46,6 +48,8 @@ def self_test(spec: ModelSpec) -> float:
     from .openvino_engine import OpenvinoEngine
 
     network = read_network(spec.folder)[0]
+    if spec.localises:
+        return _frame_test(spec, network)
     side = -(-_SIZE // network.stride) * network.stride
     shape = [side] * 3
     if spec.block is not None:
@@ -57,16 +61,34 @@ def self_test(spec: ModelSpec) -> float:
     channels = [spec.in_channels] if spec.in_channels > 1 else []
     volume = np.random.default_rng(0).integers(0, 256, (*shape, *channels)).astype(np.uint8)
     expected = _logits(network, spec, volume)
-    differences = []
-    for engine in (KerasEngine(spec), OpenvinoEngine(spec)):
-        off = np.abs(engine.logits(volume) - expected).max() / max(1.0, np.abs(expected).max())
-        if not off < _TOLERANCE:
-            raise ModelError(
-                f'{spec.folder}: {engine.versions} computes a test volume {off:.2g} off what its '
-                'weights say; is it installed as it should be?'
-            )
-        differences.append(float(off))
-    return max(differences)
+    engines = (KerasEngine(spec), OpenvinoEngine(spec))
+    return max(_off(spec, one.versions, one.logits(volume), expected) for one in engines)
+
+
+def _off(spec: ModelSpec, engine: str, found: np.ndarray, expected: np.ndarray) -> float:
+    off = float(np.abs(found - expected).max() / max(1.0, np.abs(expected).max()))
+    if not off < _TOLERANCE:
+        raise ModelError(
+            f'{spec.folder}: {engine} computes a test volume {off:.2g} off what its weights say; '
+            'is it installed as it should be?'
+        )
+    return off
+
+
+def _frame_test(spec: ModelSpec, network: Network) -> float:
+    """Compute a few random frames as `self_test` computes a volume."""
+    from ..models.keras_model import build_model
+    from .localise.localiser import SIDE, Localiser
+
+    shape = (_FRAMES, SIDE, SIDE)
+    frames = np.random.default_rng(0).integers(0, 256, shape).astype(np.float32)
+    given = normalise(frames, spec.normalization)
+    expected = compute(network, given[..., None])
+    by_keras = np.asarray(build_model(network)(given[..., None], training=False))
+    by_openvino = Localiser.of(spec).logits(given)
+    return max(
+        _off(spec, 'Keras', by_keras, expected), _off(spec, 'OpenVINO', by_openvino, expected)
+    )
 
 
 def _logits(network: Network, spec: ModelSpec, volume: np.ndarray) -> np.ndarray:

@@ -115,12 +115,12 @@ def answer(text: str, engines: 'Engines | None' = None) -> str:
 
 
 def _segment(request: Request, engines: 'Engines | None') -> dict[str, Any]:
-    from ..models.spec import load_spec
+    from ..models.spec import load_segmenter
     from .scan import segment_scan
 
     check_address_space()
     os.chdir(request.folder)
-    return segment_scan(request.settings, load_spec(request.model), engines=engines)
+    return segment_scan(request.settings, load_segmenter(request.model), engines=engines)
 
 
 def prepare(request: Request, engines: 'Engines') -> None:
@@ -139,10 +139,10 @@ def prepare(request: Request, engines: 'Engines') -> None:
         If the model cannot be read or does not fit into the memory.
     """
     from ..image.conform import CONFORMED_SHAPE
-    from ..models.spec import load_spec
+    from ..models.spec import load_segmenter
     from .plan import make_plan
 
-    settings, spec = request.settings, load_spec(request.model)
+    settings, spec = request.settings, load_segmenter(request.model)
     memory = settings.memory or available_memory()
     plan = make_plan(spec, CONFORMED_SHAPE, memory, settings.inference)
     if plan.device == 'cpu' and plan.tiles is not None:

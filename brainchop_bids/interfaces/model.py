@@ -53,11 +53,11 @@ class FindModel(StepInterface):
     _always_run = True
 
     def _work(self, cwd: Path) -> dict[str, Any]:
-        from ..models.spec import load_spec
+        from ..models.spec import load_segmenter
         from ..models.zoo import find_model
 
         given = self.inputs.models_dir
-        spec = load_spec(find_model(self.inputs.model, given if isdefined(given) else None))
+        spec = load_segmenter(find_model(self.inputs.model, given if isdefined(given) else None))
         return {
             'name': spec.slug,
             'model': str(spec.folder.resolve()),

@@ -1,6 +1,8 @@
 """Small networks of both kinds for tests of file formats."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,22 @@ def randomised(model: Any, seed: int = 0) -> Any:
             low = 0.5 if variable.name == 'moving_variance' else -1
             variable.assign(rng.uniform(low, 1, shape))
     return model
+
+
+def write_localiser(folder: Path) -> Path:
+    """Write the folder of an untrained localiser."""
+    from brainchop_bids.models.locator import build_locator
+
+    folder.mkdir()
+    randomised(build_locator(classes=2)).save(folder / 'model.keras')
+    facts = {
+        'task': 'localise',
+        'normalization': 'quantile:0.001:0.999:clip',
+        'labels': [{'index': 0, 'name': 'nothing'}, {'index': 1, 'name': 'Heart'}],
+        'license': 'MIT',
+    }
+    (folder / 'brainchop.json').write_text(json.dumps(facts))
+    return folder
 
 
 def folded_meshnet() -> Network:

@@ -21,7 +21,7 @@ from .orientation import VIEWS, Codes, find_orientation, symmetric
 from .sector import Sector, find_sector
 
 # Frames that are computed at once: more need more memory and are not faster.
-_BATCH = 64
+BATCH = 64
 # Fewer pixels across a frame show nothing.
 _LEAST_PIXELS = 4
 
@@ -161,7 +161,7 @@ def _worth_looking(shape: Sequence[int], zooms: Sequence[float], axis: int) -> b
 
 
 def frame_runner(
-    network: Network, threads: int, batch: int = _BATCH
+    network: Network, threads: int, batch: int = BATCH
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function that computes the logits of normalised frames.
 
