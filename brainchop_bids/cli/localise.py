@@ -52,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar='SCAN',
         nargs='*',
         type=Path,
-        help='scans: NIfTI, or MGH/MGZ (with --benchmark none is needed)',
+        help='scans: NIfTI, MGH/MGZ or the folder of a DICOM series (none with --benchmark)',
     )
     parser.add_argument('--version', action='version', version=f'{PROG} {__version__}')
     parser.add_argument(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...image.dicom import as_nifti
 from ...image.io import Volume, read_volume
 from .localiser import Localiser, Located
 
@@ -146,7 +147,7 @@ def locate(
     Parameters
     ----------
     path : Path
-        The scan.
+        The scan, or the folder of a DICOM series.
     localiser : Localiser
         The localiser.
     frame : int, optional
@@ -166,7 +167,8 @@ def locate(
         If the scan cannot be read.
     """
     began = time.perf_counter()
-    volume = read_volume(path, frame=frame)
+    with as_nifti(path) as file:
+        volume = read_volume(file, frame=frame)
     read = time.perf_counter()
     data = np.clip(volume.data, *_HOUNSFIELD) if ct else volume.data
     located = localiser(data, volume.geometry)
