@@ -73,9 +73,11 @@ def test_files_are_left_as_they_are(tmp_path: Path) -> None:
 
 def test_folders_without_one_series_are_refused(tmp_path: Path, data: np.ndarray) -> None:
     (tmp_path / 'notes.txt').write_text('no image')
-    with pytest.raises(InputError, match='expected the files of a DICOM series'):
-        with as_nifti(tmp_path):
-            pass
+    with (
+        pytest.raises(InputError, match='expected the files of a DICOM series'),
+        as_nifti(tmp_path),
+    ):
+        pass
     for number in (1, 2):
         write_series(tmp_path, data, number)
     with pytest.raises(InputError, match='holds 2 images'), as_nifti(tmp_path):
