@@ -22,6 +22,8 @@ from .sector import Sector, find_sector
 
 # Frames that are computed at once: more need more memory and are not faster.
 BATCH = 64
+# By how much the box is larger than what is found, since ends are right within some mm.
+_MARGIN = 4.0
 # Fewer pixels across a frame show nothing.
 _LEAST_PIXELS = 4
 
@@ -133,6 +135,8 @@ class Localiser:
                 views[axis] = probabilities[organ > 0.5, 1:].sum(0)
         header = symmetric(nib.aff2axcodes(geometry.vox2ras))
         sector = find_sector(passes, data.shape, zooms)
+        if sector is not None:
+            sector = sector.grown(_MARGIN, data.shape, zooms)
         if sector is None or not views.any():
             return Located(sector, None, header, 0.0)
         codes, certainty = find_orientation(views)

@@ -1,7 +1,7 @@
 """The sector of a volume in which an organ lies, from probabilities on its frames."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -11,7 +11,7 @@ from .frames import Frames
 # A pixel belongs to the organ above this probability.
 _LIKELY = 0.5
 # Least area of the organ in its first and last frame, and gaps within it, mm^2 and mm.
-_TIP, _GAP = 120.0, 8.0
+_TIP, _GAP = 120.0, 3.0
 # Reach within which a frame's pixels count beyond what the other axes say, mm.
 _ROUND = 12.0
 # Width of the zones on both sides of an end that are compared for its certainty, mm.
@@ -59,13 +59,25 @@ class Sector:
         """Certainty of the least certain end, 0 to 1."""
         return min(min(extent.certainties) for extent in self.extents)
 
+    def grown(self, margin: float, shape: Sequence[int], zooms: Sequence[float]) -> 'Sector':
+        """Return the sector with a margin in mm on all sides, as far as the volume goes."""
+        extents = []
+        for extent, length, zoom in zip(self.extents, shape, zooms, strict=True):
+            more = round(margin / zoom)
+            first, last = max(0, extent.first - more), min(length - 1, extent.last + more)
+            extents.append(replace(extent, first=first, last=last))
+        return replace(self, extents=(extents[0], extents[1], extents[2]))
+
 
 @dataclass(frozen=True)
 class _Found:
-    """The largest connected part along one axis: its extent along each, voxels, and its mm^3."""
+    """The largest connected part along one axis: its extent along each, voxels, its mm^3, and the
+    pixels of the frames.
+    """
 
     extents: tuple[tuple[float, float], ...]
     volume: float
+    mask: np.ndarray
 
 
 def find_sector(
@@ -91,7 +103,8 @@ def find_sector(
     Sector or None
         None if there is no organ.
     """
-    found = [part for one in passes if (part := _largest(*one, zooms)) is not None]
+    parts = [_largest(frames, probability, zooms) for frames, probability in passes]
+    found = [part for part in parts if part is not None]
     # Something that only one axis sees is chance.
     if not found or 2 * len(found) < len(passes):
         return None
@@ -106,8 +119,9 @@ def find_sector(
         return None
     own = {
         frames.axis: extent
-        for frames, probability in passes
-        if (extent := _own_extent(frames, probability, agreed, zooms)) is not None
+        for (frames, probability), part in zip(passes, parts, strict=True)
+        if part is not None
+        and (extent := _own_extent(frames, probability, part.mask, agreed, zooms)) is not None
     }
     if not own:
         return None
@@ -131,15 +145,20 @@ def _rounded(extent: tuple[float, float], length: int, certainty: float) -> Exte
 
 def _largest(frames: Frames, probability: np.ndarray, zooms: Sequence[float]) -> _Found | None:
     """Return the largest connected part along an axis, None if it is too small."""
-    parts, count = ndimage.label(probability > _LIKELY, np.ones((3, 3, 3)))
+    likely = probability > _LIKELY
+    # Frames in which the network misses the organ do not divide it.
+    gap = 2 * round(_GAP / zooms[frames.axis] / 2) + 1
+    joined = likely | ndimage.binary_closing(likely, np.ones((gap, 1, 1)))
+    parts, count = ndimage.label(joined, np.ones((3, 3, 3)))
     if not count:
         return None
-    sums = ndimage.sum_labels(probability, parts, np.arange(1, count + 1))
+    sums = ndimage.sum_labels(probability * likely, parts, np.arange(1, count + 1))
     best = int(np.argmax(sums))
     volume = float(sums[best]) * frames.rows.pixel * frames.columns.pixel * zooms[frames.axis]
     if volume < _LEAST:
         return None
-    box = ndimage.find_objects(parts, best + 1)[best]
+    mask = likely & (parts == best + 1)
+    [box] = ndimage.find_objects(mask.view(np.uint8))
     extents: list[tuple[float, float]] = [(0, 0)] * 3
     places = [None, frames.rows, frames.columns]
     others = [n for n in range(3) if n != frames.axis]
@@ -149,12 +168,13 @@ def _largest(frames: Frames, probability: np.ndarray, zooms: Sequence[float]) ->
         else:
             low, high = place.to_voxel(side.start - 0.5), place.to_voxel(side.stop - 0.5)
             extents[axis] = (low + 0.5, high - 0.5)
-    return _Found(tuple(extents), volume)
+    return _Found(tuple(extents), volume, mask)
 
 
 def _own_extent(
     frames: Frames,
     probability: np.ndarray,
+    mask: np.ndarray,
     agreed: Sequence[tuple[float, float]],
     zooms: Sequence[float],
 ) -> Extent | None:
@@ -164,8 +184,8 @@ def _own_extent(
         place.pixels(*agreed[axis], _ROUND)
         for place, axis in zip((frames.rows, frames.columns), others, strict=True)
     ]
-    inside = probability[:, window[0], window[1]]
-    area = np.where(inside > _LIKELY, inside, 0).sum((1, 2))
+    inside, part = (array[:, window[0], window[1]] for array in (probability, mask))
+    area = np.where(part, inside, 0).sum((1, 2))
     area *= frames.rows.pixel * frames.columns.pixel
     size = float(zooms[frames.axis])
     run = _main_run(area, _TIP, round(_GAP / size))
