@@ -55,7 +55,8 @@ def benchmark(
 
     if folder.exists() and not folder.is_dir():
         raise SettingsError(f'{folder}: is a file; --benchmark needs a folder')
-    data, zooms, timings = None, (1.0, 1.0, 1.0), []
+    data, timings = None, []
+    zooms: tuple[float, ...] = (1.0, 1.0, 1.0)
     if scan is not None:
         volume, finding = locate(scan, localiser, frame=frame, ct=ct)
         data, zooms = volume.data, tuple(map(float, volume.geometry.zooms))
