@@ -73,7 +73,8 @@ def benchmark(
         else:
             timings.append(one)
     timings.extend(time_shrinking(localiser))
-    show('\n'.join(_lines(timings, localiser.threads)))
+    for line in _lines(timings, localiser.threads):
+        show(line)
     _write(folder, timings)
 
 
