@@ -55,7 +55,8 @@ def benchmark(
 
     if folder.exists() and not folder.is_dir():
         raise SettingsError(f'{folder}: is a file; --benchmark needs a folder')
-    data, zooms, timings = None, (1.0, 1.0, 1.0), []
+    data, timings = None, []
+    zooms: tuple[float, ...] = (1.0, 1.0, 1.0)
     if scan is not None:
         volume, finding = locate(scan, localiser, frame=frame, ct=ct)
         data, zooms = volume.data, tuple(map(float, volume.geometry.zooms))
@@ -72,7 +73,8 @@ def benchmark(
         else:
             timings.append(one)
     timings.extend(time_shrinking(localiser))
-    show('\n'.join(_lines(timings, localiser.threads)))
+    for line in _lines(timings, localiser.threads):
+        show(line)
     _write(folder, timings)
 
 

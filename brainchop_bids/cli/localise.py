@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from .. import __version__
 from ..app.outcome import DONE, FAILED, outcome, say
 from ..system.errors import BrainchopError, ModelError, SettingsError
-from ..system.text import printable, show, table_cell
+from ..system.text import show, table_cell
 from .options import Parser, add_frame_option, not_negative, positive
 
 if TYPE_CHECKING:
@@ -131,7 +131,8 @@ def _run(arguments: argparse.Namespace) -> int:
                 failed += 1
                 say(PROG, f'{path}: no {localiser.organ} found')
             else:
-                show('\n'.join(map(printable, finding.lines())))
+                for line in finding.lines():
+                    show(line)
             _write(arguments, volume, finding)
         except BrainchopError as error:
             failed += 1

@@ -146,7 +146,7 @@ def _row(folder: Path) -> list[str]:
     ]
 
 
-def _volume(spec: 'ModelSpec') -> tuple[int, int, int]:
+def _volume(spec: 'ModelSpec') -> tuple[int, ...]:
     """Return the shape that a model computes of a scan of 256^3 voxels."""
     from ..image.conform import CONFORMED_SHAPE
 

@@ -50,6 +50,8 @@ def test_table_and_charts(
     engines = list(dict.fromkeys(row['engine'].rpartition(' ')[0] for row in network))
     assert engines == ['OpenVINO', 'ONNX Runtime', 'TensorFlow']
     assert [row['frames'] for row in network] == ['1', '3'] * 3
+    table = [line.split()[0] for line in said.out.splitlines()]
+    assert table[1:4] == ['frames', '1', '3']
     others = [row['step'] for row in found if row['step'] != 'network']
     assert others == ['read the scan', 'localise in it', 'shrink', 'shrink and network']
     for row in found:
