@@ -3,12 +3,15 @@
 import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .bids.filters import read_filters
 from .inference.options import InferenceOptions
 from .system.errors import SettingsError
 from .system.resources import Granted, available_cpus, available_memory, parse_memory
+
+if TYPE_CHECKING:
+    from .image.conform import ConformOptions
 
 # Memory of the App and its fork server, and of one worker; measured, GB.
 PROCESSES_GB, WORKER_GB = 0.26, 0.1
@@ -37,6 +40,8 @@ class Settings:
         Frame of 4-D files, counted from 0.
     intensity_window : str
         See `brainchop_bids.image.conform.ConformOptions`.
+    ct : bool
+        Whether the scans are CT.
     model : tuple of str
         Names or folders of the models.
     inference : InferenceOptions
@@ -76,6 +81,7 @@ class Settings:
     skip_bids_validation: bool = False
     frame: int | None = None
     intensity_window: str = 'auto'
+    ct: bool = False
     models_dir: Path | None = None
     inference: InferenceOptions = field(default_factory=InferenceOptions)
     normalization: str | None = None
@@ -115,6 +121,14 @@ class Settings:
         return read_filters(self.bids_filter_file)
 
     @property
+    def conform(self) -> 'ConformOptions':
+        """Options of the conform step."""
+        # Imported late: it loads SciPy, which the command line does not need.
+        from .image.conform import ConformOptions
+
+        return ConformOptions(window=self.intensity_window, ct=self.ct)
+
+    @property
     def maps(self) -> tuple[str, ...]:
         """Names of the maps of uncertainty that the run writes, see `ScanOutputs.uncertainty`."""
         if not self.uncertainty:
@@ -140,6 +154,8 @@ class Settings:
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         if self.intensity_window != 'auto':
             given['intensity_window'] = self.intensity_window
+        if self.ct:
+            given['ct'] = True
         if self.border:
             given['border'] = self.border
         if self.uncertainty:

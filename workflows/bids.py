@@ -10,7 +10,6 @@ from niworkflows.engine.workflows import LiterateWorkflow
 from brainchop_bids import __version__
 from brainchop_bids.bids.names import scan_node_name
 from brainchop_bids.bids.query import Scan, find_siblings
-from brainchop_bids.image.conform import ConformOptions
 from brainchop_bids.interfaces import (
     DrawLabels,
     DrawScan,
@@ -106,7 +105,7 @@ def init_scan_wf(
     """
     workflow = LiterateWorkflow(name=scan_node_name(scan.label))
     conform = init_conform_node(
-        ConformOptions(window=settings.intensity_window),
+        settings.conform,
         scan=scan.path,
         memory=settings.network_memory,
         frame=settings.frame,

@@ -91,9 +91,11 @@ def describe_methods(
         labelled += f' The brain mask was then {grown} by {abs(border):g} mm.'
     if uncertainty:
         labelled += f' {_describe_uncertainty(options)}'
+    conform = conform or ConformOptions()
     text = f"""
-        Each T1-weighted scan was segmented with *brainchop-bids* {__version__}, a BIDS App
-        [@bidsapps] based on *Nipype* [@nipype]. {_describe_conform(conform or ConformOptions())}
+        Each {'CT' if conform.ct else 'T1-weighted'} scan was segmented with *brainchop-bids*
+        {__version__}, a BIDS App [@bidsapps] based on *Nipype* [@nipype].
+        {_describe_conform(conform)}
         {labelled} Labels and masks were resampled to the native grid of the scan
         by {_RESAMPLED[resample]}. Connected components were computed with
         *connected-components-3d*, and images were read and written with *NiBabel* [@nibabel]."""
@@ -121,6 +123,11 @@ def list_references(text: str) -> str:
 def _describe_conform(options: ConformOptions) -> str:
     outliers = ' after intensities far from all others in a scan had been clipped'
     clipped = outliers if options.scale and options.window == 'auto' else ''
+    if options.ct:
+        return (
+            'Intensities of the CT scans were clipped to 0 to 80 Hounsfield units, as in '
+            f'*SynthSeg* [@synthseg]. {_describe_conform(replace(options, ct=False))}'
+        )
     if replace(options, window='auto') == ConformOptions():
         return (
             'Scans were conformed to 1 mm isotropic voxels with intensities scaled to 0-255, '
@@ -283,6 +290,9 @@ _REFERENCES = """
   https://doi.org/10.3389/fninf.2011.00013
 - [@freesurfer] Fischl B (2012). FreeSurfer. NeuroImage 62(2):774-781.
   https://doi.org/10.1016/j.neuroimage.2012.01.021
+- [@synthseg] Billot B et al. (2023). SynthSeg: Segmentation of brain MRI scans of any contrast and
+  resolution without retraining. Medical Image Analysis 86:102789.
+  https://doi.org/10.1016/j.media.2023.102789
 - [@meshnet] Fedorov A, Johnson J, Damaraju E, Ozerin A, Calhoun V, Plis S (2017). End-to-end
   learning of brain tissue segmentation from imperfect labeling. 2017 International Joint
   Conference on Neural Networks (IJCNN), 3785-3792. https://doi.org/10.1109/IJCNN.2017.7966333

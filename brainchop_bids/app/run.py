@@ -187,7 +187,6 @@ def _write_root(
     stamp = f'{time.strftime("%Y%m%d-%H%M%S")}_{uuid.uuid4()}'
     write_text(logs / f'run-{stamp}.toml', settings.to_toml())
     if anew or settings.boilerplate or not (logs / 'CITATION.md').exists():
-        from brainchop_bids.image.conform import ConformOptions
         from brainchop_bids.workflows.boilerplate import describe_methods, list_references
 
         text = describe_methods(
@@ -196,7 +195,7 @@ def _write_root(
             settings.resample,
             settings.inference,
             normalization=settings.normalization,
-            conform=ConformOptions(window=settings.intensity_window),
+            conform=settings.conform,
             border=settings.border,
             uncertainty=settings.uncertainty,
         )

@@ -272,3 +272,13 @@ def add_window_option(group: argparse._ArgumentGroup) -> None:
             'clipped, with a warning (auto) (default: %(default)s)'
         ),
     )
+
+
+def add_ct_option(group: argparse._ArgumentGroup) -> None:
+    """Add the option for scans that are CT."""
+    group.add_argument(
+        '--ct',
+        action='store_true',
+        help='the scans are CT of heads, for models that take CT: clip intensities to 0 to 80 '
+        'Hounsfield units',
+    )

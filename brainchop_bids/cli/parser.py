@@ -8,6 +8,7 @@ from .. import __version__
 from .options import (
     Parser,
     add_border_option,
+    add_ct_option,
     add_frame_option,
     add_inference_options,
     add_label_options,
@@ -110,6 +111,7 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
     )
     add_frame_option(group)
     add_window_option(group)
+    add_ct_option(group)
 
 
 def _add_segmentation(parser: argparse.ArgumentParser) -> None:

@@ -14,6 +14,7 @@ from .files import AFTER_SCAN, plan_folder, plan_scan, write_volumes_of_all
 from .options import (
     Parser,
     add_border_option,
+    add_ct_option,
     add_frame_option,
     add_inference_options,
     add_label_options,
@@ -201,6 +202,7 @@ def _add_conform(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('reading and conforming')
     add_frame_option(group)
     add_window_option(group)
+    add_ct_option(group)
     size = group.add_mutually_exclusive_group()
     size.add_argument(
         '--voxel-size',
@@ -255,6 +257,7 @@ def _common(arguments: argparse.Namespace) -> dict[str, Any]:
             interpolation=arguments.interpolation,
             scale=not arguments.no_scale,
             window=arguments.intensity_window,
+            ct=arguments.ct,
         ),
         'threads': _threads(arguments),
     }

@@ -16,7 +16,7 @@ from .extent import FINEST, check_field_of_view
 from .geometry import Geometry
 from .io import Volume
 from .sampling import Sampler, for_each, nearest, trilinear
-from .window import half_up, to_uint8
+from .window import clip_hounsfield, half_up, to_uint8
 
 INTERPOLATIONS = ('trilinear', 'nearest', 'cubic')
 WINDOWS = ('auto', 'freesurfer')
@@ -46,6 +46,8 @@ class ConformOptions:
         What is scaled to 0..255. ``'freesurfer'`` follows ``mri_convert -c`` in all cases.
         ``'auto'`` is the same, except that a few voxels far from all others are clipped instead
         of stretching the window, with a warning.
+    ct : bool
+        The scan is CT in Hounsfield units, which are clipped to 0..80 before all else.
 
     Raises
     ------
@@ -59,6 +61,7 @@ class ConformOptions:
     interpolation: str = 'trilinear'
     scale: bool = True
     window: str = 'auto'
+    ct: bool = False
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -171,7 +174,7 @@ def conform(
         name = volume.path or 'the volume'
         check_field_of_view(name, volume.geometry, volume.header, least=0.0)
     target, warnings = (grid, []) if grid else conformed_grid(volume.geometry, options)
-    values = volume.data
+    values = clip_hounsfield(volume.data) if options.ct else volume.data
     if values.dtype != np.uint8:
         values, notes = to_uint8(values, scale=options.scale, robust=options.window == 'auto')
         warnings = [*warnings, *notes]
@@ -182,7 +185,7 @@ def conform(
     affine = np.eye(4)
     affine[:3, :3] = np.array(_LIA) * size
     affine[:3, 3] = target.c_ras.astype(np.float64) + half * np.array([1, -1, 1])
-    unchanged = same and volume.data.dtype == np.uint8
+    unchanged = same and values is volume.data
     return Conformed(values, target, affine, (*volume.warnings, *warnings), unchanged)
 
 

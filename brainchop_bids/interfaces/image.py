@@ -30,6 +30,9 @@ class ConformInputSpec(BaseInterfaceInputSpec):
     window = traits.Enum(
         'auto', 'freesurfer', usedefault=True, desc='what is scaled, see ConformOptions'
     )
+    ct = traits.Bool(
+        False, usedefault=True, desc='clip intensities to 0-80, for CT in Hounsfield units'
+    )
     memory_gb = traits.Float(nohash=True, desc='memory that may be used, GB')
     memory_source = traits.Str(
         'memory_gb', usedefault=True, nohash=True, desc='origin of memory_gb, for messages'
@@ -71,6 +74,7 @@ class Conform(StepInterface):
             interpolation=inputs.interpolation,
             scale=inputs.scale,
             window=inputs.window,
+            ct=inputs.ct,
         )
         frame = inputs.frame if isdefined(inputs.frame) else None
         memory = None

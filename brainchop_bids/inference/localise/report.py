@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from ...image.io import Volume, read_volume
+from ...image.window import clip_hounsfield
 from .localiser import Localiser, Located
 
-# Intensities of CT that show a head, Hounsfield units.
-_HOUNSFIELD = (0, 80)
 # Below this certainty the seen orientation is not taken for true.
 _SURE = 0.5
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
@@ -168,7 +167,7 @@ def locate(
     began = time.perf_counter()
     volume = read_volume(path, frame=frame)
     read = time.perf_counter()
-    data = np.clip(volume.data, *_HOUNSFIELD) if ct else volume.data
+    data = clip_hounsfield(volume.data) if ct else volume.data
     located = localiser(data, volume.geometry)
     seconds = {'read': read - began, 'find': time.perf_counter() - read}
     return volume, Finding(path, localiser.organ, located, volume.geometry.vox2ras, seconds)
