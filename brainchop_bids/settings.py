@@ -54,6 +54,8 @@ class Settings:
         Values of labels in images and tables, see `LabelTable.values`.
     resample : str
         Interpolation of labels on the scan's own grid.
+    localiser : str
+        What finds the brain in each scan first: ``'auto'``, ``'none'``, a name or a folder.
     border : float
         Distance in mm by which the brain mask grows, or shrinks if it is negative.
     nprocs, omp_nthreads : int
@@ -88,6 +90,7 @@ class Settings:
     components: str | None = None
     label_codes: str = 'model'
     resample: str = 'linear'
+    localiser: str = 'auto'
     border: float = 0.0
     probseg: bool = False
     uncertainty: bool = False
@@ -156,6 +159,8 @@ class Settings:
             given['intensity_window'] = self.intensity_window
         if self.ct:
             given['ct'] = True
+        if self.localiser != 'auto':
+            given['localiser'] = self.localiser
         if self.border:
             given['border'] = self.border
         if self.uncertainty:
@@ -227,6 +232,8 @@ def make_settings(options: dict[str, Any]) -> Settings:
         str(Path(model).absolute()) if os.path.isdir(model) else model
         for model in dict.fromkeys(models)
     )
+    if os.path.isdir(options.get('localiser') or ''):
+        options['localiser'] = str(Path(options['localiser']).absolute())
     cpus, memory = available_cpus(), available_memory()
     elsewhere = options.get('use_plugin') is not None
     if options.get('nprocs'):

@@ -149,11 +149,21 @@ def _check_options(settings: 'Settings', specs: 'Sequence[ModelSpec]') -> None:
             raise SettingsError(
                 '--normalization is for one model; with several write it into their brainchop.json'
             )
+    _localiser(settings, specs)
     _ = settings.filters
     if settings.use_plugin is not None:
         from .execution import read_plugin
 
         read_plugin(settings.use_plugin)
+
+
+def _localiser(settings: 'Settings', specs: 'Sequence[ModelSpec]') -> 'ModelSpec | None':
+    """Return the localiser of the run, None if there is none."""
+    from ..inference.localise.localisation import find_localiser
+    from ..models.spec import load_spec
+
+    folder = find_localiser(settings.localiser, specs, settings.models_dir)
+    return None if folder is None else load_spec(folder)
 
 
 def _describe_plans(settings: 'Settings', specs: 'Sequence[ModelSpec]') -> list[str]:
@@ -198,6 +208,7 @@ def _write_root(
             conform=settings.conform,
             border=settings.border,
             uncertainty=settings.uncertainty,
+            localiser=_localiser(settings, specs),
         )
         write_text(logs / 'CITATION.md', text + list_references(text))
 

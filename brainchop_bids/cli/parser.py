@@ -12,6 +12,7 @@ from .options import (
     add_frame_option,
     add_inference_options,
     add_label_options,
+    add_localiser_option,
     add_model_options,
     add_window_option,
     memory,
@@ -119,6 +120,7 @@ def _add_segmentation(parser: argparse.ArgumentParser) -> None:
     add_model_options(group, several=True)
     add_inference_options(group)
     add_label_options(group)
+    add_localiser_option(group)
     add_border_option(group)
     group.add_argument(
         '--probseg', action='store_true', help='also write a probability map for each label'

@@ -18,6 +18,7 @@ from .options import (
     add_frame_option,
     add_inference_options,
     add_label_options,
+    add_localiser_option,
     add_model_options,
     add_window_option,
     memory,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..image.io import Volume
+    from ..inference.localise.localisation import Localisation
     from ..inference.options import InferenceOptions
     from ..inference.segmenter import Result
     from ..models.spec import ModelSpec
@@ -148,6 +150,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         ),
     )
     add_label_options(group)
+    add_localiser_option(group)
     group.add_argument(
         '--derived',
         metavar='NAME=FILE',
@@ -247,6 +250,7 @@ def _common(arguments: argparse.Namespace) -> dict[str, Any]:
         'components': arguments.components,
         'resample': arguments.resample,
         'label_codes': arguments.label_codes,
+        'localiser': _localiser(arguments),
         'border': arguments.border,
         'normalization': None if given is None else Normalization.parse(given),
         'frame': arguments.frame,
@@ -310,14 +314,17 @@ def _review(
     mask: 'np.ndarray | None',
     spec: 'ModelSpec',
     removed_mm3: float,
+    located: 'Localisation | None',
 ) -> dict[str, Any]:
     """Return the flags that the App gives, and the measures of quality."""
     from ..quality.assess import LabelScheme, assess
+    from ..quality.located import localisation_flags
 
     scheme = LabelScheme.of(spec.labels_by_value('model'), covers_brain=spec.covers_brain)
     assessment = assess(volume, labels, mask, scheme, removed_mm3=removed_mm3)
+    flags = [*assessment.flags, *(localisation_flags(located) if located else ())]
     return {
-        'flags': [flag.to_dict() for flag in assessment.flags],
+        'flags': [flag.to_dict() for flag in flags],
         'quality': assessment.measures,
     }
 
@@ -327,6 +334,16 @@ def _inference(arguments: argparse.Namespace) -> 'InferenceOptions':
 
     names = InferenceOptions.__dataclass_fields__
     return InferenceOptions(**{name: getattr(arguments, name) for name in names})
+
+
+def _localiser(arguments: argparse.Namespace) -> str:
+    """Return the folder of a localiser that may be in --models-dir, or what else was given."""
+    from ..models.zoo import find_model
+
+    choice: str = arguments.localiser
+    if choice in ('auto', 'none'):
+        return choice
+    return str(find_model(choice, arguments.models_dir))
 
 
 def _memory(arguments: argparse.Namespace) -> 'Granted | None':
