@@ -210,8 +210,8 @@ def conform(
     affine[:3, :3] = np.array(_LIA) * size
     affine[:3, 3] = target.c_ras.astype(np.float64) + half * np.array([1, -1, 1])
     unchanged = same and values is volume.data
-    notes = (*volume.warnings, *warnings)
-    return Conformed(values, target, affine, notes, unchanged, moved_mm)
+    told = (*volume.warnings, *warnings)
+    return Conformed(values, target, affine, told, unchanged, moved_mm)
 
 
 def conformed_grid(

@@ -151,13 +151,16 @@ class Localisation:
     def from_dict(cls, entry: Mapping[str, Any]) -> 'Localisation':
         """Read what `to_dict` returns."""
         seen, moved = entry.get('Orientation', {}), entry.get('FieldMovedMM')
-        box = entry.get('BoxVoxels')
+        box: Box | None = None
+        if entry['Found']:
+            x, y, z = ((low, high) for low, high in entry['BoxVoxels'])
+            box = (x, y, z)
         return cls(
             entry['Organ'],
             entry['Localiser']['Name'],
             entry['Localiser']['SHA256'],
             np.array(entry['Affine'], np.float64),
-            None if box is None else tuple((low, high) for low, high in box),
+            box,
             entry.get('Certainty', 0.0),
             seen.get('Seen', ''),
             seen.get('Header', ''),
