@@ -3,12 +3,15 @@
 import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .bids.filters import read_filters
 from .inference.options import InferenceOptions
 from .system.errors import SettingsError
 from .system.resources import Granted, available_cpus, available_memory, parse_memory
+
+if TYPE_CHECKING:
+    from .image.conform import ConformOptions
 
 # Memory of the App and its fork server, and of one worker; measured, GB.
 PROCESSES_GB, WORKER_GB = 0.26, 0.1
@@ -37,6 +40,8 @@ class Settings:
         Frame of 4-D files, counted from 0.
     intensity_window : str
         See `brainchop_bids.image.conform.ConformOptions`.
+    ct : bool
+        Whether the scans are CT.
     model : tuple of str
         Names or folders of the models.
     inference : InferenceOptions
@@ -49,6 +54,8 @@ class Settings:
         Values of labels in images and tables, see `LabelTable.values`.
     resample : str
         Interpolation of labels on the scan's own grid.
+    localiser : str
+        What finds the brain in each scan first: ``'auto'``, ``'none'``, a name or a folder.
     border : float
         Distance in mm by which the brain mask grows, or shrinks if it is negative.
     nprocs, omp_nthreads : int
@@ -76,12 +83,14 @@ class Settings:
     skip_bids_validation: bool = False
     frame: int | None = None
     intensity_window: str = 'auto'
+    ct: bool = False
     models_dir: Path | None = None
     inference: InferenceOptions = field(default_factory=InferenceOptions)
     normalization: str | None = None
     components: str | None = None
     label_codes: str = 'model'
     resample: str = 'linear'
+    localiser: str = 'auto'
     border: float = 0.0
     probseg: bool = False
     uncertainty: bool = False
@@ -115,6 +124,14 @@ class Settings:
         return read_filters(self.bids_filter_file)
 
     @property
+    def conform(self) -> 'ConformOptions':
+        """Options of the conform step."""
+        # Imported late: it loads SciPy, which the command line does not need.
+        from .image.conform import ConformOptions
+
+        return ConformOptions(window=self.intensity_window, ct=self.ct)
+
+    @property
     def maps(self) -> tuple[str, ...]:
         """Names of the maps of uncertainty that the run writes, see `ScanOutputs.uncertainty`."""
         if not self.uncertainty:
@@ -140,6 +157,10 @@ class Settings:
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         if self.intensity_window != 'auto':
             given['intensity_window'] = self.intensity_window
+        if self.ct:
+            given['ct'] = True
+        if self.localiser != 'auto':
+            given['localiser'] = self.localiser
         if self.border:
             given['border'] = self.border
         if self.uncertainty:
@@ -211,6 +232,8 @@ def make_settings(options: dict[str, Any]) -> Settings:
         str(Path(model).absolute()) if os.path.isdir(model) else model
         for model in dict.fromkeys(models)
     )
+    if os.path.isdir(options.get('localiser') or ''):
+        options['localiser'] = str(Path(options['localiser']).absolute())
     cpus, memory = available_cpus(), available_memory()
     elsewhere = options.get('use_plugin') is not None
     if options.get('nprocs'):

@@ -121,3 +121,33 @@ def _add(
         for kind, array in entries
     ]
     return blob + b''.join(array.tobytes() for _, array in entries), [*weights, *added]
+
+
+def write_localiser(folder: Path) -> Path:
+    """Write a localiser, a tfjs network of images, that finds what is brighter than 300."""
+    folder.mkdir(parents=True, exist_ok=True)
+    conv = _conv('output', 2, 1, 1)
+    conv['class_name'] = 'Conv2D'
+    for key in ('kernel_size', 'strides', 'dilation_rate'):
+        conv['config'][key] = [1, 1]
+    conv['inbound_nodes'] = [[['input', 0, 0, {}]]]
+    given = _layer('InputLayer', 'input', batch_input_shape=[None, 64, 64, 1])
+    config = {
+        'name': 'localiser',
+        'layers': [{**given, 'inbound_nodes': []}, conv],
+        'input_layers': [['input', 0, 0]],
+        'output_layers': [['output', 0, 0]],
+    }
+    kernel = np.array([0, 0.1], '<f4').reshape(1, 1, 1, 2)
+    blob, weights = _add(b'', [], 'output', kernel, np.array([0, -30], '<f4'))
+    model = {
+        'format': 'layers-model',
+        'modelTopology': {'model_config': {'class_name': 'Functional', 'config': config}},
+        'weightsManifest': [{'paths': ['weights.bin'], 'weights': weights}],
+    }
+    (folder / 'model.json').write_text(json.dumps(model))
+    (folder / 'weights.bin').write_bytes(blob)
+    (folder / 'labels.json').write_text('{"0": "background", "1": "Brain"}')
+    facts = {'task': 'localise', 'normalization': 'none'}
+    (folder / 'brainchop.json').write_text(json.dumps(facts))
+    return folder

@@ -10,7 +10,7 @@ from niworkflows.engine.workflows import LiterateWorkflow
 from brainchop_bids import __version__
 from brainchop_bids.bids.names import scan_node_name
 from brainchop_bids.bids.query import Scan, find_siblings
-from brainchop_bids.image.conform import ConformOptions
+from brainchop_bids.inference.localise.localisation import find_localiser, restricts
 from brainchop_bids.interfaces import (
     DrawLabels,
     DrawScan,
@@ -105,11 +105,13 @@ def init_scan_wf(
     LiterateWorkflow
     """
     workflow = LiterateWorkflow(name=scan_node_name(scan.label))
+    localiser = find_localiser(settings.localiser, specs, settings.models_dir)
     conform = init_conform_node(
-        ConformOptions(window=settings.intensity_window),
+        settings.conform,
         scan=scan.path,
         memory=settings.network_memory,
         frame=settings.frame,
+        localiser=localiser,
         omp_nthreads=settings.omp_nthreads,
     )
     conform.inputs.in_file = str(scan.path)
@@ -128,6 +130,7 @@ def init_scan_wf(
             spec=spec,
             scan=scan,
             owns_mask=spec is owner,
+            localised=restricts(localiser, settings.localiser, spec, settings.models_dir),
             pool=pool,
         )
         pairs = [(out, f'inputnode.{into}') for out, into in shared]
@@ -137,6 +140,8 @@ def init_scan_wf(
             (draw_scan, model, [('figures', 'inputnode.figures')]),
         ])
         # fmt: on
+        if 'localisation' in model.inputs.inputnode.get():
+            workflow.connect(conform, 'localisation', model, 'inputnode.localisation')
     return workflow
 
 
@@ -146,6 +151,7 @@ def init_model_wf(
     spec: ModelSpec,
     scan: Scan,
     owns_mask: bool,
+    localised: bool = False,
     pool: Path | None = None,
 ) -> LiterateWorkflow:
     """Build the workflow of one model on one scan, with its figure and its derivatives.
@@ -160,6 +166,8 @@ def init_model_wf(
         The scan.
     owns_mask : bool
         True if this model's brain mask is written.
+    localised : bool
+        Whether labels far from where the brain was found are removed.
     pool : Path, optional
         As for `init_segmentation_wf`.
 
@@ -169,9 +177,9 @@ def init_model_wf(
         Its ``inputnode`` takes the outputs of the conform step.
     """
     workflow = LiterateWorkflow(name=f'{spec.slug}_wf')
+    fields = ['t1w_conform', 'warnings', 'conform_cost', 'figures']
     inputnode = pe.Node(
-        niu.IdentityInterface(fields=['t1w_conform', 'warnings', 'conform_cost', 'figures']),
-        name='inputnode',
+        niu.IdentityInterface(fields=fields + ['localisation'] * localised), name='inputnode'
     )
     others = find_siblings(scan, spec.inputs[1:])
     segmentation_wf = init_segmentation_wf(
@@ -185,6 +193,7 @@ def init_model_wf(
         border=settings.border,
         probseg=settings.probseg,
         uncertainty=settings.uncertainty,
+        localised=localised,
         frame=settings.frame,
         pool=pool,
         omp_nthreads=settings.omp_nthreads,
@@ -199,6 +208,7 @@ def init_model_wf(
     write = init_write_node(settings=settings, spec=spec, scan=scan, others=others)
     written = _written(spec, probseg=settings.probseg, mask=owns_mask)
     written += [('uncertainty', 'uncertainty')] * settings.uncertainty
+    written += [('localisation', 'localisation')] * localised
     drawn = [('dseg_conform', 'labels'), ('brain_mask_conform', 'mask')]
     drawn += [('uncertainty_conform', 'uncertainty')] * settings.uncertainty
     assessed = [('dseg', 'labels'), ('removed_voxels', 'removed_voxels')]
@@ -223,6 +233,8 @@ def init_model_wf(
                           ('cost', 'quality_cost')]),
     ])
     # fmt: on
+    if localised:
+        workflow.connect(inputnode, 'localisation', segmentation_wf, 'inputnode.localisation')
     if owns_mask and spec.strips_skulls:
         strip_skull = init_strip_node(settings, scan)
         workflow.connect([connect_all(segmentation_wf, strip_skull, [('brain_mask', 'mask')])])

@@ -10,6 +10,7 @@ from brainchop_bids.image.cleanup import Cleanup
 from brainchop_bids.image.conform import ConformOptions
 from brainchop_bids.image.normalise import Normalization
 from brainchop_bids.image.smooth import Smoothing
+from brainchop_bids.inference.localise.localisation import MARGIN_MM
 from brainchop_bids.inference.options import InferenceOptions
 from brainchop_bids.inference.subvolumes import Subvolumes
 from brainchop_bids.models.spec import ModelSpec, mask_owner
@@ -46,6 +47,7 @@ def describe_methods(
     conform: ConformOptions | None = None,
     border: float = 0.0,
     uncertainty: bool = False,
+    localiser: ModelSpec | None = None,
 ) -> str:
     """Write the methods text, with citation keys in pandoc's form.
 
@@ -67,6 +69,8 @@ def describe_methods(
         Distance in mm by which the brain mask grew, or shrank if it is negative.
     uncertainty : bool
         True if maps of uncertainty were written.
+    localiser : ModelSpec, optional
+        The localiser that found the brain first.
 
     Returns
     -------
@@ -91,9 +95,11 @@ def describe_methods(
         labelled += f' The brain mask was then {grown} by {abs(border):g} mm.'
     if uncertainty:
         labelled += f' {_describe_uncertainty(options)}'
+    conform = conform or ConformOptions()
     text = f"""
-        Each T1-weighted scan was segmented with *brainchop-bids* {__version__}, a BIDS App
-        [@bidsapps] based on *Nipype* [@nipype]. {_describe_conform(conform or ConformOptions())}
+        Each {'CT' if conform.ct else 'T1-weighted'} scan was segmented with *brainchop-bids*
+        {__version__}, a BIDS App [@bidsapps] based on *Nipype* [@nipype].
+        {_describe_conform(conform)} {_describe_localising(localiser)}
         {labelled} Labels and masks were resampled to the native grid of the scan
         by {_RESAMPLED[resample]}. Connected components were computed with
         *connected-components-3d*, and images were read and written with *NiBabel* [@nibabel]."""
@@ -121,6 +127,11 @@ def list_references(text: str) -> str:
 def _describe_conform(options: ConformOptions) -> str:
     outliers = ' after intensities far from all others in a scan had been clipped'
     clipped = outliers if options.scale and options.window == 'auto' else ''
+    if options.ct:
+        return (
+            'Intensities of the CT scans were clipped to 0 to 80 Hounsfield units, as in '
+            f'*SynthSeg* [@synthseg]. {_describe_conform(replace(options, ct=False))}'
+        )
     if replace(options, window='auto') == ConformOptions():
         return (
             'Scans were conformed to 1 mm isotropic voxels with intensities scaled to 0-255, '
@@ -133,6 +144,19 @@ def _describe_conform(options: ConformOptions) -> str:
         f'Scans were conformed to isotropic voxels of {size}{field} with {options.interpolation} '
         f'interpolation and with intensities {change} to 0-255, following `mri_convert` of '
         f'*FreeSurfer* [@freesurfer]{clipped}.'
+    )
+
+
+def _describe_localising(localiser: ModelSpec | None) -> str:
+    if localiser is None:
+        return ''
+    return (
+        'The bounding box of the brain was determined first by the convolutional network '
+        f'*{localiser.name}* (SHA-256 {localiser.sha256[:12]}) from frames of 64 x 64 pixels '
+        'along the three axes of the scan. If the scan was larger than 256 mm, or the box was '
+        'not within the conformed field of view with 10 mm around it, this field was moved by '
+        'whole voxels to be centred on the box. Labels more than '
+        f'{MARGIN_MM:g} mm outside of the box were removed, unless the box was uncertain.'
     )
 
 
@@ -283,6 +307,9 @@ _REFERENCES = """
   https://doi.org/10.3389/fninf.2011.00013
 - [@freesurfer] Fischl B (2012). FreeSurfer. NeuroImage 62(2):774-781.
   https://doi.org/10.1016/j.neuroimage.2012.01.021
+- [@synthseg] Billot B et al. (2023). SynthSeg: Segmentation of brain MRI scans of any contrast and
+  resolution without retraining. Medical Image Analysis 86:102789.
+  https://doi.org/10.1016/j.media.2023.102789
 - [@meshnet] Fedorov A, Johnson J, Damaraju E, Ozerin A, Calhoun V, Plis S (2017). End-to-end
   learning of brain tissue segmentation from imperfect labeling. 2017 International Joint
   Conference on Neural Networks (IJCNN), 3785-3792. https://doi.org/10.1109/IJCNN.2017.7966333

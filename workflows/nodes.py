@@ -22,7 +22,7 @@ from brainchop_bids.interfaces import (
     StripSkull,
     WriteDerivatives,
 )
-from brainchop_bids.models.spec import ModelSpec
+from brainchop_bids.models.spec import ModelSpec, load_spec
 from brainchop_bids.quality.assess import LabelScheme
 from brainchop_bids.settings import WORKER_GB, Settings
 from brainchop_bids.system.errors import BrainchopError
@@ -42,6 +42,7 @@ def init_conform_node(
     scan: Path | None = None,
     memory: Granted | None = None,
     frame: int | None = None,
+    localiser: Path | None = None,
     omp_nthreads: int = 1,
     name: str = 'conform',
 ) -> pe.Node:
@@ -57,6 +58,8 @@ def init_conform_node(
         Memory that the step may use; by default as much as the machine grants.
     frame : int, optional
         Frame of a 4-D file, counted from 0.
+    localiser : Path, optional
+        Folder of the localiser that finds the brain first.
     omp_nthreads : int
         Number of threads of the node.
     name : str
@@ -80,6 +83,9 @@ def init_conform_node(
         node.inputs.trait_set(memory_gb=memory.amount, memory_source=memory.source)
     if frame is not None:
         node.inputs.frame = frame
+    if localiser is not None:
+        node.inputs.localiser = str(localiser)
+        node.inputs.localiser_sha256 = load_spec(localiser).sha256
     return node
 
 

@@ -9,6 +9,7 @@ from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from brainchop_bids.image.conform import ConformOptions
+from brainchop_bids.inference.localise.localisation import find_localiser
 from brainchop_bids.inference.options import InferenceOptions
 from brainchop_bids.interfaces import (
     LabelVolumes,
@@ -44,6 +45,7 @@ def init_single_scan_wf(
     border: float = 0.0,
     probseg: bool = False,
     uncertainty: bool = False,
+    localiser: str = 'auto',
     frame: int | None = None,
     omp_nthreads: int = 1,
     name: str = 'single_scan_wf',
@@ -77,6 +79,9 @@ def init_single_scan_wf(
     uncertainty : bool
         Also make a map of the entropy of the probabilities and, with test-time augmentation, of
         the spread over the scan and its mirror image.
+    localiser : str
+        What finds the brain first, so that labels far from it are removed: ``'auto'`` for what
+        the model names, a name or a folder, or ``'none'``.
     frame : int, optional
         Frame of a 4-D file, counted from 0.
     omp_nthreads : int
@@ -116,6 +121,8 @@ def init_single_scan_wf(
     derived_dsegs, derived_dsegs_conform, derived_volumes
         If the model has ``derived``: label images and tables of volumes of these
         segmentations, in the same order.
+    localisation
+        With a localiser: where the brain was found, see `Localisation.to_dict`.
     intracranial_volume
         If the model labels the fluid around the brain: intracranial volume, mm^3.
     warnings, segment_warnings, engine, normalization, removed_components, removed_voxels, \
@@ -139,6 +146,7 @@ def init_single_scan_wf(
     >>> wf.run()  # doctest: +SKIP
     """
     spec = model if isinstance(model, ModelSpec) else load_spec(find_model(str(model)))
+    localiser_dir = find_localiser(localiser, [spec])
     workflow = LiterateWorkflow(name=name)
     workflow.__desc__ = describe_methods(
         [spec],
@@ -149,16 +157,23 @@ def init_single_scan_wf(
         conform=conform,
         border=border,
         uncertainty=uncertainty,
+        localiser=None if localiser_dir is None else load_spec(localiser_dir),
     )
     workflow.__postdesc__ = list_references(workflow.__desc__)
     several = ['channels'] if spec.in_channels > 1 else []
     inputnode = pe.Node(niu.IdentityInterface(fields=['t1w', *several]), name='inputnode')
     shared = ['t1w_conform', 'warnings', 'conform_cost']
-    fields = model_outputs(spec, probseg=probseg, uncertainty=uncertainty, border=border)
+    options: dict[str, Any] = {
+        'probseg': probseg,
+        'uncertainty': uncertainty,
+        'border': border,
+        'localised': localiser_dir is not None,
+    }
+    fields = model_outputs(spec, **options)
     outputnode = pe.Node(niu.IdentityInterface(fields=[*shared, *fields]), name='outputnode')
     memory = None if mem_gb is None else Granted(mem_gb, 'mem_gb')
     conform_node = init_conform_node(
-        conform, memory=memory, frame=frame, omp_nthreads=omp_nthreads
+        conform, memory=memory, frame=frame, localiser=localiser_dir, omp_nthreads=omp_nthreads
     )
     segmentation = init_segmentation_wf(
         spec=spec,
@@ -168,11 +183,9 @@ def init_single_scan_wf(
         components=components,
         resample=resample,
         label_codes=label_codes,
-        border=border,
-        probseg=probseg,
-        uncertainty=uncertainty,
         frame=frame,
         omp_nthreads=omp_nthreads,
+        **options,
     )
     # fmt: off
     workflow.connect([
@@ -185,6 +198,8 @@ def init_single_scan_wf(
         connect_all(segmentation, outputnode, [(field, field) for field in fields]),
     ])
     # fmt: on
+    if localiser_dir is not None:
+        workflow.connect(conform_node, 'localisation', segmentation, 'inputnode.localisation')
     return workflow
 
 
@@ -200,6 +215,7 @@ def init_segmentation_wf(
     border: float = 0.0,
     probseg: bool = False,
     uncertainty: bool = False,
+    localised: bool = False,
     frame: int | None = None,
     pool: Path | None = None,
     omp_nthreads: int = 1,
@@ -216,6 +232,8 @@ def init_segmentation_wf(
     inference, normalization, components, resample, label_codes, border, probseg, uncertainty, \
     frame, omp_nthreads
         As for `init_single_scan_wf`.
+    localised : bool
+        Whether labels far from where the brain was found are removed.
     pool : Path, optional
         Folder that `worker_pool` yields; its processes then run the network.
     name : str
@@ -224,13 +242,18 @@ def init_segmentation_wf(
     Returns
     -------
     LiterateWorkflow
-        Its ``inputnode`` takes ``t1w`` and ``t1w_conform``, and ``channels`` if the model takes
-        several scans; the fields of its ``outputnode`` are those of `model_outputs`.
+        Its ``inputnode`` takes ``t1w`` and ``t1w_conform``, ``channels`` if the model takes
+        several scans, and ``localisation`` if ``localised``; the fields of its ``outputnode`` are
+        those of `model_outputs`.
     """
     workflow = LiterateWorkflow(name=name)
     fields = ['t1w', 't1w_conform'] + ['channels'] * (spec.in_channels > 1)
-    inputnode = pe.Node(niu.IdentityInterface(fields=fields), name='inputnode')
-    fields = model_outputs(spec, probseg=probseg, uncertainty=uncertainty, border=border)
+    inputnode = pe.Node(
+        niu.IdentityInterface(fields=fields + ['localisation'] * localised), name='inputnode'
+    )
+    fields = model_outputs(
+        spec, probseg=probseg, uncertainty=uncertainty, border=border, localised=localised
+    )
     outputnode = pe.Node(niu.IdentityInterface(fields=fields), name='outputnode')
     segment = init_segment_node(
         spec,
@@ -266,6 +289,9 @@ def init_segmentation_wf(
     # fmt: on
     _connect_outputs(workflow, spec)
     _connect_masks(workflow, border)
+    if localised:
+        workflow.connect(inputnode, 'localisation', keep_components, 'localisation')
+        workflow.connect(keep_components, 'localisation', outputnode, 'localisation')
     if spec.in_channels > 1:
         add_channels(workflow, spec, memory, omp_nthreads)
     if spec.derived:
@@ -339,7 +365,12 @@ def _recode(
 
 
 def model_outputs(
-    spec: ModelSpec, *, probseg: bool = False, uncertainty: bool = False, border: float = 0.0
+    spec: ModelSpec,
+    *,
+    probseg: bool = False,
+    uncertainty: bool = False,
+    border: float = 0.0,
+    localised: bool = False,
 ) -> list[str]:
     """Return the fields of the ``outputnode`` of a model's workflow."""
     images = ['dseg_conform', 'brain_mask_conform', 'dseg', 'brain_mask']
@@ -348,7 +379,7 @@ def model_outputs(
     costs = [f'{step}_cost' for step in ('segment', 'components', 'resample')]
     fields = [*images, 'volumes', *facts, 'brain_volume', *costs] + ['probseg'] * probseg
     fields += ['uncertainty', 'uncertainty_conform'] * uncertainty
-    fields += ['brain_mask_plain'] * bool(border)
+    fields += ['brain_mask_plain'] * bool(border) + ['localisation'] * localised
     fields += [f'derived_{field}' for field in DERIVED] if spec.derived else []
     return fields + ['intracranial_volume'] * spec.intracranial
 

@@ -231,6 +231,7 @@ def _worker_pool(settings: Settings, work: list[tuple[Scan, list[ModelSpec]]]) -
         inference=settings.inference,
         memory=memory,
         normalization=None if rule is None else Normalization.parse(rule),
+        localiser='none',
         threads=threads,
     )
     with worker_pool(number, Request(scan, specs[0].folder, Path.cwd()), threads) as folder:

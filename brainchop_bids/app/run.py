@@ -150,11 +150,21 @@ def _check_options(settings: 'Settings', specs: 'Sequence[ModelSpec]') -> None:
             raise SettingsError(
                 '--normalization is for one model; with several write it into their brainchop.json'
             )
+    _localiser(settings, specs)
     _ = settings.filters
     if settings.use_plugin is not None:
         from .execution import read_plugin
 
         read_plugin(settings.use_plugin)
+
+
+def _localiser(settings: 'Settings', specs: 'Sequence[ModelSpec]') -> 'ModelSpec | None':
+    """Return the localiser of the run, None if there is none."""
+    from ..inference.localise.localisation import find_localiser
+    from ..models.spec import load_spec
+
+    folder = find_localiser(settings.localiser, specs, settings.models_dir)
+    return None if folder is None else load_spec(folder)
 
 
 def _describe_plans(settings: 'Settings', specs: 'Sequence[ModelSpec]') -> list[str]:
@@ -188,7 +198,6 @@ def _write_root(
     stamp = f'{time.strftime("%Y%m%d-%H%M%S")}_{uuid.uuid4()}'
     write_text(logs / f'run-{stamp}.toml', settings.to_toml())
     if anew or settings.boilerplate or not (logs / 'CITATION.md').exists():
-        from brainchop_bids.image.conform import ConformOptions
         from brainchop_bids.workflows.boilerplate import describe_methods, list_references
 
         text = describe_methods(
@@ -197,9 +206,10 @@ def _write_root(
             settings.resample,
             settings.inference,
             normalization=settings.normalization,
-            conform=ConformOptions(window=settings.intensity_window),
+            conform=settings.conform,
             border=settings.border,
             uncertainty=settings.uncertainty,
+            localiser=_localiser(settings, specs),
         )
         write_text(logs / 'CITATION.md', text + list_references(text))
 

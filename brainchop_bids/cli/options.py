@@ -236,6 +236,18 @@ def add_label_options(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def add_localiser_option(group: argparse._ArgumentGroup) -> None:
+    """Add the option of the localiser."""
+    group.add_argument(
+        '--localiser',
+        metavar='auto|none|NAME|DIR',
+        default='auto',
+        help='model that finds the brain in each scan first: the conformed field of view is '
+        'centred on it where it would be cut off, and labels far from it are removed; auto is '
+        'what the model names (none if it names none), none does without (default: auto)',
+    )
+
+
 def add_border_option(group: argparse._ArgumentGroup) -> None:
     """Add the option of the border of the brain mask."""
     group.add_argument(
@@ -271,4 +283,14 @@ def add_window_option(group: argparse._ArgumentGroup) -> None:
             'cases (freesurfer), or the same after a few voxels far from all others were '
             'clipped, with a warning (auto) (default: %(default)s)'
         ),
+    )
+
+
+def add_ct_option(group: argparse._ArgumentGroup) -> None:
+    """Add the option for scans that are CT."""
+    group.add_argument(
+        '--ct',
+        action='store_true',
+        help='the scans are CT of heads, for models that take CT: clip intensities to 0 to 80 '
+        'Hounsfield units',
     )

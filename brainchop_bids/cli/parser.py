@@ -8,9 +8,11 @@ from .. import __version__
 from .options import (
     Parser,
     add_border_option,
+    add_ct_option,
     add_frame_option,
     add_inference_options,
     add_label_options,
+    add_localiser_option,
     add_model_options,
     add_window_option,
     memory,
@@ -110,6 +112,7 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
     )
     add_frame_option(group)
     add_window_option(group)
+    add_ct_option(group)
 
 
 def _add_segmentation(parser: argparse.ArgumentParser) -> None:
@@ -117,6 +120,7 @@ def _add_segmentation(parser: argparse.ArgumentParser) -> None:
     add_model_options(group, several=True)
     add_inference_options(group)
     add_label_options(group)
+    add_localiser_option(group)
     add_border_option(group)
     group.add_argument(
         '--probseg', action='store_true', help='also write a probability map for each label'

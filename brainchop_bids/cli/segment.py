@@ -14,9 +14,11 @@ from .files import AFTER_SCAN, plan_folder, plan_scan, write_volumes_of_all
 from .options import (
     Parser,
     add_border_option,
+    add_ct_option,
     add_frame_option,
     add_inference_options,
     add_label_options,
+    add_localiser_option,
     add_model_options,
     add_window_option,
     memory,
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..image.io import Volume
+    from ..inference.localise.localisation import Localisation
     from ..inference.options import InferenceOptions
     from ..inference.segmenter import Result
     from ..models.spec import ModelSpec
@@ -147,6 +150,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         ),
     )
     add_label_options(group)
+    add_localiser_option(group)
     group.add_argument(
         '--derived',
         metavar='NAME=FILE',
@@ -201,6 +205,7 @@ def _add_conform(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('reading and conforming')
     add_frame_option(group)
     add_window_option(group)
+    add_ct_option(group)
     size = group.add_mutually_exclusive_group()
     size.add_argument(
         '--voxel-size',
@@ -245,6 +250,7 @@ def _common(arguments: argparse.Namespace) -> dict[str, Any]:
         'components': arguments.components,
         'resample': arguments.resample,
         'label_codes': arguments.label_codes,
+        'localiser': _localiser(arguments),
         'border': arguments.border,
         'normalization': None if given is None else Normalization.parse(given),
         'frame': arguments.frame,
@@ -255,6 +261,7 @@ def _common(arguments: argparse.Namespace) -> dict[str, Any]:
             interpolation=arguments.interpolation,
             scale=not arguments.no_scale,
             window=arguments.intensity_window,
+            ct=arguments.ct,
         ),
         'threads': _threads(arguments),
     }
@@ -307,14 +314,17 @@ def _review(
     mask: 'np.ndarray | None',
     spec: 'ModelSpec',
     removed_mm3: float,
+    located: 'Localisation | None',
 ) -> dict[str, Any]:
     """Return the flags that the App gives, and the measures of quality."""
     from ..quality.assess import LabelScheme, assess
+    from ..quality.located import localisation_flags
 
     scheme = LabelScheme.of(spec.labels_by_value('model'), covers_brain=spec.covers_brain)
     assessment = assess(volume, labels, mask, scheme, removed_mm3=removed_mm3)
+    flags = [*assessment.flags, *(localisation_flags(located) if located else ())]
     return {
-        'flags': [flag.to_dict() for flag in assessment.flags],
+        'flags': [flag.to_dict() for flag in flags],
         'quality': assessment.measures,
     }
 
@@ -324,6 +334,16 @@ def _inference(arguments: argparse.Namespace) -> 'InferenceOptions':
 
     names = InferenceOptions.__dataclass_fields__
     return InferenceOptions(**{name: getattr(arguments, name) for name in names})
+
+
+def _localiser(arguments: argparse.Namespace) -> str:
+    """Return the folder of a localiser that may be in --models-dir, or what else was given."""
+    from ..models.zoo import find_model
+
+    choice: str = arguments.localiser
+    if choice in ('auto', 'none'):
+        return choice
+    return str(find_model(choice, arguments.models_dir))
 
 
 def _memory(arguments: argparse.Namespace) -> 'Granted | None':

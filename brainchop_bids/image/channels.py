@@ -12,7 +12,11 @@ from .io import Volume
 
 
 def conform_channels(
-    volumes: Sequence[Volume], options: ConformOptions | None = None, *, threads: int = 1
+    volumes: Sequence[Volume],
+    options: ConformOptions | None = None,
+    *,
+    organ: Geometry | None = None,
+    threads: int = 1,
 ) -> tuple[Conformed, np.ndarray]:
     """Conform a scan, and resample other scans of the same head onto its grid by their headers.
 
@@ -21,6 +25,8 @@ def conform_channels(
     volumes : sequence of Volume
         Scans of one head; the first one determines the grid.
     options : ConformOptions, optional
+        As for `brainchop_bids.image.conform.conform`.
+    organ : Geometry, optional
         As for `brainchop_bids.image.conform.conform`.
     threads : int
         Number of threads.
@@ -39,7 +45,7 @@ def conform_channels(
     """
     first, *others = volumes
     options = options or ConformOptions()
-    conformed = conform(first, options, threads=threads)
+    conformed = conform(first, options, organ=organ, threads=threads)
     channels = [conformed.data]
     for other in others:
         moved = conform_to_grid(other, conformed.geometry, first.path, options, threads=threads)

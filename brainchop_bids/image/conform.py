@@ -13,14 +13,17 @@ from scipy import ndimage
 
 from ..system.errors import SettingsError
 from .extent import FINEST, check_field_of_view
+from .field import centred_on, holds, part_in
 from .geometry import Geometry
 from .io import Volume
 from .sampling import Sampler, for_each, nearest, trilinear
-from .window import half_up, to_uint8
+from .window import clip_hounsfield, half_up, to_uint8
 
 INTERPOLATIONS = ('trilinear', 'nearest', 'cubic')
 WINDOWS = ('auto', 'freesurfer')
 _SIDE = 256
+# Field of view of a head, mm.
+_FIELD = np.float32(256)
 # Shape of the conformed grid at 1 mm, for heads that fit into it.
 CONFORMED_SHAPE = (_SIDE, _SIDE, _SIDE)
 _LIA = ((-1, 0, 0), (0, 0, 1), (0, -1, 0))
@@ -46,6 +49,8 @@ class ConformOptions:
         What is scaled to 0..255. ``'freesurfer'`` follows ``mri_convert -c`` in all cases.
         ``'auto'`` is the same, except that a few voxels far from all others are clipped instead
         of stretching the window, with a warning.
+    ct : bool
+        The scan is CT in Hounsfield units, which are clipped to 0..80 before all else.
 
     Raises
     ------
@@ -59,6 +64,7 @@ class ConformOptions:
     interpolation: str = 'trilinear'
     scale: bool = True
     window: str = 'auto'
+    ct: bool = False
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -111,6 +117,9 @@ class Conformed:
         Warnings about the volume that was read, and of this step.
     unchanged : bool
         True if the input was conformed already and was returned unchanged.
+    moved_mm : tuple of 3 float or None
+        RAS+ mm by which the middle of the grid was moved from the scan's to that of an organ;
+        None if it has its usual place.
     """
 
     data: np.ndarray
@@ -118,6 +127,7 @@ class Conformed:
     affine: np.ndarray
     warnings: tuple[str, ...]
     unchanged: bool
+    moved_mm: tuple[float, float, float] | None = None
 
 
 def conform(
@@ -125,6 +135,7 @@ def conform(
     options: ConformOptions = ConformOptions(),
     *,
     grid: Geometry | None = None,
+    organ: Geometry | None = None,
     threads: int = 1,
 ) -> Conformed:
     """Convert a volume to uint8 and resample it to isotropic voxels in a cubic LIA grid.
@@ -143,6 +154,10 @@ def conform(
     grid : Geometry, optional
         Grid of the result, such as that of another conformed scan; by default a grid around the
         volume's own centre.
+    organ : Geometry, optional
+        The box around the head's brain, or another organ, as a grid: the result is centred on it
+        where it is out of reach of the usual grid, see `grid_around`. What lies outside of the
+        result then does not count for the scaling of intensities, either.
     threads : int
         Number of threads.
 
@@ -171,7 +186,19 @@ def conform(
         name = volume.path or 'the volume'
         check_field_of_view(name, volume.geometry, volume.header, least=0.0)
     target, warnings = (grid, []) if grid else conformed_grid(volume.geometry, options)
-    values = volume.data
+    centre, moved_mm = volume.geometry.c_ras, None
+    around = None
+    if grid is None and organ is not None:
+        around = grid_around(organ, volume.geometry, options)
+    if around is not None:
+        x, y, z = (float(n) for n in np.round(around.c_ras - centre, 3))
+        target, moved_mm = around, (x, y, z)
+        warnings = [
+            f'the conformed field of view is centred on what was located, {x:g}, {y:g}, {z:g} mm '
+            "from the scan's centre"
+        ]
+        volume = part_in(volume, target)
+    values = clip_hounsfield(volume.data) if options.ct else volume.data
     if values.dtype != np.uint8:
         values, notes = to_uint8(values, scale=options.scale, robust=options.window == 'auto')
         warnings = [*warnings, *notes]
@@ -182,8 +209,9 @@ def conform(
     affine = np.eye(4)
     affine[:3, :3] = np.array(_LIA) * size
     affine[:3, 3] = target.c_ras.astype(np.float64) + half * np.array([1, -1, 1])
-    unchanged = same and volume.data.dtype == np.uint8
-    return Conformed(values, target, affine, (*volume.warnings, *warnings), unchanged)
+    unchanged = same and values is volume.data
+    told = (*volume.warnings, *warnings)
+    return Conformed(values, target, affine, told, unchanged, moved_mm)
 
 
 def conformed_grid(
@@ -205,20 +233,69 @@ def conformed_grid(
     warnings : list of str
         One line for each unusual property of the grid.
     """
-    size = np.float32(source.zooms.min() if options.smallest else options.voxel_size)
-    reach = (source.zooms * np.array(source.shape, np.float32)).max()
+    reach, size = _reach(source), _size(source, options)
+    side = _side(reach, size, options)
     warnings = []
-    if options.force_256:
-        side = _SIDE
-    elif options.smallest:
-        side = max(_SIDE, int(np.rint(reach / size * 10000)) // 10000)
-    else:
-        side = max(_SIDE, int(np.ceil(reach / size)))
-        if (side - _SIDE) / _SIDE < 0.1:
-            side = _SIDE
     if side > _SIDE:
         warnings.append(f'field of view {reach:g} mm needs {side} voxels a side, not {_SIDE}')
-    return Geometry((side, side, side), np.full(3, size), np.array(_LIA), source.c_ras), warnings
+    return _cube(source, side, size), warnings
+
+
+def grid_around(
+    organ: Geometry, source: Geometry, options: ConformOptions = ConformOptions()
+) -> Geometry | None:
+    """Return the conformed grid of a scan around an organ that is out of reach.
+
+    It is if the scan is larger than the field of view of a head, 256 mm, or the organ is not in
+    the usual grid with 10 mm around it.
+
+    Parameters
+    ----------
+    organ : Geometry
+        The box around the organ, as a grid.
+    source : Geometry
+        The scan's own grid.
+    options : ConformOptions
+        As for `conform`.
+
+    Returns
+    -------
+    Geometry or None
+        The grid for a scan of at most 256 mm, moved by whole voxels to the organ; None if
+        nothing is out of reach, or this is the usual grid.
+    """
+    reach, size = _reach(source), _size(source, options)
+    usual = _cube(source, _side(reach, size, options), size)
+    field = _cube(source, _side(min(reach, _FIELD), size, options), size)
+    # Sizes in headers are rounded.
+    larger = reach > size * (field.shape[0] + 0.5)
+    if not larger and holds(field, organ):
+        return None
+    around = centred_on(field, organ)
+    return None if around.matches(usual) else around
+
+
+def _reach(source: Geometry) -> np.float32:
+    reach: np.float32 = (source.zooms * np.array(source.shape, np.float32)).max()
+    return reach
+
+
+def _size(source: Geometry, options: ConformOptions) -> np.float32:
+    return np.float32(source.zooms.min() if options.smallest else options.voxel_size)
+
+
+def _side(reach: np.float32, size: np.float32, options: ConformOptions) -> int:
+    """Return the number of voxels of this size along a side that hold so many mm."""
+    if options.force_256:
+        return _SIDE
+    if options.smallest:
+        return max(_SIDE, int(np.rint(reach / size * 10000)) // 10000)
+    side = max(_SIDE, int(np.ceil(reach / size)))
+    return _SIDE if (side - _SIDE) / _SIDE < 0.1 else side
+
+
+def _cube(source: Geometry, side: int, size: np.float32) -> Geometry:
+    return Geometry((side, side, side), np.full(3, size), np.array(_LIA), source.c_ras)
 
 
 def _round_plane(values: np.ndarray) -> np.ndarray:

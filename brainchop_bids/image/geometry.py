@@ -106,6 +106,27 @@ class Geometry:
         """Voxel index to RAS+ mm, (4, 4) float32, rounded once."""
         return self.affine.astype(np.float32)
 
+    def part(self, first: Sequence[int], shape: Sequence[int]) -> 'Geometry':
+        """Return the grid of a part of the voxels.
+
+        Parameters
+        ----------
+        first : sequence of 3 int
+            Its first voxel.
+        shape : sequence of 3 int
+            Its number of voxels along each axis.
+
+        Examples
+        --------
+        >>> grid = Geometry((8, 8, 8), np.full(3, 2), np.diag([-1, 1, 1]), np.zeros(3))
+        >>> grid.part((0, 2, 4), (4, 4, 4)).affine[:3, 3]
+        array([ 8., -4.,  0.])
+        """
+        middle = np.asarray(first) + np.asarray(shape) / 2
+        centre = self.affine[:3, :3] @ middle + self.affine[:3, 3]
+        x, y, z = shape
+        return Geometry((x, y, z), self.zooms, self.cosines, centre)
+
     @property
     def voxel_volume(self) -> float:
         """Volume of one voxel in mm^3, including shear."""

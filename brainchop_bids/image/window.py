@@ -11,6 +11,8 @@ import numpy as np
 from ..system.errors import InputError
 from .lookup import flat, histogram, lookup
 
+# Intensities of CT that show a brain, Hounsfield units.
+_HOUNSFIELD = (0, 80)
 _BINS = 1000
 _HIGH = 0.999
 _ZERO = 1e-15  # smaller values are background in the histogram
@@ -82,6 +84,24 @@ class _Values:
             found.append(piece[chosen].astype(np.float64))
             number += int(np.count_nonzero(chosen) if weight is None else weight[chosen].sum())
         return np.sort(np.concatenate(found)), number
+
+
+def clip_hounsfield(values: np.ndarray) -> np.ndarray:
+    """Clip the intensities of a CT of a head to those of brain and fluid, 0 to 80.
+
+    As ``--ct`` of SynthSeg (Billot et al. 2023, https://doi.org/10.1016/j.media.2023.102789).
+
+    Parameters
+    ----------
+    values : array
+        Intensities in Hounsfield units.
+
+    Returns
+    -------
+    array
+        A copy of the same type.
+    """
+    return np.clip(values, *_HOUNSFIELD)
 
 
 def to_uint8(

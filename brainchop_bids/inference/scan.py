@@ -21,6 +21,7 @@ from ..models.spec import ModelSpec
 from ..system.atomic import Staged, writing
 from ..system.errors import DeviceMemoryError, ModelError
 from ..system.resources import available_memory, peak_mb
+from .localise.localisation import Localisation, find_localiser, load_localiser, localise_scan
 from .options import InferenceOptions
 from .outputs import Outputs, Posterior
 from .plan import Engines, plan_scan
@@ -33,7 +34,9 @@ from .stages import (
     remove_from_void,
 )
 
-Review = Callable[[Volume, np.ndarray, np.ndarray | None, ModelSpec, float], dict[str, Any]]
+Review = Callable[
+    [Volume, np.ndarray, np.ndarray | None, ModelSpec, float, Localisation | None], dict[str, Any]
+]
 
 
 class Stopwatch:
@@ -82,8 +85,9 @@ def segment_scan(
     clock : Stopwatch, optional
         Measures the stages.
     review : callable, optional
-        Takes the scan, the model's labels and the brain mask in the scan's grid, the model, and
-        the volume that was removed with components, mm^3; what it returns is added to the facts.
+        Takes the scan, the model's labels and the brain mask in the scan's grid, the model, the
+        volume that was removed with components, mm^3, and where the brain was found; what it
+        returns is added to the facts.
     engines : Engines, optional
         Engines that are kept for further scans.
 
@@ -93,7 +97,8 @@ def segment_scan(
         Facts about the run, ready for JSON: ``engine``, ``normalization``, ``model``,
         ``seconds``, ``peak_mb``, ``components`` (the rule, and the numbers of components and
         voxels removed), ``smoothing`` and ``mask`` (the rules), ``warnings``; also ``border_mm``
-        if the mask was grown or shrunk, and ``intracranial_mm3`` if the model labels the fluid
+        if the mask was grown or shrunk, ``localisation`` if the brain was sought first (see
+        `Localisation.to_dict`), and ``intracranial_mm3`` if the model labels the fluid
         around the brain and the labels were cleaned up.
 
     Raises
@@ -105,13 +110,25 @@ def segment_scan(
     clock = clock or Stopwatch()
     # Options that the model does not support are reported before anything is read.
     _check(settings, spec)
+    localiser = find_localiser(settings.localiser, [spec])
+    if localiser is not None:
+        load_localiser(localiser, settings.threads)
     with clock.stage('read'):
         read = partial(read_scan, options=settings.conform, memory=settings.memory)
         volume = read(settings.t1w, settings.frame)
         others = [read(path) for path in settings.channels]
+    located = None
+    if localiser is not None:
+        with clock.stage('localise'):
+            located = localise_scan(
+                volume, localiser, ct=settings.conform.ct, threads=settings.threads
+            )
     with clock.stage('conform'):
         conformed, data = conform_channels(
-            [volume, *others], settings.conform, threads=settings.threads
+            [volume, *others],
+            settings.conform,
+            organ=located.region if located else None,
+            threads=settings.threads,
         )
     with Staged() as staged:
         outputs = Outputs(settings, spec, volume, conformed, staged)
@@ -121,6 +138,9 @@ def segment_scan(
         with clock.stage('components'):
             labels = smooth_labels(labels, spec.smoothing, threads=settings.threads)
             labels, notes = remove_from_void(labels, conformed.data)
+            if located is not None:
+                located = replace(located, moved_mm=conformed.moved_mm)
+                labels, located = located.restrict(labels, conformed.geometry)
             cleaned = _clean_up(settings, spec, labels, conformed, masked=review is not None)
         with clock.stage('write'):
             final = cleaned
@@ -132,7 +152,7 @@ def segment_scan(
             with clock.stage('review'):
                 voxel = conformed.geometry.voxel_volume
                 removed = cleaned.removed.voxels * voxel
-                reviewed = review(volume, final.labels, final.mask, spec, removed)
+                reviewed = review(volume, final.labels, final.mask, spec, removed, located)
         stats = {
             **_facts(settings, network.engine, cleaned),
             'plan': network.plan.description,
@@ -142,6 +162,7 @@ def segment_scan(
                 *network.warnings,
                 *notes,
             ],
+            **({'localisation': located.to_dict()} if located else {}),
             **reviewed,
             'seconds': clock.total(),
             'peak_mb': round(peak_mb(), 1),

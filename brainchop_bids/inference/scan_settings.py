@@ -51,6 +51,9 @@ class ScanSettings:
         Distance in mm by which the mask grows, or shrinks if it is negative, see `move_border`.
     normalization : Normalization, optional
         Normalization that replaces the model's own.
+    localiser : str
+        What finds the brain first: ``'auto'`` for what the model names, a name or a folder, or
+        ``'none'``, see `brainchop_bids.inference.localise.localisation`.
     frame : int, optional
         Frame of a 4-D file, counted from 0.
     conform : ConformOptions
@@ -82,6 +85,7 @@ class ScanSettings:
     stats: Path | None = None
     border: float = 0.0
     normalization: Normalization | None = None
+    localiser: str = 'auto'
     frame: int | None = None
     conform: ConformOptions = field(default_factory=ConformOptions)
     threads: int = 1

@@ -96,6 +96,7 @@ def conform_scan(
     options: ConformOptions | None = None,
     *,
     reference: str | Path | None = None,
+    organ: Geometry | None = None,
     threads: int = 1,
 ) -> Conformed:
     """Conform a scan as FreeSurfer's ``mri_convert -c`` does, or onto the grid of another one.
@@ -108,6 +109,8 @@ def conform_scan(
         Target grid and interpolation.
     reference : str or Path, optional
         Conformed scan of the same head whose grid is used; both are aligned by their headers.
+    organ : Geometry, optional
+        As for `brainchop_bids.image.conform.conform`.
     threads : int
         Number of threads.
 
@@ -122,7 +125,7 @@ def conform_scan(
     """
     options = options or ConformOptions()
     if reference is None:
-        return conform(volume, options, threads=threads)
+        return conform(volume, options, organ=organ, threads=threads)
     grid, _ = read_geometry(reference)
     return conform_to_grid(volume, grid, reference, options, threads=threads)
 

@@ -149,6 +149,7 @@ class WriteDerivativesInputSpec(BaseInterfaceInputSpec):
     resample_cost = COST
     quality_cost = COST
     figures_cost = COST
+    localisation = traits.Dict(desc='output of KeepComponents: where the brain was found')
     measures = traits.Dict(traits.Str, traits.Float, desc='image quality measures')
     flags = traits.List(traits.Dict, desc='flags: Name, Value, Reason')
 
@@ -211,6 +212,9 @@ class WriteDerivatives(StepInterface):
         ]
 
     def _record(self) -> dict[str, Any]:
+        from ..inference.localise.localisation import Localisation
+        from ..quality.located import localisation_flags
+
         inputs = self.inputs
         costs = {step: getattr(inputs, f'{step}_cost') for step in STEPS}
         known = {step: cost for step, cost in costs.items() if isdefined(cost)}
@@ -218,6 +222,12 @@ class WriteDerivatives(StepInterface):
             'BrainVolume': inputs.brain_volume,
             'IntracranialVolume': inputs.intracranial_volume,
         }
+        flags = list(inputs.flags) if isdefined(inputs.flags) else []
+        located = {}
+        if isdefined(inputs.localisation):
+            located = {'Localisation': dict(inputs.localisation)}
+            found = Localisation.from_dict(inputs.localisation)
+            flags += [flag.to_dict() for flag in localisation_flags(found)]
         rules = {'Smoothing': inputs.smoothing, 'Mask': inputs.mask_rule}
         return {
             'Model': {**inputs.model, 'Normalization': inputs.normalization},
@@ -229,7 +239,8 @@ class WriteDerivatives(StepInterface):
                 **{key: dict(value) for key, value in rules.items() if isdefined(value) and value},
             },
             'Warnings': [*inputs.warnings, *inputs.segment_warnings],
-            'Flags': list(inputs.flags) if isdefined(inputs.flags) else [],
+            **located,
+            'Flags': flags,
             'Measures': dict(inputs.measures) if isdefined(inputs.measures) else {},
             **{key: volume for key, volume in volumes.items() if isdefined(volume)},
             **({'Border': inputs.border} if inputs.border else {}),

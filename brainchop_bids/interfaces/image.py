@@ -1,9 +1,16 @@
 """Interfaces to the pure functions of `brainchop_bids.image`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, isdefined, traits
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    Directory,
+    File,
+    isdefined,
+    traits,
+)
 
 from .base import StepInterface, StepOutputSpec
 
@@ -30,6 +37,11 @@ class ConformInputSpec(BaseInterfaceInputSpec):
     window = traits.Enum(
         'auto', 'freesurfer', usedefault=True, desc='what is scaled, see ConformOptions'
     )
+    ct = traits.Bool(
+        False, usedefault=True, desc='clip intensities to 0-80, for CT in Hounsfield units'
+    )
+    localiser = Directory(exists=True, desc='localiser that finds the brain first')
+    localiser_sha256 = traits.Str(desc='its checksum: a changed one is run again')
     memory_gb = traits.Float(nohash=True, desc='memory that may be used, GB')
     memory_source = traits.Str(
         'memory_gb', usedefault=True, nohash=True, desc='origin of memory_gb, for messages'
@@ -42,6 +54,7 @@ class ConformOutputSpec(StepOutputSpec):
 
     out_file = File(exists=True, desc='conformed scan, uint8, LIA, uncompressed NIfTI')
     warnings = traits.List(traits.Str, desc='warnings about the scan, one line each')
+    localisation = traits.Dict(desc='with a localiser: where the brain was found')
 
 
 class Conform(StepInterface):
@@ -60,6 +73,7 @@ class Conform(StepInterface):
     def _work(self, cwd: Path) -> dict[str, Any]:
         from ..image.conform import ConformOptions
         from ..image.io import save_nifti
+        from ..inference.localise.localisation import localise_scan
         from ..inference.stages import conform_scan, read_scan
         from ..system.resources import Granted
 
@@ -71,6 +85,7 @@ class Conform(StepInterface):
             interpolation=inputs.interpolation,
             scale=inputs.scale,
             window=inputs.window,
+            ct=inputs.ct,
         )
         frame = inputs.frame if isdefined(inputs.frame) else None
         memory = None
@@ -78,10 +93,24 @@ class Conform(StepInterface):
             memory = Granted(inputs.memory_gb, inputs.memory_source)
         volume = read_scan(inputs.in_file, frame, options=options, memory=memory)
         reference = inputs.reference if isdefined(inputs.reference) else None
-        result = conform_scan(volume, options, reference=reference, threads=inputs.num_threads)
+        located = None
+        if isdefined(inputs.localiser):
+            located = localise_scan(
+                volume, Path(inputs.localiser), ct=inputs.ct, threads=inputs.num_threads
+            )
+        result = conform_scan(
+            volume,
+            options,
+            reference=reference,
+            organ=located.region if located else None,
+            threads=inputs.num_threads,
+        )
         out_file = save_nifti(cwd / 'conformed.nii', result.data, affine=result.affine)
         warnings = dict.fromkeys([*volume.warnings, *result.warnings])
-        return {'out_file': str(out_file), 'warnings': list(warnings)}
+        outputs: dict[str, Any] = {'out_file': str(out_file), 'warnings': list(warnings)}
+        if located is not None:
+            outputs['localisation'] = replace(located, moved_mm=result.moved_mm).to_dict()
+        return outputs
 
 
 class KeepComponentsInputSpec(BaseInterfaceInputSpec):
@@ -93,6 +122,7 @@ class KeepComponentsInputSpec(BaseInterfaceInputSpec):
     intracranial = traits.Bool(
         False, usedefault=True, desc='measure the intracranial volume (brain and fluid around it)'
     )
+    localisation = traits.Dict(desc='output of Conform: labels far from the brain are removed')
     out_file = File('kept.nii', usedefault=True, desc='file name of the labels')
     out_mask = File('mask.nii', usedefault=True, desc='file name of the brain mask')
 
@@ -105,6 +135,7 @@ class KeepComponentsOutputSpec(StepOutputSpec):
     removed_components = traits.Int(desc='number of components that were removed')
     removed_voxels = traits.Int(desc='number of voxels that were removed')
     intracranial_volume = traits.Float(desc='intracranial volume, mm^3')
+    localisation = traits.Dict(desc='that of the input, with the number of removed voxels')
 
 
 class KeepComponents(StepInterface):
@@ -123,10 +154,15 @@ class KeepComponents(StepInterface):
     def _work(self, cwd: Path) -> dict[str, Any]:
         from ..image.cleanup import MaskRule
         from ..image.io import load_labels, save_nifti
+        from ..inference.localise.localisation import Localisation
         from ..inference.stages import clean_up
 
         inputs = self.inputs
         labels, geometry = load_labels(inputs.in_file)
+        located = None
+        if isdefined(inputs.localisation):
+            located = Localisation.from_dict(inputs.localisation)
+            labels, located = located.restrict(labels, geometry)
         mask_rule = MaskRule.from_dict(inputs.mask_rule if isdefined(inputs.mask_rule) else {})
         cleaned = clean_up(
             labels, geometry.zooms, inputs.rule, mask_rule, intracranial=inputs.intracranial
@@ -135,6 +171,8 @@ class KeepComponents(StepInterface):
             'removed_components': int(cleaned.removed.components),
             'removed_voxels': int(cleaned.removed.voxels),
         }
+        if located is not None:
+            outputs['localisation'] = located.to_dict()
         if cleaned.intracranial_mm3 is not None:
             outputs['intracranial_volume'] = cleaned.intracranial_mm3
         like = Path(inputs.in_file)

@@ -25,6 +25,7 @@ class FindModelOutputSpec(StepOutputSpec):
     mask_rule = traits.Dict(desc="model's rule for the brain mask, for KeepComponents")
     labels = traits.Dict(traits.Int, traits.Str, desc='names of the labels, for LabelVolumes')
     inputs = traits.List(traits.Str, desc='BIDS suffixes of the scans that the model takes')
+    localiser = traits.Str(desc='folder of the localiser that the model names, for Conform')
     covers_brain = traits.Bool(desc='True if a brain mask can be made from the labels')
 
 
@@ -53,12 +54,15 @@ class FindModel(StepInterface):
     _always_run = True
 
     def _work(self, cwd: Path) -> dict[str, Any]:
+        from ..inference.localise.localisation import find_localiser
         from ..models.spec import load_segmenter
         from ..models.zoo import find_model
 
         given = self.inputs.models_dir
         spec = load_segmenter(find_model(self.inputs.model, given if isdefined(given) else None))
+        localiser = find_localiser('auto', [spec])
         return {
+            **({} if localiser is None else {'localiser': str(localiser.resolve())}),
             'name': spec.slug,
             'model': str(spec.folder.resolve()),
             'model_sha256': spec.sha256,

@@ -129,5 +129,6 @@ class Segment(StepInterface):
             probseg=cwd / 'probabilities.nii' if inputs.probabilities else None,
             uncertainty=cwd / 'entropy_conform.nii' if inputs.uncertainty else None,
             normalization=normalization,
+            localiser='none',
             threads=min(inputs.num_threads, int(available_cpus().amount)),
         )

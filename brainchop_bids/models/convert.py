@@ -141,7 +141,7 @@ def describe_model(spec: ModelSpec) -> dict[str, Any]:
         'mask': spec.mask_rule.to_dict() if spec.covers_brain else None,
         **({'derived': {one.name: one.table for one in spec.derived}} if spec.derived else {}),
     }
-    for key in ('status', 'license', 'citation', 'task'):
+    for key in ('localiser', 'status', 'license', 'citation', 'task'):
         if getattr(spec, key):
             facts[key] = getattr(spec, key)
     return facts

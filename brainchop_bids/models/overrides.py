@@ -14,7 +14,7 @@ from .labelfiles import OVERRIDES
 
 _KEYS = {
     'name', 'task', 'normalization', 'inputs', 'labels', 'components', 'smooth', 'mask',
-    'intracranial', 'derived', 'status', 'license', 'citation',
+    'intracranial', 'derived', 'localiser', 'status', 'license', 'citation',
 }  # fmt: skip
 _Rule = TypeVar('_Rule', Smoothing, MaskRule)
 
@@ -53,6 +53,10 @@ def read_overrides(folder: Path) -> dict[str, Any]:
         raise ModelError(
             f'{path}: "intracranial" is {content["intracranial"]!r}; expected true or false'
         )
+    # A name alone, so that a folder cannot point elsewhere.
+    name = content.get('localiser', 'none')
+    if not (isinstance(name, str) and re.fullmatch(r'[A-Za-z0-9][\w.-]*', name)):
+        raise ModelError(f'{path}: "localiser" is {name!r}; expected the name of a model')
     if not isinstance(content.get('labels', []), list):
         raise ModelError(f'{path}: "labels" is no list; expected an object for each class')
     return content

@@ -20,6 +20,9 @@ keys are optional::
                                                    if the labels do not cover the brain
       "derived": {"tissue": "aseg_to_tissue"},     segmentations with the labels of a packaged
                                                    model, by a table of FreeSurfer's codes
+      "localiser": "locate-brain",                 model that finds the organ of the labels, see
+                                                   brainchop_bids.inference.localise; by default
+                                                   none
       "status": "experimental",                    maturity, in reports and records
       "license": "MIT",
       "citation": "..."
@@ -125,6 +128,8 @@ class ModelSpec:
         Whether the labels have the fluid around the brain; None if the model does not say so.
     derived : tuple of Derived
         Segmentations that follow from the labels by a table.
+    localiser : str or None
+        Name of the model that finds the organ of the labels.
     task : str or None
         Task: tissue, structures, parcellation, skull-strip, localise.
     status : str or None
@@ -163,6 +168,7 @@ class ModelSpec:
     mask_rule: MaskRule = field(default_factory=MaskRule)
     fluid: bool | None = None
     derived: tuple[Derived, ...] = ()
+    localiser: str | None = None
     task: str | None = None
     status: str | None = None
     license: str | None = None
@@ -283,6 +289,7 @@ def load_spec(folder: str | Path) -> ModelSpec:
         **_network_facts(network),
         **processing_rules(folder, facts, classes),
         derived=read_derived(facts.get('derived', {}), table, folder / OVERRIDES),
+        localiser=facts.get('localiser'),
         task=facts.get('task'),
         status=facts.get('status') or None,
         license=facts.get('license'),
@@ -315,8 +322,12 @@ def _facts_of_alike(network: Network) -> dict[str, Any]:
     shapes = [op.weights['kernel'].shape for op in network.ops if 'kernel' in op.weights]
     # With more files there is a description.
     facts = facts_by_shapes(shapes) if len(network.files) == 1 else {}
-    keys = ('normalization', 'labels', 'mask', 'task')
-    return {'like': facts['name'], **{key: facts[key] for key in keys}} if facts else {}
+    keys = ('normalization', 'labels', 'mask', 'localiser', 'task')
+    return (
+        {'like': facts['name'], **{key: facts[key] for key in keys if key in facts}}
+        if facts
+        else {}
+    )
 
 
 def _slug(folder: Path) -> str:

@@ -76,6 +76,7 @@ OPTIONS = st.fixed_dictionaries(
         '--mem': st.sampled_from([['8000'], ['1.5G']]),
         '--frame': st.integers(0, 9).map(lambda n: [str(n)]),
         '--tta': st.just([]),
+        '--ct': st.just([]),
         '--no-viewer': st.just([]),
         '--probseg': st.just([]),
         '--uncertainty': st.just([]),

@@ -88,3 +88,18 @@ def test_the_rule_can_be_had_as_it_is(tmp_path: Path) -> None:
     # In FreeSurfer's window air is as bright as the brain.
     bright = [float((one.data[one.data > 0] > 127).mean()) for one in (exact, robust)]
     assert bright[0] > bright[1] + 0.3
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.int16, np.float32])
+def test_of_ct_only_brain_and_fluid_count(dtype: type, tmp_path: Path) -> None:
+    """Bone and air, however bright and dark, change nothing in between."""
+    brain = np.clip(HEAD // 12, 1, 79)
+    brain[0, 0, :2] = 0, 80
+    expected = conform(read_volume(write_scan(tmp_path / 'clipped.nii', brain.astype(dtype))))
+    low, high = (0, 255) if dtype == np.uint8 else (-1024, 3071)
+    data = np.select([brain == 0, brain == 80], [low, high], brain).astype(dtype)
+    volume = read_volume(write_scan(tmp_path / 'ct.nii', data))
+    got = conform(volume, ConformOptions(ct=True))
+    np.testing.assert_array_equal(got.data, expected.data)
+    assert (got.data != conform(volume).data).any()
+    assert not got.unchanged

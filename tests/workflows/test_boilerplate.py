@@ -106,6 +106,11 @@ def test_options_of_the_conform_step_and_of_intensities() -> None:
     assert 'isotropic voxels of 0.8 mm with cubic interpolation' in text
     assert 'standardized to zero mean and unit variance over voxels above 0' in text
     assert '1 mm' not in text
+    of_ct = describe_methods([TISSUE], conform=ConformOptions(ct=True))
+    text = words(of_ct)
+    assert 'clipped to 0 to 80 Hounsfield units, as in *SynthSeg* [@synthseg]. Scans' in text
+    assert text.startswith('Each CT scan was segmented')
+    assert '- [@synthseg] Billot' in list_references(of_ct)
 
 
 def test_border_and_uncertainty() -> None:

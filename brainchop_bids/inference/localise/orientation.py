@@ -22,6 +22,8 @@ ORIENTATIONS: tuple[Codes, ...] = tuple(
     for order in permutations(range(3))
     for codes in product(*(_DIRECTIONS[axis] for axis in order))
 )
+# Below this certainty the seen orientation is not taken for true.
+_SURE = 0.5
 # Share of a view that keeps one wrong axis from deciding alone.
 _LEAST = 0.01
 
@@ -85,3 +87,33 @@ def find_orientation(votes: np.ndarray) -> tuple[Codes, float]:
     ]
     best = int(np.argmax(scores))
     return ORIENTATIONS[best], float(min(1.0, np.exp(scores[best] / 3)))
+
+
+def disagree(seen: Sequence[str], header: Sequence[str], certainty: float) -> bool:
+    """Return whether what is seen disagrees with the header, and is certain.
+
+    Parameters
+    ----------
+    seen, header : sequence of 3 str
+        Directions as `symmetric` returns them; ``seen`` is empty if it is not known.
+    certainty : float
+        That of ``seen``, see `find_orientation`.
+
+    Examples
+    --------
+    >>> disagree('RPS', 'RAS', 0.9), disagree('RPS', 'RAS', 0.3), disagree('', 'RAS', 0.0)
+    (True, False, False)
+    """
+    return bool(seen) and tuple(seen) != tuple(header) and certainty >= _SURE
+
+
+def in_words(codes: Sequence[str]) -> str:
+    """Name directions.
+
+    Examples
+    --------
+    >>> in_words('RPS')
+    'left or right, posterior, superior'
+    """
+    names = {'R': 'left or right', 'A': 'anterior', 'P': 'posterior', 'S': 'superior'}
+    return ', '.join(names.get(code, 'inferior') for code in codes)

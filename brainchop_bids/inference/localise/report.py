@@ -1,8 +1,7 @@
 """What a localiser found in a scan, as text, JSON and a table's row."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,10 @@ import numpy as np
 
 from ...image.dicom import as_nifti
 from ...image.io import Volume, read_volume
+from ...image.window import clip_hounsfield
 from .localiser import Localiser, Located
+from .orientation import disagree, in_words
 
-# Intensities of CT that show a head, Hounsfield units.
-_HOUNSFIELD = (0, 80)
-# Below this certainty the seen orientation is not taken for true.
-_SURE = 0.5
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 TABLE = (
     'scan', 'found', 'i_first', 'i_last', 'j_first', 'j_last', 'k_first', 'k_last',
@@ -59,22 +56,17 @@ class Finding:
     @property
     def box_mm(self) -> np.ndarray | None:
         """Least and largest coordinate of the box, (3, 2) in RAS+ mm, with its outer edges."""
-        if self.box is None:
-            return None
-        ends = [(first - 0.5, last + 0.5) for first, last in self.box]
-        corners = np.stack(np.meshgrid(*ends, indexing='ij'), -1).reshape(-1, 3)
-        places = corners @ self.affine[:3, :3].T + self.affine[:3, 3]
-        return np.stack([places.min(0), places.max(0)], -1)
+        return None if self.box is None else box_in_mm(self.box, self.affine)
 
     @property
     def orientation_flag(self) -> str | None:
         """One line if what is seen disagrees with the header."""
         seen, header = self.located.codes, self.located.header_codes
-        if seen is None or seen == header or self.located.orientation_certainty < _SURE:
+        if seen is None or not disagree(seen, header, self.located.orientation_certainty):
             return None
         return (
-            f'{self.path}: the header says that axes advance to {_named(header)}; what is seen '
-            f'agrees with {_named(seen)} (certainty {self.located.orientation_certainty:.2f})'
+            f'{self.path}: the header says that axes advance to {in_words(header)}; what is seen '
+            f'agrees with {in_words(seen)} (certainty {self.located.orientation_certainty:.2f})'
         )
 
     def lines(self) -> list[str]:
@@ -134,9 +126,25 @@ class Finding:
         return [str(self.path), found, *cells, seen, ''.join(located.header_codes), seconds]
 
 
-def _named(codes: Sequence[str]) -> str:
-    names = {'R': 'left or right', 'A': 'anterior', 'P': 'posterior', 'S': 'superior'}
-    return ', '.join(names.get(code, 'inferior') for code in codes)
+def box_in_mm(box: Box, affine: np.ndarray) -> np.ndarray:
+    """Return where a box of voxels lies.
+
+    Parameters
+    ----------
+    box : tuple of 3 (int, int)
+        First and last voxel along each axis, both included.
+    affine : (4, 4) array
+        Voxel index to RAS+ mm.
+
+    Returns
+    -------
+    (3, 2) array
+        Least and largest coordinate along x, y and z, with the outer edges of the voxels.
+    """
+    ends = [(first - 0.5, last + 0.5) for first, last in box]
+    corners = np.stack(np.meshgrid(*ends, indexing='ij'), -1).reshape(-1, 3)
+    places = corners @ affine[:3, :3].T + affine[:3, 3]
+    return np.stack([places.min(0), places.max(0)], -1)
 
 
 def locate(
@@ -169,11 +177,19 @@ def locate(
     began = time.perf_counter()
     with as_nifti(path) as file:
         volume = read_volume(file, frame=frame)
-    read = time.perf_counter()
-    data = np.clip(volume.data, *_HOUNSFIELD) if ct else volume.data
+    read = time.perf_counter() - began
+    finding = find_organ(volume, localiser, ct=ct)
+    return volume, replace(finding, path=path, seconds={'read': read, **finding.seconds})
+
+
+def find_organ(volume: Volume, localiser: Localiser, *, ct: bool = False) -> Finding:
+    """Find the organ of a localiser in a scan that was read; see `locate` for the parameters."""
+    began = time.perf_counter()
+    data = clip_hounsfield(volume.data) if ct else volume.data
     located = localiser(data, volume.geometry)
-    seconds = {'read': read - began, 'find': time.perf_counter() - read}
-    return volume, Finding(path, localiser.organ, located, volume.geometry.vox2ras, seconds)
+    seconds = {'find': time.perf_counter() - began}
+    path = volume.path or Path('volume')
+    return Finding(path, localiser.organ, located, volume.geometry.vox2ras, seconds)
 
 
 def cropped(volume: Volume, box: Box, margin: float) -> tuple[np.ndarray, np.ndarray]:

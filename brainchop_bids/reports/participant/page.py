@@ -269,6 +269,7 @@ def _settings(scan: ScanRecord) -> list[tuple[str, str]]:
         ('Classes', scan.text('Model', 'Classes')),
         ('Normalisation', scan.text('Model', 'Normalization')),
         ('Engine', scan.text('Engine')),
+        ('Localised', _localised(scan)),
         ('Components kept', scan.text('Components', 'Rule')),
         ('Removed', ', '.join(counts)),
         ('Scan', scan.source),
@@ -278,6 +279,28 @@ def _settings(scan: ScanRecord) -> list[tuple[str, str]]:
         (f'Setting {key}', value) for key, value in _flatten(scan.table('Brainchop', 'Settings'))
     ]
     return [(term, value) for term, value in listed if value]
+
+
+def _localised(scan: ScanRecord) -> str:
+    """Describe where the brain was found and what followed; empty if it was not sought."""
+    found = scan.table('Localisation')
+    if not found:
+        return ''
+    by = (
+        f'{scan.text("Localisation", "Organ")} by {scan.text("Localisation", "Localiser", "Name")}'
+    )
+    if found.get('Found') is not True:
+        return f'{by}: not found'
+    box, moved = found.get('BoxMM'), found.get('FieldMovedMM')
+    sides = [plain(side) for side in box] if isinstance(box, list) else []
+    certainty = fixed(number(found.get('Certainty')), 2)
+    parts = [f'{by}: {"; ".join(sides)} mm (x; y; z), certainty {certainty}']
+    parts.append(f'field of view moved by {plain(moved)} mm' if moved else 'field not moved')
+    if found.get('LabelsRestricted') is True:
+        parts.append(f'{fixed(number(found.get("RemovedVoxels")))} voxels beyond it removed')
+    else:
+        parts.append('no labels removed')
+    return ', '.join(parts)
 
 
 def _flatten(table: dict[str, Any], prefix: str = '') -> list[tuple[str, str]]:
