@@ -22,7 +22,7 @@ AUTO, NONE = 'auto', 'none'
 LEAST_CERTAINTY = 0.25
 # Labels may lie this far outside of the box, mm: its faces are nearly always beyond the brain's
 # ends, and models label fluid and meninges up to 5 mm around the brain.
-MARGIN_MM = 12.0
+MARGIN_MM = 13.0
 # Area of labels that may go on beyond a face of that larger box, cm^2; more are an organ that a
 # wrong box would cut. Raw labels of `tissue` on four scans: up to 2, and below, where there is a
 # neck, up to 30; beyond boxes of which 25 mm are missing 20 to 70, and below 37 (from 4 where the
@@ -184,7 +184,7 @@ class Localisation:
         Returns
         -------
         labels : (X, Y, Z) array
-            0 where more than 12 mm outside of the box; unchanged if the organ was not found with
+            0 where more than 13 mm outside of the box; unchanged if the organ was not found with
             certainty, or if labels go on beyond a face of the box over so large an area that the
             box may cut the organ.
         localisation : Localisation

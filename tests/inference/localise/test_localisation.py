@@ -114,10 +114,10 @@ def labelled(first: tuple[int, ...], last: tuple[int, ...]) -> np.ndarray:
 
 
 def test_only_what_lies_beyond_the_margin_is_removed() -> None:
-    # The middle of the eighth voxel beyond the face lies 15 mm from it.
-    kept = labelled((12, 20, 40), (87, 89, 99))
+    # The middle of the seventh voxel beyond the face lies 13 mm from it.
+    kept = labelled((13, 21, 41), (86, 88, 98))
     labels = kept.copy()
-    labels[11, 50, 50] = labels[50, 98, 50] = labels[2, 2, 2] = 1
+    labels[12, 50, 50] = labels[50, 98, 50] = labels[2, 2, 2] = 1
     got, found = FOUND.restrict(labels, GRID)
     np.testing.assert_array_equal(got, kept)
     assert (found.removed_voxels, found.cuts) == (3, False)
