@@ -82,8 +82,8 @@ def parse_keras(path: Path) -> Network:
     layers, output = topology(parse_json(config, path), path)
     weights: dict[str, Stored] = {}
     with _opened(path, stored) as file:
-        for stored, name in numbered_weights(layers):
-            weights[name] = _dataset(budget, file, stored)
+        for place, name in numbered_weights(layers):
+            weights[name] = _dataset(budget, file, place)
         return network_from_layers(path, layers, weights, output=output, files=(path,))
 
 
