@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..models.formats.exact_norms import normalise_rows
 from ..models.network import Op
 
 
@@ -46,8 +47,10 @@ def slab_norm(ops: Any, op: Op, given: list[Any]) -> Any:
     shape, width = list(given[0].get_output_shape(0)), op.channels // op.settings['groups']
     axes = (0, *(axis + 2 for axis in order), 1)
     turned = ops.transpose(given[0], _integers(ops, *axes))
-    runs = ops.reshape(turned, _integers(ops, groups, -1, width), False)
-    normed = ops.mvn(runs, _integers(ops, 1, 2), True, op.settings['epsilon'], 'inside_sqrt')
+    # A run can be nearly constant, as air is: then an error of its mean is one of the result.
+    runs = ops.reshape(turned, _integers(ops, groups, -1), False)
+    normed = normalise_rows(ops, runs, op.settings['epsilon'])
+    normed = ops.reshape(normed, _integers(ops, groups, -1, width), False)
     normed = _affine(ops, op, normed, (groups, 1, width))
     sides = [shape[axis] for axis in axes]
     whole = ops.reshape(normed, _integers(ops, *sides), False)

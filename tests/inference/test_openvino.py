@@ -14,7 +14,7 @@ from brainchop_bids.inference.openvino_engine import OpenvinoEngine
 from brainchop_bids.inference.openvino_graph import GraphBuilder, compiled
 from brainchop_bids.inference.selftest import compute
 from brainchop_bids.models.formats.openvino_files import load_openvino
-from brainchop_bids.models.network import Network
+from brainchop_bids.models.network import Network, Op
 from brainchop_bids.models.spec import load_spec
 from brainchop_bids.system.errors import ModelError
 from tests.models.networks import channel_normed, everything, folded_meshnet, unet
@@ -31,6 +31,20 @@ def test_graphs_compute_what_networks_are(make: Callable[[], Network]) -> None:
     model = compiled(builder, [builder.body(network, given)], [given], 'a test', 2)
     found = model(np.moveaxis(volume, -1, 0)[None])[0][0]
     np.testing.assert_allclose(np.moveaxis(found, 0, -1), compute(network, volume), atol=1e-4)
+
+
+def test_nearly_constant_slabs_are_normalised_exactly() -> None:
+    """OpenVINO's own normalisation of a volume that is mostly air is further off."""
+    settings = {'groups': 2, 'order': (0, 1, 2), 'epsilon': 1e-5}
+    ops = (Op('input', 'input', (), 8), Op('norm', 'slab_norm', ('input',), 8, settings))
+    network = Network(Path('a test'), ops)
+    rng = np.random.default_rng(0)
+    volume = (0.7 + 0.003 * rng.standard_normal((32, 32, 32, 8))).astype(np.float32)
+    builder = GraphBuilder(load_openvino())
+    given = builder.parameter((1, 8, 32, 32, 32))
+    model = compiled(builder, [builder.body(network, given)], [given], 'a test', 1)
+    found = np.moveaxis(model(np.moveaxis(volume, -1, 0)[None])[0][0], 0, -1)
+    np.testing.assert_allclose(found, compute(network, volume.astype(np.float64)), atol=2e-5)
 
 
 @pytest.mark.parametrize('classes', [3, 30])

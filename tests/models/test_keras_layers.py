@@ -1,9 +1,12 @@
 """Layers of networks of this field: what Keras saves, our engines and the other formats agree."""
 
 import json
+import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -90,6 +93,38 @@ def test_what_keras_saves(saved: Any, suffix: str) -> None:
     assert network.computes_as(network_of(keras.models.load_model(next(folder.glob('*/*.keras')))))
     folded = fold_batchnorm(network)
     np.testing.assert_allclose(build_model(folded)(volume[None])[0], expected, atol=2e-5)
+
+
+def test_what_the_converter_makes_of_a_keras_file(saved: Any, tmp_path: Path) -> None:
+    """tensorflowjs 4.22 names weights by their paths, and unpacks the archive beside it."""
+    folder, volume, expected = saved
+    shutil.copytree(folder / 'keras', tmp_path / 'keras')
+    with zipfile.ZipFile(folder / 'keras' / 'model.keras') as archive:
+        archive.extractall(tmp_path / 'keras')
+    assert read_network(tmp_path / 'keras')[1] == 'keras'
+    stored: dict[str, np.ndarray] = {}
+
+    def take(name: str, node: Any) -> None:
+        # Dropout stores the states of random numbers, which are integers.
+        if isinstance(node, h5py.Dataset) and node.dtype.kind == 'f':
+            stored[name] = node[()]
+
+    with h5py.File(tmp_path / 'keras' / 'model.weights.h5') as file:
+        file.visititems(take)
+    entries = [{'name': n, 'shape': list(v.shape), 'dtype': 'float32'} for n, v in stored.items()]
+    content = {
+        'format': 'layers-model',
+        'modelTopology': {
+            'model_config': json.loads((tmp_path / 'keras' / 'config.json').read_text())
+        },
+        'weightsManifest': [{'paths': ['a.bin'], 'weights': entries}],
+    }
+    (tmp_path / 'tfjs').mkdir()
+    (tmp_path / 'tfjs' / 'model.json').write_text(json.dumps(content))
+    (tmp_path / 'tfjs' / 'a.bin').write_bytes(b''.join(v.tobytes() for v in stored.values()))
+    network, form = read_network(tmp_path / 'tfjs')
+    assert form == 'tfjs'
+    np.testing.assert_allclose(compute(network, volume), expected, atol=2e-5)
 
 
 def test_both_engines(saved: Any) -> None:

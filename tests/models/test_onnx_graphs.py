@@ -129,10 +129,15 @@ def test_other_sizes_are_filled_with_zeros(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(('last', 'classes'), [('Softmax', 3), ('Sigmoid', 1)])
-def test_probabilities_are_not_transformed_twice(last: str, classes: int, tmp_path: Path) -> None:
-    write(tmp_path / 'net', unet(last=last, classes=classes))
+@pytest.mark.parametrize('first', [True, False], ids=['channels first', 'channels last'])
+def test_probabilities_are_not_transformed_twice(
+    last: str, classes: int, first: bool, tmp_path: Path
+) -> None:
+    model = unet(last=last, classes=classes)
+    # Their axes are turned after they were computed.
+    write(tmp_path / 'net', model if first else channels_last(model))
     data, volume = scan(16, 16, 16, 2)
-    expected = by_onnxruntime(tmp_path / 'net' / 'model.onnx', volume)
+    expected = by_onnxruntime(tmp_path / 'net' / 'model.onnx', volume, first=first)
     found = np.empty((16, 16, 16, max(classes, 2)), np.float32)
     OpenvinoEngine(load_spec(tmp_path / 'net'), threads=1).probabilities(data, found)
     np.testing.assert_allclose(found[..., -classes:], expected, atol=1e-5)

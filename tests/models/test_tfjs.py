@@ -152,6 +152,17 @@ def test_quantised_weights(tmp_path):
     np.testing.assert_allclose(run(folder)[..., 0], expected, atol=1e-6)
 
 
+def test_quantised_weights_are_restored_in_double_precision(tmp_path):
+    stored = {'a/kernel': np.arange(256, dtype='u1').reshape(1, 1, 1, 1, 256)}
+    scale, least = 0.0123456789, -1.7654321
+    quantization = {'a/kernel': {'dtype': 'uint8', 'scale': scale, 'min': least}}
+    layers = [conv('a', 256, 1, use_bias=False)]
+    folder = write_tfjs(tmp_path / 'net', layers, stored, quantization=quantization)
+    kernel = read_tfjs(folder).ops[-1].weights['kernel'].ravel()
+    expected = [np.float32(n * scale + least) for n in range(256)]
+    np.testing.assert_array_equal(kernel, expected)
+
+
 def refused(folder, *parts):
     with pytest.raises(ModelError) as caught:
         read_tfjs(folder)

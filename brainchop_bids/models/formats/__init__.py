@@ -145,9 +145,12 @@ def _weight_file(folder: Path) -> Path:
     if not candidates and (folder / 'saved_model.pb').exists():
         raise ModelError(
             f'{folder}: is a TensorFlow SavedModel, which is not read; save the Keras model in it '
-            'as one file, with tf.keras.models.load_model(DIR).save("model.h5"), or convert it: '
-            'python -m tf2onnx.convert --saved-model DIR --output model.onnx'
+            'as one file with Keras 2, tf_keras.models.load_model(DIR).save("model.h5"), or '
+            'convert it: python -m tf2onnx.convert --saved-model DIR --output model.onnx'
         )
+    # Weights alone, which the converter of TensorFlow.js leaves beside a .keras file.
+    whole = [path for path in candidates if not path.name.endswith('.weights.h5')]
+    candidates = whole or candidates
     if len(candidates) != 1:
         names = ', '.join(path.name for path in candidates) or 'no weights'
         raise ModelError(

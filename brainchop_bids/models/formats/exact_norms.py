@@ -29,9 +29,33 @@ def normalise_exactly(ops: Any, node: Any) -> None:
     if axes != list(range(first, len(shape))) or not settings['normalize_variance']:
         return
     rows, count = math.prod(shape[:first]), math.prod(shape[first:])
+    inside = str(settings['eps_mode']).lower() == 'inside_sqrt'
+    flat = _reshaped(ops, node.input_value(0), rows, count)
+    normed = normalise_rows(ops, flat, settings['eps'], inside=inside)
+    made = _reshaped(ops, normed, *shape)
+    for target in node.output(0).get_target_inputs():
+        target.replace_source_output(made.output(0))
 
-    def reshaped(values: Any, *sizes: int) -> Any:
-        return ops.reshape(values, ops.constant(np.array(sizes, np.int64)), False)
+
+def normalise_rows(ops: Any, values: Any, epsilon: float, *, inside: bool = True) -> Any:
+    """Return rows of mean 0 and variance 1, from sums that are short.
+
+    Parameters
+    ----------
+    ops : module
+        OpenVINO's operations.
+    values : (rows, count) node
+        The rows, of a static size.
+    epsilon : float
+        Added to the variance, or to its square root.
+    inside : bool
+        True if it is added to the variance.
+
+    Returns
+    -------
+    (rows, count) node
+    """
+    rows, count = values.get_output_shape(0)
 
     def mean(values: Any) -> Any:
         left = count
@@ -40,20 +64,18 @@ def normalise_exactly(ops: Any, node: Any) -> None:
             part = next((n for n in range(min(left, _MOST), 1, -1) if left % n == 0), left)
             left //= part
             weights = ops.constant(np.full((part, 1), 1 / part, np.float32))
-            values = ops.matmul(reshaped(values, rows, left, part), weights, False, False)
-        return reshaped(values, rows, 1)
+            values = ops.matmul(_reshaped(ops, values, rows, left, part), weights, False, False)
+        return _reshaped(ops, values, rows, 1)
 
-    flat = reshaped(node.input_value(0), rows, count)
-    middle = mean(flat)
-    variance = mean(ops.squared_difference(flat, middle))
-    epsilon = ops.constant(np.float32(settings['eps']))
-    if str(settings['eps_mode']).lower() == 'inside_sqrt':
-        spread = ops.sqrt(ops.add(variance, epsilon))
-    else:
-        spread = ops.add(ops.sqrt(variance), epsilon)
-    made = reshaped(ops.divide(ops.subtract(flat, middle), spread), *shape)
-    for target in node.output(0).get_target_inputs():
-        target.replace_source_output(made.output(0))
+    middle = mean(values)
+    variance = mean(ops.squared_difference(values, middle))
+    term = ops.constant(np.float32(epsilon))
+    spread = ops.sqrt(ops.add(variance, term)) if inside else ops.add(ops.sqrt(variance), term)
+    return ops.divide(ops.subtract(values, middle), spread)
+
+
+def _reshaped(ops: Any, values: Any, *sizes: int) -> Any:
+    return ops.reshape(values, ops.constant(np.array(sizes, np.int64)), False)
 
 
 def _values(node: Any) -> np.ndarray:

@@ -18,7 +18,7 @@ import numpy as np
 from ...system.errors import ModelError
 from ..network import Network
 from .files import Budget, Stored, parse_json
-from .layer_graph import owner, owners, safe_name, topology
+from .layer_graph import Layer, owner, owners, safe_name, topology
 from .layer_reader import network_from_layers
 from .trial import try_reading
 
@@ -85,11 +85,8 @@ def parse_keras(path: Path) -> Network:
     layers, output = topology(parse_json(config, path), path)
     weights: dict[str, Stored] = {}
     with _opened(path, stored) as file:
-        for layer in layers:
-            variables = _VARIABLES.get(layer['class_name'].rpartition('>')[2], ())
-            for i, variable in enumerate(_present(layer['config'], variables)):
-                values = _dataset(budget, file, f'{layer["stored"]}vars/{i}')
-                weights[f'{safe_name(layer["name"])}/{variable}'] = values
+        for place, name in numbered_weights(layers):
+            weights[name] = _dataset(budget, file, place)
         return network_from_layers(path, layers, weights, output=output, files=(path,))
 
 
@@ -154,6 +151,27 @@ def _opened(path: Path, stored: Any) -> Iterator[Any]:
             yield file
     except (OSError, LookupError, RuntimeError, TypeError, ValueError, MemoryError) as error:
         raise ModelError(f'{path}: is not a valid HDF5 file ({error}); save it again') from error
+
+
+def numbered_weights(layers: Sequence[Layer]) -> Iterator[tuple[str, str]]:
+    """Yield the paths of weights in ``.keras`` files, and their names.
+
+    Parameters
+    ----------
+    layers : sequence of dict
+        From `topology`.
+
+    Yields
+    ------
+    stored : str
+        For example ``layers/conv3d_1/vars/0``.
+    name : str
+        For example ``conv3d_7/kernel``.
+    """
+    for layer in layers:
+        variables = _VARIABLES.get(layer['class_name'].rpartition('>')[2], ())
+        for i, variable in enumerate(_present(layer['config'], variables)):
+            yield f'{layer["stored"]}vars/{i}', f'{safe_name(layer["name"])}/{variable}'
 
 
 def _present(config: dict[str, Any], variables: Sequence[str]) -> Iterator[str]:

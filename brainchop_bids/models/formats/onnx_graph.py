@@ -294,23 +294,40 @@ class OnnxGraph:
         given = given if kind == 'f32' else ops.convert(given, kind)
         for target in old.get_target_inputs():
             target.replace_source_output(given.output(0))
-        made = model.output(0).get_node().input_value(0)
         if self.last:
-            made = made.get_node().input_value(0)
+            last = self._last_operation(model)[0]
+            for target in last.output(0).get_target_inputs():
+                target.replace_source_output(last.input_value(0))
+        made = model.output(0).get_node().input_value(0)
         if made.get_element_type().get_type_name() != 'f32':
             made = ops.convert(made, 'f32').output(0)
         return ops.transpose(made, ops.constant(order)), entry
 
     def _find_last(self) -> str:
-        node = self._model.output(0).get_node().input_value(0).get_node()
+        node, axis = self._last_operation(self._model)
         if node.get_type_name() == 'Sigmoid' and self.classes == 1:
             return 'sigmoid'
-        axis = 1 if self.channels_first else 4
         if node.get_type_name() != 'Softmax' or node.get_attributes()['axis'] % 5 != axis:
             return ''
         if self.classes == 1:
             raise self._fault('has a softmax over one channel, which is 1 everywhere')
         return 'softmax'
+
+    def _last_operation(self, model: Any) -> tuple[Any, int]:
+        """Return the last operation that computes anything, and the axis of classes there."""
+        node, axis = model.output(0).get_node(), 1 if self.channels_first else 4
+        # Networks of TensorFlow turn the axes of probabilities, as torch did up to opset 12.
+        while (kind := node.get_type_name()) in ('Result', 'Convert', 'Transpose'):
+            if kind == 'Transpose':
+                order = node.input_value(1).get_node()
+                if order.get_type_name() != 'Constant':
+                    break
+                axis = int(order.get_data()[axis])
+            given = node.input_value(0)
+            if given.get_element_type().get_type_name() not in _FLOATS:
+                break
+            node = given.get_node()
+        return node, axis
 
     def weights_sha256(self) -> str:
         """Return the SHA-256 of the contents of all files."""

@@ -23,6 +23,7 @@ from ...system.errors import ModelError
 from ...system.files import IrregularFileError, require_regular
 from ..network import Network, Op
 from .files import Stored, inside, read_bytes, read_json
+from .keras_files import numbered_weights
 from .layer_graph import owner, owners, topology
 from .layer_reader import network_from_layers
 from .layer_writer import described, mark_normalised
@@ -118,11 +119,11 @@ def read_tfjs(folder: Path) -> Network:
         config.get('model_config') if isinstance(config, dict) else config, file
     )
     weights: dict[str, Stored] = {}
-    names = owners(layers)
+    names, numbered = owners(layers), dict(numbered_weights(layers))
     for name, values in _weights(groups):
-        # A name may begin with scopes.
+        # A name may begin with scopes; the converter copies the names in .keras files.
         scope, _, variable = name.rpartition('/')
-        key = f'{owner(names, scope)}/{variable}'
+        key = numbered.get(name) or f'{owner(names, scope)}/{variable}'
         if key in weights:
             raise ModelError(f'{file}: its weight manifest has {key} twice')
         weights[key] = values
@@ -160,10 +161,10 @@ def _shards(group: WeightGroup) -> bytes:
 
 def _values(data: Callable[[], bytes], weight: Weight, start: int) -> np.ndarray:
     values = np.frombuffer(data(), weight.dtype, weight.size, start)
-    array = values.astype(np.float32).reshape(weight.shape)
     if weight.scale != 1 or weight.shift:
-        array = array * np.float32(weight.scale) + np.float32(weight.shift)
-    return array
+        # In double precision, as in the converter and in TensorFlow.js.
+        values = values.astype(np.float64) * weight.scale + weight.shift
+    return values.astype(np.float32).reshape(weight.shape)
 
 
 def _group(folder: Path, entry: Any) -> WeightGroup:
