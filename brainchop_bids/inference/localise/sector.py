@@ -6,16 +6,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from .frames import Frames
+from .frames import SIDE, Frames
 
 # A pixel belongs to the organ above this probability.
 _LIKELY = 0.5
-# Least area of the organ in its first and last frame, and gaps within it, mm^2 and mm.
-_TIP, _GAP = 120.0, 3.0
-# Reach within which a frame's pixels count beyond what the other axes say, mm.
-_ROUND = 12.0
-# Width of the zones on both sides of an end that are compared for its certainty, mm.
-_ZONE = 10.0
+# Least area of the organ in its first and last frame, as a share of its largest area.
+_TIP = 0.03
+# Gaps within an organ, and width of the zones on both sides of an end that are compared for its
+# certainty, mm.
+_GAP, _ZONE = 8.0, 10.0
 # Least volume of an organ, mm^3.
 _LEAST = 2000.0
 
@@ -70,14 +69,19 @@ class Sector:
 
 
 @dataclass(frozen=True)
-class _Found:
-    """The largest connected part along one axis: its extent along each, voxels, its mm^3, and the
-    pixels of the frames.
+class _Profile:
+    """What one pass says along one axis of the volume.
+
+    Parameters
+    ----------
+    area : (n,) float32
+        Area of the organ in each frame, mm^2.
+    presence : (n,) float32
+        Largest probability of the organ in each frame.
     """
 
-    extents: tuple[tuple[float, float], ...]
-    volume: float
-    mask: np.ndarray
+    area: np.ndarray
+    presence: np.ndarray
 
 
 def find_sector(
@@ -85,9 +89,10 @@ def find_sector(
 ) -> Sector | None:
     """Find the box around the largest organ.
 
-    Along each axis, the frames themselves tell the extent, in their full number: the run of
-    frames with most of the organ. Where else in a frame to look is the median of what all axes
-    say, so that one that is wrong does not matter.
+    Each pass sees the organ along all three axes: along its own by the frames in their full
+    number, along the others by their pixels. The area of the organ at a place is the median of
+    what all passes say, so that one that is wrong does not matter: single frames of a neck look
+    like a brain, and frames that show all of the head do not.
 
     Parameters
     ----------
@@ -103,100 +108,70 @@ def find_sector(
     Sector or None
         None if there is no organ.
     """
-    parts = [_largest(frames, probability, zooms) for frames, probability in passes]
-    found = [part for part in parts if part is not None]
-    # Something that only one axis sees is chance.
-    if not found or 2 * len(found) < len(passes):
+    masks = [_largest(frames, probability, zooms) for frames, probability in passes]
+    if not masks:
         return None
-    agreed = [
-        (
-            float(np.median([part.extents[axis][0] for part in found])),
-            float(np.median([part.extents[axis][1] for part in found])),
-        )
-        for axis in range(3)
-    ]
-    if any(last < first for first, last in agreed):
+    extents, volumes = [], []
+    for axis in range(3):
+        profiles = [
+            _profile(frames, probability, mask, axis, shape, zooms)
+            for (frames, probability), mask in zip(passes, masks, strict=True)
+        ]
+        area = np.median([one.area for one in profiles], axis=0)
+        presence = np.median([one.presence for one in profiles], axis=0)
+        size = float(zooms[axis])
+        run = _main_run(area, _TIP * float(area.max()), round(_GAP / size))
+        if run is None:
+            return None
+        certainties = _certainties(presence, *run, max(1, round(_ZONE / size)))
+        extents.append(Extent(*run, certainties))
+        volumes.append(float(area[run[0] : run[1] + 1].sum()) * size)
+    if min(volumes) < _LEAST:
         return None
-    own = {
-        frames.axis: extent
-        for (frames, probability), part in zip(passes, parts, strict=True)
-        if part is not None
-        and (extent := _own_extent(frames, probability, part.mask, agreed, zooms)) is not None
-    }
-    if not own:
-        return None
-    extents = [
-        own.get(axis) or _rounded(agreed[axis], shape[axis], min(map(_least, own.values())))
-        for axis in range(3)
-    ]
-    volume = float(np.median([part.volume for part in found])) / 1000
-    return Sector((extents[0], extents[1], extents[2]), volume)
+    return Sector((extents[0], extents[1], extents[2]), float(np.median(volumes)) / 1000)
 
 
-def _least(extent: Extent) -> float:
-    return min(extent.certainties)
-
-
-def _rounded(extent: tuple[float, float], length: int, certainty: float) -> Extent:
-    """Return the extent along an axis without frames of its own."""
-    first, last = (int(np.clip(round(end), 0, length - 1)) for end in extent)
-    return Extent(first, last, (certainty, certainty))
-
-
-def _largest(frames: Frames, probability: np.ndarray, zooms: Sequence[float]) -> _Found | None:
-    """Return the largest connected part along an axis, None if it is too small."""
+def _largest(frames: Frames, probability: np.ndarray, zooms: Sequence[float]) -> np.ndarray:
+    """Return the pixels of the largest connected part along an axis, (n, 64, 64) bool."""
     likely = probability > _LIKELY
     # Frames in which the network misses the organ do not divide it.
     gap = 2 * round(_GAP / zooms[frames.axis] / 2) + 1
     joined = likely | ndimage.binary_closing(likely, np.ones((gap, 1, 1)))
     parts, count = ndimage.label(joined, np.ones((3, 3, 3)))
     if not count:
-        return None
+        return likely
     sums = ndimage.sum_labels(probability * likely, parts, np.arange(1, count + 1))
-    best = int(np.argmax(sums))
-    volume = float(sums[best]) * frames.rows.pixel * frames.columns.pixel * zooms[frames.axis]
-    if volume < _LEAST:
-        return None
-    mask = likely & (parts == best + 1)
-    [box] = ndimage.find_objects(mask.view(np.uint8))
-    extents: list[tuple[float, float]] = [(0, 0)] * 3
-    places = [None, frames.rows, frames.columns]
-    others = [n for n in range(3) if n != frames.axis]
-    for axis, place, side in zip([frames.axis, *others], places, box, strict=True):
-        if place is None:
-            extents[axis] = (side.start, side.stop - 1)
-        else:
-            low, high = place.to_voxel(side.start - 0.5), place.to_voxel(side.stop - 0.5)
-            extents[axis] = (low + 0.5, high - 0.5)
-    return _Found(tuple(extents), volume, mask)
+    mask: np.ndarray = likely & (parts == int(np.argmax(sums)) + 1)
+    return mask
 
 
-def _own_extent(
+def _profile(
     frames: Frames,
     probability: np.ndarray,
     mask: np.ndarray,
-    agreed: Sequence[tuple[float, float]],
+    axis: int,
+    shape: Sequence[int],
     zooms: Sequence[float],
-) -> Extent | None:
-    """Return the run of frames with most of the organ."""
-    others = [n for n in range(3) if n != frames.axis]
-    window = [
-        place.pixels(*agreed[axis], _ROUND)
-        for place, axis in zip((frames.rows, frames.columns), others, strict=True)
-    ]
-    inside, part = (array[:, window[0], window[1]] for array in (probability, mask))
-    area = np.where(part, inside, 0).sum((1, 2))
-    area *= frames.rows.pixel * frames.columns.pixel
-    size = float(zooms[frames.axis])
-    run = _main_run(area, _TIP, round(_GAP / size))
-    if run is None:
-        return None
-    return Extent(*run, _certainties(inside.max((1, 2)), *run, max(1, round(_ZONE / size))))
+) -> _Profile:
+    """Return what a pass says along an axis of the volume."""
+    places = (frames.rows, frames.columns)
+    if axis == frames.axis:
+        pixel = places[0].pixel * places[1].pixel
+        return _Profile(mask.sum((1, 2)) * pixel, probability.max((1, 2)))
+    number = [n for n in range(3) if n != frames.axis].index(axis)
+    across = (0, 2 - number)
+    area = mask.sum(across) * zooms[frames.axis] * places[1 - number].pixel
+    pixels = [places[number].to_voxel(n) for n in range(SIDE)]
+    voxels = np.arange(shape[axis])
+    area, presence = (
+        np.interp(voxels, pixels, values) for values in (area, probability.max(across))
+    )
+    return _Profile(area, presence)
 
 
 def _main_run(area: np.ndarray, least: float, gap: int) -> tuple[int, int] | None:
     """Return first and last frame of the run with the largest sum, across short gaps."""
-    present = np.flatnonzero(area >= least)
+    present = np.flatnonzero(area > least)
     if not present.size:
         return None
     ends = np.flatnonzero(np.diff(present) > gap + 1)
