@@ -91,24 +91,30 @@ def test_any_draw_gives_a_usable_cube(seed: int, sides: tuple[int, ...], centred
 
 @pytest.mark.parametrize('rule', ['quantile:0.02:0.98:clip', 'minmax', 'zscore-whole', 'none'])
 def test_a_cube_is_normalised_as_the_whole_volume(rule: str) -> None:
-    # Without noise, what differs is what every fourth voxel knows of all.
+    # Without noise, what differs is what every fourth voxel knows of all: of 96^3 voxels few, and
+    # less than of 256^3, so that a single draw may be further off.
+    assert np.median([_normalisation_error(rule, seed) for seed in range(5)]) < 0.1
+
+
+def _normalisation_error(rule: str, seed: int) -> float:
+    """Return by how much a cube and the volume differ, as a share of the volume's deviation."""
     options = replace(STILL, t1=1.0, bias=0.3)
     prior = {code: (mean, 0, 0, 0) for code, mean in ((0, 0), (2, 0.7), (41, 0.5), (24, 0.2))}
-    atlas = build_atlas(np.where(head() == 507, 24, head()).astype(np.uint16), MAPPING)
-    rng = np.random.default_rng(2)
+    labels = np.kron(np.where(head() == 507, 24, head()), np.ones((2, 2, 2)))
+    atlas = build_atlas(labels.astype(np.uint16), MAPPING)
+    rng = np.random.default_rng(seed)
     scene = Scene.draw(atlas, rng, options, prior, {})
     scale = scene.intensity_scale(rng)
-    whole, _ = scene.cube((0, 0, 0), 48, scale, np.random.default_rng(0))
+    whole, _ = scene.cube((0, 0, 0), 96, scale, np.random.default_rng(0))
     expected = normalise(whole, Normalization.parse(rule))
-    start = draw_start(scene, 25, rng, 1.0)
-    part, _ = scene.cube(start, 25, scale, rng)
+    start = draw_start(scene, 50, rng, 1.0)
+    part, _ = scene.cube(start, 50, scale, rng)
     found = scale.table(Normalization.parse(rule), rng, options)[part]
-    x, y, z = (slice(low, low + 25) for low in start)
-    spread = float(expected.std())
+    x, y, z = (slice(low, low + 50) for low in start)
     # Beyond the border of a cube the blur sees nothing.
     inner = (slice(4, -4),) * 3
     difference = np.abs(found - expected[x, y, z])[inner]
-    assert np.quantile(difference, 0.95) < 0.1 * spread
+    return float(np.quantile(difference, 0.95) / expected.std())
 
 
 def test_a_stripped_cube_is_zero_outside() -> None:
