@@ -3,8 +3,9 @@
     python benchmarks/localise_heads.py SHARED OUT [--model locate-brain] [--heads 4] [--quick]
 
 The box is right if the brain is inside it, with at most 10 mm too much on each side. Brains of
-real scans are the masks that ``brainchop-segment --model tissue --mask`` writes, those of
-synthetic heads are known. Each real head is also cropped, padded with 150 mm of noise on all
+real scans are the masks that ``brainchop-segment --model tissue --mask`` writes, or where there
+are expert labels (voxelmorph's scan) those without fluid around the brain; those of synthetic
+heads are known. Each real head is also cropped, padded with 150 mm of noise on all
 sides, turned by 30 degrees, averaged to slices of 5 mm, and inverted within the head, as
 T2-weighted scans look; and stored in all 24 orientations that can be told apart.
 """
@@ -32,7 +33,7 @@ from brainchop_bids.models.zoo import find_model
 from brainchop_bids.system.resources import available_cpus
 from brainchop_bids.training.augment.frames import Body, look_up
 from brainchop_bids.training.augment.scene import draw_contrast
-from brainchop_bids.training.augment.tissues import t1_prior
+from brainchop_bids.training.augment.tissues import AROUND_BRAIN, t1_prior
 from brainchop_bids.training.data.label_maps import Atlas
 from brainchop_bids.training.data.sources import load_atlas
 from brainchop_bids.training.options import SynthesisOptions
@@ -162,13 +163,17 @@ def real_heads(data: Path, out: Path) -> Iterator[Head]:
     ]
     for path in paths:
         name = f'{path.parent.parent.name}-{path.parent.name}-{path.name}'
-        mask = out / name
-        if not mask.exists():
-            arguments = [str(path), str(out / 'labels.nii.gz'), '--mask', str(mask)]
-            if segment([*arguments, '--model', 'tissue']):
-                raise SystemExit(f'{path}: cannot be segmented')
+        mask, expert = out / name, path.with_name('seg.nii.gz')
+        if expert.exists():
+            codes = load_labels(expert)[0]
+            brain = (codes > 0) & (codes != AROUND_BRAIN)
+        else:
+            if not mask.exists():
+                arguments = [str(path), str(out / 'labels.nii.gz'), '--mask', str(mask)]
+                if segment([*arguments, '--model', 'tissue']):
+                    raise SystemExit(f'{path}: cannot be segmented')
+            brain = load_labels(mask)[0] > 0
         volume = read_volume(path)
-        brain = load_labels(mask)[0] > 0
         yield Head(name, volume.data, brain, volume.geometry.vox2ras)
 
 

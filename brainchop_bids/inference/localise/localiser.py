@@ -23,7 +23,11 @@ from .sector import Sector, find_sector
 # Frames that are computed at once: more need more memory and are not faster.
 BATCH = 64
 # By how much the box is larger than what is found, since ends are right within some mm.
-_MARGIN = 4.0
+_MARGIN = 8.0
+# Most times that a volume is looked at, each time only around what was found: by how much more, as
+# a share of the organ's longest side, and only if the longest side shrinks by this factor.
+_LOOKS = 3
+_AROUND, _CLOSER = 0.2, 0.8
 # Fewer pixels across a frame show nothing.
 _LEAST_PIXELS = 4
 
@@ -122,6 +126,32 @@ class Localiser:
         Located
         """
         zooms = tuple(float(zoom) for zoom in geometry.zooms)
+        header = symmetric(nib.aff2axcodes(geometry.vox2ras))
+        sector, views = self._look(data, zooms)
+        seen = data
+        for _ in range(_LOOKS - 1):
+            if sector is None:
+                break
+            # Frames of less around the organ show it larger.
+            near = sector.grown(_AROUND * max(sector.sides(zooms)), data.shape, zooms)
+            part = data[near.slices]
+            if _longest(part, zooms) > _CLOSER * _longest(seen, zooms):
+                break
+            closer, views_closer = self._look(part, zooms)
+            if closer is None:
+                break
+            sector, views, seen = closer.moved(near), views_closer, part
+        if sector is not None:
+            sector = sector.grown(_MARGIN, data.shape, zooms)
+        if sector is None or not views.any():
+            return Located(sector, None, header, 0.0)
+        codes, certainty = find_orientation(views)
+        return Located(sector, codes, header, certainty)
+
+    def _look(
+        self, data: np.ndarray, zooms: tuple[float, ...]
+    ) -> tuple[Sector | None, np.ndarray]:
+        """Return the sector without margin, and how often each view is seen along each axis."""
         passes: list[tuple[Frames, np.ndarray]] = []
         views = np.zeros((3, len(VIEWS)))
         for axis in range(3):
@@ -133,14 +163,7 @@ class Localiser:
             passes.append((frames, organ))
             if self.network.classes > 2:
                 views[axis] = probabilities[organ > 0.5, 1:].sum(0)
-        header = symmetric(nib.aff2axcodes(geometry.vox2ras))
-        sector = find_sector(passes, data.shape, zooms)
-        if sector is not None:
-            sector = sector.grown(_MARGIN, data.shape, zooms)
-        if sector is None or not views.any():
-            return Located(sector, None, header, 0.0)
-        codes, certainty = find_orientation(views)
-        return Located(sector, codes, header, certainty)
+        return find_sector(passes, data.shape, zooms), views
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Return the class probabilities of frames.
@@ -157,6 +180,10 @@ class Localiser:
         normal = normalise(images, self.normalization)
         found: np.ndarray = softmax(self.logits(normal), axis=-1)
         return found
+
+
+def _longest(data: np.ndarray, zooms: Sequence[float]) -> float:
+    return max(length * zoom for length, zoom in zip(data.shape, zooms, strict=True))
 
 
 def _worth_looking(shape: Sequence[int], zooms: Sequence[float], axis: int) -> bool:

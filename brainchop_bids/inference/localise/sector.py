@@ -6,15 +6,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from .frames import SIDE, Frames
+from ...image.boxes import bounding_box
+from .frames import Frames
 
-# A pixel belongs to the organ above this probability.
-_LIKELY = 0.5
-# Least area of the organ in its first and last frame, as a share of its largest area.
-_TIP = 0.03
-# Gaps within an organ, and width of the zones on both sides of an end that are compared for its
-# certainty, mm.
-_GAP, _ZONE = 8.0, 10.0
+# Cells of the common grid along the longest side of the volume: some more than frames have pixels.
+_CELLS = 96
+# A cell belongs to the organ above this mean probability of all passes.
+_LIKELY = 0.4
+# Radius, in cells, by which the organ is opened, so that what only touches it is left out.
+_OPENING = 3
+# Least area of the organ at its ends, as a share of its largest area.
+_TIP = 0.02
+# Width of the zones on both sides of an end that are compared for its certainty, mm.
+_ZONE = 10.0
 # Least volume of an organ, mm^3.
 _LEAST = 2000.0
 
@@ -28,9 +32,9 @@ class Extent:
     first, last : int
         First and last frame with the organ, both included.
     certainties : tuple of 2 float
-        By how much the probability of the organ rises across each end, within 1 cm: 1 is
-        certain, 0 is not told from chance. At the end of the field of view, the probability
-        there.
+        Mean probability of the organ within 1 cm of each end, less that of the same places up to
+        2 cm beyond it: 1 is certain, 0 is not told from chance. At the end of the field of view,
+        the probability there.
     """
 
     first: int
@@ -58,6 +62,27 @@ class Sector:
         """Certainty of the least certain end, 0 to 1."""
         return min(min(extent.certainties) for extent in self.extents)
 
+    @property
+    def slices(self) -> tuple[slice, slice, slice]:
+        """The box in voxels."""
+        x, y, z = (slice(extent.first, extent.last + 1) for extent in self.extents)
+        return x, y, z
+
+    def sides(self, zooms: Sequence[float]) -> list[float]:
+        """Return the lengths of the box, mm."""
+        return [
+            (extent.last + 1 - extent.first) * zoom
+            for extent, zoom in zip(self.extents, zooms, strict=True)
+        ]
+
+    def moved(self, box: 'Sector') -> 'Sector':
+        """Return the sector of a whole volume, of one that was found in a box of it."""
+        x, y, z = (
+            replace(extent, first=extent.first + start.first, last=extent.last + start.first)
+            for extent, start in zip(self.extents, box.extents, strict=True)
+        )
+        return replace(self, extents=(x, y, z))
+
     def grown(self, margin: float, shape: Sequence[int], zooms: Sequence[float]) -> 'Sector':
         """Return the sector with a margin in mm on all sides, as far as the volume goes."""
         extents = []
@@ -68,31 +93,13 @@ class Sector:
         return replace(self, extents=(extents[0], extents[1], extents[2]))
 
 
-@dataclass(frozen=True)
-class _Profile:
-    """What one pass says along one axis of the volume.
-
-    Parameters
-    ----------
-    area : (n,) float32
-        Area of the organ in each frame, mm^2.
-    presence : (n,) float32
-        Largest probability of the organ in each frame.
-    """
-
-    area: np.ndarray
-    presence: np.ndarray
-
-
 def find_sector(
     passes: Sequence[tuple[Frames, np.ndarray]], shape: Sequence[int], zooms: Sequence[float]
 ) -> Sector | None:
     """Find the box around the largest organ.
 
-    Each pass sees the organ along all three axes: along its own by the frames in their full
-    number, along the others by their pixels. The area of the organ at a place is the median of
-    what all passes say, so that one that is wrong does not matter: single frames of a neck look
-    like a brain, and frames that show all of the head do not.
+    All passes are resampled to one grid, on which their probabilities are averaged: a single pass
+    takes parts of a neck for a brain, but not the same parts as the others.
 
     Parameters
     ----------
@@ -108,85 +115,103 @@ def find_sector(
     Sector or None
         None if there is no organ.
     """
-    masks = [_largest(frames, probability, zooms) for frames, probability in passes]
-    if not masks:
+    if not passes:
         return None
-    extents, volumes = [], []
-    for axis in range(3):
-        profiles = [
-            _profile(frames, probability, mask, axis, shape, zooms)
-            for (frames, probability), mask in zip(passes, masks, strict=True)
-        ]
-        area = np.median([one.area for one in profiles], axis=0)
-        presence = np.median([one.presence for one in profiles], axis=0)
-        size = float(zooms[axis])
-        run = _main_run(area, _TIP * float(area.max()), round(_GAP / size))
-        if run is None:
-            return None
-        certainties = _certainties(presence, *run, max(1, round(_ZONE / size)))
-        extents.append(Extent(*run, certainties))
-        volumes.append(float(area[run[0] : run[1] + 1].sum()) * size)
-    if min(volumes) < _LEAST:
+    sides = [length * float(zoom) for length, zoom in zip(shape, zooms, strict=True)]
+    cell = max(sides) / _CELLS
+    grid = [max(1, round(side / cell)) for side in sides]
+    sizes = [side / count for side, count in zip(sides, grid, strict=True)]
+    likely = np.mean([_resampled(*one, grid, sizes) for one in passes], axis=0)
+    organ = _largest(likely > _LIKELY)
+    volume = float(organ.sum() * np.prod(sizes))
+    if volume < _LEAST:
         return None
-    return Sector((extents[0], extents[1], extents[2]), float(np.median(volumes)) / 1000)
+    extents = []
+    for axis, (size, zoom) in enumerate(zip(sizes, zooms, strict=True)):
+        others = tuple(n for n in range(3) if n != axis)
+        area = organ.sum(others)
+        present = np.flatnonzero(area > _TIP * area.max())
+        # The cells' outer edges, in voxels.
+        first, last = present[0] * size / zoom, (present[-1] + 1) * size / zoom - 1
+        certainties = _certainties(
+            np.moveaxis(likely, axis, 0),
+            np.moveaxis(organ, axis, 0),
+            present[0],
+            present[-1],
+            max(1, round(_ZONE / size)),
+        )
+        extents.append(Extent(round(first), round(last), certainties))
+    return Sector((extents[0], extents[1], extents[2]), volume / 1000)
 
 
-def _largest(frames: Frames, probability: np.ndarray, zooms: Sequence[float]) -> np.ndarray:
-    """Return the pixels of the largest connected part along an axis, (n, 64, 64) bool."""
-    likely = probability > _LIKELY
-    # Frames in which the network misses the organ do not divide it.
-    gap = 2 * round(_GAP / zooms[frames.axis] / 2) + 1
-    joined = likely | ndimage.binary_closing(likely, np.ones((gap, 1, 1)))
-    parts, count = ndimage.label(joined, np.ones((3, 3, 3)))
-    if not count:
-        return likely
-    sums = ndimage.sum_labels(probability * likely, parts, np.arange(1, count + 1))
-    mask: np.ndarray = likely & (parts == int(np.argmax(sums)) + 1)
-    return mask
+def _resampled(
+    frames: Frames, probability: np.ndarray, grid: Sequence[int], sizes: Sequence[float]
+) -> np.ndarray:
+    """Return the probabilities of one pass at the cells of a grid, (I, J, K) float32."""
+    others = [n for n in range(3) if n != frames.axis]
+    result = np.moveaxis(probability, 0, frames.axis)
+    zoom = sizes[frames.axis] * grid[frames.axis] / len(probability)
+    sources = {frames.axis: zoom, others[0]: frames.rows.pixel, others[1]: frames.columns.pixel}
+    # The axis across the frames, which is the longest, comes first.
+    for axis, source in sources.items():
+        weights = _weights(result.shape[axis], source, grid[axis], sizes[axis])
+        result = np.moveaxis(np.tensordot(weights, result, (1, axis)), 0, axis)
+    return result
 
 
-def _profile(
-    frames: Frames,
-    probability: np.ndarray,
-    mask: np.ndarray,
-    axis: int,
-    shape: Sequence[int],
-    zooms: Sequence[float],
-) -> _Profile:
-    """Return what a pass says along an axis of the volume."""
-    places = (frames.rows, frames.columns)
-    if axis == frames.axis:
-        pixel = places[0].pixel * places[1].pixel
-        return _Profile(mask.sum((1, 2)) * pixel, probability.max((1, 2)))
-    number = [n for n in range(3) if n != frames.axis].index(axis)
-    across = (0, 2 - number)
-    area = mask.sum(across) * zooms[frames.axis] * places[1 - number].pixel
-    pixels = [places[number].to_voxel(n) for n in range(SIDE)]
-    voxels = np.arange(shape[axis])
-    area, presence = (
-        np.interp(voxels, pixels, values) for values in (area, probability.max(across))
+def _weights(count: int, size: float, cells: int, cell: float) -> np.ndarray:
+    """Return the weights of linear interpolation between two centred grids, (cells, count).
+
+    If the cells are the larger ones, they are weighted means.
+    """
+    source, target = (
+        (np.arange(n) + 0.5 - n / 2) * step for n, step in ((count, size), (cells, cell))
     )
-    return _Profile(area, presence)
+    weights = np.clip(1 - np.abs(target[:, None] - source) / max(size, cell), 0, None)
+    weights /= weights.sum(1, keepdims=True)
+    return weights.astype(np.float32)
 
 
-def _main_run(area: np.ndarray, least: float, gap: int) -> tuple[int, int] | None:
-    """Return first and last frame of the run with the largest sum, across short gaps."""
-    present = np.flatnonzero(area > least)
-    if not present.size:
-        return None
-    ends = np.flatnonzero(np.diff(present) > gap + 1)
-    starts = [present[0], *present[ends + 1]]
-    stops = [*present[ends], present[-1]]
-    runs = [(int(first), int(last)) for first, last in zip(starts, stops, strict=True)]
-    return max(runs, key=lambda run: float(area[run[0] : run[1] + 1].sum()))
+def _largest(mask: np.ndarray) -> np.ndarray:
+    """Return the largest part of a mask, without what only touches it."""
+    # What is cut off by the end of the field of view extends beyond it.
+    padded = np.pad(mask, _OPENING, mode='edge')
+    box = bounding_box(padded)
+    if box is None:
+        return mask
+    near = tuple(slice(max(0, part.start - 1), part.stop + 1) for part in box)
+    part = padded[near]
+    cores = _distance(part) > _OPENING
+    if not cores.any():
+        # The organ is small.
+        cores = part
+    parts, _ = ndimage.label(cores)
+    sizes = np.bincount(parts.reshape(-1))
+    organ = parts == 1 + int(np.argmax(sizes[1:]))
+    padded[near] = part & (_distance(~organ) <= _OPENING)
+    inner: np.ndarray = padded[(slice(_OPENING, -_OPENING),) * 3]
+    return inner
 
 
-def _certainties(presence: np.ndarray, first: int, last: int, zone: int) -> tuple[float, float]:
-    """Return by how much the presence of the organ rises at both ends."""
+def _distance(mask: np.ndarray) -> np.ndarray:
+    """Return the distance to the nearest cell outside of the mask, infinite if there is none."""
+    if mask.all():
+        return np.full(mask.shape, np.inf)
+    distance: np.ndarray = ndimage.distance_transform_edt(mask)
+    return distance
+
+
+def _certainties(
+    likely: np.ndarray, organ: np.ndarray, first: int, last: int, zone: int
+) -> tuple[float, float]:
+    """Return by how much the probability of the organ rises at both ends of the first axis."""
     ends = []
-    for flipped, end in ((presence, first), (presence[::-1], len(presence) - 1 - last)):
-        within = flipped[end : end + zone].mean()
+    for step, end in ((1, first), (-1, len(organ) - 1 - last)):
+        probability, mask = likely[::step], organ[::step]
+        inner = slice(end, end + zone)
         # Frames just outside show the organ's tip.
-        beyond = flipped[max(0, end - 2 * zone) : max(0, end - zone // 2)]
+        outer = slice(max(0, end - 2 * zone), max(0, end - zone // 2))
+        beyond = probability[outer, mask[inner].any(0)]
+        within = probability[inner][mask[inner]].mean()
         ends.append(float(np.clip(within - (beyond.mean() if beyond.size else 0), 0, 1)))
     return ends[0], ends[1]
