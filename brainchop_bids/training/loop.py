@@ -1,5 +1,6 @@
 """The training loop over stages; a run that is interrupted anywhere resumes at its checkpoint."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +31,7 @@ from .report.log import EVENTS, LOG, TrainingLog, label_table
 from .report.page import REPORT
 from .report.scores import PICTURES, VALIDATION
 from .reuse import find_reuse
-from .stages import build_stage, inherit_weights, trained_network
+from .stages import build_stage, inherit_weights, recompute_statistics, trained_network
 from .transfer import (
     compatibility_warnings,
     freeze,
@@ -40,6 +41,8 @@ from .transfer import (
 from .validate import ValidationScan, Validator
 
 CONFIG = 'config.toml'
+# Patches from which statistics of batch normalisation are recomputed at the end of a stage.
+_STATISTICS = 48
 
 
 def train(
@@ -147,6 +150,10 @@ def _train_stages(
             if stop.met and not (last and trainer.ended):
                 return None
         apply_average(model)
+        if config.optimizer.ema:
+            count = min(progress.stage.steps, -(-_STATISTICS // progress.stage.batch))
+            batches = itertools.islice(loader.batches(number), count)
+            recompute_statistics(model, (inputs for inputs, _ in batches))
         previous = model
     return previous
 

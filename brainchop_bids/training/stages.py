@@ -9,7 +9,7 @@ Layers of dilation 1 at the end do mix neighbours; they are omitted until a stag
 adds them as identities, which have no effect after a ReLU, and trains them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -135,6 +135,39 @@ def _with_fixed_statistics(layer: Any) -> Any:
     """Return a copy of a layer; of batch normalisation, one with fixed statistics."""
     normalises = isinstance(layer, keras.layers.BatchNormalization)
     return (BatchNormalization if normalises else type(layer)).from_config(layer.get_config())
+
+
+def recompute_statistics(model: Any, batches: Iterable[Any]) -> None:
+    """Replace moving statistics of batch normalisation by the means over batches.
+
+    For averaged weights, as in stochastic weight averaging (Izmailov et al. 2018,
+    https://arxiv.org/abs/1803.05407): moving statistics are those of earlier weights, and a next
+    stage may keep them.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Model with averaged weights. Layers whose statistics are fixed, or which are not trained,
+        are left as they are.
+    batches : iterable
+        Inputs of the model.
+    """
+    layers = [
+        layer
+        for layer in model.layers
+        if isinstance(layer, keras.layers.BatchNormalization)
+        and not isinstance(layer, BatchNormalization)
+        and layer.trainable
+    ]
+    if not layers:
+        return
+    momenta = [layer.momentum for layer in layers]
+    for count, inputs in enumerate(batches):
+        for layer in layers:
+            layer.momentum = count / (count + 1)
+        model(inputs, training=True)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
 
 
 def inherit_weights(previous: Any, model: Any) -> None:

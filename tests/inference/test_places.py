@@ -126,8 +126,16 @@ def box_of(parts: tuple[tuple[int, int], ...], shape: Sequence[int]) -> Box:
     return x, y, z
 
 
-@pytest.mark.parametrize('engine', ['openvino', 'tensorflow'])
-@pytest.mark.parametrize('name', ['meshnet', 'unet'])
+@pytest.mark.parametrize(
+    ('name', 'engine'),
+    [
+        ('meshnet', 'openvino'),
+        ('meshnet', 'tensorflow'),
+        ('unet', 'openvino'),
+        # Minutes, since TensorFlow traces the graph of each shape.
+        pytest.param('unet', 'tensorflow', marks=pytest.mark.slow),
+    ],
+)
 @settings(max_examples=6)
 @given(
     shape=st.tuples(*[st.integers(1, 41)] * 3),

@@ -22,6 +22,7 @@ from brainchop_bids.training.optimizers import (
     build_optimizer,
 )
 from brainchop_bids.training.options import OptimizerOptions
+from brainchop_bids.training.stages import BatchNormalization, recompute_statistics
 
 PLAIN = OptimizerOptions('sgd', 'constant', momentum=0.0, clip=0.0)
 
@@ -267,6 +268,31 @@ def test_averaged_weights_have_the_statistics_of_their_activations() -> None:
         model.fit(batches((x, y), 40), steps_per_epoch=300, verbose=0)
         losses.append(model.evaluate(x, y, batch_size=500, verbose=0))
     assert losses[1] < 0.8 * losses[0]
+
+
+def test_statistics_of_averaged_weights_are_recomputed() -> None:
+    x = np.random.default_rng(1).normal(2, 3, (200, 8)).astype(np.float32)
+    model = keras.Sequential(
+        [
+            keras.Input((8,)),
+            keras.layers.Dense(6),
+            keras.layers.BatchNormalization(),
+            keras.layers.ReLU(),
+            keras.layers.Dense(4),
+            BatchNormalization(),
+        ]
+    )
+    dense, trained, fixed = model.layers[0], model.layers[1], model.layers[-1]
+    before = [np.array(values) for values in fixed.get_weights()]
+    recompute_statistics(model, np.split(x, 5))
+    _, _, mean, variance = trained.get_weights()
+    kernel, bias = dense.get_weights()
+    values = (x @ kernel + bias).reshape(5, 40, 6)
+    np.testing.assert_allclose(mean, values.mean((0, 1)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(variance, values.var(1).mean(0), rtol=1e-4)
+    assert trained.momentum == 0.99
+    for now, then in zip(fixed.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(now, then)
 
 
 def test_without_averages_nothing_is_swapped(points: tuple[np.ndarray, np.ndarray]) -> None:
