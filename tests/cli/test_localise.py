@@ -61,11 +61,11 @@ def test_a_brain_is_found_where_experts_drew_it(
 @pytest.mark.parametrize(
     ('data', 'said'),
     [
-        (NOISE, 'no brain found'),
-        (np.zeros((64, 64, 64), np.int16), 'no brain found'),
-        (NOISE[..., :1], 'no brain found'),
-        (NOISE[:30, :30].repeat(21, 2)[..., :2000], 'no brain found'),
-        (np.full((40, 40, 40), np.nan, np.float32), 'no brain found'),
+        (NOISE, 'no Brain found'),
+        (np.zeros((64, 64, 64), np.int16), 'no Brain found'),
+        (NOISE[..., :1], 'no Brain found'),
+        (NOISE[:30, :30].repeat(21, 2)[..., :2000], 'no Brain found'),
+        (np.full((40, 40, 40), np.nan, np.float32), 'no Brain found'),
         (NOISE[..., :8].reshape(96, 96, 4, 2), '--frame'),
     ],
     ids=['noise', 'zeros', 'one frame', '2,000 frames', 'nan', '4-D'],
