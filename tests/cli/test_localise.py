@@ -32,7 +32,9 @@ def test_a_brain_is_found_where_experts_drew_it(
             *('--preview', str(files['png']), '--crop', str(files['nii.gz']), '--margin', '5'),
         ]
     )
-    assert 'certainty' in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert 'certainty' in printed
+    assert 'RIA by the header' in printed
     [found] = json.loads(files['json'].read_text())
     # Cerebrospinal fluid around the brain is 24.
     codes = np.asarray(reference.dataobj)

@@ -11,6 +11,7 @@ import pytest
 from brainchop_bids.cli.run import main
 from brainchop_bids.evaluation.metrics import agreement
 from brainchop_bids.evaluation.pairs import Pair, load_pair
+from brainchop_bids.models.formats import read_network
 from brainchop_bids.models.mapping import read_mapping
 from brainchop_bids.models.spec import load_spec
 from brainchop_bids.models.zoo import find_model, search_folders
@@ -41,13 +42,26 @@ def test_its_labels_are_those_of_its_training(name: str) -> None:
     assert names == [mapping.labels[index] for index in range(mapping.classes)]
 
 
-@pytest.mark.parametrize('name', ['tissue', 'subcortical'])
+@pytest.mark.parametrize('name', ['tissue', 'subcortical', 'locate-brain'])
 def test_its_recipe_is_the_one_that_is_committed(name: str) -> None:
     recipe = Path(__file__).parents[2] / 'recipes' / f'{name}.toml'
     packaged = read_training_config(find_model(name) / 'training.toml')
     assert packaged == read_training_config(recipe)
     log = (find_model(name) / 'log.csv').read_text().splitlines()
     assert int(log[-1].split(',')[1]) == packaged.steps
+
+
+def test_the_localiser_is_small() -> None:
+    folder = find_model('locate-brain')
+    network = read_network(folder)[0]
+    assert sum(w.size for op in network.ops for w in op.weights.values()) <= 50_000
+    names = ('model.json', 'group1-shard1of1.bin')
+    assert sum((folder / name).stat().st_size for name in names) <= 210_000
+    spec = load_spec(folder)
+    assert spec.localises
+    assert f'Status: **{spec.status}**.' in (folder / 'README.md').read_text()
+    for name in ('tissue', 'subcortical'):
+        assert load_spec(find_model(name)).localiser == 'locate-brain'
 
 
 def test_18_structures_are_those_of_upstreams_model(shared: Path) -> None:

@@ -83,6 +83,12 @@ class Finding:
                 f'  {axis}: {extent.first} to {extent.last} (certainty {first:.2f}, {last:.2f})'
                 f'   {name}: {low:.1f} to {high:.1f} mm'
             )
+        if self.located.codes is not None:
+            seen, header = (''.join(c) for c in (self.located.codes, self.located.header_codes))
+            lines.append(
+                f'  axes: {seen} as seen (certainty {self.located.orientation_certainty:.2f}), '
+                f'{header} by the header; R is left or right'
+            )
         return lines
 
     def to_dict(self) -> dict[str, Any]:

@@ -14,9 +14,9 @@ _CELLS = 96
 # A cell belongs to the organ above this mean probability of all passes.
 _LIKELY = 0.4
 # Radius, in cells, by which the organ is opened, so that what only touches it is left out.
-_OPENING = 3
+_OPENING = 2
 # Least area of the organ at its ends, as a share of its largest area.
-_TIP = 0.02
+_TIP = 0.005
 # Width of the zones on both sides of an end that are compared for its certainty, mm.
 _ZONE = 10.0
 # Least volume of an organ, mm^3.
