@@ -104,6 +104,7 @@ class Score:
 
     def __init__(self) -> None:
         self.right: list[bool] = []
+        self.inside: list[bool] = []
         self.oriented: list[bool] = []
         self.seconds: list[float] = []
         self.notes: list[str] = []
@@ -114,7 +115,8 @@ class Score:
         located = localiser(head.data, head.geometry)
         self.seconds.append(time.perf_counter() - began)
         more = excess(head, located)
-        self.right.append(more is not None and bool(((more >= 0) & (more <= TOO_MUCH)).all()))
+        self.inside.append(more is not None and bool((more >= 0).all()))
+        self.right.append(self.inside[-1] and more is not None and bool(more.max() <= TOO_MUCH))
         self.oriented.append(located.codes == located.header_codes)
         if not self.right[-1]:
             what = 'not found' if more is None else ' '.join(f'{side:+.0f}' for side in more)
@@ -123,13 +125,15 @@ class Score:
     def merge(self, other: 'Score') -> None:
         """Add the cases of another score."""
         self.right += other.right
+        self.inside += other.inside
         self.oriented += other.oriented
         self.seconds += other.seconds
 
     def __str__(self) -> str:
         text = (
-            f'{sum(self.right)} of {len(self.right)} boxes right, orientation '
-            f'{sum(self.oriented)}, {np.median(self.seconds):.2f} s'
+            f'{sum(self.right)} of {len(self.right)} boxes right, the brain inside '
+            f'{sum(self.inside)}, orientation {sum(self.oriented)}, '
+            f'{np.median(self.seconds):.2f} s'
         )
         return '\n    '.join([text, *self.notes])
 
