@@ -18,7 +18,7 @@ RECIPE = 'training.toml'
 # Prefix of the architecture that is the network of a model.
 LIKE = 'like:'
 # Architectures of this package, which run no code of others.
-PACKAGED = ('meshnet', 'light_unet', 'unet', 'nobrainer_unet', 'vnet')
+PACKAGED = ('meshnet', 'light_unet', 'locator', 'unet', 'nobrainer_unet', 'vnet')
 _RULES = ('task', 'components', 'smooth', 'mask', 'derived')
 
 

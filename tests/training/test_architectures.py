@@ -323,7 +323,8 @@ def test_names_are_given_once() -> None:
         register('unet')(lambda *args, **settings: None)
     with pytest.raises(SettingsError, match='cannot be registered'):
         register('a:b')(lambda *args, **settings: None)
-    assert list(ARCHITECTURES) == ['meshnet', 'light_unet', 'unet', 'nobrainer_unet', 'vnet']
+    known = ['meshnet', 'light_unet', 'locator', 'unet', 'nobrainer_unet', 'vnet']
+    assert list(ARCHITECTURES) == known
 
 
 @pytest.mark.parametrize(

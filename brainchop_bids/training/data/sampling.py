@@ -95,16 +95,16 @@ def subsample(labels: np.ndarray, stride: int) -> np.ndarray:
 
     Parameters
     ----------
-    labels : (X, Y, Z) or (X, Y) array
+    labels : (X, Y, Z, ...) or (X, Y) array
         Labels of a patch.
     stride : {1, 2}
         Stride of the stage.
 
     Returns
     -------
-    (X / stride, Y / stride, Z / stride) view
+    (X / stride, Y / stride, Z / stride, ...) view
     """
-    return labels[(slice(stride - 1, None, stride),) * labels.ndim]
+    return labels[(slice(stride - 1, None, stride),) * min(3, labels.ndim)]
 
 
 def _draw(
