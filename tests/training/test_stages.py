@@ -28,7 +28,7 @@ def randomised(model: keras.Model, seed: int) -> keras.Model:
     return model
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     st.lists(st.sampled_from([2, 4, 6]), min_size=0, max_size=3),
     st.integers(0, 2),
