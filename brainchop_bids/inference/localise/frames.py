@@ -38,15 +38,6 @@ class Axis:
         offset = (place + 0.5 - SIDE / 2) * self.pixel
         return offset / self.size + (self.length - 1) / 2
 
-    def pixels(self, first: float, last: float, margin: float) -> slice:
-        """Return the pixels between two voxels, and those within a margin in mm of them."""
-        low, high = (
-            ((voxel - (self.length - 1) / 2) * self.size + sign * margin) / self.pixel + SIDE / 2
-            for voxel, sign in ((first, -1), (last, 1))
-        )
-        start = int(np.clip(low, 0, SIDE - 1))
-        return slice(start, max(start + 1, int(np.clip(np.ceil(high), 0, SIDE))))
-
     def weights(self) -> tuple[slice, np.ndarray]:
         """Return the voxels that are used, and their weights in each pixel.
 

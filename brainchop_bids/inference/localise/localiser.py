@@ -128,19 +128,18 @@ class Localiser:
         zooms = tuple(float(zoom) for zoom in geometry.zooms)
         header = symmetric(nib.aff2axcodes(geometry.vox2ras))
         sector, views = self._look(data, zooms)
-        seen = data
+        longest = max(length * zoom for length, zoom in zip(data.shape, zooms, strict=True))
         for _ in range(_LOOKS - 1):
             if sector is None:
                 break
             # Frames of less around the organ show it larger.
             near = sector.grown(_AROUND * max(sector.sides(zooms)), data.shape, zooms)
-            part = data[near.slices]
-            if _longest(part, zooms) > _CLOSER * _longest(seen, zooms):
+            if max(near.sides(zooms)) > _CLOSER * longest:
                 break
-            closer, views_closer = self._look(part, zooms)
+            closer, views_closer = self._look(data[near.slices], zooms)
             if closer is None:
                 break
-            sector, views, seen = closer.moved(near), views_closer, part
+            sector, views, longest = closer.moved(near), views_closer, max(near.sides(zooms))
         if sector is not None:
             sector = sector.grown(_MARGIN, data.shape, zooms)
         if sector is None or not views.any():
@@ -180,10 +179,6 @@ class Localiser:
         normal = normalise(images, self.normalization)
         found: np.ndarray = softmax(self.logits(normal), axis=-1)
         return found
-
-
-def _longest(data: np.ndarray, zooms: Sequence[float]) -> float:
-    return max(length * zoom for length, zoom in zip(data.shape, zooms, strict=True))
 
 
 def _worth_looking(shape: Sequence[int], zooms: Sequence[float], axis: int) -> bool:
