@@ -20,6 +20,7 @@ from ..system.errors import BrainchopError
 from .sidecars import number, plain, read_label_table, read_sidecar, read_volumes, unreadable
 from .text import one_line
 
+DONE, FAILED, MISSING = 'done', 'failed', 'missing'
 # No measurement comes near it; differences and sums of numbers below it stay finite.
 _LARGEST = 1e100
 
@@ -56,6 +57,9 @@ class ScanRecord:
         Paths of the results.
     finished : bool
         Whether the label image, which is written last, exists.
+    status, reason : str
+        Of the group level: `DONE`; `FAILED` in the last run, even if results of an earlier one
+        exist; or `MISSING`, and why.
     metadata : dict
         The sidecar of the label image; empty where it cannot be read.
     rows : tuple of LabelRow
@@ -78,6 +82,8 @@ class ScanRecord:
 
     outputs: ScanOutputs
     finished: bool = True
+    status: str = DONE
+    reason: str = ''
     metadata: dict[str, Any] = field(default_factory=dict)
     rows: tuple[LabelRow, ...] = ()
     labels: Mapping[int, LabelRow] = field(default_factory=dict)
