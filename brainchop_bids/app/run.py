@@ -109,7 +109,7 @@ def _participant(settings: 'Settings') -> int:
     failures = dict.fromkeys(selection.missing, '')
     failures |= _process(settings, specs, workload)
     failures |= _missing_pages(settings, workload.current)
-    return summarise(settings, workload, failures, time.monotonic() - begun)
+    return summarise(settings, specs, workload, failures, time.monotonic() - begun)
 
 
 def _process(

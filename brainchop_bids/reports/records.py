@@ -15,7 +15,7 @@ from typing import Any
 
 from ..bids.derivatives import UNCERTAINTY, ScanOutputs, sidecar
 from ..quality.flags import Flag
-from ..quality.normative import LabelRow
+from ..quality.normative import LabelRow, tissue_volume
 from ..system.errors import BrainchopError
 from .sidecars import number, plain, read_label_table, read_sidecar, read_volumes, unreadable
 from .text import one_line
@@ -156,6 +156,16 @@ class ScanRecord:
     def labelled_volume(self) -> float:
         """Sum of the volumes of all labels in mm^3."""
         return sum(row.volume or 0.0 for row in self.rows)
+
+    @cached_property
+    def tissue_volume(self) -> float | None:
+        """Volume of grey and white matter in mm^3, see `tissue_volume`."""
+        return tissue_volume(self.rows)
+
+    @property
+    def intracranial_volume(self) -> float | None:
+        """Intracranial volume in mm^3; None where the model does not measure it."""
+        return number(self.metadata.get('IntracranialVolume'), _LARGEST)
 
     @cached_property
     def volumes(self) -> dict[int, float | None]:

@@ -251,6 +251,7 @@ def _shown(table: GroupTable) -> set[str]:
     chosen = {
         'bids_name',
         'brain_volume',
+        'tissue_volume',
         'flags',
         'outliers',
         'largest_robust_z',

@@ -46,9 +46,9 @@ ENTITIES = {
     'label': 'label',
 }
 _OWN = (
-    'participant_id', 'bids_name', 'status', 'reason', 'brain_volume', 'flags', 'n_flags',
-    'outliers', 'n_outliers', 'largest_robust_z', 'largest_robust_z_of', 'rating', 'rater',
-    'rating_note',
+    'participant_id', 'bids_name', 'status', 'reason', 'brain_volume', 'tissue_volume', 'flags',
+    'n_flags', 'outliers', 'n_outliers', 'largest_robust_z', 'largest_robust_z_of', 'rating',
+    'rater', 'rating_note',
 )  # fmt: skip
 
 
@@ -208,12 +208,22 @@ def _structure_names(group: ScanGroup, taken: set[str]) -> dict[int, str]:
 
 
 def _volume_columns(group: ScanGroup, names: Mapping[int, str]) -> list[Column]:
-    """List brain volume and the volume of every label."""
-    brain = 'Volume of the brain mask'
+    """List the volumes of brain mask, tissue where it is known, and every label."""
+    scans = group.scans
+    tissue = _column(
+        'tissue_volume',
+        'volume',
+        'Volume of all labels but fluid',
+        scans,
+        lambda scan: scan.tissue_volume,
+        'mm^3',
+    )
     return [
         _column(
-            'brain_volume', 'volume', brain, group.scans, lambda scan: scan.brain_volume, 'mm^3'
+            'brain_volume', 'volume', 'Volume of the brain mask, with fluid between gyri', scans,
+            lambda scan: scan.brain_volume, 'mm^3',
         ),
+        *([tissue] if any(value is not None for value in tissue.values) else []),
         *(
             Column(
                 name, 'volume', f'Volume of label {index}', 'mm^3',

@@ -79,6 +79,17 @@ def test_rows_are_what_the_derivatives_say(root: Path) -> None:
     assert (found.iloc[:, 14:] == 'n/a').all(axis=None)
 
 
+def test_the_volume_of_tissue_is_that_of_all_labels_but_fluid(root: Path) -> None:
+    (root / 'seg-x_dseg.tsv').write_text(
+        'index\tname\tabbreviation\tcolor\tmapping\tfreesurfer\n'
+        '1\tGrey Matter\tG\t#c04060\t1\tn/a\n2\tWhite Matter\tW\t#c04060\t2\tn/a\n'
+        '3\tCSF\tF\t#c04060\t3\tn/a\n'
+    )
+    group_data.write_scan(root, 'sub-01_T1w', LABELS)
+    run(root)
+    assert table(root)['tissue_volume'].tolist() == ['1000000.75']
+
+
 def test_outliers_are_those_of_numpy(root: Path) -> None:
     volumes = group_data.write_group(root, 40, 6)
     run(root)
