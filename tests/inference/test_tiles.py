@@ -61,7 +61,7 @@ def test_cubes_of_one_value_are_computed_once(
     # Another value than that of air, and cubes at the end of the volume that keep a part.
     data[24:32, :8, :8] = 7
     engine = KerasEngine(spec, threads=1, normalization=Normalization.parse('minmax'))
-    computed = []
+    computed: list[Tile] = []
     compute = KerasEngine._compute
     monkeypatch.setattr(
         KerasEngine,
