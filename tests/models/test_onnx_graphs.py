@@ -179,6 +179,25 @@ def test_plans(tmp_path: Path) -> None:
         make_plan(spec, (512, 512, 512), memory, InferenceOptions())
 
 
+@pytest.mark.parametrize('axis', [-1, 2], ids=['one axis', 'volume'])
+def test_layer_normalisation_as_exporters_write_it(axis: int, tmp_path: Path) -> None:
+    """As in UNETR by PyTorch: OpenVINO computes the axes from their number."""
+    shape = (8,) if axis == -1 else (8, 8, 8)
+    rng = np.random.default_rng(0)
+    weights = [constant(n, rng.normal(1, 0.3, shape), np.float32) for n in ('scale', 'bias')]
+    nodes = [
+        helper.make_node('LayerNormalization', ['in', 'scale', 'bias'], ['normed'], axis=axis),
+        helper.make_node('Concat', ['in', 'normed'], ['out'], axis=1),
+    ]
+    one, two = (1, 1, 8, 8, 8), (1, 2, 8, 8, 8)
+    save(tmp_path / 'net', onnx_model(nodes, weights, given=one, made=two))
+    data, volume = scan(8, 8, 8, 1)
+    expected = by_onnxruntime(tmp_path / 'net' / 'model.onnx', volume)
+    found = OpenvinoEngine(load_spec(tmp_path / 'net'), threads=1).logits(data[..., 0])
+    assert np.ptp(expected[..., 1]) > 1
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_a_normalisation_over_a_volume_loses_no_digits(tmp_path: Path) -> None:
     """OpenVINO's own is 0.2 % off here."""
     weights = [constant(name, [n], np.float32) for name, n in (('one', 1), ('zero', 0))]

@@ -26,7 +26,8 @@ def normalise_exactly(ops: Any, node: Any) -> None:
     axes = sorted(int(axis) % len(shape) for axis in _values(node))
     settings = node.get_attributes()
     first = len(shape) - len(axes)
-    if axes != list(range(first, len(shape))) or not settings['normalize_variance']:
+    last = bool(axes) and axes == list(range(first, len(shape)))
+    if not last or not settings['normalize_variance']:
         return
     rows, count = math.prod(shape[:first]), math.prod(shape[first:])
     inside = str(settings['eps_mode']).lower() == 'inside_sqrt'

@@ -281,9 +281,15 @@ class OnnxGraph:
         output, input : node
             Both with the axes (1, Z, Y, X, channels). The operation `last` is left out.
         """
+        from openvino.passes import ConstantFolding, Manager
+
         ops = builder.ops
         model, order = self._read(), [0, 4, 3, 2, 1] if self.channels_first else [0, 3, 2, 1, 4]
         model.reshape(self._shaped(shape[2::-1], self.in_channels))
+        # Axes of layer normalisation are computed from the number of axes.
+        folding = Manager()
+        folding.register_pass(ConstantFolding())
+        folding.run_passes(model)
         for node in model.get_ordered_ops():
             if node.get_type_name() == 'MVN':
                 normalise_exactly(ops, node)
