@@ -12,6 +12,9 @@ from ..system.resources import check_address_space
 from ..system.text import show
 from .outcome import DONE, FAILED
 
+# Of thousands of scans that are not done, the table of the group level has the others.
+_MOST_LINES = 40
+
 if TYPE_CHECKING:
     from ..bids.query import Scan, Selection
     from ..models.spec import ModelSpec
@@ -106,7 +109,7 @@ def _participant(settings: 'Settings') -> int:
     failures = dict.fromkeys(selection.missing, '')
     failures |= _process(settings, specs, workload)
     failures |= _missing_pages(settings, workload.current)
-    return summarise(settings, workload, failures, time.monotonic() - begun)
+    return summarise(settings, specs, workload, failures, time.monotonic() - begun)
 
 
 def _process(
@@ -267,9 +270,14 @@ def _group(settings: 'Settings') -> int:
         settings.output_dir,
         settings.participant_label,
         settings.session_label,
+        settings.filters,
     )
     for path in written.paths:
         show(path)
-    for line in (*written.notes, *written.missing):
+    lines = written.unfinished
+    more = len(lines) - _MOST_LINES
+    for line in (*written.notes, *lines[:_MOST_LINES]):
         show(f'  {line}', error=True)
-    return FAILED if written.missing else DONE
+    if more > 0:
+        show(f'  and {more:,} more scans that are not done: see the table', error=True)
+    return FAILED if lines else DONE

@@ -71,7 +71,11 @@ def announce(
 
 
 def summarise(
-    settings: 'Settings', workload: 'Workload', failures: dict[str, str], seconds: float
+    settings: 'Settings',
+    specs: 'Sequence[ModelSpec]',
+    workload: 'Workload',
+    failures: dict[str, str],
+    seconds: float,
 ) -> int:
     """Print what was done and what failed.
 
@@ -79,6 +83,8 @@ def summarise(
     ----------
     settings : Settings
         Settings of the run.
+    specs : sequence of ModelSpec
+        The models.
     workload : Workload
         Scans that were to be processed, and scans that were done before.
     failures : dict of str to str
@@ -102,6 +108,9 @@ def summarise(
         show(f'  failed: {label}{f": {why}" if why else ""}', error=True)
     if failures and workload.todo:
         show(f'  crash files: {settings.output_dir / "logs"}', error=True)
+    for spec in specs:
+        if spec.status:
+            show(f'the model {spec.name} is {spec.status}: look at the labels before you use them')
     return FAILED if failures else DONE
 
 

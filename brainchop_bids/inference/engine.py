@@ -200,8 +200,7 @@ class Engine(ABC):
                 return
             if sum(tile.kept for tile in tiles) < math.prod(shape):
                 _be_background(outputs)
-            for tile in tiles:
-                self._compute(tile, volume.cut(tile), outputs)
+            self._compute_each(tiles, volume, outputs)
 
     def _combine(
         self, volume: Normalised, tiles: Sequence[Tile], combination: Combination
@@ -213,6 +212,23 @@ class Engine(ABC):
             self._compute(alone, volume.cut(tile), {'probabilities': found})
             combination.add(tile, found)
         combination.finish()
+
+    def _compute_each(
+        self, tiles: Sequence[Tile], volume: Normalised, outputs: dict[str, Any]
+    ) -> None:
+        """Compute tiles; those of one value, as most cubes around a head, are computed once."""
+        done: dict[Any, Tile] = {}
+        for tile in tiles:
+            part = volume.cut(tile)
+            value = part.uniform
+            key = (value, tile.shape, tuple(map(str, tile.inner)))
+            if value and key in done:
+                for out in outputs.values():
+                    out[tile.own] = out[done[key].own]
+                continue
+            self._compute(tile, part, outputs)
+            if value:
+                done[key] = tile
 
     def _compute(self, tile: Tile, volume: Normalised, outputs: dict[str, Any]) -> None:
         """Compute a tile, and fill the voxels that it keeps."""

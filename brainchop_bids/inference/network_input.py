@@ -45,6 +45,13 @@ class Normalised:
         channels = self._factor**3 * len(self._channels)
         return *((n + more) // self._factor for n, more in sides), channels
 
+    @property
+    def uniform(self) -> tuple[float, ...]:
+        """Value of each channel if all of its voxels are equal, an empty tuple otherwise."""
+        if any(self._beyond) or any(c.min() != c.max() for c in self._channels):
+            return ()
+        return tuple(float(channel.flat[0]) for channel in self._channels)
+
     def cut(self, tile: Tile) -> 'Normalised':
         """Return the input of a tile, with zeros behind the end of the volume."""
         parts = [channel[tile.outer] for channel in self._channels]

@@ -112,6 +112,37 @@ def check_volumes(rows: Iterable[LabelRow], brain_volume: float | None) -> dict[
     return checks
 
 
+def tissue_volume(rows: Iterable[LabelRow]) -> float | None:
+    """Return the volume of brain tissue: of all labels but fluid.
+
+    Unlike the volume of a brain mask, it has the same meaning for all models. It includes the
+    brainstem, which FreeSurfer's ``BrainSegNotVent`` leaves out.
+
+    Parameters
+    ----------
+    rows : iterable of LabelRow
+        The labels of one scan, background left out.
+
+    Returns
+    -------
+    float or None
+        In mm^3; None where the labels are not those of a whole brain (none is grey matter, or
+        none white matter), or the volume of one is unknown.
+
+    Examples
+    --------
+    >>> tissues = [LabelRow(1, 'GM', 6e5, mapping=1), LabelRow(2, 'WM', 4e5, mapping=2)]
+    >>> tissue_volume([*tissues, LabelRow(3, 'CSF', 2e5, mapping=3)])
+    1000000.0
+    >>> tissue_volume(tissues[:1]) is None
+    True
+    """
+    tissue = [row for row in rows if row.mapping != _FLUID and row.freesurfer not in _FLUID_CODES]
+    known = [row.volume for row in tissue if row.volume is not None]
+    whole = {_GREY, _WHITE} <= {row.mapping for row in tissue}
+    return sum(known) if whole and len(known) == len(tissue) else None
+
+
 def _reference(
     row: LabelRow, rows: Sequence[LabelRow], brain: float
 ) -> tuple[float, _Range | None, str]:
@@ -137,7 +168,7 @@ def _check_share(share: float, normal: _Range, phrase: str) -> RangeCheck:
     low, high = _scale_odds(normal.lowest, 1 / FACTOR), _scale_odds(normal.highest, FACTOR)
     result = 'low' if share < low else 'high' if share > high else 'ok'
     percent, least, most = (f'{100 * part:.3g}%' for part in (share, low, high))
-    return RangeCheck(result, f'{percent} {phrase}; plausible are {least} to {most}.')
+    return RangeCheck(result, f'{percent} {phrase}; the limits are {least} and {most}.')
 
 
 def _scale_odds(share: float, factor: float) -> float:

@@ -4,22 +4,27 @@ The scans are not needed, so that pages can be rebuilt anywhere.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..bids.derivatives import ScanOutputs
 from ..bids.names import ScanName
+from ..bids.query import Scan, why_absent
 from ..quality.normative import LabelRow
 from ..system.errors import BrainchopError
-from .records import ScanRecord, read_labels, read_record
+from .crashes import Failure
+from .records import FAILED, MISSING, ScanRecord, read_labels, read_record
 from .text import log_line
+
+_NOT_PROCESSED = 'not processed yet: run the participant level'
+_EARLIER = ' (the results are those of an earlier run)'
 
 
 @dataclass(frozen=True)
 class ScanGroup:
-    """All finished scans of one model.
+    """All scans of one model.
 
     Parameters
     ----------
@@ -30,7 +35,7 @@ class ScanGroup:
     labels : dict of int to LabelRow
         Its label table; empty where that cannot be read.
     scans : tuple of ScanRecord
-        By name.
+        By name; those without results after those with results.
     """
 
     root: Path
@@ -113,6 +118,48 @@ def read_groups(
             notes += [f'{folder}/{note}' for note in scan.notes]
         groups.append(ScanGroup(root, slug, labels, scans))
     return groups, [log_line(note) for note in notes]
+
+
+def add_unfinished(
+    group: ScanGroup, expected: Sequence[Scan], failures: Sequence[Failure]
+) -> ScanGroup:
+    """Add the scans that failed or have no results to a group.
+
+    Parameters
+    ----------
+    group : ScanGroup
+        Finished scans.
+    expected : sequence of Scan
+        The scans of the dataset.
+    failures : sequence of Failure
+        Scans that failed and have not been processed since.
+
+    Returns
+    -------
+    ScanGroup
+        Results of scans that failed in a later run are kept, with the status `FAILED`.
+    """
+    derived = any('DerivedBy' in scan.metadata for scan in group.scans)
+    lines = {
+        failure.title: failure.line
+        for failure in failures
+        if derived or failure.slug in ('', group.slug)
+    }
+    scans = [
+        replace(record, status=FAILED, reason=lines[record.bids_name] + _EARLIER)
+        if record.bids_name in lines
+        else record
+        for record in group.scans
+    ]
+    finished = {record.bids_name for record in scans}
+    for scan in expected:
+        if scan.label in finished:
+            continue
+        reason = why_absent(scan.path) or lines.get(scan.label) or _NOT_PROCESSED
+        outputs = ScanOutputs(group.root, scan.name, group.slug)
+        status = FAILED if scan.label in lines else MISSING
+        scans.append(ScanRecord(outputs, finished=False, status=status, reason=log_line(reason)))
+    return replace(group, scans=tuple(scans))
 
 
 def modification_times(output_dir: Path, participant: str) -> frozenset[tuple[Path, int]]:

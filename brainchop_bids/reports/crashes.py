@@ -34,6 +34,8 @@ class Failure:
         The crash file, or its end.
     file : str
         Its name.
+    slug : str
+        Name in file names of the model that failed; empty where all of the scan failed.
     """
 
     title: str
@@ -41,6 +43,7 @@ class Failure:
     line: str
     text: str
     file: str
+    slug: str = ''
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,12 @@ class Crash:
     def workflow(self) -> str:
         """Name of the scan's workflow."""
         return self.node.split('.')[1] if '.' in self.node else ''
+
+    @property
+    def slug(self) -> str:
+        """Name of the model in file names; empty where the node serves all models."""
+        parts = self.node.split('.')
+        return parts[2].removesuffix('_wf') if len(parts) > 3 else ''
 
 
 def read_crashes(logs: Path, since: float = 0.0) -> Iterator[Crash]:
@@ -127,16 +136,16 @@ def last_words(traceback: str) -> str:
 
 
 def find_failures(
-    output_dir: Path, participant: str, session: str | None = None
+    output_dir: Path, participant: str | None = None, session: str | None = None
 ) -> tuple[Failure, ...]:
-    """Find the scans of a participant that failed and have not been processed since.
+    """Find the scans that failed and have not been processed since.
 
     Parameters
     ----------
     output_dir : Path
         Root of the derivatives.
-    participant : str
-        Label, with or without ``sub-``.
+    participant : str, optional
+        Label, with or without ``sub-``: only this participant's.
     session : str, optional
         Label, with or without ``ses-``: only this session's.
 
@@ -148,7 +157,7 @@ def find_failures(
     last: dict[str, Failure] = {}
     for crash in read_crashes(output_dir / 'logs'):
         name = _scan_of(crash)
-        if name is None or name.subject != participant.removeprefix('sub-'):
+        if name is None or (participant and name.subject != participant.removeprefix('sub-')):
             continue
         if session and name.session != session.removeprefix('ses-'):
             continue
@@ -157,7 +166,7 @@ def find_failures(
         line = last_words(crash.text) or 'the step failed; see the crash file'
         step = crash.node.rpartition('.')[2]
         text = crash.text[-_MOST:]
-        last[name.stem] = Failure(name.stem, step, line, text, crash.path.name)
+        last[name.stem] = Failure(name.stem, step, line, text, crash.path.name, crash.slug)
     return tuple(last[stem] for stem in sorted(last))
 
 
@@ -172,8 +181,7 @@ def _scan_of(crash: Crash) -> ScanName | None:
 
 def _done_since(output_dir: Path, name: ScanName, crash: Crash) -> bool:
     """Tell whether the labels of the scan are newer than the crash, for the model that failed."""
-    slug = crash.node.split('.')[2].removesuffix('_wf') if crash.node.count('.') > 2 else '*'
-    pattern = ScanOutputs(output_dir, name, slug).dseg
+    pattern = ScanOutputs(output_dir, name, crash.slug or '*').dseg
     with suppress(OSError):
         return any(
             os.path.getmtime(path) > crash.time for path in pattern.parent.glob(pattern.name)

@@ -15,11 +15,12 @@ from typing import Any
 
 from ..bids.derivatives import UNCERTAINTY, ScanOutputs, sidecar
 from ..quality.flags import Flag
-from ..quality.normative import LabelRow
+from ..quality.normative import LabelRow, tissue_volume
 from ..system.errors import BrainchopError
 from .sidecars import number, plain, read_label_table, read_sidecar, read_volumes, unreadable
 from .text import one_line
 
+DONE, FAILED, MISSING = 'done', 'failed', 'missing'
 # No measurement comes near it; differences and sums of numbers below it stay finite.
 _LARGEST = 1e100
 
@@ -56,6 +57,9 @@ class ScanRecord:
         Paths of the results.
     finished : bool
         Whether the label image, which is written last, exists.
+    status, reason : str
+        Of the group level: `DONE`; `FAILED` in the last run, even if results of an earlier one
+        exist; or `MISSING`, and why.
     metadata : dict
         The sidecar of the label image; empty where it cannot be read.
     rows : tuple of LabelRow
@@ -78,6 +82,8 @@ class ScanRecord:
 
     outputs: ScanOutputs
     finished: bool = True
+    status: str = DONE
+    reason: str = ''
     metadata: dict[str, Any] = field(default_factory=dict)
     rows: tuple[LabelRow, ...] = ()
     labels: Mapping[int, LabelRow] = field(default_factory=dict)
@@ -150,6 +156,16 @@ class ScanRecord:
     def labelled_volume(self) -> float:
         """Sum of the volumes of all labels in mm^3."""
         return sum(row.volume or 0.0 for row in self.rows)
+
+    @cached_property
+    def tissue_volume(self) -> float | None:
+        """Volume of grey and white matter in mm^3, see `tissue_volume`."""
+        return tissue_volume(self.rows)
+
+    @property
+    def intracranial_volume(self) -> float | None:
+        """Intracranial volume in mm^3; None where the model does not measure it."""
+        return number(self.metadata.get('IntracranialVolume'), _LARGEST)
 
     @cached_property
     def volumes(self) -> dict[int, float | None]:

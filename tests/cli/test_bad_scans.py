@@ -1,5 +1,7 @@
 """A run over scans of the corpus: each is told in one line, and the good ones are finished."""
 
+import csv
+import html
 import json
 import shutil
 import subprocess
@@ -55,3 +57,22 @@ def test_each_is_one_line_and_the_others_are_done(tmp_path: Path) -> None:
     sidecar = out / f'sub-{label}' / 'anat' / f'sub-{label}_seg-model_dseg.json'
     warnings = json.loads(sidecar.read_text())['Warnings']
     assert any('were completed by the sform' in warning for warning in warnings)
+
+    # The group level has a row for every scan of the dataset, also for one that came later.
+    write_scan(dataset / 'sub-late' / 'anat' / 'sub-late_T1w.nii.gz', scans.DATA, 1.0)
+    command[5] = 'group'
+    group = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300)
+    assert group.returncode == 1, group.stderr
+    with (out / 'group_seg-model_dseg.tsv').open() as file:
+        rows = {row['bids_name']: row for row in csv.DictReader(file, delimiter='\t')}
+    status = {name: row['status'] for name, row in rows.items()}
+    bad = dict.fromkeys([f'sub-{n}_T1w' for n in range(len(WRITERS))] + ['sub-wide_T1w'], 'failed')
+    fine = dict.fromkeys(['sub-good_T1w', f'sub-{label}_T1w'], 'done')
+    assert status == {**bad, **fine, 'sub-late_T1w': 'missing'}
+    page = (out / 'group_seg-model.html').read_text()
+    for name in (*bad, 'sub-late_T1w'):
+        [line] = [line for line in group.stderr.splitlines() if f'{name}:' in line]
+        assert f'{status[name]}: {name}: {rows[name]["reason"]}' in line
+        assert html.escape(rows[name]['reason']) in page
+    for number, write in enumerate(WRITERS):
+        assert all(part in rows[f'sub-{number}_T1w']['reason'] for part in words[write.__name__])

@@ -369,11 +369,13 @@ def test_tissues_follow_from_structures(tmp_path: Path) -> None:
     model, codes = write_model(tmp_path / 'structures'), (0, 24, 42)
     labels = [{'index': index, 'freesurfer': code} for index, code in enumerate(codes)]
     facts = {'labels': labels, 'derived': {'tissue': 'aseg_to_tissue'}, 'mask': {'exclude': [1]}}
+    facts |= {'status': 'provisional'}
     (model / 'brainchop.json').write_text(json.dumps(facts))
     out, rest = tmp_path / 'out', ('-w', tmp_path / 'work', '--skip-bids-validation')
     options = ('--model', model, '--label-codes', 'freesurfer', *rest)
     done = run(dataset, out, 'participant', *options, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert 'the model structures is provisional' in done.stdout.splitlines()[-1]
     anat = out / 'sub-01' / 'anat'
     for stem in ('sub-01', 'sub-01_space-conform'):
         found = nib.load(anat / f'{stem}_seg-structures_dseg.nii.gz')

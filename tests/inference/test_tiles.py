@@ -51,6 +51,38 @@ def test_cubes_are_computed_by_themselves(tmp_path: Path, shape: tuple[int, ...]
     np.testing.assert_array_equal(labels, expected.argmax(-1))
 
 
+def test_cubes_of_one_value_are_computed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A head takes a few cubes of its volume, and the others hold air."""
+    spec = load_spec(two_layers(tmp_path / 'cubes', size=8))
+    data = np.zeros((40, 24, 21), np.uint8)
+    data[9:14, 10:15, 11:15] = np.random.default_rng(0).integers(1, 256, (5, 5, 4))
+    # Another value than that of air, and cubes at the end of the volume that keep a part.
+    data[24:32, :8, :8] = 7
+    engine = KerasEngine(spec, threads=1, normalization=Normalization.parse('minmax'))
+    computed: list[Tile] = []
+    compute = KerasEngine._compute
+    monkeypatch.setattr(
+        KerasEngine,
+        '_compute',
+        lambda self, tile, *rest: (computed.append(tile), compute(self, tile, *rest)),
+    )
+    probabilities = np.zeros((*data.shape, 3), np.float32)
+    entropies = np.full(data.shape, np.nan, np.float32)
+    labels = engine.segment(data, probabilities=probabilities, entropies=entropies)
+    # The head, the block of sevens, a cube of air, and one that is moved back.
+    head = [tile for tile in computed if data[tile.outer].max() > 7]
+    assert len(computed) == len(head) + 3
+    assert len(cubes(data.shape, (8, 8, 8))) == 45
+    expected = _by_torch(spec.folder, data / np.float32(data.max()))
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+    np.testing.assert_array_equal(labels, expected.argmax(-1))
+    with np.errstate(divide='ignore', invalid='ignore'):
+        parts = -expected * np.log(expected)
+    np.testing.assert_allclose(entropies, np.nan_to_num(parts).sum(-1), atol=1e-4)
+
+
 def _by_torch(folder: Path, data: np.ndarray) -> np.ndarray:
     first, last = (op for op in read_network(folder)[0].ops if op.weights)
     kernels = [

@@ -41,7 +41,7 @@ def test_structures_by_code_and_by_name() -> None:
     ]
     assert marks(*rows) == {1: 'ok', 2: 'ok', 3: 'low', 4: 'high', 5: '', 6: ''}
     found = check_volumes(rows, 1.2e6)
-    assert found[3][1] == '0.025% of the brain; plausible are 0.824% to 4.59%.'
+    assert found[3][1] == '0.025% of the brain; the limits are 0.824% and 4.59%.'
     assert found[5] == ('', '')
 
 

@@ -16,7 +16,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from tests.builders import write_model
+from tests.builders import write_dataset, write_model
 from tests.processes import wait_for as wait_for_it
 
 HERE = Path(__file__).parent
@@ -103,6 +103,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         # As clusters give it that have node-local disks.
         'SLURM_TMPDIR': str(scratch),
         'SBATCH_OPTIONS': '--cpus-per-task=1 --mem=3G',
+        'SCANS_PER_TASK': '1',
     }
     yield Cluster(folder, environment)
     subprocess.run([HERE / 'cluster.sh', 'stop', folder], check=True)
@@ -195,6 +196,51 @@ def test_requeue_does_only_what_is_missing(
     cluster.requeue(f'{array}_2')
     cluster.ended(array)
     assert '0 scans done, 1 already done' in path.read_text()
+
+
+@pytest.mark.parametrize(('scans', 'tasks'), [('40', 31), ('1', 601)])
+def test_1200_participants(cluster: Cluster, tmp_path: Path, scans: str, tasks: int) -> None:
+    dataset, out = tmp_path / 'bids', tmp_path / 'out'
+    write_dataset(dataset, ['sub-0000/anat/sub-0000_T1w.nii.gz'])
+    (dataset / 'sub-0000' / 'ses-A' / 'anat').mkdir(parents=True)
+    (dataset / 'sub-0000' / 'ses-A' / 'anat' / 'sub-0000_ses-A_T1w.nii.gz').touch()
+    first = dataset / 'sub-0000' / 'anat' / 'sub-0000_T1w.nii.gz'
+    for number in range(1, 1200):
+        anat = dataset / f'sub-{number:04d}' / 'anat'
+        anat.mkdir(parents=True)
+        (anat / f'sub-{number:04d}_T1w.nii.gz').symlink_to(first)
+    # The jobs wait: what is asked is whether the scheduler takes them.
+    how = {'SCANS_PER_TASK': scans, 'SBATCH_OPTIONS': '--hold'}
+    said = cluster.ask('bash', SCRIPT, dataset, out, **how)
+    assert f'1200 participants, {tasks} tasks' in said
+    assert ('since arrays have at most 1001 tasks' in said) == (scans == '1')
+    array, group = map(int, re.search(r'array job (\d+), then group job (\d+)', said).groups())
+    assert f'{array}_[0-{tasks - 1}]' in cluster.ask('squeue', '--noheader', '--format=%i')
+    cluster.ask('scancel', array, group)
+    [listed] = (out / 'logs').glob('tasks-*.txt')
+    lines = [line.split() for line in listed.read_text().splitlines()]
+    assert len(lines) == tasks
+    assert [label for line in lines for label in line] == [
+        f'{number:04d}' for number in range(1200)
+    ]
+    most = int(scans) if scans != '1' else 2
+    assert max(len(line) + ('0000' in line) for line in lines) == most
+
+
+def test_without_a_scheduler(tmp_path: Path) -> None:
+    (tmp_path / 'bin').mkdir()
+    for name in ('bash', 'realpath'):
+        (tmp_path / 'bin' / name).symlink_to(shutil.which(name))
+    done = subprocess.run(
+        ['bash', SCRIPT, tmp_path, tmp_path / 'out'],
+        env={'PATH': str(tmp_path / 'bin')},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith('brainchop.sbatch: sbatch is not on the PATH')
+    assert done.stderr.count('\n') == 1
+    assert not (tmp_path / 'out').exists()
 
 
 def test_too_little_memory(cluster: Cluster, dataset: Path, tmp_path: Path) -> None:

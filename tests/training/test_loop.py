@@ -142,11 +142,13 @@ def test_tensorboards_own_reader_lists_scalars_and_images(finished: Path) -> Non
     np.testing.assert_allclose([float(row['loss']) for row in rows], logged, atol=1e-4)
 
 
-def test_a_folder_of_another_run_is_refused(config: Path, finished: Path) -> None:
-    result = run(config, finished, 'seed=4')
-    assert result.returncode == 2
-    assert 'holds a run with another config' in result.stderr
-    assert 'Traceback' not in result.stderr
+def test_a_folder_of_another_run_is_refused(
+    config: Path, finished: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(config), '--out', str(finished), '--set', 'seed=4']) == 2
+    told = capfd.readouterr().err
+    assert 'holds a run with another config' in told
+    assert 'Traceback' not in told
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 Structures are compared by their share of the volume of all labels, because heads differ in size:
 by volume the largest and the smallest head would be outliers in every structure. The size of the
-brain is compared by the brain volume.
+brain is compared by the volumes of brain mask and tissue.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -78,12 +78,16 @@ def list_quantities(
     Yields
     ------
     Quantity
-        Brain volume where known, each label, each measure except statistics of tissues.
+        Volumes of brain mask and tissue where known, each label, each measure except statistics of
+        tissues.
     """
     scans = group.scans
     volumes = [scan.brain_volume for scan in scans]
     if any(volume is not None for volume in volumes):
-        yield Quantity('brain_volume', 'Brain volume', 'brain', 'mL', _in_ml(volumes))
+        yield Quantity('brain_volume', 'Brain mask', 'brain', 'mL', _in_ml(volumes))
+    tissue = [scan.tissue_volume for scan in scans]
+    if any(volume is not None for volume in tissue):
+        yield Quantity('tissue_volume', 'Grey and white matter', 'brain', 'mL', _in_ml(tissue))
     totals = [total(scan, names) for scan in scans]
     for index, name in names.items():
         mine = [scan.volumes.get(index) for scan in scans]

@@ -16,7 +16,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from ...bids.derivatives import page_path
 from ..figures.thumbnail import thumbnail
 from ..ratings import MIXED, RATINGS
-from ..records import ScanRecord
+from ..records import DONE, FAILED, MISSING, ScanRecord
 from ..render import dataset_name, render_template, webp_uri
 from ..sidecars import number
 from ..text import one_line
@@ -67,7 +67,12 @@ def render_group_page(table: GroupTable) -> str:
         slug=one_line(group.slug),
         facts=_facts(table),
         flags=_flag_counts(group.scans),
-        worst=[_worst(table, place, links[place]) for place in table.worst[:_THUMBNAILS]],
+        unfinished=[
+            (scan, link)
+            for scan, link in zip(group.scans, links, strict=True)
+            if scan.status != DONE
+        ],
+        worst=[_worst(table, place, links[place]) for place in _shown_first(table)],
         verdict=_explain_order(table),
         cutoff=CUTOFF,
         least=MIN_SCANS,
@@ -98,7 +103,8 @@ def _link(scan: ScanRecord) -> str | None:
             pages.append((path.stat().st_mtime, path))
     if not pages:
         return None
-    return f'{quote(os.fsencode(max(pages)[1].name))}#{quote(outputs.anchor)}'
+    page = quote(os.fsencode(max(pages)[1].name))
+    return f'{page}#{quote(outputs.anchor)}' if scan.finished else page
 
 
 def _facts(table: GroupTable) -> list[tuple[str, str]]:
@@ -106,6 +112,9 @@ def _facts(table: GroupTable) -> list[tuple[str, str]]:
     scans = table.group.scans
     participants = {scan.participant_id for scan in scans}
     facts = [('Scans', f'{len(scans):,}'), ('Participants', f'{len(participants):,}')]
+    for status in (FAILED, MISSING):
+        if count := sum(scan.status == status for scan in scans):
+            facts.append((status.capitalize(), f'{count:,}'))
     if any(scan.flags is not None for scan in scans):
         facts.append(('Flagged', f'{sum(bool(scan.flags) for scan in scans):,}'))
     else:
@@ -119,6 +128,11 @@ def _facts(table: GroupTable) -> list[tuple[str, str]]:
     )
     facts.append(('Rated', rated or 'none'))
     return facts
+
+
+def _shown_first(table: GroupTable) -> list[int]:
+    """Choose the scans with pictures."""
+    return [p for p in table.worst if table.group.scans[p].finished][:_THUMBNAILS]
 
 
 def _flag_counts(scans: Sequence[ScanRecord]) -> list[tuple[str, int]]:
@@ -137,7 +151,7 @@ def _explain_order(table: GroupTable) -> str:
         known = 'No scan is flagged'
     else:
         known = 'The results have no record of flags'
-    compared = len(table.group.scans) >= MIN_SCANS
+    compared = sum(scan.finished for scan in table.group.scans) >= MIN_SCANS
     return (
         f'{known}, and {"no scan is an outlier" if compared else "there are too few to compare"}.'
     )
@@ -237,6 +251,7 @@ def _shown(table: GroupTable) -> set[str]:
     chosen = {
         'bids_name',
         'brain_volume',
+        'tissue_volume',
         'flags',
         'outliers',
         'largest_robust_z',
@@ -253,6 +268,7 @@ def _shown(table: GroupTable) -> set[str]:
     }
     # An empty column of flags says that there are none.
     filled |= {'flags'} if 'n_flags' in filled else set()
+    chosen |= {'status', 'reason'} if 'reason' in filled else set()
     return chosen & filled
 
 

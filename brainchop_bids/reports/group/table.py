@@ -8,7 +8,7 @@ from ...bids.participants import Participants
 from ...quality.descriptions import describe_measure
 from ..collect import ScanGroup
 from ..ratings import Verdict
-from ..records import ScanRecord
+from ..records import DONE, ScanRecord
 from ..text import MISSING, one_line, write_tsv
 from .comparison import Quantity, largest_scores, list_quantities
 from .outliers import CUTOFF
@@ -46,8 +46,9 @@ ENTITIES = {
     'label': 'label',
 }
 _OWN = (
-    'participant_id', 'bids_name', 'brain_volume', 'flags', 'n_flags', 'outliers', 'n_outliers',
-    'largest_robust_z', 'largest_robust_z_of', 'rating', 'rater', 'rating_note',
+    'participant_id', 'bids_name', 'status', 'reason', 'brain_volume', 'tissue_volume', 'flags',
+    'n_flags', 'outliers', 'n_outliers', 'largest_robust_z', 'largest_robust_z_of', 'rating',
+    'rater', 'rating_note',
 )  # fmt: skip
 
 
@@ -98,11 +99,14 @@ class GroupTable:
 
     @cached_property
     def worst(self) -> list[int]:
-        """Places of the scans: most flags first, then the largest robust z, then by name."""
+        """Places of the scans: first those not done, then those with the most flags, with the
+        largest robust z, by name.
+        """
         largest = largest_scores(self.quantities, len(self.group.scans))
 
-        def rank(place: int) -> tuple[int, float, int]:
+        def rank(place: int) -> tuple[bool, int, float, int]:
             return (
+                self.group.scans[place].status == DONE,
                 -len(self.group.scans[place].flags or ()),
                 -abs(largest[place][0] or 0.0),
                 place,
@@ -182,6 +186,11 @@ def _entity_columns(scans: Sequence[ScanRecord], taken: set[str]) -> list[Column
             for key in ordered
         ),
         _column('bids_name', 'scan', 'File name of the scan', scans, lambda scan: scan.bids_name),
+        _column('status', 'scan', 'done, failed or missing', scans, lambda scan: scan.status),
+        _column(
+            'reason', 'scan', 'Why the scan failed or is missing', scans,
+            lambda scan: one_line(scan.reason) or None,
+        ),
     ]  # fmt: skip
 
 
@@ -199,12 +208,22 @@ def _structure_names(group: ScanGroup, taken: set[str]) -> dict[int, str]:
 
 
 def _volume_columns(group: ScanGroup, names: Mapping[int, str]) -> list[Column]:
-    """List brain volume and the volume of every label."""
-    brain = 'Volume of the brain mask'
+    """List the volumes of brain mask, tissue where it is known, and every label."""
+    scans = group.scans
+    tissue = _column(
+        'tissue_volume',
+        'volume',
+        'Volume of all labels but fluid',
+        scans,
+        lambda scan: scan.tissue_volume,
+        'mm^3',
+    )
     return [
         _column(
-            'brain_volume', 'volume', brain, group.scans, lambda scan: scan.brain_volume, 'mm^3'
+            'brain_volume', 'volume', 'Volume of the brain mask, with fluid between gyri', scans,
+            lambda scan: scan.brain_volume, 'mm^3',
         ),
+        *([tissue] if any(value is not None for value in tissue.values) else []),
         *(
             Column(
                 name, 'volume', f'Volume of label {index}', 'mm^3',

@@ -108,7 +108,15 @@ def render_page(
         scripts=('layers.js', 'tables.js', 'viewer.js', 'ratings.js', 'copy.js'),
         dataset=dataset_name(root),
         models=list(dict.fromkeys(scan.model for scan in scans)),
-        brain=_brain_range(scans),
+        volumes=[
+            (title, _volume_range(volumes))
+            for title, volumes in (
+                ('Grey and white matter', [scan.tissue_volume for scan in scans]),
+                ('Brain mask', [scan.brain_volume for scan in scans]),
+            )
+            if any(volume is not None for volume in volumes)
+        ],
+        unfinished_models=_model_states(scans),
         opacity=round(100 * LABEL_ALPHA),
         scans=[
             _scan_context(scan, section) for scan, section in zip(scans, sections, strict=True)
@@ -185,6 +193,16 @@ def _scan_context(scan: ScanRecord, section: dict[str, Any]) -> dict[str, Any]:
         'model': scan.model,
         'source': scan.source,
         'finished': scan.finished,
+        'volumes': [
+            (title, volume)
+            for title, volume in (
+                ('grey and white matter', scan.tissue_volume),
+                ('brain mask, which includes fluid between gyri,', scan.brain_volume),
+                ('intracranial volume', scan.intracranial_volume),
+            )
+            if volume is not None
+        ],
+        'tissue_volume': scan.tissue_volume,
         'brain_volume': scan.brain_volume,
         'flags': scan.flags or (),
         'checked': scan.flags is not None,
@@ -242,15 +260,17 @@ def _alternative_text(scan: ScanRecord) -> str:
     )
 
 
-def _brain_range(scans: list[ScanRecord]) -> str:
-    """Write the brain volume of one scan, or the range of several, in litres."""
-    known = [scan.brain_volume for scan in scans if scan.brain_volume is not None]
-    ends = (
-        dict.fromkeys(f'{volume / 1e6:.2f}' for volume in (min(known), max(known)))
-        if known
-        else ()
-    )
-    return f'{"–".join(ends)} L' if ends else 'unknown'
+def _volume_range(volumes: Sequence[float | None]) -> str:
+    """Write the volume of one scan, or the range of several, in litres."""
+    known = [volume for volume in volumes if volume is not None]
+    ends = dict.fromkeys(f'{volume / 1e6:.2f}' for volume in (min(known), max(known)))
+    return f'{"–".join(ends)} L'
+
+
+def _model_states(scans: Sequence[ScanRecord]) -> list[str]:
+    """Describe the models that are not finished, such as provisional ones."""
+    states = {scan.model: scan.text('Model', 'Status') for scan in scans}
+    return [f'{model} is {status}' for model, status in states.items() if status]
 
 
 def _settings(scan: ScanRecord) -> list[tuple[str, str]]:

@@ -21,7 +21,6 @@ from ..augment.frames import draw_frames
 from ..augment.scan_frames import draw_scan_frames
 from ..augment.tissues import t1_prior
 from ..config import TrainConfig
-from ..losses.subvoxels import draw_subvoxels, subvoxel_labels
 from ..options import Stage
 from .datasets import Example
 from .patches import draw_patch
@@ -36,6 +35,7 @@ from .sources import (
     load_atlas,
     load_organ_scan,
 )
+from .subvoxels import draw_subvoxels, subvoxel_labels
 
 # Scans whose patches are interleaved, since patches of one scan are too much alike.
 _INTERLEAVED = 4

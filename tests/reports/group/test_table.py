@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,8 @@ import pytest
 from brainchop_bids.bids.participants import read_participants
 from brainchop_bids.reports.group.outputs import GroupOutputs, write_group
 from brainchop_bids.system.errors import DatasetError
+from tests.builders import write_dataset
+from tests.reports.crash_files import crash
 from tests.reports.group import group_data
 
 LABELS = {'Grey Matter': 600_000.5, 'White Matter': 400_000.25, 'CSF': 200_000.0}
@@ -56,21 +60,34 @@ def test_rows_are_what_the_derivatives_say(root: Path) -> None:
     ]
     found = table(root)
     assert list(found.columns) == [
-        *('participant_id', 'session_id', 'acquisition', 'run', 'bids_name', 'brain_volume'),
+        *('participant_id', 'session_id', 'acquisition', 'run', 'bids_name', 'status', 'reason'),
+        'brain_volume',
         *('Grey-Matter', 'White-Matter', 'CSF', 'snr_gm', 'flags', 'n_flags'),
         *('outliers', 'n_outliers', 'largest_robust_z', 'largest_robust_z_of'),
         *('rating', 'rater', 'rating_note'),
     ]
-    assert found.iloc[0, :12].tolist() == [
-        *('sub-01', 'n/a', 'n/a', 'n/a', 'sub-01_T1w', '1200000.75'),
+    assert found.iloc[0, :14].tolist() == [
+        *('sub-01', 'n/a', 'n/a', 'n/a', 'sub-01_T1w', 'done', 'n/a', '1200000.75'),
         *('600000.5', '400000.25', '200000', '12.25', 'brain-volume,holes', '2'),
     ]
-    assert found.iloc[1, :7].tolist() == [
-        *('sub-02', 'ses-B', 'x', '02', 'sub-02_ses-B_acq-x_run-02_T1w', '1000000', '600000.5')
+    assert found.iloc[1, :9].tolist() == [
+        *('sub-02', 'ses-B', 'x', '02', 'sub-02_ses-B_acq-x_run-02_T1w', 'done', 'n/a'),
+        *('1000000', '600000.5'),
     ]
     # Without flags is another thing than without knowing of any.
     assert found['n_flags'].tolist() == ['2', '0', 'n/a']
-    assert (found.iloc[:, 12:] == 'n/a').all(axis=None)
+    assert (found.iloc[:, 14:] == 'n/a').all(axis=None)
+
+
+def test_the_volume_of_tissue_is_that_of_all_labels_but_fluid(root: Path) -> None:
+    (root / 'seg-x_dseg.tsv').write_text(
+        'index\tname\tabbreviation\tcolor\tmapping\tfreesurfer\n'
+        '1\tGrey Matter\tG\t#c04060\t1\tn/a\n2\tWhite Matter\tW\t#c04060\t2\tn/a\n'
+        '3\tCSF\tF\t#c04060\t3\tn/a\n'
+    )
+    group_data.write_scan(root, 'sub-01_T1w', LABELS)
+    run(root)
+    assert table(root)['tissue_volume'].tolist() == ['1000000.75']
 
 
 def test_outliers_are_those_of_numpy(root: Path) -> None:
@@ -237,10 +254,51 @@ def test_participants_and_sessions_are_honoured(root: Path) -> None:
     assert rows(('01', '03')) == ['sub-01_T1w', 'sub-03_ses-A_T1w']
     assert rows((), ('A',)) == ['sub-02_ses-A_T1w', 'sub-03_ses-A_T1w']
     assert rows(('02',), ('B',)) == ['sub-02_ses-B_T1w']
-    missing = run(root, ('02', '07', '01'), ('A',)).missing
+    missing = run(root, ('02', '07', '01'), ('A',)).unfinished
     assert [line.partition(':')[0] for line in missing] == ['sub-07', 'sub-01']
     with pytest.raises(DatasetError, match='no finished scan'):
         run(root, ('99',))
+
+
+def test_scans_without_results_have_rows(root: Path) -> None:
+    bids = write_dataset(
+        root.parent / 'bids', [f'sub-0{n}/anat/sub-0{n}_T1w.nii.gz' for n in range(1, 7)]
+    )
+    link = bids / 'sub-03/anat/sub-03_T1w.nii.gz'
+    link.unlink()
+    link.symlink_to('not-here')
+    for number in (1, 2, 5):
+        group_data.write_scan(root, f'sub-0{number}_T1w', LABELS, Flags=[])
+    # The second fails now but has results of an earlier run; the fifth was mended since.
+    past = time.time() - 1000
+    crash(root, 'sub-05_T1w', 'was empty', past)
+    os.utime(root / 'sub-02/anat/sub-02_seg-x_dseg.nii.gz', (past, past))
+    for number in (2, 4):
+        crash(root, f'sub-0{number}_T1w', 'is <i>empty</i>; fetch it')
+    written = run(root, bids=bids)
+    found = table(root)
+    assert found['bids_name'].tolist() == [f'sub-0{n}_T1w' for n in (1, 2, 5, 3, 4, 6)]
+    assert found['status'].tolist() == ['done', 'failed', 'done', 'missing', 'failed', 'missing']
+    reasons = found['reason'].tolist()
+    assert reasons[0] == reasons[2] == 'n/a'
+    assert reasons[1] == 'is <i>empty</i>; fetch it (the results are those of an earlier run)'
+    assert 'run: datalad get' in reasons[3]
+    assert reasons[4] == 'is <i>empty</i>; fetch it'
+    assert 'not processed yet' in reasons[5]
+    assert found['brain_volume'].tolist() == ['1200000.75'] * 3 + ['n/a'] * 3
+    assert written.unfinished == tuple(
+        f'{row.status}: {row.bids_name}: {row.reason}'
+        for row in found.itertuples()
+        if row.status != 'done'
+    )
+    page = (root / 'group_seg-x.html').read_text()
+    assert '<dt>Scans</dt><dd>6</dd>' in page
+    assert '<dt>Failed</dt><dd>2</dd>' in page
+    assert '<dt>Missing</dt><dd>2</dd>' in page
+    assert '4 scans of the dataset are not done' in page
+    assert 'is &lt;i&gt;empty&lt;/i&gt;; fetch it' in page
+    assert len(run(root, ('01', '06'), bids=bids).unfinished) == 1
+    assert run(root, ('01',), bids=bids).unfinished == ()
 
 
 def test_the_command_reports_and_writes_the_rest(

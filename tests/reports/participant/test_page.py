@@ -131,6 +131,34 @@ def test_volumes_are_those_of_the_table(derivatives: Path) -> None:
     assert ['', '', 'All labels', '', '49.8', '0.05', '', ''] in page.rows
 
 
+def test_tissue_mask_and_intracranial_volume_are_told_apart(
+    derivatives: Path, add_result: Add, sidecar_facts: Facts
+) -> None:
+    volumes = (
+        'index\tname\tvoxels\tvolume\n1\tWhite Matter\t1\t500000\n2\tGrey Matter\t1\t776000\n'
+    )
+    sidecar = json.dumps(sidecar_facts(BrainVolume=1_716_000.0, IntracranialVolume=1_801_000.0))
+    add_result('sub-01_T1w', volumes=volumes, sidecar=sidecar)
+    page, html = render(derivatives)
+    assert 'Grey and white matter</dt><dd>1.28 L<' in html
+    assert 'Brain mask</dt><dd>1.72 L<' in html
+    assert 'grey and white matter 1,276.0 mL' in page.text
+    assert 'brain mask, which includes fluid between gyri, 1,716.0 mL' in page.text
+    assert 'intracranial volume 1,801.0 mL' in page.text
+    assert 'not a medical device' in page.text
+    assert 'is provisional' not in page.text
+
+
+def test_a_provisional_model_is_named_at_the_head(
+    derivatives: Path, add_result: Add, sidecar_facts: Facts
+) -> None:
+    model = {'Name': 'm', 'SHA256': 'ab' * 32, 'Status': 'provisional'}
+    add_result('sub-01_T1w', sidecar=json.dumps(sidecar_facts(Model=model)))
+    page, _ = render(derivatives)
+    head = page.text[: page.text.index('Labels on the scan')]
+    assert 'The model m is provisional.' in head
+
+
 def test_the_pictures_are_inside_and_described_in_words(derivatives: Path) -> None:
     page, _ = render(derivatives)
     names = ('seg-gw_desc-cuts_dseg', 'seg-gw_desc-labels_dseg', 'seg-gw_desc-outline_dseg')
@@ -188,7 +216,9 @@ def test_flags_measures_and_marks_are_shown(
     assert ['snr_gm', '12.35', 'signal to noise of grey matter; higher is better'] in page.rows
     assert ['own_measure', '2', ''] in page.rows
     assert 'cjv' not in page.text
-    assert ['', '1', 'Left-Hippocampus', '300', '300.0', '0.30', '100.00', 'low'] in page.rows
+    [row] = [row for row in page.rows if row[2:3] == ['Left-Hippocampus']]
+    assert row[:-1] == ['', '1', 'Left-Hippocampus', '300', '300.0', '0.30', '100.00']
+    assert row[-1].startswith('low0.025% of the brain; the limits are 0.')
     assert ['quality', '–', '200'] in page.rows
     # Nobody looked at the first one: nothing is said of flags. The second has some.
     assert 'No flags' not in page.text

@@ -1,5 +1,6 @@
 """Cubes are the same however they are made, and bad label maps are named before hours pass."""
 
+import os
 from itertools import islice
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from brainchop_bids.training.config import TrainConfig
 from brainchop_bids.training.data.loader import PatchLoader, subsample
 from brainchop_bids.training.data.sources import find_sources, label_map_files, load_label_map
 from brainchop_bids.training.options import DataOptions, Stage
+from tests.processes import children_of
 from tests.training.maps import write_maps
 
 
@@ -101,6 +103,17 @@ def test_each_cube_of_label_maps_is_of_the_next_map(tmp_path: Path) -> None:
     every = sorted(str(path) for path in folder.iterdir())
     assert sorted(cubes[:3]) == every
     assert sorted(cubes[3:]) == every
+
+
+def test_workers_load_no_deep_learning_library(tmp_path: Path) -> None:
+    before = children_of(os.getpid())
+    with cubes_of(config(write_maps(tmp_path / 'maps', 1)), 1) as source:
+        next(source.batches(0))
+        workers = children_of(os.getpid()) - before
+        mapped = ''.join(Path(f'/proc/{pid}/maps').read_text() for pid in workers)
+    assert '/numpy/' in mapped
+    for library in ('tensorflow', 'torch', 'jaxlib'):
+        assert f'/{library}/' not in mapped
 
 
 def test_cubes_that_do_not_fit(tmp_path: Path) -> None:

@@ -11,13 +11,9 @@ from brainchop_bids.models.formats import read_network
 from brainchop_bids.models.space_to_depth import SPACE_TO_DEPTH
 from brainchop_bids.system.errors import SettingsError
 from brainchop_bids.training.config import read_training_config
+from brainchop_bids.training.data.subvoxels import draw_subvoxels, subvoxel_labels
 from brainchop_bids.training.losses.registry import LabelLoss
-from brainchop_bids.training.losses.subvoxels import (
-    draw_subvoxels,
-    subvoxel_labels,
-    whole_network,
-    with_subvoxels,
-)
+from brainchop_bids.training.losses.subvoxels import whole_network, with_subvoxels
 from brainchop_bids.training.options import NetworkOptions, Stage
 from brainchop_bids.training.stages import build_stage
 from tests.training.maps import write_maps
