@@ -27,6 +27,15 @@ def write_scan(path: Path, data: np.ndarray | None = None, zoom: float = 4.0) ->
     return path
 
 
+def extension_text(extension: nib.nifti1.Nifti1Extension) -> bytes:
+    """Return the content of an extension of a NIfTI header, without padding."""
+    # Before nibabel 5.3 there is no `content`, and since 5.4 `get_content` is for some kinds only.
+    content: bytes = (
+        extension.content if hasattr(extension, 'content') else extension.get_content()
+    )
+    return content.rstrip(b'\0')
+
+
 def write_dataset(root: Path, names: list[str]) -> Path:
     """Write a dataset with one scan for each name, such as ``'sub-01/anat/sub-01_T1w.nii.gz'``."""
     root.mkdir(parents=True, exist_ok=True)

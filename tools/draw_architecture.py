@@ -14,8 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = 'brainchop_bids'
 # From high to low: a subpackage may import from itself and from those after it.
 SUBPACKAGES = (
-    'cli', 'app', 'workflows', 'settings', 'interfaces', 'training', 'reports', 'evaluation',
-    'quality', 'inference', 'models', 'bids', 'image', 'system',
+    'cli', 'app', 'workflows', 'settings', 'interfaces', 'training', 'api', 'reports',
+    'evaluation', 'quality', 'inference', 'models', 'bids', 'image', 'system',
 )  # fmt: skip
 DESCRIPTIONS = {
     'cli': 'command lines, one module for each command',
@@ -23,6 +23,7 @@ DESCRIPTIONS = {
     'workflows': 'Nipype graphs: one scan, a dataset; plugins',
     'settings': 'settings of a run',
     'interfaces': 'Nipype interfaces around the functions below',
+    'api': 'segmentation in Python, without files',
     'training': 'data, augmentation, losses, the loop, its report',
     'reports': 'figures, pages of participants and groups',
     'evaluation': 'comparison with reference segmentations',

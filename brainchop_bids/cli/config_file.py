@@ -1,11 +1,11 @@
 """Config files of ``brainchop``, whose values pass the checks of the options' own parser."""
 
 import argparse
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from ..system.errors import SettingsError
+from ..system.text import near
 from ..system.toml import read_toml
 
 # Options that only mean something on the command line.
@@ -36,9 +36,8 @@ def apply_config(parser: argparse.ArgumentParser, path: Path) -> None:
         raise SettingsError(f'{path}: expected a table [brainchop] with options in it')
     for name, value in table.items():
         if name not in actions:
-            near = get_close_matches(name, actions, n=1)
-            hint = f'did you mean {near[0]!r}?' if near else 'brainchop --help lists all'
-            raise SettingsError(f'{path}: unknown option {name!r}; {hint}')
+            hint = near(name, actions) or '; brainchop --help lists all'
+            raise SettingsError(f'{path}: unknown option {name!r}{hint}')
         action = actions[name]
         try:
             parser.set_defaults(**{name: _value(action, value)})

@@ -12,12 +12,11 @@ from typing import Any
 
 from .. import __version__
 from ..app.outcome import DONE, FAILED, outcome, say
-from ..system.errors import BrainchopError, InputError, SettingsError
+from ..system.errors import BrainchopError, SettingsError
 from ..system.text import table_cell
 from .options import Parser
 
 PROG = 'brainchop-evaluate'
-BRAIN = 'brain'
 _SUMMARY = ('dice', 'jaccard', 'hausdorff95_mm', 'mean_surface_distance_mm', 'volume_similarity')
 
 
@@ -85,7 +84,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from ..evaluation.pairs import find_pairs
+    from ..evaluation.pairs import align, find_pairs
+    from ..evaluation.scores import score
+    from ..image.io import read_volume
     from ..models.mapping import read_mapping
     from ..system.atomic import write_text
 
@@ -99,7 +100,11 @@ def _run(arguments: argparse.Namespace) -> int:
     failed = 0
     for pair in pairs:
         try:
-            rows += _scores(pair, mappings, surfaces=not arguments.no_surfaces)
+            loaded = align(read_volume(pair.predicted), read_volume(pair.reference), *mappings)
+            if loaded.note:
+                say(PROG, f'{pair.name}: {loaded.note}')
+            surfaces = not arguments.no_surfaces
+            rows += score(pair.name, loaded, mappings, surfaces=surfaces)
         except BrainchopError as error:
             failed += 1
             say(PROG, f'error: {error}')
@@ -108,36 +113,6 @@ def _run(arguments: argparse.Namespace) -> int:
     if rows:
         print(_summary(rows))
     return FAILED if failed else DONE
-
-
-def _scores(pair: Any, mappings: list[Any], *, surfaces: bool) -> list[dict[str, Any]]:
-    import numpy as np
-
-    from ..evaluation.metrics import compare
-    from ..evaluation.pairs import load_pair
-
-    loaded = load_pair(pair, *mappings)
-    if loaded.note:
-        say(PROG, f'{pair.name}: {loaded.note}')
-    names = {label: name for table in mappings if table for label, name in table.labels.items()}
-    found = np.union1d(np.unique(loaded.predicted), np.unique(loaded.reference))
-    labels = [int(label) for label in found if label]
-    if not labels:
-        raise InputError(
-            f'{pair.predicted}, {pair.reference}: no labels in either; expected label maps'
-        )
-    return [
-        {
-            'scan': pair.name,
-            'label': 'n/a' if label is None else label,
-            'name': BRAIN if label is None else names.get(label, str(label)),
-            **scores.row,
-            'note': loaded.note or 'n/a',
-        }
-        for label, scores in compare(
-            loaded.predicted, loaded.reference, loaded.zooms, labels, surfaces=surfaces
-        )
-    ]
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

@@ -10,8 +10,8 @@ from ..system.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..inference.scan_settings import ScanSettings
-    from ..inference.segmenter import Result
+    from ..api.segmenter import Written
+    from ..inference.scan_settings import ScanOptions, ScanSettings
 
 # Given by options without a file name.
 AFTER_SCAN = Path()
@@ -23,11 +23,12 @@ _ENDINGS = {
     'uncertainty': '_entropy',
     'volumes': '_volumes.tsv',
     'stats': '_stats.json',
+    'preview': '_preview.png',
 }
 
 
 def plan_scan(
-    arguments: argparse.Namespace, common: dict[str, Any]
+    arguments: argparse.Namespace, options: 'ScanOptions'
 ) -> 'tuple[list[ScanSettings], list[str]]':
     """Return the settings of the scan of a command line without ``--out``.
 
@@ -35,8 +36,8 @@ def plan_scan(
     ----------
     arguments : Namespace
         Parsed arguments.
-    common : dict
-        Settings that do not name files.
+    options : ScanOptions
+        Options that do not name files.
 
     Returns
     -------
@@ -64,17 +65,18 @@ def plan_scan(
     if unnamed:
         raise SettingsError(f'{unnamed[0]}: give the name of a file (only --out needs none)')
     channels, derived = tuple(arguments.channel), tuple(arguments.derived)
-    return [ScanSettings(t1w, out, channels=channels, derived=derived, **files, **common)], []
+    files |= {'channels': channels, 'derived': derived}
+    return [ScanSettings(t1w, out, **files, **vars(options))], []
 
 
 def plan_folder(
-    arguments: argparse.Namespace, common: dict[str, Any]
+    arguments: argparse.Namespace, options: 'ScanOptions'
 ) -> 'tuple[list[ScanSettings], list[str]]':
     """Return the settings of each scan of a command line with ``--out``; make the folder.
 
     Parameters
     ----------
-    arguments, common
+    arguments, options
         As for `plan_scan`.
 
     Returns
@@ -105,19 +107,19 @@ def plan_folder(
     wanted = [name for name in _ENDINGS if getattr(arguments, name) is not None]
     derived = [name for name, _ in arguments.derived]
     planned = [
-        _in_folder(scan, folder / name, wanted, derived, common)
+        _in_folder(scan, folder / name, wanted, derived, options)
         for scan, name in zip(scans, names, strict=True)
     ]
     _refuse_overwriting(planned)
     return planned, notes
 
 
-def write_volumes_of_all(results: 'Sequence[Result]', folder: Path) -> Path:
+def write_volumes_of_all(results: 'Sequence[Written]', folder: Path) -> Path:
     """Write one table of the volumes of all scans, in a row each.
 
     Parameters
     ----------
-    results : sequence of Result
+    results : sequence of Written
         Results of one model with tables of volumes; scans that failed have no row.
     folder : Path
         Folder for ``volumes.tsv``.
@@ -171,7 +173,7 @@ def _refuse_names(arguments: argparse.Namespace) -> None:
 
 
 def _in_folder(
-    scan: Path, stem: Path, wanted: list[str], derived: list[str], common: dict[str, Any]
+    scan: Path, stem: Path, wanted: list[str], derived: list[str], options: 'ScanOptions'
 ) -> 'ScanSettings':
     """Return the settings of a scan whose outputs begin with a path."""
     from ..inference.naming import image_suffix
@@ -184,7 +186,7 @@ def _in_folder(
     if 'probseg' in files and image_suffix(scan) != '.mgz':
         files['probseg'] = output(_ENDINGS['probseg'], '.nii')
     tables = tuple((name, output(f'_{name}_dseg')) for name in derived)
-    return ScanSettings(scan, output('_dseg'), derived=tables, **files, **common)
+    return ScanSettings(scan, output('_dseg'), derived=tables, **files, **vars(options))
 
 
 def _refuse_overwriting(planned: 'list[ScanSettings]') -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..app.outcome import DONE, FAILED, outcome, say
+from ..models import DEFAULT_LOCALISER
 from ..system.errors import BrainchopError, ModelError, SettingsError
 from ..system.text import show, table_cell
 from .options import Parser, add_frame_option, not_negative, positive
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from ..inference.localise.report import Finding
 
 PROG = 'brainchop-localise'
-DEFAULT = 'locate-brain'
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--model',
         metavar='NAME|DIR',
-        default=DEFAULT,
+        default=DEFAULT_LOCALISER,
         help='localiser: its folder, or name (default: %(default)s)',
     )
     parser.add_argument(

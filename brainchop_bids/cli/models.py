@@ -1,6 +1,7 @@
 """``brainchop-models``: list, download, check, import and convert models."""
 
 import argparse
+import json
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -65,7 +66,8 @@ def build_parser() -> argparse.ArgumentParser:
         made.set_defaults(work=work)
         return made
 
-    command('list', _list, 'list the models that are installed or can be fetched')
+    listed = command('list', _list, 'list the models that are installed or can be fetched')
+    listed.add_argument('--json', action='store_true', help='print them as JSON')
     info = command('info', _info, 'print all that is known about a model')
     info.add_argument('model', metavar='NAME|DIR', help='name or folder of the model')
     get = command('get', _get, 'download published models and check their SHA-256')
@@ -109,41 +111,54 @@ def _list(arguments: argparse.Namespace) -> int:
     from ..models.registry import published_models
     from ..models.zoo import list_models, search_folders
 
-    rows, here = [], set()
+    found: dict[str, dict[str, Any]] = {}
     for place in search_folders(arguments.models_dir):
         for name in list_models(place):
-            if name not in here:
-                here.add(name)
-                rows.append(_row(place / name))
+            if name not in found:
+                found[name] = _known(place / name)
     for name, model in published_models().items():
-        if name not in here:
-            there = f'get {name}'
-            known = [name, model.task, str(model.classes), *4 * ['']]
-            rows.append([*known, model.license, there])
+        facts = {'task': model.task, 'classes': model.classes, 'licence': model.license}
+        found.setdefault(name, {'name': name, **facts, 'get': f'brainchop-models get {name}'})
+    if arguments.json:
+        print(json.dumps(list(found.values()), indent=2))
+        return DONE
     titles = ['name', 'task', 'classes', 'weights', 'GB', 's', 'status', 'licence', 'where']
-    _print_table([titles, *rows])
+    _print_table([titles, *(_row(facts) for facts in found.values())])
     print('GB and s are about what 256^3 voxels take, s on two cores')
     return DONE
 
 
-def _row(folder: Path) -> list[str]:
+def _known(folder: Path) -> dict[str, Any]:
+    """Return what is known about an installed model."""
     from ..models.spec import load_spec
 
+    place = {'name': folder.name, 'folder': str(folder)}
     try:
         spec = load_spec(folder)
     except BrainchopError as error:
-        return [folder.name, '', '', '', '', '', '', '', f'at fault: {error}']
-    return [
-        folder.name,
-        spec.task or '',
-        str(spec.classes),
-        f'{spec.parameters:,}',
-        f'{_memory_gb(spec):.1f}',
-        f'{_seconds(spec):.0f}',
-        spec.status or '',
-        spec.license or 'not said',
-        str(folder),
-    ]
+        return {**place, 'error': str(error)}
+    return {
+        **place,
+        'task': spec.task,
+        'classes': spec.classes,
+        'labels': [label.name for label in spec.labels],
+        'weights': spec.parameters,
+        'memory_gb': round(_memory_gb(spec), 2),
+        'seconds': round(_seconds(spec), 1),
+        'status': spec.status,
+        'licence': spec.license,
+    }
+
+
+def _row(facts: dict[str, Any]) -> list[str]:
+    """Return the row of a table."""
+    if 'error' in facts:
+        return [facts['name'], *7 * [''], f'at fault: {facts["error"]}']
+    forms = {'weights': ',', 'memory_gb': '.1f', 'seconds': '.0f'}
+    numbers = [format(facts[key], form) if key in facts else '' for key, form in forms.items()]
+    where = facts.get('folder') or facts['get'].removeprefix(f'{PROG} ')
+    words = [facts.get('status') or '', facts['licence'] or 'not said', where]
+    return [facts['name'], facts['task'] or '', str(facts['classes']), *numbers, *words]
 
 
 def _volume(spec: 'ModelSpec') -> tuple[int, ...]:

@@ -2,14 +2,20 @@
 
 import argparse
 import math
+import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ..inference.options import DEVICES, ENGINES, MARGIN_MM, PRECISIONS, InferenceOptions
 from ..models import DEFAULT_MODEL
 from ..system.errors import SettingsError
+from ..system.text import near
+
+# Not a negative number.
+_OPTION = re.compile(r'--?[A-Za-z]')
 
 
 class Parser(argparse.ArgumentParser):
@@ -17,30 +23,68 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the error and where help is, and exit with 2."""
+        # Of an option with several spellings, the first one says it all.
+        message = re.sub(r'^argument (--?[\w-]+)(?:/--?[\w-]+)+:', r'argument \1:', message)
+        missing = re.fullmatch(r'argument (--?[\w-]+): expected (at least )?one argument', message)
+        action = self._option_string_actions.get(missing[1]) if missing else None
+        if action is not None and action.metavar and action.help:
+            what = action.help.partition(' (default')[0].replace('%%', '%')
+            message = f'{message}, {action.metavar}: {what}'
         self.exit(2, f'{self.prog}: error: {message} (help: {self.prog} --help)\n')
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Parse a command line; the first option that is not known is an error."""
+        given = sys.argv[1:] if args is None else list(args)
+        found, others = super().parse_known_args(given, namespace)
+        return found, self._without_options(given, others)
+
+    def parse_known_intermixed_args(
+        self, args: Any = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """Parse a command line as `parse_known_args`, which not all Pythons call here."""
+        given = sys.argv[1:] if args is None else list(args)
+        found, others = super().parse_known_intermixed_args(given, namespace)
+        return found, self._without_options(given, others)
+
+    def _without_options(self, given: list[str], others: list[str]) -> list[str]:
+        options = given[: given.index('--')] if '--' in given else given
+        for word in others:
+            if word in options and _OPTION.match(word):
+                name = word.partition('=')[0]
+                self.error(f'there is no option {name}{near(name, self._option_string_actions)}')
+        return others
+
+    def _get_option_tuples(self, option_string: str) -> list[Any]:
+        """Return the options that begin so, each once even if it has several spellings."""
+        found: list[Any] = super()._get_option_tuples(option_string)
+        return list({id(action): (action, *others) for action, *others in found}.values())
 
 
 def positive(text: str) -> int:
     """Parse a positive integer."""
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
+    return _whole(text, 1)
 
 
 def count(text: str) -> int:
     """Parse a non-negative integer."""
-    value = int(text)
-    if value < 0:
-        raise ValueError(text)
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
+    value = int(text) if re.fullmatch(r'\s*[+-]?\d{1,18}\s*', text) else least - 1
+    if value < least:
+        raise argparse.ArgumentTypeError(f'expected a whole number from {least} on, not {text!r}')
     return value
 
 
 def not_negative(text: str) -> float:
     """Parse a number of 0 or more."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
     if not 0 <= value < math.inf:
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f'expected a number of 0 or more, not {text!r}')
     return value
 
 
@@ -104,9 +148,6 @@ def _said() -> Iterator[None]:
 
 
 # Names that argparse uses in its messages.
-positive.__name__ = 'positive number'
-count.__name__ = 'frame number'
-not_negative.__name__ = 'number of 0 or more'
 border.__name__ = 'number of millimetres'
 
 

@@ -1,11 +1,14 @@
 """The BIDS App: ``brainchop bids_dir output_dir {participant,group}``."""
 
+import os
+import shlex
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ..app.outcome import outcome
-from ..system.errors import BrainchopError
+from ..system.errors import BrainchopError, SettingsError
 from .config_file import apply_config
 from .parser import LEVELS, build_parser
 
@@ -13,6 +16,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..settings import Settings
+
+
+# As in `brainchop_bids.image.headers`, which would be imported for every help text.
+_SCANS = ('.nii', '.nii.gz', '.mgh', '.mgz', '.mgh.gz')
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,13 +70,37 @@ def parse_settings(argv: Sequence[str] | None = None) -> 'Settings':
     from ..settings import make_settings
 
     parser = build_parser()
-    argv = _positionals_first(sys.argv[1:] if argv is None else list(argv))
+    argv = sys.argv[1:] if argv is None else list(argv)
+    _refuse_scans(argv)
+    argv = _positionals_first(argv)
     config = _config_file(argv)
     if config is None:
         return make_settings(vars(parser.parse_args(argv)))
     apply_config(parser, config)
     # Positional arguments that the file has may be missing, and others be anywhere.
     return make_settings(vars(parser.parse_intermixed_args(argv)))
+
+
+def _refuse_scans(argv: list[str]) -> None:
+    """Name the command for single scans, also in answer to upstream's ``brainchop SCAN -o OUT``.
+
+    Raises
+    ------
+    SettingsError
+        If a scan is given where a dataset is expected.
+    """
+    images = [word for word in argv if word.lower().endswith(_SCANS) and not os.path.isdir(word)]
+    if images and images[0] in (argv[0], *_after(argv, '-i', '--input')):
+        scan, out = images[0], (*images[1:2], *_after(argv, '-o', '--output'), 'OUT.nii.gz')[0]
+        raise SettingsError(
+            f'{scan}: is one scan, and brainchop takes a BIDS dataset; run '
+            f'brainchop-segment {shlex.quote(scan)} {shlex.quote(out)}'
+        )
+
+
+def _after(argv: list[str], *options: str) -> list[str]:
+    """Return the words that follow some options."""
+    return [word for option, word in pairwise(argv) if option in options]
 
 
 def _config_file(argv: list[str]) -> 'Path | None':

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..app.outcome import DONE, FAILED, outcome, say
@@ -26,14 +26,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from ..image.io import Volume
-    from ..inference.localise.localisation import Localisation
-    from ..inference.options import InferenceOptions
-    from ..inference.segmenter import Result
-    from ..models.spec import ModelSpec
-    from ..system.resources import Granted
+    from ..api.segmenter import Written
 
 PROG = 'brainchop-segment'
 
@@ -80,9 +73,9 @@ def build_parser() -> argparse.ArgumentParser:
         nargs='+',
         type=Path,
         help=(
-            'T1-weighted scan (NIfTI, MGH/MGZ, or the .hdr of an image in two files) and label '
-            'image to write (.nii, .nii.gz, .mgh or .mgz); with --out DIR, scans and folders of '
-            'scans'
+            'T1-weighted scan (NIfTI, MGH/MGZ, the .hdr of an image in two files, or a DICOM '
+            'file or folder) and label image to write (.nii, .nii.gz, .mgh or .mgz); with --out '
+            'DIR, scans and folders of scans'
         ),
     )
     parser.add_argument(
@@ -108,8 +101,12 @@ def build_parser() -> argparse.ArgumentParser:
         ),
     )
     parser.add_argument('--version', action='version', version=f'{PROG} {__version__}')
-    parser.add_argument(
+    said = parser.add_mutually_exclusive_group()
+    said.add_argument(
         '-v', '--verbose', action='store_true', help='print each step and the time it takes'
+    )
+    said.add_argument(
+        '-q', '--quiet', action='store_true', help='print errors only, and no warnings or flags'
     )
     _add_model(parser)
     _add_outputs(parser)
@@ -150,6 +147,16 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         ),
     )
     add_label_options(group)
+    group.add_argument(
+        '--roi-subset',
+        metavar='LABEL',
+        nargs='+',
+        default=[],
+        help=(
+            'keep these labels only, by name, abbreviation or number (brainchop-models info lists '
+            'them), in the label image and the table of volumes; the brain mask is that of all'
+        ),
+    )
     add_localiser_option(group)
     group.add_argument(
         '--derived',
@@ -185,6 +192,11 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         group,
         '--volumes',
         'also write a table with the number of voxels and the volume (mm^3) of each label, TSV',
+    )
+    _add_file(
+        group,
+        '--preview',
+        'also draw cuts through the scan with its labels and the outline of the brain mask, PNG',
     )
     _add_file(group, '--stats', 'also write run times, peak memory and versions, JSON')
 
@@ -237,126 +249,54 @@ def _add_conform(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _common(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the settings that are the same for all scans."""
-    from ..image.conform import ConformOptions
-    from ..image.normalise import Normalization
-
-    given = arguments.normalization
-    return {
-        'inference': _inference(arguments),
-        'memory': _memory(arguments),
-        'space': arguments.space,
-        'components': arguments.components,
-        'resample': arguments.resample,
-        'label_codes': arguments.label_codes,
-        'localiser': _localiser(arguments),
-        'border': arguments.border,
-        'normalization': None if given is None else Normalization.parse(given),
-        'frame': arguments.frame,
-        'conform': ConformOptions(
-            voxel_size=arguments.voxel_size,
-            smallest=arguments.conform_min,
-            force_256=arguments.cw256,
-            interpolation=arguments.interpolation,
-            scale=not arguments.no_scale,
-            window=arguments.intensity_window,
-            ct=arguments.ct,
-        ),
-        'threads': _threads(arguments),
-    }
-
-
 def _run(arguments: argparse.Namespace) -> int:
     from ..system.resources import check_address_space
 
     check_address_space()
-    common = _common(arguments)
+    # Imported late, so that usage errors are reported at once.
+    from ..api.options import Options, scan_options
+    from ..api.segmenter import Segmenter
+
+    given = {name: getattr(arguments, name) for name in Options.__annotations__}
     plan = plan_folder if arguments.out is not None else plan_scan
-    scans, notes = plan(arguments, common)
+    scans, notes = plan(arguments, scan_options(given))
     for note in notes:
         say(PROG, note)
-    # Imported late, so that usage errors are reported at once.
-    from ..inference.segmenter import Segmenter
-    from ..models.spec import load_segmenter
-    from ..models.zoo import find_model
-
-    spec = load_segmenter(find_model(arguments.model, arguments.models_dir))
-    log = partial(say, PROG) if arguments.verbose else None
-    results = []
-    for result in Segmenter(spec, _review).segment_all(scans, log):
-        results.append(result)
-        place = f' ({len(results)} of {len(scans)})' if arguments.out is not None else ''
-        _tell(result, place, verbose=arguments.verbose)
+    results: list[Written] = []
+    with Segmenter(arguments.model, **given) as segmenter:
+        for number, settings in enumerate(scans, 1):
+            place = f' ({number} of {len(scans)})' if arguments.out is not None else ''
+            begun = f'{settings.t1w}: segmenting with {segmenter.spec.name}{place}'
+            results += segmenter.write([settings], partial(_progress, arguments, begun))
+            _tell(results[-1], place, quiet=arguments.quiet)
     if arguments.out is not None and arguments.volumes is not None:
         write_volumes_of_all(results, arguments.out)
     return FAILED if any(result.facts is None for result in results) else DONE
 
 
-def _tell(result: 'Result', place: str, *, verbose: bool) -> None:
+def _progress(arguments: argparse.Namespace, begun: str, line: str) -> None:
+    """Print that a step of a scan begins or ends; without --verbose only the longest one."""
+    if arguments.verbose:
+        say(PROG, line)
+    elif line == 'segment ...' and not arguments.quiet:
+        say(PROG, begun)
+
+
+def _tell(result: 'Written', place: str, *, quiet: bool) -> None:
     """Print what is to be said of a scan; ``place`` is its place among several."""
     if result.facts is None:
         say(PROG, f'error: {result.error}{place}')
+        return
+    if quiet:
         return
     scan = f'{result.settings.t1w}: ' if place else ''
     for warning in result.facts['warnings']:
         say(PROG, f'{scan}warning: {warning}')
     for flag in result.facts['flags']:
         say(PROG, f'{scan}flag: {flag["Name"]}: {flag["Reason"]}')
-    if place or verbose:
-        seconds, peak = result.facts['seconds']['total'], result.facts['peak_mb']
-        say(PROG, f'{result.settings.out}: done, {seconds:.1f} s, {peak:.0f} MB at most{place}')
-
-
-def _review(
-    volume: 'Volume',
-    labels: 'np.ndarray',
-    mask: 'np.ndarray | None',
-    spec: 'ModelSpec',
-    removed_mm3: float,
-    located: 'Localisation | None',
-) -> dict[str, Any]:
-    """Return the flags that the App gives, and the measures of quality."""
-    from ..quality.assess import LabelScheme, assess
-    from ..quality.located import localisation_flags
-
-    scheme = LabelScheme.of(spec.labels_by_value('model'), covers_brain=spec.covers_brain)
-    assessment = assess(volume, labels, mask, scheme, removed_mm3=removed_mm3)
-    flags = [*assessment.flags, *(localisation_flags(located) if located else ())]
-    return {
-        'flags': [flag.to_dict() for flag in flags],
-        'quality': assessment.measures,
-    }
-
-
-def _inference(arguments: argparse.Namespace) -> 'InferenceOptions':
-    from ..inference.options import InferenceOptions
-
-    names = InferenceOptions.__dataclass_fields__
-    return InferenceOptions(**{name: getattr(arguments, name) for name in names})
-
-
-def _localiser(arguments: argparse.Namespace) -> str:
-    """Return the folder of a localiser that may be in --models-dir, or what else was given."""
-    from ..models.zoo import find_model
-
-    choice: str = arguments.localiser
-    if choice in ('auto', 'none'):
-        return choice
-    return str(find_model(choice, arguments.models_dir))
-
-
-def _memory(arguments: argparse.Namespace) -> 'Granted | None':
-    from ..system.resources import Granted, parse_memory
-
-    return None if arguments.mem is None else Granted(parse_memory(arguments.mem), '--mem')
-
-
-def _threads(arguments: argparse.Namespace) -> int:
-    from ..system.resources import available_cpus
-
-    granted = int(available_cpus().amount)
-    return min(arguments.omp_nthreads or granted, granted)
+    seconds, peak = result.facts['seconds']['total'], result.facts['peak_mb']
+    written = ', '.join(map(str, result.settings.outputs))
+    say(PROG, f'wrote {written} in {seconds:.1f} s, {peak:.0f} MB at most{place}')
 
 
 if __name__ == '__main__':

@@ -8,15 +8,18 @@ import numpy as np
 
 from ..bids.label_maps import find_label_maps, scan_entities
 from ..bids.names import ScanName
-from ..image.geometry import Geometry
 from ..image.headers import stem
-from ..image.io import load_labels
+from ..image.io import Volume, labels_in
+from ..image.lookup import histogram
 from ..image.resample import labels_to_grid
 from ..models.mapping import LabelMapping
 from ..system.errors import DatasetError, InputError
 
 # Headers carry their numbers with about this precision, in mm.
 _SAME = 1e-3
+# Share of pairs of neighbouring voxels with labels that have the same one: 0.86 to 0.92 in four
+# segmentations with 42 to 54 structures, and 0.11 to 0.19 in four scans with 182 to 530 values.
+_LEAST_ALIKE, _MOST_VALUES = 0.4, 50
 
 
 @dataclass(frozen=True)
@@ -108,17 +111,18 @@ def find_pairs(
     return [Pair(name, ours[name], theirs[name]) for name in common], notes
 
 
-def load_pair(
-    pair: Pair,
+def align(
+    predicted: Volume,
+    reference: Volume,
     predicted_mapping: LabelMapping | None = None,
     reference_mapping: LabelMapping | None = None,
 ) -> AlignedPair:
-    """Read a pair and bring the segmentation to the reference's grid, through both affines.
+    """Bring a segmentation to the reference's grid, through both affines.
 
     Parameters
     ----------
-    pair : Pair
-        The files.
+    predicted, reference : Volume
+        The label maps.
     predicted_mapping, reference_mapping : LabelMapping, optional
         Tables that turn codes into labels.
 
@@ -129,27 +133,42 @@ def load_pair(
     Raises
     ------
     InputError
-        If a file cannot be read, or the two do not overlap in space.
+        If one is no label map, or the two do not overlap in space.
     ModelError
         For codes that a table does not have.
     """
-    labels, grid = _load(pair.predicted, predicted_mapping)
-    truth, target = _load(pair.reference, reference_mapping)
+    labels, truth = _labels(predicted, predicted_mapping), _labels(reference, reference_mapping)
+    grid, target = predicted.geometry, reference.geometry
     note = ''
     if not grid.matches(target, _SAME):
         labels = labels_to_grid(labels, grid, target)
         note = f'resampled from {grid} to {target}'
         if truth.any() and not labels.any():
             raise InputError(
-                f'{pair.predicted}: has nothing where {pair.reference} lies in space; expected '
+                f'{predicted.path}: has nothing where {reference.path} lies in space; expected '
                 'two label maps of one scan'
             )
     return AlignedPair(labels, truth, target.zooms, note)
 
 
-def _load(path: Path, mapping: LabelMapping | None) -> tuple[np.ndarray, Geometry]:
-    labels, geometry = load_labels(path)
-    return (labels if mapping is None else mapping.apply(labels, path)), geometry
+def _labels(volume: Volume, mapping: LabelMapping | None) -> np.ndarray:
+    labels = labels_in(volume)
+    if _is_scan(labels):
+        raise InputError(
+            f'{volume.path}: looks like a scan, not like labels (neighbouring voxels differ); '
+            'give the segmentation of it'
+        )
+    return labels if mapping is None else mapping.apply(labels, volume.path or 'the label map')
+
+
+def _is_scan(labels: np.ndarray) -> bool:
+    """Return True for many values of which neighbours share few, as in an image of intensities."""
+    first, second = labels[:-1], labels[1:]
+    both = (first != 0) & (second != 0)
+    alike = np.count_nonzero(both & (first == second))
+    if alike >= _LEAST_ALIKE * np.count_nonzero(both):
+        return False
+    return int(np.count_nonzero(histogram(labels))) > _MOST_VALUES
 
 
 def _scans(folder: Path, wanted: Mapping[str, str]) -> dict[str, Path]:

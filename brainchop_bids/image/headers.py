@@ -156,16 +156,28 @@ def array_header(
         raise bad(path, f'has no voxels (shape {stored.shape})', 'give another image')
     shape, frames, _ = _checked_dims(path, [*stored.shape, *(1,) * (7 - stored.ndim)])
     warnings: list[str] = []
+    mended = False
     with np.errstate(all='ignore'):
         if isinstance(raw, nib.Nifti1Header):
-            geometry, warnings, _ = nifti_geometry(path, raw, shape)
+            geometry, warnings, mended = nifti_geometry(path, raw, shape)
         elif raw is not None:
             geometry = _mgh_geometry(path, raw, shape)
         elif affine is not None:
             geometry = _affine_geometry(path, affine, shape)
         else:
             raise bad(path, 'has no affine', 'give it one')
-    return Header(raw, False, stored.dtype, 0, frames, slope, inter, geometry, tuple(warnings))
+    return Header(
+        raw,
+        False,
+        stored.dtype,
+        0,
+        frames,
+        slope,
+        inter,
+        geometry,
+        tuple(warnings),
+        mended=mended,
+    )
 
 
 def _pair(path: Path, block: bytes, compressed: bool) -> Header:

@@ -1,25 +1,25 @@
 """Reading of scans, and writing of NIfTI and MGH images."""
 
-import zlib
-from collections.abc import Iterable
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
 
 import nibabel as nib
 import numpy as np
 
-from ..system.errors import InputError, OutputError
+from ..system.errors import InputError
+from .blocks import header_like, nifti_header, write_blocks
 from .geometry import Geometry
 from .headers import Header, read_header
+from .label_names import names_extension
 from .mgh import is_mgh, mgh_blocks, mgh_type
 from .stored import chosen_frame, read_stored
 from .values import as_read
 
+# Names and colours of labels by their values.
+Names = Mapping[int, tuple[str, Sequence[int]]]
 _LABEL_INTENT = 'label'  # code 1002
-_PIECE = 1 << 22  # bytes that are compressed at once
-_LEVEL = 4  # zlib's level: label maps are a third smaller than with 1, in half the time of 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +38,8 @@ class Volume:
         File that it was read from.
     header : nibabel header, optional
         The header as it is in the file.
+    mended : bool
+        See `Header`.
     """
 
     data: np.ndarray
@@ -45,6 +47,7 @@ class Volume:
     warnings: tuple[str, ...] = ()
     path: Path | None = None
     header: object | None = None
+    mended: bool = False
 
 
 def read_volume(path: Path | str, *, frame: int | None = None) -> Volume:
@@ -109,7 +112,8 @@ def volume_of(path: Path, header: Header, stored: np.ndarray, frame: int | None)
 
 def _volume(path: Path, header: Header, stored: np.ndarray) -> Volume:
     values, notes = as_read(stored, header.slope, header.inter)
-    return Volume(values, header.geometry, (*header.warnings, *notes), path, header.raw)
+    warnings = (*header.warnings, *notes)
+    return Volume(values, header.geometry, warnings, path, header.raw, header.mended)
 
 
 def read_geometry(path: Path | str) -> tuple[Geometry, tuple[str, ...]]:
@@ -179,12 +183,19 @@ def load_labels(path: Path | str) -> tuple[np.ndarray, Geometry]:
         If the file cannot be read or has values other than non-negative integers.
     """
     volume = read_volume(path)
+    return labels_in(volume), volume.geometry
+
+
+def labels_in(volume: Volume) -> np.ndarray:
+    """Return a volume as a label map, see `load_labels`."""
     data = volume.data
     if data.min() < 0 or (data.dtype.kind == 'f' and (data != np.rint(data)).any()):
         raise InputError(
-            f'{path}: holds values that are no labels; give an image of whole numbers from 0'
+            f'{volume.path or "the volume"}: holds values that are no labels; give an image of '
+            'whole numbers from 0'
         )
-    return data.astype(np.min_scalar_type(int(data.max())), order='K'), volume.geometry
+    labels: np.ndarray = data.astype(np.min_scalar_type(int(data.max())), order='K')
+    return labels
 
 
 def save_image(
@@ -192,8 +203,9 @@ def save_image(
     data: np.ndarray,
     *,
     affine: np.ndarray | None = None,
-    like: Path | str | None = None,
+    like: Path | str | Volume | None = None,
     labels: bool = False,
+    names: Names | None = None,
 ) -> Path:
     """Write an image in the format of its name.
 
@@ -201,9 +213,10 @@ def save_image(
     ----------
     path : Path or str
         ``.mgh``, ``.mgz`` or ``.mgh.gz``, or a name for `save_nifti`.
-    data, affine, like, labels
-        As for `save_nifti`. An MGH image has the smallest type of the format that holds the
-        labels or the image's own type, and exactly the position of ``like`` if that is MGH, too.
+    data, affine, like, labels, names
+        As for `save_nifti`. An MGH image has no names, the smallest type of the format that holds
+        the labels or the image's own type, and exactly the position of ``like`` if that is MGH,
+        too.
 
     Returns
     -------
@@ -217,18 +230,18 @@ def save_image(
     """
     path = Path(path)
     if not is_mgh(path.name):
-        return save_nifti(path, data, affine=affine, like=like, labels=labels)
+        return save_nifti(path, data, affine=affine, like=like, labels=labels, names=names)
     if affine is not None and like is not None:
         raise ValueError('give only one of affine= and like=')
     raw: object = None
     if like is not None:
-        source = _source(Path(like), data)
-        affine, raw = source.geometry.affine, None if source.mended else source.raw
+        geometry, raw = _source(like, data)
+        affine = geometry.affine
     if affine is None:
         raise ValueError('give affine= or like=')
     stored = mgh_type(_compact(data) if labels else data)
     head, foot = mgh_blocks(data.shape, stored, affine, raw)
-    _write(path, head, data, stored, foot)
+    write_blocks(path, head, data, stored, foot)
     return path
 
 
@@ -237,9 +250,10 @@ def save_nifti(
     data: np.ndarray,
     *,
     affine: np.ndarray | None = None,
-    like: Path | str | None = None,
+    like: Path | str | Volume | None = None,
     labels: bool = False,
     description: str = '',
+    names: Names | None = None,
 ) -> Path:
     """Write a NIfTI image; equal arguments give equal bytes.
 
@@ -251,12 +265,14 @@ def save_nifti(
         Written in its own type, without scaling; bool becomes uint8.
     affine : (4, 4) array, optional
         Voxel index to RAS+ mm; written as sform and qform with code 1, in mm.
-    like : Path or str, optional
+    like : Path, str or Volume, optional
         A scan whose sform, qform, codes and units are copied exactly.
     labels : bool
         Store in the smallest unsigned type, with intent code 1002 (label).
     description : str
         Up to 79 bytes for the header's ``descrip``.
+    names : mapping of int to (str, (r, g, b)), optional
+        Names and colours of labels, for an extension of the header that viewers read.
 
     Returns
     -------
@@ -274,21 +290,65 @@ def save_nifti(
         negative.
     """
     path = Path(path)
+    data, header = _image_blocks(data, affine, like, labels)
+    header['descrip'] = description.encode()[:79]
+    more = bytes(4) if names is None else bytes([1, 0, 0, 0]) + names_extension(names)
+    header['vox_offset'] = int(header['sizeof_hdr']) + len(more)
+    write_blocks(path, header.binaryblock + more, data, data.dtype)
+    return path
+
+
+def nifti_image(
+    data: np.ndarray,
+    *,
+    affine: np.ndarray | None = None,
+    like: Volume | None = None,
+    labels: bool = False,
+    names: Names | None = None,
+) -> nib.Nifti1Image:
+    """Return in memory the image that `save_nifti` writes.
+
+    Parameters
+    ----------
+    data, affine, like, labels, names
+        As for `save_nifti`.
+
+    Returns
+    -------
+    nibabel.Nifti1Image
+        A `nibabel.Nifti2Image` if ``like`` is NIfTI-2.
+    """
+    data, header = _image_blocks(data, affine, like, labels)
+    if names is not None:
+        extension = names_extension(names)
+        code = int.from_bytes(extension[4:8], sys.byteorder)
+        header.extensions.append(nib.nifti1.Nifti1Extension(code, extension[8:].rstrip(b'\0')))
+    kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+    return kind(data, header.get_best_affine(), header)
+
+
+def _image_blocks(
+    data: np.ndarray,
+    affine: np.ndarray | None,
+    like: Path | str | Volume | None,
+    labels: bool,
+) -> tuple[np.ndarray, nib.Nifti1Header]:
+    """Return the voxels as they are stored, and their header."""
     if (affine is None) == (like is None):
         raise ValueError('give exactly one of affine= and like=')
     if data.dtype == bool:
         data = data.view(np.uint8)
     if labels:
         data = _compact(data)
-    header = _header_like(Path(like), data) if like is not None else nifti_header(affine, data)
+    if like is None:
+        header = nifti_header(affine, data)
+    else:
+        header = header_like(*_source(like, data), data)
     header.set_data_dtype(data.dtype)
     header['scl_slope'], header['scl_inter'] = 1, 0
-    header['descrip'] = description.encode()[:79]
     if labels:
         header.set_intent(_LABEL_INTENT)
-    header['vox_offset'] = int(header['sizeof_hdr']) + 4
-    _write(path, header.binaryblock + bytes(4), data, data.dtype)
-    return path
+    return data, header
 
 
 def _compact(labels: np.ndarray) -> np.ndarray:
@@ -299,95 +359,16 @@ def _compact(labels: np.ndarray) -> np.ndarray:
     return labels.astype(smallest, order='K', copy=False)
 
 
-def nifti_header(affine: np.ndarray | None, data: np.ndarray) -> nib.Nifti1Header:
-    """Return the header of an image.
-
-    Parameters
-    ----------
-    affine : (4, 4) array
-        Voxel index to RAS+ mm; written as sform and qform with code 1.
-    data : array
-        Voxels of the image.
-
-    Returns
-    -------
-    nibabel.Nifti1Header
-        Header with mm as its unit.
-    """
-    header = nib.Nifti1Header()
-    header.set_data_dtype(data.dtype)
-    header.set_data_shape(data.shape)
-    header.set_sform(affine, 1)
-    header.set_qform(affine, 1)
-    header.set_xyzt_units('mm')
-    return header
-
-
-def _header_like(like: Path, data: np.ndarray) -> nib.Nifti1Header:
-    source = _source(like, data)
-    if source.mended or not isinstance(source.raw, nib.Nifti1Header):
-        return nifti_header(source.geometry.affine, data)
-    # The sform of NIfTI-2 has 64 bits, so the format is kept.
-    wide = isinstance(source.raw, nib.Nifti2Header)
-    header = nib.Nifti2Header() if wide else nib.Nifti1Header()
-    header.set_data_shape(data.shape)
-    for name in (
-        'srow_x',
-        'srow_y',
-        'srow_z',
-        'sform_code',
-        'qform_code',
-        'xyzt_units',
-        'quatern_b',
-        'quatern_c',
-        'quatern_d',
-        'qoffset_x',
-        'qoffset_y',
-        'qoffset_z',
-    ):
-        header[name] = source.raw[name]
-    header['pixdim'][:4] = source.raw['pixdim'][:4]
-    return header
-
-
-def _source(like: Path, data: np.ndarray) -> Header:
-    """Return the header of the file that an image has the grid of."""
-    source = read_header(like)
-    if data.shape[:3] != source.geometry.shape:
+def _source(like: Path | str | Volume, data: np.ndarray) -> tuple[Geometry, object]:
+    """Return the grid that an image has, and the header of that scan if it describes the grid."""
+    if isinstance(like, Volume):
+        geometry, raw, mended = like.geometry, like.header, like.mended
+    else:
+        header = read_header(Path(like))
+        geometry, raw, mended = header.geometry, header.raw, header.mended
+    if data.shape[:3] != geometry.shape:
+        name = like.path if isinstance(like, Volume) else like
         raise ValueError(
-            f'data has shape {data.shape[:3]}, expected {source.geometry.shape} as in {like}'
+            f'data has shape {data.shape[:3]}, expected {geometry.shape} as in {name}'
         )
-    return source
-
-
-def _write(path: Path, head: bytes, data: np.ndarray, stored: np.dtype, foot: bytes = b'') -> None:
-    flat = data.ravel(order='F')
-    step = _PIECE // data.dtype.itemsize
-    pieces = (
-        flat[start : start + step].astype(stored, copy=False).tobytes()
-        for start in range(0, flat.size, step)
-    )
-    try:
-        with path.open('wb') as stream:
-            try:
-                _pour(stream, chain([head], pieces, [foot]), path.name.endswith(('.gz', '.mgz')))
-                stream.flush()
-            except BaseException:
-                path.unlink(missing_ok=True)
-                raise
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise OutputError(
-            f'{path}: cannot be written ({reason}); make room there or choose another place'
-        ) from None
-
-
-def _pour(stream: BinaryIO, pieces: Iterable[bytes], compressed: bool) -> None:
-    if not compressed:
-        stream.writelines(pieces)
-        return
-    # Without name and time in the gzip header equal images are equal files.
-    packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, 31)
-    for piece in pieces:
-        stream.write(packer.compress(piece))
-    stream.write(packer.flush())
+    return geometry, None if mended else raw

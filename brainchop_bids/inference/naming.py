@@ -5,13 +5,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ..image.dicom import is_dicom
 from ..image.headers import SUFFIXES, stem
 from ..image.mgh import is_mgh
 from ..system.errors import SettingsError
 
 
 def list_scans(paths: Iterable[Path]) -> list[Path]:
-    """Replace folders by the scans in them.
+    """Replace folders by the scans in them, unless they hold a DICOM series.
 
     Parameters
     ----------
@@ -38,9 +39,9 @@ def list_scans(paths: Iterable[Path]) -> list[Path]:
         except OSError as error:
             raise SettingsError(f'{path}: cannot be read ({error.strerror})') from error
         found = [path / name for name in inside if name.lower().endswith(SUFFIXES)]
-        if not found:
-            raise SettingsError(f'{path}: has no scan ({", ".join(SUFFIXES)})')
-        scans += found
+        if not found and not any(is_dicom(path / name) for name in inside):
+            raise SettingsError(f'{path}: has no scan ({", ".join(SUFFIXES)}, DICOM)')
+        scans += found or [path]
     # Links to one file may be scans of several names, as in datasets of git-annex.
     twice = [name for name, number in Counter(map(os.path.abspath, scans)).items() if number > 1]
     if twice:

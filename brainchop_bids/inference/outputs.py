@@ -6,17 +6,51 @@ from typing import Any
 
 import numpy as np
 
-from ..image.border import move_border
 from ..image.conform import Conformed
 from ..image.geometry import Geometry
 from ..image.io import Volume, save_image, save_nifti
 from ..image.lookup import recode
 from ..image.resample import image_to_grid
+from ..models.labels import Label
 from ..models.spec import ModelSpec
 from ..system.atomic import Staged, writing
 from .memmap import create_array
 from .scan_settings import ScanSettings
 from .stages import Cleaned, probabilities_to_grid, strip_skull, tabulate_volumes
+
+
+@dataclass(frozen=True, eq=False)
+class Segmented:
+    """A scan that was segmented; images are in the grid of the outputs, see `ScanOptions`.
+
+    Parameters
+    ----------
+    volume : Volume
+        The scan.
+    conformed : Conformed
+        The conformed scan.
+    cleaned : Cleaned
+        Labels by their indices, and the brain mask.
+    labels : (X, Y, Z) array
+        Labels by their values, of those that were asked for.
+    mask : (X, Y, Z) array or None
+        The brain mask with its border moved.
+    names : dict of int to Label
+        The labels by their values, with those that do not occur.
+    in_conformed : Cleaned
+        Labels by their indices, and the brain mask, in the conformed grid.
+    facts : dict
+        See `segment_scan`.
+    """
+
+    volume: Volume
+    conformed: Conformed
+    cleaned: Cleaned
+    labels: np.ndarray
+    mask: np.ndarray | None
+    names: dict[int, Label]
+    in_conformed: Cleaned
+    facts: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -29,18 +63,12 @@ class Outputs:
         Settings of the scan.
     spec : ModelSpec
         The model.
-    volume : Volume
-        The scan.
-    conformed : Conformed
-        The conformed scan.
     staged : Staged
         Files that are written.
     """
 
     settings: ScanSettings
     spec: ModelSpec
-    volume: Volume
-    conformed: Conformed
     staged: Staged
 
     @property
@@ -49,17 +77,20 @@ class Outputs:
         return self.settings.space == 'native'
 
     @property
-    def geometry(self) -> Geometry:
-        """Grid of the outputs."""
-        return self.volume.geometry if self.native else self.conformed.geometry
+    def masked(self) -> bool:
+        """Whether the brain mask is needed."""
+        return self.settings.mask is not None or self.settings.brain is not None
 
-    @property
-    def _placed(self) -> dict[str, Any]:
-        """Arguments of `save_image` that define the grid."""
-        return {'like': self.settings.t1w} if self.native else {'affine': self.conformed.affine}
+    def geometry(self, volume: Volume, conformed: Conformed) -> Geometry:
+        """Return the grid of the outputs."""
+        return volume.geometry if self.native else conformed.geometry
 
-    def save(self, path: Path, image: np.ndarray, *, labels: bool = False) -> None:
-        """Write an image in the grid of the outputs.
+    def placed(self, volume: Volume, conformed: Conformed) -> dict[str, Any]:
+        """Return the arguments of `save_image` that define the grid."""
+        return {'like': volume} if self.native else {'affine': conformed.affine}
+
+    def save(self, path: Path, image: np.ndarray, **arguments: Any) -> None:
+        """Write an image.
 
         Parameters
         ----------
@@ -67,8 +98,8 @@ class Outputs:
             Name of the image.
         image : (X, Y, Z) or (X, Y, Z, classes) array
             The image.
-        labels : bool
-            True if it has labels.
+        **arguments
+            Arguments of `save_image`.
 
         Raises
         ------
@@ -76,69 +107,72 @@ class Outputs:
             If it cannot be written.
         """
         with writing(path):
-            save_image(self.staged.path(path), image, labels=labels, **self._placed)
+            save_image(self.staged.path(path), image, **arguments)
 
-    def write(self, cleaned: Cleaned) -> None:
+    def write(self, found: Segmented) -> None:
         """Write labels, brain mask, skull-stripped scan and volumes.
 
         Parameters
         ----------
-        cleaned : Cleaned
-            Labels and mask in the grid of the outputs.
+        found : Segmented
+            The scan.
 
         Raises
         ------
         OutputError
             If a file cannot be written.
         """
-        settings, spec = self.settings, self.spec
-        labels, mask = cleaned.labels, cleaned.mask
-        tables = {derived.name: derived.values for derived in spec.derived}
-        images = [(path, recode(labels, tables[name])) for name, path in settings.derived]
-        if settings.label_codes != 'model':
-            labels = recode(labels, spec.label_values(settings.label_codes))
-        if mask is not None:
-            mask = move_border(mask, self.geometry.zooms, settings.border)
-        for path, image in (*images, (settings.out, labels), (settings.mask, mask)):
-            if path is not None and image is not None:
-                self.save(path, image, labels=True)
-        if settings.brain is not None and mask is not None:
-            whole = self.volume.data if self.native else self.conformed.data
-            self.save(settings.brain, strip_skull(whole, mask))
+        settings = self.settings
+        placed = self.placed(found.volume, found.conformed)
+        names = {value: (label.name, label.color) for value, label in found.names.items()}
+        tables = {derived.name: derived.values for derived in self.spec.derived}
+        for name, path in settings.derived:
+            image = recode(found.cleaned.labels, tables[name])
+            self.save(path, image, labels=True, **placed)
+        self.save(settings.out, found.labels, labels=True, names=names, **placed)
+        if settings.mask is not None and found.mask is not None:
+            self.save(settings.mask, found.mask, labels=True, **placed)
+        if settings.brain is not None and found.mask is not None:
+            whole = found.volume.data if self.native else found.conformed.data
+            self.save(settings.brain, strip_skull(whole, found.mask), **placed)
         if settings.volumes is not None:
             with writing(settings.volumes):
-                named = spec.labels_by_value(settings.label_codes)
-                names = {value: label.name for value, label in named.items()}
-                table, _ = tabulate_volumes(labels, self.geometry, names)
+                grid = self.geometry(found.volume, found.conformed)
+                table, _ = tabulate_volumes(
+                    found.labels, grid, {value: name for value, (name, _) in names.items()}
+                )
                 self.staged.path(settings.volumes).write_text(table, 'utf-8')
 
-    def create_volumes(self, path: Path, classes: int) -> np.ndarray:
+    def create_volumes(
+        self, path: Path, shape: tuple[int, ...], placed: dict[str, Any]
+    ) -> np.ndarray:
         """Create a 4-D float32 image of zeros on the disk.
 
         Parameters
         ----------
         path : Path
             Name of the image: ``.nii``, or another one that `save` will write.
-        classes : int
-            Number of volumes.
+        shape : tuple of 4 int
+            Its shape.
+        placed : dict
+            As `placed` returns it.
 
         Returns
         -------
         (X, Y, Z, classes) float32 array
             Mapped to the voxels of the image, or for other names to a temporary file.
         """
-        shape = self.geometry.shape
         if path.suffix != '.nii':
-            return create_array(self.staged.scratch(path), (*shape, classes))
+            return create_array(self.staged.scratch(path), shape)
         import nibabel as nib
 
         path = self.staged.path(path)
-        save_nifti(path, np.zeros(shape, np.float32, order='F'), **self._placed)
+        save_nifti(path, np.zeros(shape[:3], np.float32, order='F'), **placed)
         header = nib.Nifti1Image.from_filename(path).header.copy()
-        header.set_data_shape((*shape, classes))
+        header.set_data_shape(shape)
         offset = int(header['sizeof_hdr']) + 4
         header['vox_offset'] = offset
-        volumes = create_array(path, (*shape, classes), offset)
+        volumes = create_array(path, shape, offset)
         with path.open('r+b') as file:
             file.write(header.binaryblock)
         return volumes
@@ -151,6 +185,10 @@ class Posterior:
     ----------
     outputs : Outputs
         Outputs of the scan.
+    volume : Volume
+        The scan.
+    conformed : Conformed
+        The conformed scan.
 
     Attributes
     ----------
@@ -160,15 +198,18 @@ class Posterior:
         ``entropies`` and ``spreads``, to be filled by the network. They are on the disk.
     """
 
-    def __init__(self, outputs: Outputs) -> None:
+    def __init__(self, outputs: Outputs, volume: Volume, conformed: Conformed) -> None:
         self._outputs = outputs
+        self._source, self._target = conformed.geometry, outputs.geometry(volume, conformed)
+        self._placed = outputs.placed(volume, conformed)
         self._path = path = outputs.settings.probseg
         self.probabilities: np.ndarray | None = None
-        shape = outputs.conformed.data.shape
+        shape = conformed.data.shape
         if path is not None:
             with writing(path):
                 classes = outputs.spec.classes
-                self._final = outputs.create_volumes(path, classes)
+                final = (*self._target.shape, classes)
+                self._final = outputs.create_volumes(path, final, self._placed)
                 self.probabilities = self._final
                 if outputs.native:
                     scratch = outputs.staged.scratch(path)
@@ -192,13 +233,13 @@ class Posterior:
             If a file cannot be written.
         """
         outputs, path = self._outputs, self._path
-        source, target = outputs.conformed.geometry, outputs.geometry
+        source, target = self._source, self._target
         for name, values in self.maps.items():
             image = self._paths[name]
             if image is not None:
                 # What is outside the conformed field of view is certainly background.
                 moved = image_to_grid(values, source, target) if outputs.native else values
-                outputs.save(image, moved)
+                outputs.save(image, moved, **self._placed)
         if path is None or self.probabilities is None:
             return
         if outputs.native:
@@ -206,4 +247,4 @@ class Posterior:
             for index, probability in enumerate(resampled):
                 self._final[..., index] = probability
         if path.suffix != '.nii':
-            outputs.save(path, self._final)
+            outputs.save(path, self._final, **self._placed)

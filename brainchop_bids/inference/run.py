@@ -1,5 +1,6 @@
 """Execution of a plan on a volume."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..system.errors import MemoryLimitError
+from ..system.resources import available_memory
 from .engine import Engine
 from .memmap import create_array
 from .plan import Plan
@@ -20,7 +23,7 @@ def run_network(
     engine: Engine,
     plan: Plan,
     data: np.ndarray,
-    scratch: Callable[[], Path],
+    scratch: Callable[[], Path] | None = None,
     *,
     probabilities: Any = None,
     entropies: Any = None,
@@ -36,8 +39,9 @@ def run_network(
         The plan.
     data : (X, Y, Z) or (X, Y, Z, channels) array
         A conformed volume, LIA.
-    scratch : callable
-        Returns the path of a new temporary file; only used for test-time augmentation.
+    scratch : callable, optional
+        Returns the path of a new temporary file, for the probabilities of test-time augmentation;
+        by default they are kept in memory.
     probabilities : (X, Y, Z, classes) float32 array, optional
         Filled with class probabilities.
     entropies, spreads : (X, Y, Z) float32 array, optional
@@ -58,8 +62,8 @@ def run_network(
             subvolumes=plan.subvolumes,
         )
     shape = (*data.shape[:3], engine.spec.classes)
-    flipped = create_array(scratch(), shape)
-    both = create_array(scratch(), shape) if probabilities is None else probabilities
+    flipped = _zeros(shape, scratch)
+    both = _zeros(shape, scratch) if probabilities is None else probabilities
     labels = engine.segment(data, probabilities=both, tiles=plan.tiles, subvolumes=plan.subvolumes)
     tiles = plan.tiles and [_flipped(tile, data.shape[0]) for tile in plan.tiles]
     engine.probabilities(data[::-1], flipped, tiles=tiles, subvolumes=plan.subvolumes)
@@ -76,6 +80,18 @@ def run_network(
         both[:, :, planes] = mean
         labels[:, :, planes] = mean.argmax(-1)
     return labels
+
+
+def _zeros(shape: tuple[int, ...], scratch: Callable[[], Path] | None) -> np.ndarray:
+    if scratch is not None:
+        return create_array(scratch(), shape)
+    need, granted = 4 * math.prod(shape) / 1e9, available_memory()
+    if need > granted.amount:
+        raise MemoryLimitError(
+            f'tta needs {need:.1f} GB of memory for probabilities, granted are '
+            f'{granted.amount:.1f} GB ({granted.source}); brainchop-segment keeps them on the disk'
+        )
+    return np.zeros(shape, np.float32, order='F')
 
 
 def _flipped(tile: Tile, length: int) -> Tile:

@@ -1,4 +1,4 @@
-"""Settings of one scan, which can be converted to JSON for other processes."""
+"""Options of scans, and settings of one scan as JSON for other processes."""
 
 import os
 from collections.abc import Mapping
@@ -16,23 +16,22 @@ from .options import InferenceOptions
 
 # The longest suffix of a name first.
 _IMAGES = ('.nii.gz', '.mgh.gz', '.nii', '.mgh', '.mgz')
-_FILES = ('mask', 'brain', 'probseg', 'uncertainty', 'volumes', 'stats')
+_FILES = ('mask', 'brain', 'probseg', 'uncertainty', 'volumes', 'stats', 'preview')
+SPACES = ('native', 'conform')
+RESAMPLE = ('linear', 'nearest')
+LABEL_CODES = ('model', 'freesurfer')
 
 
-@dataclass(frozen=True)
-class ScanSettings:
-    """Settings of the segmentation of one scan.
+@dataclass(frozen=True, kw_only=True)
+class ScanOptions:
+    """Options of the segmentation of scans, whatever they are and whatever is written.
 
     Parameters
     ----------
-    t1w, out : Path
-        The scan, and the label image to write (``.nii``, ``.nii.gz``, ``.mgh`` or ``.mgz``).
     inference : InferenceOptions
         Options of the network.
     memory : Granted, optional
         Memory that may be used; by default as much as this process is granted.
-    channels : tuple of Path
-        Other scans of the same head, aligned by their headers, for networks that take several.
     space : {'native', 'conform'}
         Grid of all outputs.
     components : str, optional
@@ -41,12 +40,8 @@ class ScanSettings:
         Interpolation of labels on the scan's own grid.
     label_codes : {'model', 'freesurfer'}
         Values of labels, see `LabelTable.values`.
-    derived : tuple of (str, Path)
-        Names of derived segmentations, and the images to write.
-    mask, brain, probseg, uncertainty, volumes, stats : Path, optional
-        Files to write: brain mask, skull-stripped scan, class probabilities (4-D
-        float32, no ``.nii.gz``), their entropy (see also `spread`), table of volumes, and facts
-        about the run (JSON).
+    roi_subset : tuple of str
+        Names of the labels to keep, see `LabelTable.subset`; by default all.
     border : float
         Distance in mm by which the mask grows, or shrinks if it is negative, see `move_border`.
     normalization : Normalization, optional
@@ -64,25 +59,16 @@ class ScanSettings:
     Raises
     ------
     SettingsError
-        If settings are invalid or exclude each other.
+        If a value is invalid.
     """
 
-    t1w: Path
-    out: Path
     inference: InferenceOptions = field(default_factory=InferenceOptions)
     memory: Granted | None = None
-    channels: tuple[Path, ...] = ()
     space: str = 'native'
     components: str | None = None
     resample: str = 'linear'
     label_codes: str = 'model'
-    derived: tuple[tuple[str, Path], ...] = ()
-    mask: Path | None = None
-    brain: Path | None = None
-    probseg: Path | None = None
-    uncertainty: Path | None = None
-    volumes: Path | None = None
-    stats: Path | None = None
+    roi_subset: tuple[str, ...] = ()
     border: float = 0.0
     normalization: Normalization | None = None
     localiser: str = 'auto'
@@ -91,7 +77,55 @@ class ScanSettings:
     threads: int = 1
 
     def __post_init__(self) -> None:
+        """Check the values."""
+        check_border(self.border)
+        for name, value, known in (
+            ('space', self.space, SPACES),
+            ('resample', self.resample, RESAMPLE),
+            ('label codes', self.label_codes, LABEL_CODES),
+        ):
+            if value not in known:
+                raise SettingsError(f'{name} {value!r} is none of {", ".join(known)}')
+
+
+@dataclass(frozen=True)
+class ScanSettings(ScanOptions):
+    """Options of one scan, and the files to read and to write.
+
+    Parameters
+    ----------
+    t1w, out : Path
+        The scan, and the label image to write (``.nii``, ``.nii.gz``, ``.mgh`` or ``.mgz``).
+    channels : tuple of Path
+        Other scans of the same head, aligned by their headers, for networks that take several.
+    derived : tuple of (str, Path)
+        Names of derived segmentations, and the images to write.
+    mask, brain, probseg, uncertainty, volumes, stats, preview : Path, optional
+        Files to write: brain mask, skull-stripped scan, class probabilities (4-D
+        float32, no ``.nii.gz``), their entropy (see also `spread`), table of volumes, facts
+        about the run (JSON), and a picture (PNG).
+
+    Raises
+    ------
+    SettingsError
+        If settings are invalid or exclude each other.
+    """
+
+    t1w: Path
+    out: Path
+    channels: tuple[Path, ...] = ()
+    derived: tuple[tuple[str, Path], ...] = ()
+    mask: Path | None = None
+    brain: Path | None = None
+    probseg: Path | None = None
+    uncertainty: Path | None = None
+    volumes: Path | None = None
+    stats: Path | None = None
+    preview: Path | None = None
+
+    def __post_init__(self) -> None:
         """Check that outputs do not overwrite each other and that their folders exist."""
+        super().__post_init__()
         derived, outputs = [path for _, path in self.derived], self.outputs
         for path in (self.out, self.mask, self.brain, self.uncertainty, *derived):
             if path is not None and not _is_image(path):
@@ -104,10 +138,12 @@ class ScanSettings:
                 f'{self.probseg}: probabilities are written as uncompressed NIfTI or as MGH; end '
                 'the name with .nii, .mgh or .mgz'
             )
-        if check_border(self.border) and self.mask is None and self.brain is None:
+        if self.border and self.mask is None and self.brain is None:
             raise SettingsError(
                 f'--border {self.border:g} is for the brain mask; add --mask or --brain'
             )
+        if self.preview is not None and self.preview.suffix.lower() != '.png':
+            raise SettingsError(f'{self.preview}: is no name of a picture; end it with .png')
         for path in outputs:
             if not path.parent.is_dir():
                 raise SettingsError(f'{path}: its folder does not exist; make it first')
@@ -126,7 +162,7 @@ class ScanSettings:
         """All files to write."""
         given = (self.out, self.mask, self.brain, self.probseg, self.volumes, self.stats)
         derived = (path for _, path in self.derived)
-        maps = (self.uncertainty, self.spread)
+        maps = (self.uncertainty, self.spread, self.preview)
         return [path for path in (*given, *maps, *derived) if path is not None]
 
     @property
@@ -177,6 +213,7 @@ class ScanSettings:
         values['channels'] = tuple(Path(path) for path in values.get('channels', ()))
         derived = values.get('derived', ())
         values['derived'] = tuple((name, Path(path)) for name, path in derived)
+        values['roi_subset'] = tuple(values.get('roi_subset', ()))
         for name, kind in (
             ('inference', InferenceOptions),
             ('memory', Granted),

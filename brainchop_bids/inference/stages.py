@@ -5,7 +5,7 @@ the same functions, so that workflows and ``brainchop-segment`` give the same im
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ..image.channels import conform_to_grid
 from ..image.cleanup import Cleanup, MaskRule
 from ..image.components import Removed, clean_labels, keep_components
 from ..image.conform import Conformed, ConformOptions, conform
+from ..image.dicom import as_nifti
 from ..image.extent import check_field_of_view
 from ..image.geometry import Geometry
 from ..image.io import Volume, read_geometry, read_volume, require_contrast
@@ -63,7 +64,7 @@ def read_scan(
     Parameters
     ----------
     path : str or Path
-        NIfTI-1/2, Analyze or MGH/MGZ.
+        NIfTI-1/2, Analyze or MGH/MGZ, or a DICOM series, see `as_nifti`.
     frame : int, optional
         Frame of a 4-D file, counted from 0.
     options : ConformOptions, optional
@@ -83,10 +84,12 @@ def read_scan(
     MemoryLimitError
         If reading and conforming it takes more memory.
     """
-    header = scan_header(path, frame)
-    check_field_of_view(path, header.geometry, header.raw)
-    check_conform_memory(path, header, options or ConformOptions(), memory or available_memory())
-    volume = read_volume(path, frame=frame)
+    with as_nifti(Path(path)) as file:
+        header = scan_header(file, frame)
+        check_field_of_view(path, header.geometry, header.raw)
+        granted = memory or available_memory()
+        check_conform_memory(path, header, options or ConformOptions(), granted)
+        volume = replace(read_volume(file, frame=frame), path=Path(path))
     require_contrast(volume)
     return volume
 

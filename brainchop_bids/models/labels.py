@@ -10,7 +10,7 @@ from io import StringIO
 import numpy as np
 
 from ..system.errors import ModelError
-from ..system.text import printable, table_cell
+from ..system.text import near, printable, table_cell
 from .freesurfer import freesurfer_code
 
 COLUMNS = ('index', 'name', 'abbreviation', 'color', 'mapping', 'freesurfer')
@@ -161,6 +161,43 @@ class LabelTable:
     def by_value(self, codes: str = 'model') -> dict[int, Label]:
         """Return the labels by the value that they have in an image, see `values`."""
         return dict(zip(self.values(codes), self.labels, strict=True))
+
+    def subset(self, names: Sequence[str]) -> frozenset[int]:
+        """Return the indices of some labels.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Names, abbreviations or indices; case and all but letters and digits are ignored.
+
+        Returns
+        -------
+        frozenset of int
+
+        Raises
+        ------
+        ModelError
+            If there is no such label.
+
+        Examples
+        --------
+        >>> table = LabelTable.from_names(['background', 'White Matter', 'Grey Matter'])
+        >>> sorted(table.subset(['white-matter', '2']))
+        [1, 2]
+        """
+        known = {
+            camel_case(str(name)).lower(): label.index
+            for label in reversed(self.labels[1:])
+            for name in (label.name, label.abbreviation, label.index)
+        }
+        found = {name: known.get(camel_case(name).lower()) for name in names}
+        for name, index in found.items():
+            if index is None:
+                listed = [label.name for label in self.labels[1:]]
+                raise ModelError(
+                    f'no label is called {name!r}{near(name, listed)}; labels: {", ".join(listed)}'
+                )
+        return frozenset(index for index in found.values() if index is not None)
 
     @classmethod
     def from_names(

@@ -2,6 +2,8 @@
 
 import re
 import sys
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 # What a spreadsheet takes for the beginning of a formula, after apostrophes of our own.
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
@@ -36,6 +38,30 @@ def printable(text: object) -> str:
 def show(line: object, *, error: bool = False) -> None:
     """Print a `printable` line to standard output, or to standard error."""
     print(printable(line), file=sys.stderr if error else sys.stdout)
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """Return a question for what may have been meant, or nothing if no known word is alike.
+
+    Parameters
+    ----------
+    word : str
+        A word that is not known.
+    known : iterable of str
+        Words that are known.
+
+    Returns
+    -------
+    str
+        To follow a message, with a semicolon before it.
+
+    Examples
+    --------
+    >>> near('--modle', ['--model', '--mask']), near('--xyz', ['--model'])
+    ('; did you mean --model?', '')
+    """
+    found = get_close_matches(word, known, n=1)
+    return f'; did you mean {found[0]}?' if found else ''
 
 
 def table_cell(text: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-COMMANDS = ('parser', 'segment', 'train', 'evaluate', 'models')
+COMMANDS = ('parser', 'segment', 'train', 'evaluate', 'models', 'localise')
 
 
 def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:

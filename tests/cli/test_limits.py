@@ -45,7 +45,7 @@ def test_too_little_address_space(tmp_path: Path, limit: int) -> None:
 def test_enough_address_space_and_no_more(tmp_path: Path) -> None:
     scan, model = write_scan(tmp_path / 'T1w.nii'), write_model(tmp_path / 'net')
     options = [str(scan), str(tmp_path / 'out.nii'), '--model', str(model)]
-    done = run_under(2_600_000, [*SEGMENT, *options, '--omp-nthreads', '2'])
+    done = run_under(2_600_000, [*SEGMENT, *options, '--omp-nthreads', '2', '-q'])
     # Threads reserve address space: with many processors this is too little, and said so.
     assert done.returncode == 0 or 'ulimit -v' in done.stderr, done.stderr
     assert done.returncode == 0 or done.stderr.count('\n') == 1

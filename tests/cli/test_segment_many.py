@@ -64,7 +64,7 @@ def test_each_scan_is_as_by_itself_and_a_failure_stops_no_other(
     assert len(failures) == 1
     assert str(bad) in failures[0]
     assert failures[0].endswith('(2 of 4)')
-    assert sum(': done, ' in line for line in lines) == 3
+    assert sum(line.startswith(f'wrote {out}') for line in lines) == 3
 
     alone = tmp_path / 'alone.nii.gz'
     mask, table = tmp_path / 'mask.nii.gz', tmp_path / 'v.tsv'

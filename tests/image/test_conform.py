@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
+from brainchop_bids.api.steps import conform as conform_image
 from brainchop_bids.image import conform as module
 from brainchop_bids.image.conform import ConformOptions, conform
 from brainchop_bids.image.geometry import Geometry
 from brainchop_bids.image.io import Volume, read_volume
-from brainchop_bids.image.spatial_images import conform_image
 from brainchop_bids.system.errors import InputError, SettingsError
 
 SCANS = {

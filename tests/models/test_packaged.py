@@ -10,7 +10,8 @@ import pytest
 
 from brainchop_bids.cli.run import main
 from brainchop_bids.evaluation.metrics import agreement
-from brainchop_bids.evaluation.pairs import Pair, load_pair
+from brainchop_bids.evaluation.pairs import align
+from brainchop_bids.image.io import read_volume
 from brainchop_bids.models.formats import read_network
 from brainchop_bids.models.mapping import read_mapping
 from brainchop_bids.models.spec import load_spec
@@ -98,7 +99,7 @@ def test_it_agrees_with_freesurfer(shared: Path, tmp_path: Path, name: str, leas
     command = [sys.executable, '-m', 'brainchop_bids.cli.segment', '--model', name]
     subprocess.run([*command, folder / 'vol.nii.gz', out], check=True)
     mapping = read_mapping(f'aseg_to_{name}')
-    pair = load_pair(Pair('scan', out, folder / 'seg.nii.gz'), None, mapping)
+    pair = align(read_volume(out), read_volume(folder / 'seg.nii.gz'), None, mapping)
     dice = [
         agreement(pair.predicted == i, pair.reference == i, pair.zooms, surfaces=False).dice
         # This scan has no skull, and aseg no fluid around the brain.

@@ -116,7 +116,7 @@ def test_the_command_and_the_workflow_give_the_same(tmp_path: Path) -> None:
     results = {node.name: node.result.outputs for node in single.run().nodes()}
     names = ('dseg.nii', 'mask.nii', 'probseg.nii', 'volumes.tsv', 'u.nii', 'u_spread.nii')
     out = {name: tmp_path / name for name in names}
-    settings = ScanSettings(path, out['dseg.nii'], options, mask=out['mask.nii'],
+    settings = ScanSettings(path, out['dseg.nii'], inference=options, mask=out['mask.nii'],
                             probseg=out['probseg.nii'], volumes=out['volumes.tsv'],
                             uncertainty=out['u.nii'], border=5.0)  # fmt: skip
     segment_scan(settings, load_spec(model))
