@@ -109,8 +109,8 @@ def summarise(
     if failures and workload.todo:
         show(f'  crash files: {settings.output_dir / "logs"}', error=True)
     for spec in specs:
-        if spec.status:
-            show(f'the model {spec.name} is {spec.status}: look at the labels before you use them')
+        if spec.caution:
+            show(spec.caution)
     return FAILED if failures else DONE
 
 

@@ -203,6 +203,13 @@ class ModelSpec:
             fluid = any(label.freesurfer == _FLUID for label in self.labels)
         return self.covers_brain and fluid
 
+    @property
+    def caution(self) -> str:
+        """What is said after the work of a model with a status; empty if it has none."""
+        if self.status is None:
+            return ''
+        return f'the model {self.name} is {self.status}: look at the labels before you use them'
+
     def label_values(self, codes: str) -> tuple[int, ...]:
         """Return the value of each label in images, see `LabelTable.values`."""
         return self.labels.values(codes)

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -149,6 +150,10 @@ def test_progress_and_what_was_written(
     assert lines[-1].startswith(f'wrote {out}, {mask} in ')
     assert all(line.startswith(('warning: ', 'flag: ')) for line in lines[1:-1])
     assert run(capsys, 'segment', *arguments, '-q') == (0, '', '')
+    provisional = shutil.copytree(model, tmp_path / 'p')
+    (provisional / 'brainchop.json').write_text('{"status": "provisional"}')
+    _, _, error = run(capsys, 'segment', scan, out, '--model', provisional, '--voxel-size', '4')
+    assert 'is provisional: look at the labels before' in error.splitlines()[-1]
     code, _, error = run(capsys, 'segment', tmp_path / 'none.nii', out, '--model', model, '-q')
     assert (code, error.count('\n')) == (1, 1)
 
