@@ -51,7 +51,7 @@ docs: $(BIN)/.installed
 descriptor: $(BIN)/.installed
 	$(BIN)/python tools/describe_app.py
 
-# What the image is made of, see container/README.md.
+# What the image and the light installation are made of, see container/README.md.
 lock: $(BIN)/.installed
 	$(BIN)/python -m pip install --quiet uv
 	cd container && for variant in cpu gpu; do \
@@ -61,6 +61,9 @@ lock: $(BIN)/.installed
 	        $$(test ! -e $$overrides || echo --override $$overrides) \
 	        --output-file $$variant.lock ../pyproject.toml $$variant.in || exit; \
 	done
+	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --universal \
+	    --python-version 3.10 --override container/light-overrides.txt \
+	    --output-file requirements-light.txt pyproject.toml
 
 # Goes on where it was stopped. Afterwards score it, and copy $(RETRAIN)/tissue to
 # brainchop_bids/data/models if it is better: see recipes/README.md.

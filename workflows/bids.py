@@ -5,7 +5,6 @@ from pathlib import Path
 
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
-from niworkflows.engine.workflows import LiterateWorkflow
 
 from brainchop_bids import __version__
 from brainchop_bids.bids.names import scan_node_name
@@ -18,6 +17,7 @@ from brainchop_bids.interfaces import (
 from brainchop_bids.models.spec import ModelSpec
 from brainchop_bids.settings import Settings
 
+from .literate import LiterateWorkflow
 from .nodes import init_conform_node, init_quality_node, init_strip_node, init_write_node
 from .segment import (
     connect_all,

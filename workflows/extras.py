@@ -2,12 +2,12 @@
 
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
-from niworkflows.engine.workflows import LiterateWorkflow
 
 from brainchop_bids.interfaces import ResampleMaps, ResampleProbabilities
 from brainchop_bids.models.spec import ModelSpec
 from brainchop_bids.system.resources import Granted
 
+from .literate import LiterateWorkflow
 from .nodes import LABELS_GB, init_conform_node, init_derive_node
 
 # Outputs of `DeriveLabels`.

@@ -6,7 +6,6 @@ from typing import Any
 
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
-from niworkflows.engine.workflows import LiterateWorkflow
 
 from brainchop_bids.image.conform import ConformOptions
 from brainchop_bids.inference.localise.localisation import find_localiser
@@ -23,6 +22,7 @@ from brainchop_bids.system.resources import Granted, available_memory
 
 from .boilerplate import describe_methods, list_references
 from .extras import DERIVED, add_channels, add_derived, add_probabilities, add_uncertainty
+from .literate import LiterateWorkflow
 from .nodes import (
     LABELS_GB,
     init_components_node,

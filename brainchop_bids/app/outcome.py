@@ -18,6 +18,15 @@ from ..system.signals import interruptible
 from ..system.text import printable
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+# Dependencies that requirements-light.txt leaves out, by the names that they are imported by.
+_LEFT_OUT = {
+    'h5py': 'h5py',
+    'keras': 'tensorflow',
+    'niworkflows': 'niworkflows',
+    'surface_distance': 'surface-distance',
+    'tensorboardX': 'tensorboardX',
+    'tensorflow': 'tensorflow',
+}
 # Exit code that a shell reports for a program whose reader, e.g. `head`, closed the pipe.
 UNREAD = 128 + signal.SIGPIPE
 
@@ -95,6 +104,11 @@ def _outcome(
         return _fail(prog, str(error), FAILED)
     except MemoryError:
         return _fail(prog, memory, FAILED)
+    except ModuleNotFoundError as error:
+        package = _LEFT_OUT.get((error.name or '').partition('.')[0])
+        if package is None:
+            raise
+        return _fail(prog, f'this needs the package {package}; pip install {package}', FAILED)
     except (RuntimeError, BlockingIOError) as error:
         refused = why_refused(str(error))
         if refused is None:

@@ -40,7 +40,7 @@ def load_tensorflow(threads: int | None = None) -> Any:
             import tensorflow as tf
     except ImportError as error:
         raise BrainchopError(
-            f'TensorFlow cannot be imported ({error}); install brainchop-bids again'
+            f'TensorFlow cannot be imported ({error}); pip install tensorflow'
         ) from error
     if keras.backend.backend() != 'tensorflow':
         raise BrainchopError(

@@ -5,6 +5,8 @@ import sys
 import venv
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from tests.builders import write_dataset, write_model
@@ -12,7 +14,7 @@ from tests.builders import write_dataset, write_model
 ROOT = Path(__file__).parents[2]
 
 
-def run(*command: object, cwd: Path) -> str:
+def run(*command: object, cwd: Path, code: int = 0) -> str:
     done = subprocess.run(
         list(map(str, command)),
         cwd=cwd,
@@ -20,7 +22,7 @@ def run(*command: object, cwd: Path) -> str:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    assert done.returncode == 0, done.stdout
+    assert done.returncode == code, done.stdout
     return done.stdout
 
 
@@ -61,3 +63,45 @@ def test_a_clone_is_installed_and_runs_in_its_own_folder(
     )  # fmt: skip
     assert '1 scan' in told
     assert (out / name.replace('_T1w', '_seg-net_dseg')).exists()
+
+
+@pytest.mark.timeout(900)
+def test_the_light_installation_gives_the_same_labels(
+    installed: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """As the README says, from the package index: without TensorFlow and niworkflows."""
+    clone, whole = installed
+    venv.create(tmp_path / 'light', with_pip=True)
+    light = tmp_path / 'light' / 'bin'
+    pip = (light / 'python', '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check')
+    run(*pip, '-r', clone / 'requirements-light.txt', cwd=clone)
+    run(*pip, '--no-deps', clone, cwd=clone)
+    (packages,) = (tmp_path / 'light').glob('lib/python*/site-packages')
+    assert not {'tensorflow', 'keras', 'niworkflows', 'h5py'} & {
+        p.name for p in packages.iterdir()
+    }
+    # A model of the package, labelled by both installations.
+    name = 'sub-01/anat/sub-01_T1w.nii.gz'
+    dataset = write_dataset(tmp_path / 'bids', [name])
+    labels = []
+    for commands in (whole, light):
+        out = tmp_path / f'out-{commands.parent.name}'
+        options = ('-w', tmp_path / 'work', '--model', write_model(tmp_path / 'net'))
+        run(commands / 'brainchop', dataset, out, 'participant', *options, cwd=tmp_path)
+        run(commands / 'brainchop', dataset, out, 'group', cwd=tmp_path)
+        assert (out / 'sub-01.html').exists()
+        labels.append(nib.load(out / name.replace('_T1w', '_seg-net_dseg')))
+    np.testing.assert_array_equal(labels[0].dataobj, labels[1].dataobj)
+    # What needs more says so.
+    h5 = tmp_path / 'h5'
+    h5.mkdir()
+    (h5 / 'model.h5').write_bytes(b'')
+    recipe, found = clone / 'recipes' / 'tissue.toml', labels[1].get_filename()
+    for package, command in {
+        'pip install tensorflow': ('brainchop-train', recipe, '--out', tmp_path / 'train'),
+        'pip install surface-distance': ('brainchop-evaluate', found, found),
+        'pip install h5py': ('brainchop-models', 'info', h5),
+    }.items():
+        told = run(light / command[0], *command[1:], cwd=tmp_path, code=1)
+        assert told.count('\n') == 1
+        assert told.rstrip().endswith(package)

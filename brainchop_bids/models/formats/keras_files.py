@@ -45,14 +45,21 @@ _VARIABLES = {
 
 def read_keras(path: Path) -> Network:
     """Read a ``.keras`` file, after a trial, see `parse_keras`."""
+    _need_h5py()
     try_reading(path, __name__, 'parse_keras')
     return parse_keras(path)
 
 
 def read_h5(path: Path) -> Network:
     """Read an ``.h5`` file, after a trial, see `parse_h5`."""
+    _need_h5py()
     try_reading(path, __name__, 'parse_h5')
     return parse_h5(path)
+
+
+def _need_h5py() -> None:
+    """Import h5py: that it is missing would look like a damaged file in the trial."""
+    import h5py  # noqa: F401
 
 
 def parse_keras(path: Path) -> Network:
