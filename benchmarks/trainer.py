@@ -27,13 +27,18 @@ RECIPES = Path(__file__).parent.parent / 'recipes'
 WAYS: dict[str, tuple[str, int, str, list[str]]] = {
     'tissue, every second voxel, TensorFlow': ('tissue', 1, 'tensorflow', []),
     'tissue, every second voxel, PyTorch': ('tissue', 1, 'torch', []),
-    'aseg, MeshNet on 2 mm places': ('aseg', 1, 'torch', []),
-    'aseg, light U-Net on 2 mm places': (
+    'aseg, MeshNet on 2 mm places': (
         'aseg',
-        1,
+        0,
         'torch',
-        ['model.architecture=light_unet', 'stages.1.norm=batch'],
+        [
+            'model.architecture=meshnet',
+            'model.channels=24',
+            'model.dilations=[1, 1, 2, 4, 8, 16, 4, 2, 1]',
+            *(f'stages.{stage}.norm=none' for stage in range(3)),
+        ],
     ),
+    'aseg, light U-Net on 2 mm places': ('aseg', 0, 'torch', []),
 }
 _SIDE = 2048
 
