@@ -271,6 +271,7 @@ def _group(settings: 'Settings') -> int:
         settings.participant_label,
         settings.session_label,
         settings.filters,
+        settings.bids_database_dir,
     )
     for path in written.paths:
         show(path)

@@ -45,6 +45,7 @@ def write_group(
     participants: tuple[str, ...] = (),
     sessions: tuple[str, ...] = (),
     filters: dict[str, Any] | None = None,
+    database_dir: Path | None = None,
 ) -> GroupOutputs:
     """Gather the results of all scans.
 
@@ -59,6 +60,8 @@ def write_group(
         Labels without prefix; empty means all.
     filters : dict, optional
         Further filters for the scans of the dataset, see `brainchop_bids.bids.query.find_scans`.
+    database_dir : Path, optional
+        Folder of the dataset's index.
 
     Returns
     -------
@@ -85,7 +88,11 @@ def write_group(
     try:
         check_dataset(bids_dir)
         dataset = find_scans(
-            bids_dir, participants=participants, sessions=sessions, filters=filters
+            bids_dir,
+            participants=participants,
+            sessions=sessions,
+            filters=filters,
+            database_dir=database_dir,
         )
     except DatasetError as error:
         dataset = Selection(())
