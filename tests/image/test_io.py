@@ -9,8 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from brainchop_bids.image import headers
-from brainchop_bids.image import io as image_io
+from brainchop_bids.image import blocks, headers
 from brainchop_bids.image.io import (
     Volume,
     load_labels,
@@ -420,7 +419,7 @@ def test_nothing_is_left_when_the_disk_is_full(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr(image_io, '_pour', full)
+    monkeypatch.setattr(blocks, '_pour', full)
     path = tmp_path / 'o.nii.gz'
     with pytest.raises(OutputError) as error:
         save_nifti(path, DATA, affine=AFFINE)

@@ -68,11 +68,13 @@ def normalise_rows(ops: Any, values: Any, epsilon: float, *, inside: bool = True
             values = ops.matmul(_reshaped(ops, values, rows, left, part), weights, False, False)
         return _reshaped(ops, values, rows, 1)
 
-    middle = mean(values)
-    variance = mean(ops.squared_difference(values, middle))
+    # What rounding leaves of the mean is large beside values that are nearly constant, as in air.
+    centred = ops.subtract(values, mean(values))
+    centred = ops.subtract(centred, mean(centred))
+    variance = mean(ops.multiply(centred, centred))
     term = ops.constant(np.float32(epsilon))
     spread = ops.sqrt(ops.add(variance, term)) if inside else ops.add(ops.sqrt(variance), term)
-    return ops.divide(ops.subtract(values, middle), spread)
+    return ops.divide(centred, spread)
 
 
 def _reshaped(ops: Any, values: Any, *sizes: int) -> Any:
