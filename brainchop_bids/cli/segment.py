@@ -269,7 +269,8 @@ def _run(arguments: argparse.Namespace) -> int:
             begun = f'{settings.t1w}: segmenting with {segmenter.spec.name}{place}'
             results += segmenter.write([settings], partial(_progress, arguments, begun))
             _tell(results[-1], place, quiet=arguments.quiet)
-        if segmenter.spec.caution and not arguments.quiet:
+        done = any(result.facts is not None for result in results)
+        if done and segmenter.spec.caution and not arguments.quiet:
             say(PROG, segmenter.spec.caution)
     if arguments.out is not None and arguments.volumes is not None:
         write_volumes_of_all(results, arguments.out)
