@@ -135,6 +135,10 @@ OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
     'sgd': keras.optimizers.SGD,
     'adam': keras.optimizers.Adam,
     'adamw': keras.optimizers.AdamW,
+    # Steps are relative to the norm of each layer's weights (You et al. 2020,
+    # https://arxiv.org/abs/1904.00962): layers with normalisation folded into them have weights
+    # of very different sizes.
+    'lamb': keras.optimizers.Lamb,
     'rmsprop': keras.optimizers.RMSprop,
 }
 _WITH_MOMENTUM = ('sgd', 'rmsprop')

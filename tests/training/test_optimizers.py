@@ -309,7 +309,7 @@ def test_without_averages_nothing_is_swapped(points: tuple[np.ndarray, np.ndarra
     ('options', 'said'),
     [
         (OptimizerOptions('adamm'), r"optimizer\.name is 'adamm'; did you mean adam\?"),
-        (OptimizerOptions('lbfgs-b'), 'known: sgd, adam, adamw, rmsprop'),
+        (OptimizerOptions('lbfgs-b'), 'known: sgd, adam, adamw, lamb, rmsprop'),
         (OptimizerOptions(schedule='onecycle'), 'did you mean one_cycle'),
         (
             OptimizerOptions(momentum=1.0),
