@@ -23,22 +23,24 @@ from typing import Any
 import numpy as np
 
 RECIPES = Path(__file__).parent.parent / 'recipes'
+_PLACES = ['model.space_to_depth=2', 'stages.0.stride=1', 'stages.0.subvoxels=2']
 # Name, recipe, stage, backend, and what is changed in the recipe.
 WAYS: dict[str, tuple[str, int, str, list[str]]] = {
     'tissue, every second voxel, TensorFlow': ('tissue', 1, 'tensorflow', []),
     'tissue, every second voxel, PyTorch': ('tissue', 1, 'torch', []),
+    'aseg, every second voxel, PyTorch': ('aseg', 0, 'torch', []),
     'aseg, MeshNet on 2 mm places': (
         'aseg',
         0,
         'torch',
-        [
-            'model.architecture=meshnet',
-            'model.channels=24',
-            'model.dilations=[1, 1, 2, 4, 8, 16, 4, 2, 1]',
-            *(f'stages.{stage}.norm=none' for stage in range(3)),
-        ],
+        [*_PLACES, 'model.channels=24', 'model.dilations=[1, 1, 2, 4, 8, 16, 4, 2, 1]'],
     ),
-    'aseg, light U-Net on 2 mm places': ('aseg', 0, 'torch', []),
+    'aseg, light U-Net on 2 mm places': (
+        'aseg',
+        0,
+        'torch',
+        [*_PLACES, 'model.architecture=light_unet'],
+    ),
 }
 _SIDE = 2048
 

@@ -1,13 +1,15 @@
-"""Turn a MeshNet that was trained on every second voxel into one on 2 mm places.
+"""Give a MeshNet other labels, and perhaps a grid of 2 mm, to begin a training with (`[init]`).
 
-    python recipes/on_places.py MODEL MAPPING OUT
+    python recipes/start_from.py MODEL MAPPING OUT [--on-places]
 
-A dilated layer of an even dilation never mixes even voxels with odd ones (see
+The labels become those of MAPPING, a table of `brainchop_bids/data/mappings`: a structure of one
+side begins as the model's structure of both, and a label that the model does not know as its
+background, but less likely.
+
+With `--on-places` a network that was trained on every second voxel becomes one on 2 mm places. A
+dilated layer of an even dilation never mixes even voxels with odd ones (see
 `brainchop_bids.training.stages`), so that on every second voxel such a network is one on 2 mm
-places already: only its first layer must find the voxels among the channels of a place. Its
-labels become those of MAPPING, a table of `brainchop_bids/data/mappings`, by their names without
-sides; a label that it does not know begins as its background. Training begins with the result
-(`[init]`).
+places already: only its first layer must find the voxels among the channels of a place.
 """
 
 import argparse
@@ -25,25 +27,49 @@ from brainchop_bids.models.network import Network, Op
 from brainchop_bids.models.spec import load_spec
 from brainchop_bids.models.zoo import find_model
 
+# Taken from the bias of a label that the model does not know.
+_UNKNOWN = 3.0
+
 
 def main() -> int:
-    """Read, turn, write."""
+    """Read, change, write."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('model', help='name or folder')
     parser.add_argument('mapping', help='table of the new labels')
     parser.add_argument('out', type=Path, help='folder of the new model')
+    parser.add_argument('--on-places', action='store_true', help='compute on a grid of 2 mm')
     arguments = parser.parse_args()
     folder = find_model(arguments.model)
     known = [label.name for label in load_spec(folder).labels]
     mapping = read_mapping(arguments.mapping)
     wanted = [mapping.labels[i] for i in range(mapping.classes)]
-    network = on_places(read_network(folder)[0], [_same(name, known) for name in wanted])
+    network = relabelled(read_network(folder)[0], [_same(name, known) for name in wanted])
+    if arguments.on_places:
+        network = on_places(network)
     arguments.out.mkdir(parents=True, exist_ok=True)
     save_tfjs(network, arguments.out)
     return 0
 
 
-def on_places(network: Network, classes: list[int]) -> Network:
+def relabelled(network: Network, classes: list[int | None]) -> Network:
+    """Return the network with other classes.
+
+    Parameters
+    ----------
+    network : Network
+        Ends with a convolution of 1x1x1 voxels.
+    classes : list of int
+        For each class of the result the class it begins as, None for an unknown one.
+    """
+    *ops, head = network.ops
+    begin = [known or 0 for known in classes]
+    bias = head.weights['bias'][begin] - [_UNKNOWN * (known is None) for known in classes]
+    weights = {'kernel': head.weights['kernel'][..., begin].copy(), 'bias': bias}
+    ops.append(replace(head, channels=len(classes), weights=weights))
+    return replace(network, ops=tuple(ops))
+
+
+def on_places(network: Network) -> Network:
     """Return the network on 2 mm places.
 
     Parameters
@@ -51,8 +77,6 @@ def on_places(network: Network, classes: list[int]) -> Network:
     network : Network
         Convolutions of 3x3x3 voxels, the first of dilation 1, the others of even dilations, and
         one of 1x1x1 at the end.
-    classes : list of int
-        For each class of the result the class it begins as.
     """
     ops = []
     for op in network.ops:
@@ -65,7 +89,7 @@ def on_places(network: Network, classes: list[int]) -> Network:
             weights = {**op.weights, 'kernel': _first(kernel)}
             ops.append(replace(op, inputs=('space_to_depth',), weights=weights))
         elif kernel.shape[0] == 1:
-            ops.append(_head(op, classes))
+            ops.append(_head(op))
         else:
             halved = tuple(n // 2 for n in op.settings['dilation'])
             ops.append(replace(op, settings={**op.settings, 'dilation': halved}))
@@ -88,22 +112,17 @@ def _first(kernel: np.ndarray) -> np.ndarray:
     return made.reshape(3, 3, 3, 8, -1)
 
 
-def _head(op: Op, classes: list[int]) -> Op:
-    kernel = op.weights['kernel'][0, 0, 0][:, classes].T
-    weights = {
-        'kernel': np.broadcast_to(kernel, (2, 2, 2, *kernel.shape)).copy(),
-        'bias': op.weights['bias'][classes],
-    }
+def _head(op: Op) -> Op:
+    kernel = op.weights['kernel'][0, 0, 0].T
+    weights = {**op.weights, 'kernel': np.broadcast_to(kernel, (2, 2, 2, *kernel.shape)).copy()}
     settings = {**op.settings, 'strides': (2, 2, 2)}
-    return replace(
-        op, kind='conv_transpose', channels=len(classes), settings=settings, weights=weights
-    )
+    return replace(op, kind='conv_transpose', settings=settings, weights=weights)
 
 
-def _same(name: str, known: list[str]) -> int:
+def _same(name: str, known: list[str]) -> int | None:
     plain = name.split('-', 1)[1] if side(name) else name
     plain = plain.replace('Inf-Lat-Vent', 'Inferior-Lateral-Ventricle')
-    return known.index(plain) if plain in known else 0
+    return known.index(plain) if plain in known else None
 
 
 if __name__ == '__main__':
