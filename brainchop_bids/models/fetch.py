@@ -214,5 +214,6 @@ def _copy(response: Any, file: Any, expected: int, given_up: threading.Event) ->
 def _locked(path: Path) -> Iterator[None]:
     """Wait until no other process downloads the same model."""
     with open_lock(path) as file:
-        lock_file(file, wait=True)
+        with writing(path):
+            lock_file(file, wait=True)
         yield
