@@ -11,6 +11,10 @@ BACKEND ?=
 KIT ?= retrain-kit
 KIT_PYTHON ?= 3.12
 BIN := $(VENV)/bin
+LOCK := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header
+# Where the light installation has wheels of all packages (docopt is published as source alone).
+SYSTEMS := x86_64-manylinux_2_28 aarch64-manylinux_2_35 aarch64-apple-darwin x86_64-pc-windows-msvc
+LOCK_IMAGE := $(LOCK) --python-version 3.11 --python-platform x86_64-manylinux_2_28 --extra validate
 INSTALL := $(BIN)/python -m pip install --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 
 .PHONY: demo test test-slow lint docs descriptor lock retrain retrain-kit clean
@@ -54,16 +58,15 @@ descriptor: $(BIN)/.installed
 # What the image and the light installation are made of, see container/README.md.
 lock: $(BIN)/.installed
 	$(BIN)/python -m pip install --quiet uv
-	cd container && for variant in cpu gpu; do \
-	    overrides=$$variant-overrides.txt; \
-	    $(abspath $(BIN))/uv pip compile --quiet --upgrade --generate-hashes --no-header \
-	        --python-version 3.11 --python-platform x86_64-manylinux_2_28 --extra validate \
-	        $$(test ! -e $$overrides || echo --override $$overrides) \
-	        --output-file $$variant.lock ../pyproject.toml $$variant.in || exit; \
-	done
-	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --universal \
-	    --python-version 3.10 --override container/light-overrides.txt \
+	$(LOCK) --universal --python-version 3.10 --override container/light-overrides.txt \
 	    --output-file requirements-light.txt pyproject.toml
+	for system in $(SYSTEMS); do \
+	    $(BIN)/uv pip install --quiet --dry-run --target . --python-platform $$system \
+	        --only-binary :all: --no-binary docopt --requirement requirements-light.txt || exit; \
+	done
+	$(LOCK_IMAGE) --override container/light-overrides.txt --constraint requirements-light.txt \
+	    --output-file container/cpu.lock pyproject.toml container/build.in
+	$(LOCK_IMAGE) --output-file container/gpu.lock pyproject.toml container/build.in container/gpu.in
 
 # Goes on where it was stopped. Afterwards score it, and copy $(RETRAIN)/tissue to
 # brainchop_bids/data/models if it is better: see recipes/README.md.

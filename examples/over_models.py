@@ -28,7 +28,7 @@ def gather(names: list, tables: list) -> str:
 
     lines = []
     for name, table in zip(names, tables, strict=True):
-        header, *rows = Path(table).read_text().splitlines()
+        header, *rows = Path(table).read_text('utf-8').splitlines()
         lines += [f'model\t{header}'] if not lines else []
         lines += [f'{name}\t{row}' for row in rows]
     out_file = Path.cwd() / 'volumes_of_all.tsv'

@@ -6,6 +6,7 @@ inside a callback, so that no result is stored, and the broken pool refuses all 
 
 import gc
 import multiprocessing
+import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -14,9 +15,10 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 import psutil
+from nipype.pipeline.plugins import multiproc
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, run_node
 
-from brainchop_bids.system.processes import begin_worker, describe_end, start_fork_server
+from brainchop_bids.system.processes import begin_worker, describe_end, worker_context
 from brainchop_bids.system.signals import (
     end_processes,
     leave_or_go_on,
@@ -30,6 +32,11 @@ _TRIES = 2
 # A batch system signals all processes at once. Time, s, to wait for this process's own signal
 # after a worker was stopped.
 _SIGNAL_SECONDS = 1.0
+# Nipype asks for it before it looks at the memory that it is given; its own function knows neither
+# Windows nor a Linux without /proc.
+multiproc.get_system_total_memory_gb = lambda: psutil.virtual_memory().total / 2**30
+# Windows waits for no more than 63 processes; `concurrent.futures` takes 61.
+_MOST_WORKERS = 61 if sys.platform == 'win32' else 10**6
 _ENDED = ('stopped by SIG', 'process was killed')
 
 
@@ -81,22 +88,19 @@ class ResilientMultiProcPlugin(FailFastMixin, MultiProcPlugin):
         status_callback: Callable[[Any, str], None],
         failure_callback: Callable[[Any, list[str]], None],
     ) -> None:
-        # A worker forked from a parent with threads can deadlock; the fork server has none.
         self.pool: ProcessPoolExecutor
-        self._context = multiprocessing.get_context('forkserver')
-        self._context.set_forkserver_preload(['brainchop_bids.interfaces'])
-        start_fork_server()
+        self._context = worker_context(['brainchop_bids.interfaces'])
         self._tries: dict[int, int] = {}
         self._groups: dict[str, int] = {}
         self._nodes: dict[int, tuple[Any, bool]] = {}
         self._failure_callback = failure_callback
         super().__init__(
             {
-                'n_procs': n_procs,
+                'n_procs': min(n_procs, _MOST_WORKERS),
                 'memory_gb': memory_gb,
                 # A node that needs more than all resources runs alone and does not stop the run.
                 'raise_insufficient': False,
-                'mp_context': 'forkserver',
+                'mp_context': self._context.get_start_method(),
                 'status_callback': status_callback,
                 'n_gpu_procs': 0,
             }

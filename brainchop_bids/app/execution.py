@@ -19,7 +19,7 @@ from ..settings import PROCESSES_GB, Settings
 from ..system.atomic import write_text
 from ..system.errors import Interrupted, SettingsError
 from ..system.files import read_text
-from ..system.processes import own_folder
+from ..system.locks import own_folder
 from ..system.signals import raise_if_stopped
 from ..system.text import show
 from .progress import Display, Watcher
@@ -210,7 +210,7 @@ def _worker_pool(settings: Settings, work: list[tuple[Scan, list[ModelSpec]]]) -
     from ..image.conform import CONFORMED_SHAPE
     from ..image.normalise import Normalization
     from ..inference.plan import make_plan
-    from ..inference.pool import Request, worker_pool
+    from ..inference.pool import SUPPORTED, Request, worker_pool
     from ..inference.scan_settings import ScanSettings
 
     memory = settings.network_memory
@@ -220,7 +220,8 @@ def _worker_pool(settings: Settings, work: list[tuple[Scan, list[ModelSpec]]]) -
     held = number * max(plan.need_gb for plan in plans)
     on_gpu = any(plan.device == 'gpu' for plan in plans)
     # A plugin chosen by the user may run each node on another machine.
-    if settings.use_plugin is not None or on_gpu or held + _OTHERS_GB > memory.amount:
+    short = held + _OTHERS_GB > memory.amount
+    if settings.use_plugin is not None or on_gpu or short or not SUPPORTED:
         yield Pool()
         return
     threads = settings.omp_nthreads

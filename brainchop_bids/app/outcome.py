@@ -27,8 +27,9 @@ _LEFT_OUT = {
     'tensorboardX': 'tensorboardX',
     'tensorflow': 'tensorflow',
 }
-# Exit code that a shell reports for a program whose reader, e.g. `head`, closed the pipe.
-UNREAD = 128 + signal.SIGPIPE
+# Exit code that a shell reports for a program whose reader, e.g. `head`, closed the pipe (128 and
+# SIGPIPE, for which Windows has no name).
+UNREAD = 141
 
 
 def outcome(
@@ -126,6 +127,8 @@ def _be_silent() -> None:
 
 def _unread() -> bool:
     """Return True if standard output is a pipe whose reader has gone."""
+    if not hasattr(select, 'poll'):  # Windows
+        return True
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))

@@ -13,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 _LEFT_OVER_SECONDS = 20
+_VALIDATOR = 'bids-validator-deno'
 
 
 class BackgroundValidation:
@@ -30,8 +31,8 @@ class BackgroundValidation:
         self._output = tempfile.TemporaryFile()  # noqa: SIM115
         self._process: subprocess.Popen[bytes] | None = None
         # Look beside this Python first, because its folder may not be on the PATH.
-        here = Path(sys.executable).parent / 'bids-validator-deno'
-        command = str(here) if here.exists() else shutil.which('bids-validator-deno')
+        here = shutil.which(_VALIDATOR, path=str(Path(sys.executable).parent))
+        command = here or shutil.which(_VALIDATOR)
         if command:
             # No shell is involved, and both arguments are paths.
             self._process = subprocess.Popen(  # noqa: S603

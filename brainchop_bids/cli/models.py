@@ -300,7 +300,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 def _verified(folder: Path) -> str:
     """Check one model; return a line that lists the checks that it passed."""
     from ..inference.graph_test import graph_test
-    from ..inference.selftest import self_test
+    from ..inference.selftest import has_tensorflow, self_test
     from ..models.fetch import verify_files
     from ..models.registry import published_models
     from ..models.spec import load_spec
@@ -319,7 +319,8 @@ def _verified(folder: Path) -> str:
         said.append(graph_test(spec, spec.graph))
     else:
         what = 'test frames' if spec.localises else 'a test volume'
-        said.append(f'both engines compute {what} to {self_test(spec):.1g}')
+        who = 'both engines compute' if has_tensorflow() else 'OpenVINO computes'
+        said.append(f'{who} {what} to {self_test(spec):.1g}')
     return '; '.join(said)
 
 

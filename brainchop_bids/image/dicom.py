@@ -76,7 +76,7 @@ def _convert(program: str, path: Path, folder: str, *options: str) -> Path:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding='utf-8',
         errors='replace',
         check=False,
     )

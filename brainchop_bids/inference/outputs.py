@@ -141,7 +141,7 @@ class Outputs:
                 table, _ = tabulate_volumes(
                     found.labels, grid, {value: name for value, (name, _) in names.items()}
                 )
-                self.staged.path(settings.volumes).write_text(table, 'utf-8')
+                self.staged.path(settings.volumes).write_text(table, 'utf-8', newline='\n')
 
     def create_volumes(
         self, path: Path, shape: tuple[int, ...], placed: dict[str, Any]

@@ -5,7 +5,6 @@ each worker is used for many scans.
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import socket
@@ -21,9 +20,13 @@ from typing import Any
 from ..system.atomic import write_text
 from ..system.environment import socket_folder
 from ..system.errors import BrainchopError
+from ..system.locks import lock_file
 from ..system.processes import describe_end, for_children, module_command
 from .scan_settings import ScanSettings
 
+# Windows has no sockets in folders, whose permissions keep others away: there each scan gets a
+# process of its own.
+SUPPORTED = hasattr(socket, 'AF_UNIX')
 WORKER = 'brainchop_bids.inference.worker'
 # Time, s, that a busy process has to end when the run is stopped and its result is not needed.
 _GRACE_SECONDS = 2
@@ -165,8 +168,8 @@ def segment_in_pool(pool: Path, request: Request) -> dict[str, Any] | None:
         If the scan cannot be segmented, or the process ended early.
     """
     for lock in sorted(pool.glob('*.lock')):
-        with contextlib.suppress(OSError), lock.open() as held:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.suppress(OSError), lock.open('rb') as held:
+            lock_file(held)
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.connect(str(lock.with_suffix('.socket')))
                 answer = _ask(connection, request)
@@ -204,7 +207,7 @@ def segment_in_process(request: Request) -> dict[str, Any]:
             input=request.to_json(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            text=True,
+            encoding='utf-8',
             errors='replace',
             check=False,
             env=_environment(request.settings.threads),
@@ -220,7 +223,7 @@ def _environment(threads: int) -> dict[str, str]:
 
 def _ask(connection: socket.socket, request: Request) -> str:
     """Return the answer of a worker, '' if it ended before it answered."""
-    with contextlib.suppress(OSError), connection.makefile('rw') as stream:
+    with contextlib.suppress(OSError), connection.makefile('rw', encoding='utf-8') as stream:
         stream.write(request.to_json() + '\n')
         stream.flush()
         return stream.readline()
@@ -241,5 +244,5 @@ def _ended_early(lock: Path) -> str:
         if time.monotonic() > until:
             return f'{_PROCESS} gave no answer'
         time.sleep(_POLL_SECONDS)
-    stderr = lock.with_suffix('.stderr').read_text(errors='replace')
-    return describe_end(_PROCESS, int(path.read_text()), stderr)
+    stderr = lock.with_suffix('.stderr').read_text('utf-8', 'replace')
+    return describe_end(_PROCESS, int(path.read_text('ascii')), stderr)

@@ -92,7 +92,7 @@ def segment_scan(
         if settings.stats is not None:
             with writing(settings.stats):
                 staged.path(settings.stats).write_text(
-                    json.dumps(facts, indent=2) + '\n', encoding='utf-8'
+                    json.dumps(facts, indent=2) + '\n', encoding='utf-8', newline='\n'
                 )
     return facts
 

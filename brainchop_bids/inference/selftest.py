@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import reduce
+from importlib.util import find_spec
 
 import numpy as np
 from scipy.special import erf, expit
@@ -12,6 +13,7 @@ from ..models.formats import read_network
 from ..models.network import Network, Op
 from ..models.spec import ModelSpec
 from ..system.errors import ModelError
+from .engine import Engine
 from .tiles import cubes, whole
 
 # Side of the test volume in voxels: wider than most dilations, computed in a second.
@@ -21,8 +23,15 @@ _FRAMES = 3
 _TOLERANCE = 1e-3
 
 
+def has_tensorflow() -> bool:
+    """Return True if TensorFlow is installed."""
+    return find_spec('tensorflow') is not None
+
+
 def self_test(spec: ModelSpec) -> float:
     """Compute a small random volume with each engine and with NumPy in double precision.
+
+    Keras' engine is left out where TensorFlow is not installed.
 
     The volume is as the engines get it: with all channels, in sides of the network's stride, and
     for networks that were trained on cubes in several cubes, which are small here.
@@ -43,8 +52,6 @@ def self_test(spec: ModelSpec) -> float:
     ModelError
         If they differ by more than rounding errors.
     """
-    # Imported here, because it loads TensorFlow.
-    from .keras_engine import KerasEngine
     from .openvino_engine import OpenvinoEngine
 
     network = read_network(spec.folder)[0]
@@ -61,7 +68,11 @@ def self_test(spec: ModelSpec) -> float:
     channels = [spec.in_channels] if spec.in_channels > 1 else []
     volume = np.random.default_rng(0).integers(0, 256, (*shape, *channels)).astype(np.uint8)
     expected = _logits(network, spec, volume)
-    engines = (KerasEngine(spec), OpenvinoEngine(spec))
+    engines: list[Engine] = [OpenvinoEngine(spec)]
+    if has_tensorflow():
+        from .keras_engine import KerasEngine
+
+        engines.append(KerasEngine(spec))
     return max(_off(spec, one.versions, one.logits(volume), expected) for one in engines)
 
 
@@ -77,18 +88,19 @@ def _off(spec: ModelSpec, engine: str, found: np.ndarray, expected: np.ndarray) 
 
 def _frame_test(spec: ModelSpec, network: Network) -> float:
     """Compute a few random frames as `self_test` computes a volume."""
-    from ..models.keras_model import build_model
     from .localise.localiser import SIDE, Localiser
 
     shape = (_FRAMES, SIDE, SIDE)
     frames = np.random.default_rng(0).integers(0, 256, shape).astype(np.float32)
     given = normalise(frames, spec.normalization)
     expected = compute(network, given[..., None])
+    off = _off(spec, 'OpenVINO', Localiser.of(spec).logits(given), expected)
+    if not has_tensorflow():
+        return off
+    from ..models.keras_model import build_model
+
     by_keras = np.asarray(build_model(network)(given[..., None], training=False))
-    by_openvino = Localiser.of(spec).logits(given)
-    return max(
-        _off(spec, 'Keras', by_keras, expected), _off(spec, 'OpenVINO', by_openvino, expected)
-    )
+    return max(off, _off(spec, 'Keras', by_keras, expected))
 
 
 def _logits(network: Network, spec: ModelSpec, volume: np.ndarray) -> np.ndarray:

@@ -75,7 +75,11 @@ def _serve(path: str, example: str) -> None:
 def _accept(listener: socket.socket, engines: 'Engines') -> None:
     connection, _ = listener.accept()
     # The other process may have been killed meanwhile, which does not matter to the next one.
-    with contextlib.suppress(ConnectionError), connection, connection.makefile('rw') as stream:
+    with (
+        contextlib.suppress(ConnectionError),
+        connection,
+        connection.makefile('rw', encoding='utf-8') as stream,
+    ):
         line = stream.readline()
         if not line:
             return

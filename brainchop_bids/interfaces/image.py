@@ -321,7 +321,9 @@ class DeriveLabels(StepInterface):
                 outputs[output].append(str(path))
             table = cwd / f'volumes_{name}.tsv'
             _, geometry = labels['dseg']
-            table.write_text(tabulate_volumes(derived['dseg'], geometry, names)[0], 'utf-8')
+            table.write_text(
+                tabulate_volumes(derived['dseg'], geometry, names)[0], 'utf-8', newline='\n'
+            )
             outputs['volumes'].append(str(table))
         return outputs
 
@@ -360,7 +362,7 @@ class LabelVolumes(StepInterface):
         labels, geometry = load_labels(self.inputs.in_file)
         out_file = cwd / 'volumes.tsv'
         table, _ = tabulate_volumes(labels, geometry, self.inputs.labels)
-        out_file.write_text(table, encoding='utf-8')
+        out_file.write_text(table, encoding='utf-8', newline='\n')
         results: dict[str, Any] = {'out_file': str(out_file)}
         if isdefined(self.inputs.mask):
             mask, geometry = load_labels(self.inputs.mask)

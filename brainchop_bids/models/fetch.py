@@ -1,6 +1,5 @@
 """Downloads of published models, with checksums, resumption and atomic installation."""
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -16,7 +15,7 @@ from typing import Any
 
 from ..system.atomic import writing
 from ..system.errors import ModelError, SettingsError
-from ..system.processes import open_lock
+from ..system.locks import lock_file, open_lock
 from .registry import Published
 
 _CHUNK = 1 << 16
@@ -215,5 +214,6 @@ def _copy(response: Any, file: Any, expected: int, given_up: threading.Event) ->
 def _locked(path: Path) -> Iterator[None]:
     """Wait until no other process downloads the same model."""
     with open_lock(path) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        with writing(path):
+            lock_file(file, wait=True)
         yield

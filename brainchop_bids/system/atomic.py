@@ -8,7 +8,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -83,7 +83,9 @@ class Staged:
                         os.replace(hidden, final)
         finally:
             for hidden in [*(hidden for hidden, _ in self._files), *self._scratch]:
-                hidden.unlink(missing_ok=True)
+                # Windows removes no file that is still mapped; a later run does, see `_sweep`.
+                with suppress(PermissionError):
+                    hidden.unlink(missing_ok=True)
 
 
 def publish(files: Sequence[tuple[Path, Writer]], *, replaces: Path | None = None) -> None:
@@ -125,7 +127,8 @@ def writing(path: Path) -> Iterator[None]:
 
 def text_writer(text: str) -> Writer:
     """Return a writer of UTF-8 text."""
-    return lambda path: path.write_text(text, encoding='utf-8')
+    # As bytes, since Windows would write other line ends.
+    return lambda path: path.write_bytes(text.encode())
 
 
 def bytes_writer(content: bytes) -> Writer:
@@ -208,5 +211,5 @@ def _sweep(path: Path) -> None:
         try:
             if time.time() - litter.stat().st_mtime > _STALE_SECONDS:
                 litter.unlink()
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):
             continue

@@ -15,8 +15,8 @@ from typing import Any
 from .errors import OutputError, SettingsError
 
 # Bytes that `multiprocessing` and the pool of networks add to the folder of a socket, and those
-# that the path of a socket may have (sun_path in unix(7), less its final zero).
-_SOCKET_NAME, _SOCKET_PATH = 32, 107
+# that the path of a socket may have (sun_path in unix(7), less its final zero; macOS has 104).
+_SOCKET_NAME, _SOCKET_PATH = 32, 103 if sys.platform == 'darwin' else 107
 
 
 class Streams:
@@ -65,7 +65,8 @@ def standard_streams(*, answers: bool = True) -> Iterator[Streams]:
 
     Closed streams are replaced by the null device, before a file gets their number and receives
     what is printed. A full disk behind a stream does not end the work, and characters that cannot
-    be encoded are escaped. A stream that is not the process's own is left as it is.
+    be encoded are escaped. A stream that is not the process's own is left as it is, and so is a
+    console of Windows.
 
     Parameters
     ----------
@@ -93,7 +94,7 @@ def standard_streams(*, answers: bool = True) -> Iterator[Streams]:
 @contextmanager
 def _replaced(name: str, number: int, answers: bool) -> Iterator[_Output | None]:
     before = getattr(sys, name)
-    if before is not getattr(sys, f'__{name}__'):
+    if before is not getattr(sys, f'__{name}__') or _is_console(before):
         yield None
         return
     file = _Output(number, 'w', closefd=False)
@@ -114,6 +115,12 @@ def _replaced(name: str, number: int, answers: bool) -> Iterator[_Output | None]
         setattr(sys, name, before)
         with suppress(BrokenPipeError):
             after.flush()
+
+
+def _is_console(stream: Any) -> bool:
+    """Return True if a stream writes to a console of Windows, which takes all of Unicode."""
+    raw = getattr(getattr(stream, 'buffer', None), 'raw', None)
+    return type(raw).__name__ == '_WindowsConsoleIO'
 
 
 def check_current_folder() -> None:

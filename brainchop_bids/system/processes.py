@@ -5,24 +5,20 @@ were computing into folders that the next run uses.
 """
 
 import errno
-import fcntl
 import multiprocessing
 import os
 import select
-import shutil
 import signal
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
-from .atomic import writing
 from .environment import restore_variables, socket_folder
-from .errors import OutputError, SettingsError
+from .errors import SettingsError
 
 _PARENT = 'BRAINCHOP_PARENT'
 _SAFE_PATH = 'PYTHONSAFEPATH'
@@ -31,6 +27,8 @@ _POLL_SECONDS = 0.5
 _REFUSALS = ("can't start new thread", os.strerror(errno.EAGAIN))
 # Processes and threads of the smallest run, measured at its peak.
 _LEAST_TASKS = 16
+# SIGKILL, for which Windows has no name.
+_KILLED = 9
 # Python 3.10 has no -P, and with -c it puts '' first on the path; only built-in modules are
 # imported before this line.
 _RUN_MODULE = (
@@ -72,6 +70,31 @@ def protect_children() -> None:
     `start_fork_server`.
     """
     os.environ[_SAFE_PATH] = '1'
+
+
+def worker_context(preload: Sequence[str] = ()) -> Any:
+    """Return the context of `multiprocessing` whose processes are safe beside threads.
+
+    A process that is forked from one with threads can deadlock; the fork server has none. On
+    macOS, whose libraries do not survive a fork, and on Windows processes are spawned, which is
+    Python's default there.
+
+    Parameters
+    ----------
+    preload : sequence of str
+        Modules that the fork server imports, so that its processes need not.
+
+    Returns
+    -------
+    multiprocessing.context.BaseContext
+    """
+    if multiprocessing.get_all_start_methods()[0] == 'spawn':
+        return multiprocessing.get_context('spawn')
+    context = multiprocessing.get_context('forkserver')
+    if preload:
+        context.set_forkserver_preload(list(preload))
+    start_fork_server()
+    return context
 
 
 def start_fork_server(*, safe_path: bool = _HAS_SAFE_PATH) -> None:
@@ -124,7 +147,7 @@ def describe_end(process: str, code: int, stderr: str = '') -> str:
         take too much of it.
     """
     number = -code if code < 0 else code - 128
-    if number == signal.SIGKILL:
+    if number == _KILLED:
         return (
             f'{process} was killed: most likely the memory ran out; '
             'grant more with --mem, run fewer scans at once, or use a smaller model'
@@ -260,64 +283,3 @@ def _wait_and_end(pid: int) -> None:
         os._exit(1)
     select.select([ended], [], [])
     os._exit(1)
-
-
-def open_lock(path: Path) -> BinaryIO:
-    """Open a file that is only locked; one that is there keeps its content.
-
-    Parameters
-    ----------
-    path : Path
-        The file; created if it is missing.
-
-    Returns
-    -------
-    file object
-
-    Raises
-    ------
-    OutputError
-        If it cannot be opened, or is a link, which might lead to somebody's file.
-    """
-    if path.is_symlink():
-        raise OutputError(f'{path}: is a link, and links are not locked; remove it and run again')
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
-    with writing(path):
-        return os.fdopen(os.open(path, flags, 0o666), 'rb', buffering=0)
-
-
-@contextmanager
-def own_folder(folder: Path) -> Iterator[Path]:
-    """Keep two runs from using one folder: the second run gets a subfolder.
-
-    Parameters
-    ----------
-    folder : Path
-        The work folder; created if it is missing.
-
-    Yields
-    ------
-    Path
-        ``folder``, or a new one in it, which is removed at the end.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be created.
-    """
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    path = folder / '.lock'
-    with open_lock(path) as lock:
-        try:
-            # The lock ends with the process, however that ends; on NFS since Linux 2.6.12.
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            with writing(folder):
-                other = Path(tempfile.mkdtemp(prefix='beside-', dir=folder))
-            try:
-                yield other
-            finally:
-                shutil.rmtree(other, ignore_errors=True)
-        else:
-            yield folder

@@ -6,7 +6,6 @@ grants less, and kills processes that exceed the grant.
 
 import os
 import re
-import resource
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,6 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import MemoryLimitError, SettingsError
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 _SUFFIXES = {'': 1e6, 'K': 1e3, 'M': 1e6, 'G': 1e9, 'T': 1e12}
 _CGROUP = Path('/sys/fs/cgroup')
@@ -90,7 +94,10 @@ def available_cpus(environ: Mapping[str, str] | None = None, cgroup: Path = _CGR
     quota = _cgroup_cpus(cgroup)
     if quota is not None:
         found.append(Granted(max(1, int(quota)), 'cgroup cpu quota'))
-    found.append(Granted(len(os.sched_getaffinity(0)), 'processor affinity'))
+    if hasattr(os, 'sched_getaffinity'):
+        found.append(Granted(len(os.sched_getaffinity(0)), 'processor affinity'))
+    else:
+        found.append(Granted(os.cpu_count() or 1, 'processors of the machine'))
     return min(found, key=lambda granted: granted.amount)
 
 
@@ -140,19 +147,25 @@ def available_memory(
 def forget_peak() -> None:
     """Restart the measurement of `peak_mb`, if the system supports that."""
     with suppress(OSError):
-        Path('/proc/self/clear_refs').write_text('5')
+        Path('/proc/self/clear_refs').write_text('5', 'ascii')
 
 
 def peak_mb() -> float:
     """Return the peak resident memory of this process since `forget_peak`, MB (10^6 bytes)."""
     try:
         # Unlike getrusage, this does not include the parent's memory at the time of the fork.
-        with open('/proc/self/status', encoding='ascii') as status:
+        with Path('/proc/self/status').open(encoding='ascii') as status:
             line = next(line for line in status if line.startswith('VmHWM'))
         return int(line.split()[1]) * 1024 / 1e6
     except (OSError, StopIteration):
-        unit = 1 if sys.platform == 'darwin' else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+        pass
+    if resource is None:
+        import psutil
+
+        memory = psutil.Process().memory_info()
+        return float(getattr(memory, 'peak_wset', memory.rss)) / 1e6
+    unit = 1 if sys.platform == 'darwin' else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def check_address_space() -> None:
@@ -179,6 +192,8 @@ def _mapped_gb(threads: float) -> float:
 
 def _address_space() -> float | None:
     """Return the limit of this process's address space in GB."""
+    if resource is None:
+        return None
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     return None if limit == resource.RLIM_INFINITY else limit / 1e9
 
@@ -236,13 +251,17 @@ def _own_cgroups(root: Path, controller: str) -> list[Path]:
 
 
 def _free_memory(meminfo: Path) -> float:
-    """Return the memory that the kernel reports as available, GB."""
+    """Return the memory that the system reports as available, GB."""
     match = re.search(r'^MemAvailable:\s+(\d+) kB', _read(meminfo), re.MULTILINE)
-    return int(match[1]) * 1024 / 1e9 if match else 8.0
+    if match:
+        return int(match[1]) * 1024 / 1e9
+    import psutil
+
+    return float(psutil.virtual_memory().available) / 1e9
 
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text().strip()
+        return path.read_text('utf-8').strip()
     except OSError:
         return ''

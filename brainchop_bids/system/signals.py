@@ -89,6 +89,8 @@ def leave_or_go_on() -> None:
 def end_processes(roots: Iterable[int], grace: float = 5.0) -> None:
     """End processes and all their descendants, first with SIGTERM, then with SIGKILL.
 
+    On Windows, which has no signals, they end at once.
+
     Parameters
     ----------
     roots : iterable of int
@@ -111,7 +113,7 @@ def end_processes(roots: Iterable[int], grace: float = 5.0) -> None:
         for process in left:
             # psutil does not signal a later process that has the same number.
             with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-                process.send_signal(signal.SIGTERM if polite else signal.SIGKILL)
+                process.terminate() if polite else process.kill()
         time.sleep(0.1)
         left = [process for process in left if _runs(process)]
 

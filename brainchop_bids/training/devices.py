@@ -1,6 +1,7 @@
 """Precision, memory allocation, and data parallelism over several GPUs."""
 
 import ctypes
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,8 +38,9 @@ def configure_keras(precision: str) -> str:
     """
     policy = _fastest_policy() if precision == 'auto' else precision
     keras.config.set_dtype_policy(policy)
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, 'mallopt'):
+    # Windows does not open the C library by no name.
+    libc = ctypes.CDLL(None) if os.name == 'posix' else None
+    if libc is not None and hasattr(libc, 'mallopt'):
         for option, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_ARENA_MAX, 1)):
             libc.mallopt(option, value)
     return policy

@@ -15,7 +15,7 @@ import pytest
 
 from brainchop_bids.system.environment import socket_folder, standard_streams
 from brainchop_bids.system.errors import OutputError
-from brainchop_bids.system.processes import own_folder
+from brainchop_bids.system.locks import own_folder
 from tests.builders import write_dataset, write_model
 from tests.corpus.datasets import FAULTS
 from tests.processes import wait_for

@@ -92,6 +92,8 @@ def test_the_light_installation_gives_the_same_labels(
         assert (out / 'sub-01.html').exists()
         labels.append(nib.load(out / name.replace('_T1w', '_seg-net_dseg')))
     np.testing.assert_array_equal(labels[0].dataobj, labels[1].dataobj)
+    told = run(light / 'brainchop-models', 'verify', tmp_path / 'net', cwd=tmp_path)
+    assert 'OpenVINO computes a test volume' in told
     # What needs more says so.
     h5 = tmp_path / 'h5'
     h5.mkdir()

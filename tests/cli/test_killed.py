@@ -149,7 +149,7 @@ def test_work_of_a_finished_scan_is_removed_where_that_is_asked(
 
 
 def test_a_run_that_is_killed_frees_the_work_folder(model: Path, tmp_path: Path) -> None:
-    from brainchop_bids.system.processes import own_folder
+    from brainchop_bids.system.locks import own_folder
 
     dataset = write_dataset(tmp_path / 'bids', ['sub-01/anat/sub-01_T1w.nii.gz'])
     work = tmp_path / 'work'

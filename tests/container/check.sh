@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Build the image and run the demo in it: see build.sh and demo.sh.
 #
-#   tests/container/check.sh [SCRATCH]     as root; SCRATCH takes 8 GB and stays where it is given
+#   tests/container/check.sh [SCRATCH]     as root; SCRATCH takes 6 GB and stays where it is given
 #
 # Debian's packages buildah, debootstrap and charliecloud-runtime are needed.
 set -euo pipefail

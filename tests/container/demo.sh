@@ -4,6 +4,8 @@
 #
 #   tests/container/demo.sh SCRATCH     as root (to become somebody else), needs ch-run
 #
+# PYTHON is one that has nilearn, from which the scan comes.
+#
 # The results are in SCRATCH/data/derivatives.
 set -euo pipefail
 
@@ -40,8 +42,8 @@ fi
 setting Env >"$scratch/environment"
 mapfile -t entry < <(setting Entrypoint)
 rm -rf "$scratch/data"
-mkdir -p "$scratch/data/tests"
-cp "$source"/tests/make_demo.py "$source"/tests/__init__.py "$scratch/data/tests"
+mkdir -p "$scratch/data"
+(cd "$source" && "${PYTHON:-python3}" -m tests.make_demo "$scratch/data/bids")
 chown -R $user:$user "$scratch/data"
 
 echo '== who and where'
@@ -56,7 +58,6 @@ inside "${entry[@]}" --version
 inside brainchop-models verify tissue
 
 echo '== demo'
-inside env PYTHONPATH=/mnt python -m tests.make_demo /mnt/bids
 inside "${entry[@]}" /mnt/bids /mnt/derivatives participant -w /tmp/work -v
 inside "${entry[@]}" /mnt/bids /mnt/derivatives group
 inside env DENO_DIR=/tmp/deno bids-validator-deno /mnt/derivatives --ignoreWarnings
@@ -65,7 +66,7 @@ test -s "$scratch/data/derivatives/sub-MNI152.html"
 grep -q '"Tag": "brainchop-bids:' "$scratch/data/derivatives/dataset_description.json"
 
 stray=$(
-    find "$scratch/data" -mindepth 1 -maxdepth 1 ! -name bids ! -name derivatives ! -name tests
+    find "$scratch/data" -mindepth 1 -maxdepth 1 ! -name bids ! -name derivatives
     find "$scratch/tree/" -newer "$scratch/environment"
 )
 if [ -n "$stray" ]; then

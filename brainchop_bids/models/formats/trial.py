@@ -6,9 +6,9 @@ file that it has not read in a trial. The trial costs half a second.
 """
 
 import os
-import resource
 import subprocess
 import sys
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -18,6 +18,9 @@ from .files import MAX_BYTES, check_file
 
 # Bytes of a file for each further second of processor time.
 _SPEED = 50_000_000
+# Processor time, s, and memory, bytes, of Python and its libraries; and how often, s, the process
+# is looked at.
+_IMPORT_SECONDS, _LIBRARIES, _WATCH_SECONDS = 5, 500_000_000, 0.1
 # Exit code of a trial whose reader refuses the file.
 _REFUSED = 3
 
@@ -55,39 +58,69 @@ def _try(
     code = f'import sys; sys.path[:] = {sys.path!r}; from {__name__} import main; main()'
     command = [sys.executable, '-c', code, str(path), module, reader, str(seconds)]
     try:
-        done = subprocess.run(  # noqa: S603
-            command, stdin=subprocess.DEVNULL, capture_output=True, check=False
+        process = subprocess.Popen(  # noqa: S603
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
         )
     except OSError:
         # No process is to be had; most files are not damaged.
         return
-    if done.returncode == _REFUSED:
-        raise ModelError(done.stdout.decode('utf-8', 'replace'))
-    if done.returncode:
+    said = _watch(process, _IMPORT_SECONDS + seconds + path.stat().st_size // _SPEED)
+    if process.returncode == _REFUSED:
+        raise ModelError(said.decode('utf-8', 'replace'))
+    if process.returncode:
         raise ModelError(
             f'{path}: is not a valid {kind} file (its library crashes or does not come to an '
             'end); save it again'
         )
 
 
+def _watch(process: 'subprocess.Popen[bytes]', seconds: int) -> bytes:
+    """Return what a process prints; kill it if it takes more time or memory than is granted.
+
+    On Linux the process also limits itself, more strictly.
+    """
+    import psutil
+
+    while True:
+        try:
+            return process.communicate(timeout=_WATCH_SECONDS)[0]
+        except subprocess.TimeoutExpired:
+            with suppress(psutil.Error):
+                found = psutil.Process(process.pid)
+                memory, used = found.memory_info().rss, sum(found.cpu_times()[:2])
+                if memory > 2 * MAX_BYTES + _LIBRARIES or used > seconds:
+                    process.kill()
+
+
 def main() -> None:
     """Carry out one trial, in the process made for it."""
     path, module, reader, seconds = sys.argv[1:]
     read = getattr(import_module(module), reader)
-    pages = int(Path('/proc/self/statm').read_text().split()[0])
-    memory = pages * resource.getpagesize() + 2 * MAX_BYTES
-    used, size = sum(os.times()[:2]), Path(path).stat().st_size
-    for kind, most in (
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_AS, memory),
-        (resource.RLIMIT_CPU, int(used) + int(seconds) + size // _SPEED),
-    ):
-        limit = resource.getrlimit(kind)[1]
-        most = most if limit == resource.RLIM_INFINITY else min(most, limit)
-        resource.setrlimit(kind, (most, limit))
+    # Only Linux has all that this needs; elsewhere `_watch` does it alone.
+    with suppress(ImportError, OSError, ValueError):
+        _limit(int(seconds) + Path(path).stat().st_size // _SPEED)
     try:
         read(Path(path))
     except ModelError as error:
         sys.stdout.buffer.write(str(error).encode())
         sys.stdout.flush()
         sys.exit(_REFUSED)
+
+
+def _limit(seconds: int) -> None:
+    """Limit the memory and the processor time of this process to some more than it has used."""
+    import resource
+
+    pages = int(Path('/proc/self/statm').read_text('ascii').split()[0])
+    used = sum(os.times()[:2])
+    for kind, most in (
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_AS, pages * resource.getpagesize() + 2 * MAX_BYTES),
+        (resource.RLIMIT_CPU, int(used) + seconds),
+    ):
+        limit = resource.getrlimit(kind)[1]
+        most = most if limit == resource.RLIM_INFINITY else min(most, limit)
+        resource.setrlimit(kind, (most, limit))

@@ -93,7 +93,7 @@ def t1_prior() -> dict[int, Gaussian]:
         For each code the mean and standard deviation, over scans, of the mean and of the
         standard deviation within the structure, on a scale of 0 to 1.
     """
-    table = resources.files('brainchop_bids.data').joinpath('t1_prior.tsv').read_text()
+    table = resources.files('brainchop_bids.data').joinpath('t1_prior.tsv').read_text('utf-8')
     prior = {}
     for row in csv.DictReader(table.splitlines(), delimiter='\t'):
         values = [float(row[key]) / 255 for key in ('mean', 'mean_sd', 'sd', 'sd_sd')]

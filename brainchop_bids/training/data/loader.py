@@ -5,7 +5,6 @@ any step therefore continues with the patches it would have seen.
 """
 
 import itertools
-import multiprocessing
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -16,7 +15,7 @@ import numpy as np
 
 from ...image.normalise import Normalization, normalise, normalise_channels
 from ...system.errors import SettingsError
-from ...system.processes import end_with_run, start_fork_server
+from ...system.processes import end_with_run, worker_context
 from ..augment.frames import draw_frames
 from ..augment.scan_frames import draw_scan_frames
 from ..augment.tissues import t1_prior
@@ -82,11 +81,7 @@ class PatchLoader:
 
     def __init__(self, config: TrainConfig, workers: int, sources: Sources) -> None:
         self.config, self.sources = config, sources
-        # Forking a process that runs a deep learning library's threads can deadlock; the fork
-        # server runs none.
-        context = multiprocessing.get_context('forkserver')
-        start_fork_server()
-        self._pool = ProcessPoolExecutor(workers, context, initializer=_prepare_worker)
+        self._pool = ProcessPoolExecutor(workers, worker_context(), initializer=_prepare_worker)
         self._workers = workers
         try:
             jobs = [
