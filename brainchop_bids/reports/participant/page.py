@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from ...bids.derivatives import page_path
+from ...models.brain_measures import MEASURES
 from ...quality.descriptions import describe_measure
 from ...quality.normative import LabelRow, RangeCheck, check_volumes
 from ...system.atomic import write_text
@@ -198,7 +199,7 @@ def _scan_context(scan: ScanRecord, section: dict[str, Any]) -> dict[str, Any]:
             for title, volume in (
                 ('grey and white matter', scan.tissue_volume),
                 ('brain mask, which includes fluid between gyri,', scan.brain_volume),
-                ('intracranial volume', scan.intracranial_volume),
+                ('intracranial volume (eTIV)', scan.intracranial_volume),
             )
             if volume is not None
         ],
@@ -216,6 +217,11 @@ def _scan_context(scan: ScanRecord, section: dict[str, Any]) -> dict[str, Any]:
         'alt': _alternative_text(scan),
         'legend': scan.rows if len(scan.rows) <= _LEGEND_MOST else (),
         'rows': _volume_rows(scan),
+        'brain_measures': [
+            (name, value, MEASURES[name].description if name in MEASURES else '')
+            for name, value in scan.brain_measures.items()
+            if value is not None
+        ],
         'measures': [
             (name, value, describe_measure(name))
             for name, value in scan.measures.items()
