@@ -9,13 +9,22 @@ const Letters = {
     const size = 14 * devicePixelRatio;
     context.font = `bold ${size}px sans-serif`;
     context.fillStyle = '#ffd600';
+    // To be read on white, too.
+    context.strokeStyle = '#000';
+    context.lineWidth = size / 5;
+    context.lineJoin = 'round';
     context.textAlign = 'center';
     context.textBaseline = 'middle';
-    const [left, right, top, bottom] = sides;
-    context.fillText(left, size * 0.7, height / 2);
-    context.fillText(right, width - size * 0.7, height / 2);
-    context.fillText(top, width / 2, size * 0.7);
-    context.fillText(bottom, width / 2, height - size * 0.7);
+    const places = [
+      [size * 0.7, height / 2],
+      [width - size * 0.7, height / 2],
+      [width / 2, size * 0.7],
+      [width / 2, height - size * 0.7],
+    ];
+    places.forEach((place, at) => {
+      context.strokeText(sides[at], ...place);
+      context.fillText(sides[at], ...place);
+    });
   },
 };
 
