@@ -38,7 +38,6 @@ class Projection {
     for (const { name, values } of viewer.section.structures) {
       this.select.add(new Option(name, values.join(' ')));
     }
-    this.fit();
     this.select.addEventListener('input', () => this.draw());
     // Degrees. Sliders are coarser than a hand.
     this.angles = {};
@@ -50,7 +49,13 @@ class Projection {
       slider.addEventListener('input', () => this.turnTo({ [name]: Number(slider.value) }));
     }
     this.listen();
-    this.draw();
+    // Nothing is computed for who does not look.
+    this.seen = false;
+    const watch = new IntersectionObserver((entries) => {
+      this.seen = entries.at(-1).isIntersecting;
+      this.draw();
+    });
+    watch.observe(this.canvas);
   }
 
   listen() {
@@ -185,6 +190,8 @@ class Projection {
   }
 
   draw() {
+    if (!this.seen) return;
+    if (!this.picture) this.fit();
     const choice = this.select.value;
     this.directions = this.look();
     const near = this.directions[2];
@@ -214,6 +221,7 @@ class Projection {
 
   // Show the picture with letters and crosshair; it depends on neither.
   paint() {
+    if (!this.seen || !this.picture) return;
     const { canvas, size } = this;
     const [right, up] = this.directions;
     canvas.width = canvas.height = Math.max(1, Math.round(canvas.clientWidth * devicePixelRatio));

@@ -42,6 +42,13 @@ def spot(canvas: 'Locator', right: float, down: float) -> tuple[float, float]:
     return box['x'] + right * box['width'], box['y'] + down * box['height']
 
 
+def show_surface(page: 'Page') -> 'Locator':
+    canvas = page.locator('[data-projection] canvas').first
+    canvas.scroll_into_view_if_needed()
+    await_that(page, lambda: picture(canvas).any())
+    return canvas
+
+
 def at_slice(slider: 'Locator', place: float) -> bool:
     return float(slider.input_value()) == place
 
@@ -243,11 +250,11 @@ def test_the_surface_is_what_numpy_sees_from_behind(
     for line, column in np.argwhere(seen):
         row = int(np.floor(size / 2 - (line - middle[0])))
         expected[row, int(np.floor(size / 2 + column - middle[2]))] = seen[line, column]
+    canvas = show_surface(page)
     for name in ('turn', 'tilt'):
         page.locator(f'[data-angle="{name}"]').first.evaluate(
             "input => { input.value = 0; input.dispatchEvent(new Event('input')); }"
         )
-    canvas = page.locator('[data-projection] canvas').first
     shown = Image.fromarray(picture(canvas).astype(np.uint8)).resize((size, size), 1)
     found = np.asarray(shown).astype(int)
     inside = expected > 0
@@ -259,7 +266,6 @@ def test_the_surface_is_what_numpy_sees_from_behind(
     assert (beyond[: size // 3] == 0).all()
 
     # A click moves the crosshair to the surface that is seen.
-    canvas.scroll_into_view_if_needed()
     line, column = size // 2 - 10, size // 2 + 30
     page.mouse.click(*spot(canvas, (column + 0.5) / size, (line + 0.5) / size))
     label, place = readout(page)
@@ -275,8 +281,7 @@ def test_a_drag_turns_the_surface_and_a_structure_shows_in_glass(
     real_derivatives: Path, open_page: OpenPage
 ) -> None:
     page = open_viewer(open_page, real_derivatives)
-    canvas = page.locator('[data-projection] canvas').first
-    canvas.scroll_into_view_if_needed()
+    canvas = show_surface(page)
     turn, tilt = (page.locator(f'[data-angle="{name}"]').first for name in ('turn', 'tilt'))
     plain, before = picture(canvas), readout(page)[1]
     page.mouse.move(*spot(canvas, 0.5, 0.5))
@@ -298,8 +303,9 @@ def test_a_drag_turns_the_surface_and_a_structure_shows_in_glass(
     assert page.evaluate("document.activeElement.closest('[data-plane]').dataset.plane") == 'axial'
     # White matter in its colour, and the rest like glass: without the red of grey matter.
     switch_off(page, 'crosshair')
+    show_surface(page)
+    await_that(page, lambda: picture(canvas)[40:-40, 40:-40].max() > 200)
     shown = picture(canvas)[40:-40, 40:-40]
-    assert shown.max() > 200
     assert (shown[..., 0] - shown[..., 2]).max() < 5
 
 
