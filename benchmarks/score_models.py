@@ -25,8 +25,8 @@ import numpy as np
 from scipy import ndimage
 
 from brainchop_bids.models import DEFAULT_MODEL
-from brainchop_bids.models.labels import lateral_pairs
 from brainchop_bids.models.mapping import read_mapping
+from brainchop_bids.models.sides import lateral_pairs
 from brainchop_bids.models.spec import load_spec
 from brainchop_bids.models.zoo import find_model
 from brainchop_bids.training.augment.synthesis import synthesise

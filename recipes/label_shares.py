@@ -15,8 +15,8 @@ import numpy as np
 from brainchop_bids.image.io import load_labels
 from brainchop_bids.image.lookup import histogram
 from brainchop_bids.models.freesurfer import freesurfer_code
-from brainchop_bids.models.labels import lateral_pairs
 from brainchop_bids.models.mapping import read_mapping
+from brainchop_bids.models.sides import lateral_pairs
 
 HEAD = """\
 # Lowest and highest share of structures in 20 label maps of adults, made by

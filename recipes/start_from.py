@@ -21,9 +21,9 @@ import numpy as np
 
 from brainchop_bids.models.formats import read_network
 from brainchop_bids.models.formats.tfjs import save_tfjs
-from brainchop_bids.models.labels import side
 from brainchop_bids.models.mapping import read_mapping
 from brainchop_bids.models.network import Network, Op
+from brainchop_bids.models.sides import side
 from brainchop_bids.models.spec import load_spec
 from brainchop_bids.models.zoo import find_model
 

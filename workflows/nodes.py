@@ -17,6 +17,7 @@ from brainchop_bids.interfaces import (
     Conform,
     DeriveLabels,
     KeepComponents,
+    LabelVolumes,
     ResampleLabels,
     Segment,
     StripSkull,
@@ -174,6 +175,20 @@ def init_resample_node(field: str, method: str, frame: int | None = None) -> pe.
     if frame is not None:
         node.inputs.frame = frame
     return node
+
+
+def init_volumes_node(spec: ModelSpec, label_codes: str) -> pe.Node:
+    """Build the node that measures the volumes of a model's labels."""
+    labels = spec.labels_by_value(label_codes)
+    return pe.Node(
+        LabelVolumes(
+            labels={value: label.name for value, label in labels.items()},
+            codes={value: label.freesurfer for value, label in labels.items() if label.freesurfer},
+            fluid=spec.intracranial,
+        ),
+        name='volumes',
+        mem_gb=LABELS_GB,
+    )
 
 
 def init_derive_node(spec: ModelSpec) -> pe.Node:

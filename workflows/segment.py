@@ -11,7 +11,6 @@ from brainchop_bids.image.conform import ConformOptions
 from brainchop_bids.inference.localise.localisation import find_localiser
 from brainchop_bids.inference.options import InferenceOptions
 from brainchop_bids.interfaces import (
-    LabelVolumes,
     MoveBorder,
     RecodeLabels,
 )
@@ -29,6 +28,7 @@ from .nodes import (
     init_conform_node,
     init_resample_node,
     init_segment_node,
+    init_volumes_node,
 )
 
 
@@ -125,6 +125,9 @@ def init_single_scan_wf(
         With a localiser: where the brain was found, see `Localisation.to_dict`.
     intracranial_volume
         If the model labels the fluid around the brain: intracranial volume, mm^3.
+    brain_measures
+        Volumes with FreeSurfer's names that the labels of the model give, mm^3, see
+        `brainchop_bids.models.brain_measures`.
     warnings, segment_warnings, engine, normalization, removed_components, removed_voxels, \
     brain_volume
         Facts about the run: warnings about the scan, warnings about model and labels; volumes in
@@ -142,7 +145,7 @@ def init_single_scan_wf(
     >>> wf = init_single_scan_wf(model='tissue', mem_gb=4)
     >>> wf.inputs.inputnode.t1w = 'sub-01_T1w.nii.gz'
     >>> sorted(wf.outputs.outputnode.get())[:5]
-    ['brain_mask', 'brain_mask_conform', 'brain_volume', 'components_cost', 'conform_cost']
+    ['brain_mask', 'brain_mask_conform', 'brain_measures', 'brain_volume', 'components_cost']
     >>> wf.run()  # doctest: +SKIP
     """
     spec = model if isinstance(model, ModelSpec) else load_spec(find_model(str(model)))
@@ -267,8 +270,7 @@ def init_segmentation_wf(
     resample_dseg = init_resample_node('dseg', resample, frame)
     resample_mask = init_resample_node('brain_mask', resample)
     labels = spec.labels_by_value(label_codes)
-    names = {value: label.name for value, label in labels.items()}
-    volumes = pe.Node(LabelVolumes(labels=names), name='volumes', mem_gb=LABELS_GB)
+    volumes = init_volumes_node(spec, label_codes)
     dseg, dseg_conform = resample_dseg, keep_components
     if label_codes != 'model':
         # Recoded after resampling, because interpolation breaks ties by the order of labels.
@@ -320,7 +322,9 @@ def _connect_outputs(workflow: LiterateWorkflow, spec: ModelSpec) -> None:
                                        ('removed_voxels', 'removed_voxels'),
                                        ('cost', 'components_cost')]),
         (resample_dseg, outputnode, [('cost', 'resample_cost')]),
-        (volumes, outputnode, [('out_file', 'volumes'), ('brain_volume', 'brain_volume')]),
+        (volumes, outputnode, [('out_file', 'volumes'),
+                               ('brain_volume', 'brain_volume'),
+                               ('brain_measures', 'brain_measures')]),
     ])
     # fmt: on
     if spec.covers_brain:
@@ -377,7 +381,8 @@ def model_outputs(
     facts = ['engine', 'normalization', 'segment_warnings']
     facts += ['removed_components', 'removed_voxels']
     costs = [f'{step}_cost' for step in ('segment', 'components', 'resample')]
-    fields = [*images, 'volumes', *facts, 'brain_volume', *costs] + ['probseg'] * probseg
+    measured = ['volumes', 'brain_volume', 'brain_measures']
+    fields = [*images, *measured, *facts, *costs] + ['probseg'] * probseg
     fields += ['uncertainty', 'uncertainty_conform'] * uncertainty
     fields += ['brain_mask_plain'] * bool(border) + ['localisation'] * localised
     fields += [f'derived_{field}' for field in DERIVED] if spec.derived else []

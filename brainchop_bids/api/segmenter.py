@@ -53,7 +53,8 @@ class Segmentation:
         Image quality by MRIQC's names.
     facts : dict
         All facts about the run, as ``brainchop-segment --stats`` writes them: among others
-        ``model``, ``seconds``, ``peak_mb``, and ``intracranial_mm3`` of models that measure it.
+        ``model``, ``seconds``, ``peak_mb``, ``brain_measures`` (volumes with FreeSurfer's names
+        that the labels give, mm^3), and ``intracranial_mm3`` of models that measure it.
     """
 
     labels: nib.Nifti1Image

@@ -18,6 +18,8 @@ from ..image.io import Volume
 from ..image.lookup import recode
 from ..image.resample import labels_to_grid
 from ..image.smooth import smooth_labels
+from ..image.volumes import label_volumes
+from ..models.brain_measures import INTRACRANIAL, brain_measures
 from ..models.spec import ModelSpec
 from ..system.atomic import Staged, writing
 from ..system.errors import DeviceMemoryError, ModelError
@@ -61,11 +63,12 @@ def segment_scan(
     -------
     dict
         Facts about the run, ready for JSON: ``engine``, ``normalization``, ``model``,
-        ``seconds``, ``peak_mb``, ``components`` (the rule, and the numbers of components and
-        voxels removed), ``smoothing`` and ``mask`` (the rules), ``warnings``; also ``border_mm``
-        if the mask was grown or shrunk, ``localisation`` if the brain was sought first (see
-        `Localisation.to_dict`), and ``intracranial_mm3`` if the model labels the fluid
-        around the brain and the labels were cleaned up.
+        ``seconds``, ``peak_mb``, ``brain_measures`` (see
+        `brainchop_bids.models.brain_measures`), ``components`` (the rule, and the numbers of
+        components and voxels removed), ``smoothing`` and ``mask`` (the rules), ``warnings``;
+        also ``border_mm`` if the mask was grown or shrunk, ``localisation`` if the brain was
+        sought first (see `Localisation.to_dict`), and ``intracranial_mm3`` if the model labels
+        the fluid around the brain and the labels were cleaned up.
 
     Raises
     ------
@@ -219,6 +222,14 @@ def _chosen(
     if mask is not None:
         mask = move_border(mask, grid.zooms, options.border)
     names = {values[index]: label for index, label in enumerate(spec.labels) if index in wanted}
+    facts['brain_measures'] = brain_measures(
+        {label: volume for label, (_, volume) in label_volumes(labels, grid.voxel_volume).items()},
+        {value: label.name for value, label in names.items()},
+        {value: label.freesurfer for value, label in names.items() if label.freesurfer},
+        fluid=spec.intracranial,
+    )
+    if cleaned.intracranial_mm3 is not None:
+        facts['brain_measures'][INTRACRANIAL] = cleaned.intracranial_mm3
     return Segmented(volume, conformed, shown, labels, mask, names, cleaned, facts)
 
 

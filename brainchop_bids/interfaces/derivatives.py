@@ -143,6 +143,7 @@ class WriteDerivativesInputSpec(BaseInterfaceInputSpec):
     removed_voxels = traits.Int(desc='number of voxels that were removed')
     brain_volume = traits.Float(desc='volume of the brain mask, mm^3')
     intracranial_volume = traits.Float(desc='intracranial volume, mm^3')
+    brain_measures = traits.Dict(traits.Str, traits.Float, desc="sums with FreeSurfer's names")
     conform_cost = COST
     segment_cost = COST
     components_cost = COST
@@ -213,6 +214,7 @@ class WriteDerivatives(StepInterface):
 
     def _record(self) -> dict[str, Any]:
         from ..inference.localise.localisation import Localisation
+        from ..models.brain_measures import INTRACRANIAL
         from ..quality.located import localisation_flags
 
         inputs = self.inputs
@@ -222,6 +224,9 @@ class WriteDerivatives(StepInterface):
             'BrainVolume': inputs.brain_volume,
             'IntracranialVolume': inputs.intracranial_volume,
         }
+        measures = dict(inputs.brain_measures) if isdefined(inputs.brain_measures) else {}
+        if isdefined(inputs.intracranial_volume):
+            measures[INTRACRANIAL] = inputs.intracranial_volume
         flags = list(inputs.flags) if isdefined(inputs.flags) else []
         located = {}
         if isdefined(inputs.localisation):
@@ -243,6 +248,7 @@ class WriteDerivatives(StepInterface):
             'Flags': flags,
             'Measures': dict(inputs.measures) if isdefined(inputs.measures) else {},
             **{key: volume for key, volume in volumes.items() if isdefined(volume)},
+            'BrainMeasures': measures,
             **({'Border': inputs.border} if inputs.border else {}),
             'Seconds': {step: seconds for step, (seconds, _) in known.items()},
             'PeakMemoryMB': {step: peak for step, (_, peak) in known.items()},

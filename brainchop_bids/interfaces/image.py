@@ -334,6 +334,12 @@ class LabelVolumesInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc='labels')
     mask = File(exists=True, desc='brain mask')
     labels = traits.Dict(traits.Int, traits.Str, mandatory=True, desc='names of the labels')
+    codes = traits.Dict(
+        traits.Int, traits.Int, desc="FreeSurfer's codes of the labels that have one"
+    )
+    fluid = traits.Bool(
+        False, usedefault=True, desc='True if the label CSF is the fluid around the brain'
+    )
 
 
 class LabelVolumesOutputSpec(StepOutputSpec):
@@ -341,6 +347,7 @@ class LabelVolumesOutputSpec(StepOutputSpec):
 
     out_file = File(exists=True, desc='table of index, name, voxels and volume (mm^3), TSV')
     brain_volume = traits.Float(desc='volume of the brain mask, mm^3')
+    brain_measures = traits.Dict(traits.Str, traits.Float, desc="sums with FreeSurfer's names")
 
 
 class LabelVolumes(StepInterface):
@@ -358,14 +365,22 @@ class LabelVolumes(StepInterface):
         from ..image.io import load_labels
         from ..image.volumes import label_volumes
         from ..inference.stages import tabulate_volumes
+        from ..models.brain_measures import brain_measures
 
         labels, geometry = load_labels(self.inputs.in_file)
         out_file = cwd / 'volumes.tsv'
-        table, _ = tabulate_volumes(labels, geometry, self.inputs.labels)
+        names, codes = self.inputs.labels, self.inputs.codes
+        table, volumes = tabulate_volumes(labels, geometry, names)
         out_file.write_text(table, encoding='utf-8', newline='\n')
-        results: dict[str, Any] = {'out_file': str(out_file)}
+        measures = brain_measures(
+            {label: volume for label, (_, volume) in volumes.items()},
+            names,
+            codes if isdefined(codes) else {},
+            fluid=self.inputs.fluid,
+        )
+        results: dict[str, Any] = {'out_file': str(out_file), 'brain_measures': measures}
         if isdefined(self.inputs.mask):
             mask, geometry = load_labels(self.inputs.mask)
-            volumes = label_volumes(mask, geometry.voxel_volume)
-            results['brain_volume'] = round(float(volumes.get(1, (0, 0.0))[1]), 3)
+            voxels = label_volumes(mask, geometry.voxel_volume)
+            results['brain_volume'] = round(float(voxels.get(1, (0, 0.0))[1]), 3)
         return results

@@ -37,6 +37,15 @@ _PAIRS = {
     'VentralDC': (28, 60),
     'vessel': (30, 62),
     'choroid-plexus': (31, 63),
+    'Substancia-Nigra': (27, 59),
+    'WM-hypointensities': (78, 79),
+    'non-WM-hypointensities': (81, 82),
+}
+# Names that models give to these structures where both sides have one label.
+_OTHER_NAMES = {
+    'Thalamus-Proper': 'Thalamus',
+    'Inferior-Lateral-Ventricle': 'Inf-Lat-Vent',
+    'Corpus callosum': 'Corpus_Callosum',
 }
 
 # The Desikan-Killiany regions in the order of their codes; 4 is the corpus callosum, which the
@@ -75,6 +84,64 @@ def freesurfer_code(name: str) -> int | None:
     True
     """
     return _CODES.get(name)
+
+
+CORTEX, CALLOSUM = 'Cerebral-Cortex', 'Corpus_Callosum'
+# Two of the names are no regions of the cortex: its border and the corpus callosum.
+REGIONS = tuple(
+    f'ctx-{name}' for name in _REGIONS.split() if name not in ('unknown', 'corpuscallosum')
+)
+
+
+def _structures() -> tuple[dict[int, tuple[str, str]], dict[str, str]]:
+    """Return structure and side by code, and the structure by its name of letters and digits."""
+    structures = {code: (name, '') for name, code in _ASEG.items()}
+    structures |= dict.fromkeys((192, *range(251, 256)), (CALLOSUM, ''))
+    for name, pair in _PAIRS.items():
+        for code, side in zip(pair, ('left', 'right'), strict=True):
+            structures.setdefault(code, (name, side))
+    for name in REGIONS:
+        for side in ('left', 'right'):
+            code = _CODES[name.replace('ctx', f'ctx-{side[0]}h')]
+            structures[code] = name, side
+    names = {_plain(name): name for name, _ in structures.values()}
+    return structures, names | {_plain(name): same for name, same in _OTHER_NAMES.items()}
+
+
+def _plain(name: str) -> str:
+    return ''.join(filter(str.isalnum, name.lower()))
+
+
+_BY_CODE, _BY_NAME = _structures()
+
+
+def structure_and_side(name: str, code: int | None) -> tuple[str, str] | None:
+    """Return the structure of FreeSurfer's that a label is, and its side.
+
+    Parameters
+    ----------
+    name : str
+        Name of the label; it counts where there is no code.
+    code : int or None
+        FreeSurfer's code.
+
+    Returns
+    -------
+    tuple of (str, str) or None
+        FreeSurfer's name without the side, and ``'left'``, ``'right'`` or an empty string for
+        structures that have no side or where one label has both; None for all other labels.
+
+    Examples
+    --------
+    >>> structure_and_side('Left-Hippocampus', 17), structure_and_side('Thalamus-Proper*', None)
+    (('Hippocampus', 'left'), ('Thalamus', ''))
+    >>> structure_and_side('ctx-rh-insula', 2035), structure_and_side('Grey Matter', None)
+    (('ctx-insula', 'right'), None)
+    """
+    if code is not None:
+        return _BY_CODE.get(code)
+    structure = _BY_NAME.get(_plain(name))
+    return None if structure is None else (structure, '')
 
 
 # Hundreds or thousands of parcels of a hemisphere, and the structure that they are parts of:

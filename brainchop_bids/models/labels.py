@@ -3,7 +3,7 @@
 import colorsys
 import csv
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from io import StringIO
 
@@ -12,6 +12,7 @@ import numpy as np
 from ..system.errors import ModelError
 from ..system.text import near, printable, table_cell
 from .freesurfer import freesurfer_code
+from .sides import other_side
 
 COLUMNS = ('index', 'name', 'abbreviation', 'color', 'mapping', 'freesurfer')
 MISSING = 'n/a'
@@ -22,7 +23,6 @@ LARGEST_CODE = 65535
 FREE_CODES = 30000
 
 Color = tuple[int, int, int]
-_SIDES = {'left': 'right', 'right': 'left', 'lh': 'rh', 'rh': 'lh', 'l': 'r', 'r': 'l'}
 
 
 @dataclass(frozen=True)
@@ -247,59 +247,6 @@ class LabelTable:
             name = table_cell(label.name)
             writer.writerow((value, name, label.abbreviation, label.hex_color, *other_codes))
         return text.getvalue()
-
-
-def other_side(name: str) -> str:
-    """Return the lower-case name of a structure on the other side; its own without a side.
-
-    Examples
-    --------
-    >>> other_side('Left-Hippocampus'), other_side('ctx-rh-insula'), other_side('CSF')
-    ('right-hippocampus', 'ctx-lh-insula', 'csf')
-    """
-    return ''.join(_SIDES.get(part, part) for part in _words(name))
-
-
-def side(name: str) -> str:
-    """Return the side in a structure's name: ``'left'``, ``'right'`` or an empty string.
-
-    Examples
-    --------
-    >>> side('Left-Hippocampus'), side('ctx-rh-insula'), side('CSF')
-    ('left', 'right', '')
-    """
-    sides = {part for part in _words(name) if part in _SIDES}
-    if len(sides) != 1:
-        return ''
-    return 'left' if sides <= {'left', 'lh', 'l'} else 'right'
-
-
-def lateral_pairs(names: Mapping[int, str]) -> list[tuple[int, int]]:
-    """Return pairs of corresponding left and right labels.
-
-    Parameters
-    ----------
-    names : mapping of int to str
-        Names by label.
-
-    Returns
-    -------
-    list of (int, int)
-        Left and right label, in the order of the left ones.
-
-    Examples
-    --------
-    >>> lateral_pairs({1: 'Left-Caudate', 2: 'CSF', 3: 'Right-Caudate', 4: 'Left-Putamen'})
-    [(1, 3)]
-    """
-    right = {name.lower(): label for label, name in names.items() if side(name) == 'right'}
-    left = {label: other_side(name) for label, name in names.items() if side(name) == 'left'}
-    return [(label, right[other]) for label, other in left.items() if other in right]
-
-
-def _words(name: str) -> list[str]:
-    """Split a name into lower-case words and what separates them."""
-    return [part.lower() for part in re.split(r'([^a-zA-Z]+|(?<=[a-z])(?=[A-Z]))', name)]
 
 
 def clean_name(name: str) -> str:

@@ -14,7 +14,8 @@ from ..image.components import fill_holes
 from ..image.geometry import Geometry
 from ..image.io import Volume
 from ..image.lookup import histogram, lookup
-from ..models.labels import Label, lateral_pairs
+from ..models.labels import Label
+from ..models.sides import lateral_pairs
 from .flags import Flag, Quantities, find_flags
 from .histogram import Distribution
 from .limits import LIMITS

@@ -7,7 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from ..models.labels import camel_case, lateral_pairs
+from ..models.labels import camel_case
+from ..models.sides import lateral_pairs
 
 _TABLE = Path(__file__).resolve().parents[1] / 'data' / 'label_shares.tsv'
 # Twenty adults are not everyone, and brain masks differ in how much fluid they include: only
@@ -50,6 +51,11 @@ class LabelRow:
     color: str | None = None
     freesurfer: int | None = None
     mapping: int | None = None
+
+    @property
+    def fluid(self) -> bool:
+        """Whether the label is cerebrospinal fluid."""
+        return self.mapping == _FLUID or self.freesurfer in _FLUID_CODES
 
 
 class RangeCheck(NamedTuple):
@@ -137,7 +143,7 @@ def tissue_volume(rows: Iterable[LabelRow]) -> float | None:
     >>> tissue_volume(tissues[:1]) is None
     True
     """
-    tissue = [row for row in rows if row.mapping != _FLUID and row.freesurfer not in _FLUID_CODES]
+    tissue = [row for row in rows if not row.fluid]
     known = [row.volume for row in tissue if row.volume is not None]
     whole = {_GREY, _WHITE} <= {row.mapping for row in tissue}
     return sum(known) if whole and len(known) == len(tissue) else None
@@ -185,8 +191,7 @@ def _check_sides(rows: Sequence[LabelRow]) -> dict[int, RangeCheck]:
         small, large = sorted((by_index[index] for index in pair), key=lambda row: row.volume or 0)
         if small.volume is None or not large.volume:
             continue
-        fluid = small.mapping == _FLUID or small.freesurfer in _FLUID_CODES
-        most = SIDES_FACTOR_FLUID if fluid else SIDES_FACTOR
+        most = SIDES_FACTOR_FLUID if small.fluid else SIDES_FACTOR
         if large.volume > most * small.volume:
             reason = (
                 f'{large.name} is {large.volume / small.volume:.1f} times as large; '

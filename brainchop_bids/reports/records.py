@@ -68,8 +68,9 @@ class ScanRecord:
         The model's label table; empty where it cannot be read.
     brain_volume : float or None
         Volume of the brain mask in mm^3.
-    measures : dict of str to float or None
-        Image quality measures by name; None for those that are no number.
+    brain_measures, measures : dict of str to float or None
+        Brain measures in mm^3, see `brainchop_bids.models.brain_measures`, and image quality
+        measures by name; None for those that are no number.
     flags : tuple of Flag or None
         None where the sidecar has no list of flags.
     notes : tuple of str
@@ -88,6 +89,7 @@ class ScanRecord:
     rows: tuple[LabelRow, ...] = ()
     labels: Mapping[int, LabelRow] = field(default_factory=dict)
     brain_volume: float | None = None
+    brain_measures: dict[str, float | None] = field(default_factory=dict)
     measures: dict[str, float | None] = field(default_factory=dict)
     flags: tuple[Flag, ...] | None = None
     notes: tuple[str, ...] = ()
@@ -239,7 +241,8 @@ def read_record(
     path = sidecar(outputs.dseg)
     metadata = read_sidecar(path, notes)
     brain_volume = _number(metadata, 'BrainVolume', path.name, notes)
-    measures = _read_measures(metadata, path.name, notes)
+    brain_measures = _read_measures(metadata, 'BrainMeasures', path.name, notes)
+    measures = _read_measures(metadata, 'Measures', path.name, notes)
     notes += label_notes
     rows = _read_rows(outputs, labels, notes)
     finished = os.path.isfile(outputs.dseg)
@@ -252,6 +255,7 @@ def read_record(
         rows=rows,
         labels=labels,
         brain_volume=brain_volume,
+        brain_measures=brain_measures,
         measures=measures,
         flags=_read_flags(metadata.get('Flags')),
         figures=_find_figures(outputs, metadata, notes) if images else {},
@@ -332,18 +336,18 @@ def _read_grids(outputs: ScanOutputs, notes: list[str]) -> Iterator[Grid]:
 
 
 def _read_measures(
-    metadata: Mapping[str, Any], file: str, notes: list[str]
+    metadata: Mapping[str, Any], key: str, file: str, notes: list[str]
 ) -> dict[str, float | None]:
-    """Read the quality measures of a sidecar; none where it has none."""
-    listed = metadata.get('Measures')
+    """Read the measures under a key of a sidecar; none where it has none."""
+    listed = metadata.get(key)
     if not isinstance(listed, dict):
         if listed is not None:
-            notes.append(f'{file}: Measures is no JSON object: measures are unknown')
+            notes.append(f'{file}: {key} is no JSON object: measures are unknown')
         return {}
     return {
-        name: _number(listed, key, file, notes)
-        for key in listed
-        if (name := one_line(key).replace(' ', '-'))
+        name: _number(listed, entry, file, notes)
+        for entry in listed
+        if (name := one_line(entry).replace(' ', '-'))
     }
 
 

@@ -57,6 +57,7 @@ def render_template(
         undefined=StrictUndefined,
     )
     environment.filters['fixed'] = fixed
+    environment.filters['millilitres'] = millilitres
     script = '\n'.join(_resource(name) for name in scripts)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     html = environment.get_template(template).render(
@@ -81,6 +82,17 @@ def fixed(value: float | None, digits: int = 0) -> str:
     ('1,234.5', '–')
     """
     return '–' if value is None else f'{value:,.{digits}f}'
+
+
+def millilitres(volume: float | None) -> str:
+    """Write a volume in mm^3 in millilitres; a dash for None.
+
+    Examples
+    --------
+    >>> millilitres(3571.4), millilitres(None)
+    ('3.57', '–')
+    """
+    return fixed(None if volume is None else volume / 1000, 2)
 
 
 def webp_uri(content: bytes) -> str | None:

@@ -398,6 +398,12 @@ def test_tissues_follow_from_structures(tmp_path: Path) -> None:
     assert (out / 'seg-tissue_dseg.tsv').read_text() == packaged.to_tsv()
     record = json.loads((anat / 'sub-01_seg-structures_dseg.json').read_text())
     assert record['IntracranialVolume'] > 1.02 * record['BrainVolume']
+    rows = (anat / 'sub-01_seg-structures_dseg.tsv').read_text().splitlines()
+    right = next(row for row in rows if row.startswith('42'))
+    assert record['BrainMeasures'] == {
+        'rhCortex': float(right.split('\t')[3]),
+        'EstimatedTotalIntraCranialVol': record['IntracranialVolume'],
+    }
     check_valid(out)
     # The page shows the structures; the group level has tables of both.
     page = (out / 'sub-01.html').read_text()

@@ -227,7 +227,12 @@ def test_tissues_and_intracranial_volume_of_structures(tmp_path, scan, capsys, s
     if space == 'conform':
         # One component already; voxels of 1 mm.
         filled = np.count_nonzero(ndimage.binary_fill_holes(labels))
-        assert json.loads(stats.read_text())['intracranial_mm3'] == filled
+        told = json.loads(stats.read_text())
+        assert told['intracranial_mm3'] == filled
+        assert told['brain_measures'] == {
+            'lhCerebralWhiteMatter': np.count_nonzero(labels == 2),
+            'EstimatedTotalIntraCranialVol': filled,
+        }
         assert filled > 1.02 * np.count_nonzero(labels == 2)
 
     code, error = run(capsys, scan, out, '--model', model, '--derived', f'lobes={tissue}')

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from brainchop_bids.models.freesurfer import freesurfer_code
-from brainchop_bids.models.labels import lateral_pairs
 from brainchop_bids.models.mapping import read_mapping
+from brainchop_bids.models.sides import lateral_pairs
 from brainchop_bids.system.errors import ModelError
 from brainchop_bids.training.augment.tissues import SIDES
 

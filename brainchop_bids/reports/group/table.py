@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ...bids.participants import Participants
+from ...models.brain_measures import MEASURES
 from ...quality.descriptions import describe_measure
 from ..collect import ScanGroup
 from ..ratings import Verdict
@@ -151,6 +152,7 @@ def build_table(
     columns = (
         *entities,
         *_volume_columns(group, names),
+        *_brain_measure_columns(scans, taken),
         *(
             Column(
                 name, 'measure', describe_measure(key) or 'Image quality measure', '',
@@ -232,6 +234,20 @@ def _volume_columns(group: ScanGroup, names: Mapping[int, str]) -> list[Column]:
             for index, name in names.items()
         ),
     ]  # fmt: skip
+
+
+def _brain_measure_columns(scans: Sequence[ScanRecord], taken: set[str]) -> list[Column]:
+    """List the volumes with FreeSurfer's names."""
+    return [
+        Column(
+            _unique(key, 'measure', taken),
+            'volume',
+            MEASURES[key].description if key in MEASURES else 'Brain measure',
+            'mm^3',
+            tuple(scan.brain_measures.get(key) for scan in scans),
+        )
+        for key in dict.fromkeys(key for scan in scans for key in scan.brain_measures)
+    ]
 
 
 def _flag_columns(scans: Sequence[ScanRecord]) -> list[Column]:

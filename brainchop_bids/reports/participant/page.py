@@ -9,8 +9,8 @@ from typing import Any
 from markupsafe import Markup
 
 from ...bids.derivatives import page_path
+from ...models.brain_measures import MEASURES
 from ...quality.descriptions import describe_measure
-from ...quality.normative import LabelRow, RangeCheck, check_volumes
 from ...system.atomic import write_text
 from .. import LABEL_ALPHA, UNKNOWN_COLOR
 from ..collect import modification_times, read_participant
@@ -19,10 +19,13 @@ from ..records import ScanRecord
 from ..render import dataset_name, fixed, render_template, webp_uri
 from ..sidecars import number, plain
 from .methods import render_methods
+from .volumes import list_structures
 
 # With more labels than this the colours stand in the table alone.
 _LEGEND_MOST = 24
 _TRIES = 5
+_VIEWER = ('volumes.js', 'gestures.js', 'surface.js', 'projection.js', 'viewer.js')
+_SCRIPTS = ('layers.js', 'tables.js', *_VIEWER, 'ratings.js', 'copy.js')
 _PICTURES = ('cuts', 'labels', 'outline', 'uncertainty', 'conform')
 
 
@@ -105,7 +108,7 @@ def render_page(
     return render_template(
         'participant.html',
         heading=heading,
-        scripts=('layers.js', 'tables.js', 'viewer.js', 'ratings.js', 'copy.js'),
+        scripts=_SCRIPTS,
         dataset=dataset_name(root),
         models=list(dict.fromkeys(scan.model for scan in scans)),
         volumes=[
@@ -145,6 +148,14 @@ def _section(scan: ScanRecord, blocks: dict[Path, str], *, viewer: bool) -> dict
         'labels': [
             {'value': index, 'name': label.name, 'color': _rgb(label.color)}
             for index, label in scan.labels.items()
+        ],
+        'structures': [
+            {
+                'name': structure.name,
+                'values': [label.index for label in structure.labels],
+                'fluid': structure.labels[0].fluid,
+            }
+            for structure in list_structures(scan)
         ],
         'rated': {
             'participant_id': scan.participant_id,
@@ -198,7 +209,7 @@ def _scan_context(scan: ScanRecord, section: dict[str, Any]) -> dict[str, Any]:
             for title, volume in (
                 ('grey and white matter', scan.tissue_volume),
                 ('brain mask, which includes fluid between gyri,', scan.brain_volume),
-                ('intracranial volume', scan.intracranial_volume),
+                ('intracranial volume (eTIV)', scan.intracranial_volume),
             )
             if volume is not None
         ],
@@ -215,7 +226,12 @@ def _scan_context(scan: ScanRecord, section: dict[str, Any]) -> dict[str, Any]:
         'viewer': section['slices'] is not None,
         'alt': _alternative_text(scan),
         'legend': scan.rows if len(scan.rows) <= _LEGEND_MOST else (),
-        'rows': _volume_rows(scan),
+        'structures': list_structures(scan),
+        'brain_measures': [
+            (name, value, MEASURES[name].description if name in MEASURES else '')
+            for name, value in scan.brain_measures.items()
+            if value is not None
+        ],
         'measures': [
             (name, value, describe_measure(name))
             for name, value in scan.measures.items()
@@ -226,26 +242,6 @@ def _scan_context(scan: ScanRecord, section: dict[str, Any]) -> dict[str, Any]:
         'settings': _settings(scan),
         'steps': _steps(scan),
     }
-
-
-def _volume_rows(scan: ScanRecord) -> list[dict[str, Any]]:
-    """Arrange the table of labels."""
-    total = scan.labelled_volume
-    known = [row for row in scan.rows if row.index in scan.labels]
-    checks = check_volumes(known, scan.brain_volume)
-    return [
-        {
-            'label': row,
-            'share': _share(row, total),
-            'check': checks.get(row.index, RangeCheck()),
-        }
-        for row in scan.rows
-    ]
-
-
-def _share(row: LabelRow, total: float) -> float | None:
-    """Per cent of the labelled volume."""
-    return None if row.volume is None or total <= 0 else 100 * row.volume / total
 
 
 def _alternative_text(scan: ScanRecord) -> str:

@@ -15,8 +15,9 @@ from ...image.geometry import Geometry
 from ...image.io import load_labels, read_volume, require_contrast
 from ...image.lookup import histogram
 from ...image.resample import labels_to_grid
-from ...models.labels import LabelTable, lateral_pairs, side
+from ...models.labels import LabelTable
 from ...models.mapping import LabelMapping
+from ...models.sides import lateral_pairs, side
 from ...system.atomic import Writer, publish, sha256
 from ...system.errors import InputError, OutputError, SettingsError
 from ..options import DataOptions

@@ -90,6 +90,18 @@ def test_the_volume_of_tissue_is_that_of_all_labels_but_fluid(root: Path) -> Non
     assert table(root)['tissue_volume'].tolist() == ['1000000.75']
 
 
+def test_brain_measures_are_columns(root: Path) -> None:
+    measures = {'BrainSeg': 1.25e6, 'Grey-Matter': 5.0}
+    group_data.write_scan(root, 'sub-01_T1w', LABELS, BrainMeasures=measures)
+    group_data.write_scan(root, 'sub-02_T1w', LABELS)
+    run(root)
+    found = table(root)
+    assert found['BrainSeg'].tolist() == ['1250000', 'n/a']
+    # The name of a label is taken.
+    assert found['Grey-Matter'].tolist() == ['600000.5'] * 2
+    assert found['measure_Grey-Matter'].tolist() == ['5', 'n/a']
+
+
 def test_outliers_are_those_of_numpy(root: Path) -> None:
     volumes = group_data.write_group(root, 40, 6)
     run(root)

@@ -144,9 +144,20 @@ def test_tissue_mask_and_intracranial_volume_are_told_apart(
     assert 'Brain mask</dt><dd>1.72 L<' in html
     assert 'grey and white matter 1,276.0 mL' in page.text
     assert 'brain mask, which includes fluid between gyri, 1,716.0 mL' in page.text
-    assert 'intracranial volume 1,801.0 mL' in page.text
+    assert 'intracranial volume (eTIV) 1,801.0 mL' in page.text
     assert 'not a medical device' in page.text
     assert 'is provisional' not in page.text
+
+
+def test_brain_measures_have_freesurfers_names(
+    derivatives: Path, add_result: Add, sidecar_facts: Facts
+) -> None:
+    measures = {'Cortex': 522_193.7, 'TotalGray': 'much', 'New <b>': 1000.0}
+    add_result('sub-01_T1w', sidecar=json.dumps(sidecar_facts(BrainMeasures=measures)))
+    page, _ = render(derivatives)
+    assert ['Cortex', '522.19', 'Cortex of both hemispheres'] in page.rows
+    assert ['New-<b>', '1.00', ''] in page.rows
+    assert "TotalGray is 'much', no number" in page.text
 
 
 def test_a_provisional_model_is_named_at_the_head(
