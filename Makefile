@@ -29,11 +29,15 @@ $(BIN)/.installed-for-tests: $(BIN)/.installed
 	$(INSTALL) --editable '.[$(EXTRAS)]'
 	touch $@
 
-demo: $(BIN)/.installed
-	$(BIN)/python -m tests.make_demo $(DEMO)/bids
-	$(BIN)/brainchop $(DEMO)/bids $(DEMO)/derivatives participant \
+$(BIN)/.installed-light: requirements-light.txt
+	@$(PYTHON) tools/install_light.py $(VENV)
+	@touch $@
+
+# Needs neither TensorFlow nor niworkflows; an environment that has them will do.
+demo: $(firstword $(wildcard $(BIN)/.installed) $(BIN)/.installed-light)
+	@$(BIN)/brainchop examples/bids $(DEMO)/derivatives participant \
 	    --work-dir $(DEMO)/work $(if $(MODEL),--model '$(MODEL)')
-	@echo "Look at $(DEMO)/derivatives/sub-MNI152.html"
+	@echo "Open $(DEMO)/derivatives/sub-06.html in a browser: the report of the scan and its labels."
 
 lint: $(BIN)/.installed-for-tests
 	$(BIN)/ruff check .

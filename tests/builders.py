@@ -6,6 +6,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+# The dataset of `make demo`.
+DEMO = Path(__file__).parents[1] / 'examples' / 'bids'
 DESCRIPTION = {'Name': 'made by a test', 'BIDSVersion': '1.10.0'}
 
 

@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from tests.builders import write_dataset, write_model
+from tests.builders import DEMO, write_dataset, write_model
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,28 +69,33 @@ def test_a_clone_is_installed_and_runs_in_its_own_folder(
 def test_the_light_installation_gives_the_same_labels(
     installed: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """As the README says, from the package index: without TensorFlow and niworkflows."""
+    """As `make demo` installs it from the package index: without TensorFlow and niworkflows."""
     clone, whole = installed
-    venv.create(tmp_path / 'light', with_pip=True)
+    model = write_model(tmp_path / 'net')
+    told = run(
+        'make', 'demo', f'VENV={tmp_path}/light', f'DEMO={tmp_path}/demo', f'MODEL={model}',
+        f'PYTHON={sys.executable}', cwd=clone,
+    )  # fmt: skip
+    assert 'warning' not in told.lower()
+    # Progress is told, a line every ten seconds; what to open comes last.
+    lines = [line for line in told.splitlines() if ' packages ' not in f' {line} ']
+    assert len(lines) < 15
+    page = lines[-1].split()[1]
+    assert lines[-1].startswith(f'Open {page} in a browser')
+    assert Path(page).stat().st_size > 100_000
     light = tmp_path / 'light' / 'bin'
-    pip = (light / 'python', '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check')
-    run(*pip, '-r', clone / 'requirements-light.txt', cwd=clone)
-    run(*pip, '--no-deps', clone, cwd=clone)
     (packages,) = (tmp_path / 'light').glob('lib/python*/site-packages')
     assert not {'tensorflow', 'keras', 'niworkflows', 'h5py'} & {
         p.name for p in packages.iterdir()
     }
-    # A model of the package, labelled by both installations.
-    name = 'sub-01/anat/sub-01_T1w.nii.gz'
-    dataset = write_dataset(tmp_path / 'bids', [name])
-    labels = []
-    for commands in (whole, light):
-        out = tmp_path / f'out-{commands.parent.name}'
-        options = ('-w', tmp_path / 'work', '--model', write_model(tmp_path / 'net'))
-        run(commands / 'brainchop', dataset, out, 'participant', *options, cwd=tmp_path)
-        run(commands / 'brainchop', dataset, out, 'group', cwd=tmp_path)
-        assert (out / 'sub-01.html').exists()
-        labels.append(nib.load(out / name.replace('_T1w', '_seg-net_dseg')))
+    out = tmp_path / 'whole'
+    options = ('-w', tmp_path / 'work', '--model', model)
+    run(whole / 'brainchop', DEMO, out, 'participant', *options, cwd=tmp_path)
+    run(light / 'brainchop', DEMO, tmp_path / 'demo' / 'derivatives', 'group', cwd=tmp_path)
+    labels = [
+        nib.load(folder / 'sub-06' / 'anat' / 'sub-06_seg-net_dseg.nii.gz')
+        for folder in (out, tmp_path / 'demo' / 'derivatives')
+    ]
     np.testing.assert_array_equal(labels[0].dataobj, labels[1].dataobj)
     told = run(light / 'brainchop-models', 'verify', tmp_path / 'net', cwd=tmp_path)
     assert 'OpenVINO computes a test volume' in told

@@ -7,6 +7,7 @@ import pytest
 
 from brainchop_bids.cli import localise, models, run, segment
 from brainchop_bids.system.tensorflow_runtime import load_tensorflow
+from tests.builders import DEMO
 from tests.models.networks import write_localiser
 
 load_tensorflow()
@@ -54,10 +55,7 @@ def test_segmenting_with_it_is_refused(tmp_path: Path, folder: Path, capsys: Cap
 
 
 def test_the_app_refuses_it(tmp_path: Path, folder: Path, capsys: Captured) -> None:
-    from tests.make_demo import make_demo
-
-    make_demo(tmp_path / 'bids')
-    command = [str(tmp_path / 'bids'), str(tmp_path / 'out'), 'participant']
+    command = [str(DEMO), str(tmp_path / 'out'), 'participant']
     code = run.main([*command, '--model', str(folder), '-w', str(tmp_path / 'work')])
     assert code == 2
     one_line(capsys, 'brainchop: error: ', str(folder), 'brainchop-localise')

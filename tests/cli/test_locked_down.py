@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.make_demo import make_demo
+from tests.builders import DEMO
 
 # Every mount becomes read-only but the folder named first. The second user namespace makes of the
 # one root that is left a user whom no account names, and who may do nothing special.
@@ -71,11 +71,11 @@ def _namespaces() -> None:
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the demo's dataset, with names and words that ASCII cannot write."""
     folder = tmp_path_factory.mktemp('Köpfe 头')
-    make_demo(folder)
+    shutil.copytree(DEMO, folder, dirs_exist_ok=True)
     description = folder / 'dataset_description.json'
     content = json.loads(description.read_text(encoding='utf-8')) | {'Name': 'Köpfe 头'}
     description.write_text(json.dumps(content, ensure_ascii=False), encoding='utf-8')
-    table = 'participant_id\tHändigkeit\nsub-MNI152\tweiß nicht 🤷\n'
+    table = 'participant_id\tHändigkeit\nsub-06\tweiß nicht 🤷\n'
     (folder / 'participants.tsv').write_text(table, encoding='utf-8')
     return folder
 
@@ -115,16 +115,16 @@ def test_the_demo_without_network_home_account_or_utf8(dataset: Path, free: Path
     """One run in CI under all conditions at once; the output is UTF-8 all the same."""
     out = free / 'Ausgabe ü'
     said = brainchop(free, dataset, out, 'participant', '-w', free / 'work')
-    assert 'sub-MNI152_T1w: done' in said
+    assert 'sub-06_T1w: done' in said
     assert '1 scan done' in said
-    assert (out / 'sub-MNI152' / 'anat' / 'sub-MNI152_seg-tissue_dseg.nii.gz').exists()
+    assert (out / 'sub-06' / 'anat' / 'sub-06_seg-tissue_dseg.nii.gz').exists()
     assert sorted(path.name for path in free.iterdir()) == ['Ausgabe ü', 'tmp', 'work']
     assert not list((free / 'tmp').iterdir())
     brainchop(free, dataset, out, 'group')
     [settings] = (out / 'logs').glob('run-*.toml')
     for name, words in {
         settings.relative_to(out): str(dataset),
-        'sub-MNI152.html': 'Köpfe 头',
+        'sub-06.html': 'Köpfe 头',
         'group_seg-tissue_dseg.tsv': 'weiß nicht 🤷',
         # As JSON, in a script of the page.
         'group_seg-tissue.html': json.dumps('weiß nicht 🤷'),
@@ -136,7 +136,7 @@ def test_the_demo_without_network_home_account_or_utf8(dataset: Path, free: Path
 
 def test_a_label_that_is_none_in_bids(dataset: Path, free: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(dataset, tmp_path / 'copy')
-    (copy / 'sub-MNI152').rename(copy / 'sub-Zoë')
+    (copy / 'sub-06').rename(copy / 'sub-Zoë')
     app = (sys.executable, '-m', 'brainchop_bids.cli.run', copy, free / 'out', 'participant')
     for more in ((), ('--participant-label', 'Zoë')):
         done = locked_down(free, *app, *more)
@@ -159,7 +159,7 @@ def test_any_home_will_do(dataset: Path, free: Path, home: str) -> None:
     out = free / 'out'
     arguments = (dataset, out, 'participant', '-w', free / 'work', '--dry-run')
     said = brainchop(free, *arguments, **HOMES[home])
-    assert 'sub-MNI152_T1w: to do (not done yet)' in said
+    assert 'sub-06_T1w: to do (not done yet)' in said
     assert not out.exists()
 
 
@@ -204,7 +204,7 @@ def test_files_are_utf8_where_python_is_not(dataset: Path, free: Path, tmp_path:
     said = brainchop(free, bids, out, 'participant', '-w', free / 'work', **ascii_only)
     assert '1 scan done' in said
     brainchop(free, bids, out, 'group', **ascii_only)
-    page = (out / 'sub-MNI152.html').read_text(encoding='utf-8')
+    page = (out / 'sub-06.html').read_text(encoding='utf-8')
     table = (out / 'group_seg-tissue_dseg.tsv').read_text(encoding='utf-8')
     assert 'Köpfe 头' in page
     assert 'weiß nicht 🤷' in table

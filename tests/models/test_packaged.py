@@ -1,5 +1,6 @@
 """The packaged models: small, whole, what their cards say, and good enough to be used."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from brainchop_bids.models.mapping import read_mapping
 from brainchop_bids.models.spec import load_spec
 from brainchop_bids.models.zoo import find_model, search_folders
 from brainchop_bids.training.config import read_training_config
-from tests.make_demo import make_demo
+from tests.builders import DEMO
 
 
 @pytest.mark.parametrize('name', ['tissue', 'subcortical'])
@@ -71,25 +72,52 @@ def test_18_structures_are_those_of_upstreams_model(shared: Path) -> None:
     assert [label.name for label in ours.labels] == [label.name for label in theirs.labels]
 
 
-def test_the_app_runs_it_where_no_model_is_named(tmp_path: Path) -> None:
-    make_demo(tmp_path / 'bids')
-    arguments = [str(tmp_path / 'bids'), str(tmp_path / 'out'), 'participant']
+# What lies at some places of the demonstration scan, in mm, as read from the scan itself.
+BACKGROUND, GREY, WHITE, FLUID = range(4)
+LANDMARKS = {
+    'pons': (WHITE, (4, -15, -30)),
+    'splenium': (WHITE, (2, -33, 10)),
+    'left temporal white matter': (WHITE, (-36, 6, -22)),
+    'right temporal white matter': (WHITE, (40, 6, -22)),
+    'left temporal pole': (GREY, (-38, 14, -27)),
+    'right temporal pole': (GREY, (42, 14, -27)),
+    'left cerebellar white matter': (WHITE, (-22, -40, -45)),
+    'right cerebellar white matter': (WHITE, (30, -40, -45)),
+    'left thalamus': (GREY, (-8, -12, 10)),
+    'right thalamus': (GREY, (12, -12, 10)),
+    'left lateral ventricle': (FLUID, (-2, 0, 20)),
+    'right lateral ventricle': (FLUID, (8, 0, 20)),
+    'fourth ventricle': (FLUID, (2, -28, -30)),
+    'right eye': (BACKGROUND, (28, 58, -10)),
+    'back of the head': (BACKGROUND, (0, -97, 0)),
+}
+
+
+def test_the_demo_is_labelled_right_where_no_model_is_named(tmp_path: Path) -> None:
+    arguments = [str(DEMO), str(tmp_path / 'out'), 'participant', '-w', str(tmp_path / 'work')]
     done = subprocess.run(
-        [sys.executable, '-m', 'brainchop_bids.cli.run', *arguments, '-w', str(tmp_path / 'work')],
+        [sys.executable, '-m', 'brainchop_bids.cli.run', *arguments],
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    stem = tmp_path / 'out' / 'sub-MNI152' / 'anat' / 'sub-MNI152'
-    labels = np.asarray(nib.load(f'{stem}_seg-tissue_dseg.nii.gz').dataobj)
-    mask = np.asarray(nib.load(f'{stem}_desc-brain_mask.nii.gz').dataobj).astype(bool)
-    scan = np.asarray(nib.load(f'{tmp_path}/bids/sub-MNI152/anat/sub-MNI152_T1w.nii.gz').dataobj)
-    # nilearn's template has no skull: all that is bright is brain.
-    head = scan > 0.2 * scan.max()
-    assert agreement(mask, head, (1, 1, 1), surfaces=False).dice > 0.9
-    means = [scan[labels == i].mean() for i in (3, 1, 2)]
+    stem = tmp_path / 'out' / 'sub-06' / 'anat' / 'sub-06'
+    image = nib.load(f'{stem}_seg-tissue_dseg.nii.gz')
+    labels = np.asarray(image.dataobj)
+    millimetres = np.array([place for _, place in LANDMARKS.values()])
+    voxels = np.rint(nib.affines.apply_affine(np.linalg.inv(image.affine), millimetres))
+    found = labels[tuple(voxels.astype(int).T)].tolist()
+    assert dict(zip(LANDMARKS, found, strict=True)) == {
+        name: label for name, (label, _) in LANDMARKS.items()
+    }
+    mask = np.asarray(nib.load(f'{stem}_desc-brain_mask.nii.gz').dataobj)
+    assert mask[tuple(voxels.astype(int).T)].tolist() == [int(label > 0) for label in found]
+    scan = np.asarray(nib.load(DEMO / 'sub-06/anat/sub-06_T1w.nii.gz').dataobj)
+    means = [scan[labels == i].mean() for i in (FLUID, GREY, WHITE)]
     assert means == sorted(means)
-    assert main([*arguments, '-w', str(tmp_path / 'work'), '--dry-run']) == 0
+    facts = json.loads(Path(f'{stem}_seg-tissue_dseg.json').read_text())
+    assert facts['Flags'] == []
+    assert main([*arguments, '--dry-run']) == 0
 
 
 @pytest.mark.parametrize(('name', 'least'), [('tissue', 0.8), ('subcortical', 0.75)])

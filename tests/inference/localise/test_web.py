@@ -16,7 +16,6 @@ from brainchop_bids.models.spec import load_spec
 from brainchop_bids.models.zoo import list_models, search_folders
 from brainchop_bids.system.tensorflow_runtime import load_tensorflow
 from tests.browser import NpmPackages
-from tests.make_demo import T1W
 from tests.models.node import run_node
 
 load_tensorflow()
@@ -99,7 +98,8 @@ def test_packaged_ones_find_the_brain(
     tmp_path: Path, npm_packages: NpmPackages, folder: Path
 ) -> None:
     node_modules = npm_packages('onnxruntime-web@1')
-    volume = read_volume(Path(str(files('nilearn.datasets') / 'data' / T1W)))
+    name = 'mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz'
+    volume = read_volume(Path(str(files('nilearn.datasets') / 'data' / name)))
     localiser = Localiser.of(load_spec(folder))
     expected = localiser(volume.data, volume.geometry)
     same(by_web(localiser, node_modules, tmp_path)(volume.data, volume.geometry), expected)
