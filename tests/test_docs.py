@@ -73,7 +73,8 @@ def test_examples_stand_in_the_pages_as_they_are(pages: Path) -> None:
 
 def test_files_that_pages_name_exist() -> None:
     named = set()
-    for page in [ROOT / 'README.md', *(ROOT / 'docs').glob('*.rst')]:
+    pages = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *(ROOT / 'docs').glob('*.rst')]
+    for page in pages:
         named |= set(re.findall(r'`((?:[\w-]+/)+[\w.-]+\.\w+)`', page.read_text('utf-8')))
     ours = {name for name in named if (ROOT / name).parents[0].is_dir()}
     assert 'benchmarks/RESULTS.md' in ours
