@@ -22,7 +22,7 @@ FROM ${BASE}
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="brainchop-bids" \
       org.opencontainers.image.description="BIDS App that segments brain MRI with tiny networks" \
-      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.version="0.2.0" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.source="https://github.com/neuroneural/brainchop-bids" \
@@ -35,7 +35,7 @@ ENV PATH=/opt/brainchop/bin:/usr/local/bin:/usr/bin:/bin \
     LANG=C.UTF-8 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONNOUSERSITE=1 \
-    BRAINCHOP_IMAGE=brainchop-bids:0.1.0
+    BRAINCHOP_IMAGE=brainchop-bids:0.2.0
 # Any --user does: nothing here belongs to anybody, and no user needs a name or a home.
 USER 1000:1000
 WORKDIR /tmp

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .image.conform import ConformOptions
     from .system.errors import BrainchopError
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 __all__ = [
     'BrainchopError',
     'ConformOptions',

@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+import tarfile
 import venv
+import zipfile
 from pathlib import Path
 
 import nibabel as nib
@@ -27,12 +29,17 @@ def run(*command: object, cwd: Path, code: int = 0) -> str:
 
 
 @pytest.fixture
-def installed(tmp_path: Path) -> tuple[Path, Path]:
-    """Return a clone, and the folder of the commands of what was installed from it."""
+def clone(tmp_path: Path) -> Path:
+    """Return a clone of the repository."""
     if not (ROOT / '.git').exists():
         pytest.skip('these tests do not lie in a clone')
-    clone = tmp_path / 'clone'
-    run('git', 'clone', '--quiet', ROOT, clone, cwd=tmp_path)
+    run('git', 'clone', '--quiet', ROOT, tmp_path / 'clone', cwd=tmp_path)
+    return tmp_path / 'clone'
+
+
+@pytest.fixture
+def installed(clone: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """Return a clone, and the folder of the commands of what was installed from it."""
     venv.create(tmp_path / 'venv', with_pip=False)
     python = tmp_path / 'venv' / 'bin' / 'python'
     (place,) = (tmp_path / 'venv').glob('lib/python*/site-packages')
@@ -63,6 +70,29 @@ def test_a_clone_is_installed_and_runs_in_its_own_folder(
     )  # fmt: skip
     assert '1 scan' in told
     assert (out / name.replace('_T1w', '_seg-net_dseg')).exists()
+
+
+def test_distributions_have_all_files_and_are_built_without_warnings(clone: Path) -> None:
+    code = (
+        'from setuptools import build_meta\n'
+        'for build in build_meta.build_sdist, build_meta.build_wheel: print(build("dist"))\n'
+    )
+    # If Python is told not to, setuptools warns that it writes no byte code.
+    told = run('env', '-u', 'PYTHONDONTWRITEBYTECODE', sys.executable, '-c', code, cwd=clone)
+    assert 'warning' not in told.lower()
+    assert 'ignored' not in told.replace('ignored.py', '')
+    tracked = set(run('git', 'ls-files', cwd=clone).splitlines())
+    [source], [wheel] = (clone / 'dist').glob('*.tar.gz'), (clone / 'dist').glob('*.whl')
+    with tarfile.open(source) as archive:
+        files = [Path(member.name) for member in archive if member.isfile()]
+    held = {Path(*path.parts[1:]).as_posix() for path in files}
+    left_out = {'.gitignore', '.ci/run', '.ci/constraints.txt', 'brainchop_bids/workflows'}
+    assert tracked - held == left_out
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if '.dist-info/' not in name}
+    workflows = {f'brainchop_bids/{name}' for name in tracked if name.startswith('workflows/')}
+    ours = {name for name in tracked - left_out if name.startswith('brainchop_bids/')}
+    assert packed == ours | workflows
 
 
 @pytest.mark.timeout(900)

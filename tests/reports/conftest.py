@@ -18,7 +18,7 @@ NAMES = {1: 'White Matter', 2: 'Grey Matter'}
 VOLUMES = 'index\tname\tvoxels\tvolume\n1\tWhite Matter\t10\t12.5\n2\tGrey Matter\t30\t37.25\n'
 CITATION = """### Methods
 
-Segmented with *brainchop-bids* 0.1.0 [@bidsapps; @nipype], as `mri_convert -c` does [@none].
+Segmented with *brainchop-bids* 0.2.0 [@bidsapps; @nipype], as `mri_convert -c` does [@none].
 
 ### References
 
@@ -39,7 +39,7 @@ def facts(**changed: Any) -> dict[str, Any]:
         'Seconds': {'conform': 0.8, 'segment': 9.1},
         'PeakMemoryMB': {'segment': 2100},
         'BrainVolume': 1234567.0,
-        'Brainchop': {'Version': '0.1.0', 'SourceSHA256': 'cd' * 32, 'Settings': {'frame': 3}},
+        'Brainchop': {'Version': '0.2.0', 'SourceSHA256': 'cd' * 32, 'Settings': {'frame': 3}},
         **changed,
     }
 

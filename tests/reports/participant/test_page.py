@@ -193,7 +193,7 @@ def test_facts_of_the_run_are_shown(
         'minmax',
         'keras 3.15.1 on tensorflow 2.21.0',
         '12 components, 3,450 voxels',
-        'brainchop-bids 0.1.0',
+        'brainchop-bids 0.2.0',
         '1.23 L',
         'qform is odd',
         'Setting frame',
@@ -240,7 +240,7 @@ def test_flags_measures_and_marks_are_shown(
 def test_methods_and_references_are_ready_to_paste(derivatives: Path) -> None:
     page, _ = render(derivatives)
     assert (
-        'Segmented with brainchop-bids 0.1.0 [1][2], as mri_convert -c does [@none].' in page.text
+        'Segmented with brainchop-bids 0.2.0 [1][2], as mri_convert -c does [@none].' in page.text
     )
     links = [link['href'] for link in page.all('a')]
     assert 'https://doi.org/10.3389/fninf.2011.00013' in links
