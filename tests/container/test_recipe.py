@@ -176,7 +176,6 @@ def test_the_image_is_built_and_runs_the_demo() -> None:
     done = subprocess.run(
         # Not in pytest's folder, which others cannot enter.
         [ROOT / 'tests' / 'container' / 'check.sh'],
-        env={**os.environ, 'PYTHON': sys.executable},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
