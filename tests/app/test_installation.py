@@ -103,8 +103,8 @@ def test_the_light_installation_gives_the_same_labels(
     clone, whole = installed
     model = write_model(tmp_path / 'net')
     told = run(
-        'make', 'demo', f'VENV={tmp_path}/light', f'DEMO={tmp_path}/demo', f'MODEL={model}',
-        f'PYTHON={sys.executable}', cwd=clone,
+        'make', '--no-print-directory', 'demo', f'VENV={tmp_path}/light', f'DEMO={tmp_path}/demo',
+        f'MODEL={model}', f'PYTHON={sys.executable}', cwd=clone,
     )  # fmt: skip
     assert 'warning' not in told.lower()
     # Progress is told, a line every ten seconds; what to open comes last.
