@@ -23,7 +23,7 @@ from brainchop_bids.models.formats import read_network
 from brainchop_bids.models.formats.tfjs import save_tfjs
 from brainchop_bids.models.mapping import read_mapping
 from brainchop_bids.models.network import Network, Op
-from brainchop_bids.models.sides import side
+from brainchop_bids.models.sides import without_side
 from brainchop_bids.models.spec import load_spec
 from brainchop_bids.models.zoo import find_model
 
@@ -120,8 +120,7 @@ def _head(op: Op) -> Op:
 
 
 def _same(name: str, known: list[str]) -> int | None:
-    plain = name.split('-', 1)[1] if side(name) else name
-    plain = plain.replace('Inf-Lat-Vent', 'Inferior-Lateral-Ventricle')
+    plain = without_side(name).replace('Inf-Lat-Vent', 'Inferior-Lateral-Ventricle')
     return known.index(plain) if plain in known else None
 
 
