@@ -4,6 +4,7 @@ Nipype reads ``/proc/meminfo`` and counts all processors of the machine. A sched
 grants less, and kills processes that exceed the grant.
 """
 
+import ctypes
 import os
 import re
 import sys
@@ -25,6 +26,8 @@ _CGROUP = Path('/sys/fs/cgroup')
 # thread's stack and heap reserve, and memory of the smallest network; measured, GB.
 _LIBRARIES_GB, _THREAD_GB, _LEAST_GB = 1.45, 0.13, 0.4
 _MEMINFO = Path('/proc/meminfo')
+# Options in glibc's malloc.h.
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,21 @@ def peak_mb() -> float:
         return float(getattr(memory, 'peak_wset', memory.rss)) / 1e6
     unit = 1 if sys.platform == 'darwin' else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def set_malloc(options: Mapping[int, int]) -> None:
+    """Set options of the C library's allocator, where it is glibc's.
+
+    Parameters
+    ----------
+    options : mapping of int to int
+        Values by glibc's number of the option (`M_TRIM_THRESHOLD`, `M_MMAP_MAX`, `M_ARENA_MAX`).
+    """
+    # Windows does not open the C library by no name.
+    libc = ctypes.CDLL(None) if os.name == 'posix' else None
+    if libc is not None and hasattr(libc, 'mallopt'):
+        for option, value in options.items():
+            libc.mallopt(option, value)
 
 
 def check_address_space() -> None:

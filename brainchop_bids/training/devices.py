@@ -1,13 +1,12 @@
 """Precision, memory allocation, and data parallelism over several GPUs."""
 
-import ctypes
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 
 from ..system.errors import SettingsError
+from ..system.resources import M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD, set_malloc
 
 # Backends with data parallelism. Keras 3.15 has none for PyTorch, and an unsupported prototype for
 # TensorFlow (keras/src/backend/*/distribution_lib.py).
@@ -15,8 +14,8 @@ DISTRIBUTED = ('jax',)
 # Flags in /proc/cpuinfo. Without one of them bfloat16 is a hundred times slower than float32
 # (PyTorch 2.13, 0.9 instead of 118 GFLOP/s on an AMD EPYC that has AVX2 alone).
 _BFLOAT16_FLAGS = ('avx512_bf16', 'amx_bf16')
-# Options in glibc's malloc.h, by which freed memory stays with the process, in a single arena.
-_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
+# Freed memory stays with the process, in a single arena.
+_KEEP_MEMORY = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_ARENA_MAX: 1}
 
 
 def configure_keras(precision: str) -> str:
@@ -38,11 +37,7 @@ def configure_keras(precision: str) -> str:
     """
     policy = _fastest_policy() if precision == 'auto' else precision
     keras.config.set_dtype_policy(policy)
-    # Windows does not open the C library by no name.
-    libc = ctypes.CDLL(None) if os.name == 'posix' else None
-    if libc is not None and hasattr(libc, 'mallopt'):
-        for option, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_ARENA_MAX, 1)):
-            libc.mallopt(option, value)
+    set_malloc(_KEEP_MEMORY)
     return policy
 
 
