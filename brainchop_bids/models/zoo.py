@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from ..system.errors import ModelError
+from ..system.text import near
 from .formats import holds_model
 from .registry import published_models, published_name
 
@@ -52,8 +53,10 @@ def find_model(name_or_folder: str | Path, models_dir: str | Path | None = None)
             f'fetch it with brainchop-models get {name}'
         )
     names = sorted({name for folder in folders for name in list_models(folder)})
+    hint = near(str(name_or_folder), [*names, *published_models()])
     raise ModelError(
-        f'{name_or_folder}: no such model folder; searched {searched}; models there: '
+        f'{name_or_folder}: no such model folder{hint}; '
+        f'searched {searched}; models there: '
         f'{", ".join(names) or "none"} (give a folder, or set --models-dir); '
         f'brainchop-models list shows all'
     )

@@ -70,6 +70,15 @@ def test_a_missing_model_tells_what_there_is(tmp_path, monkeypatch):
     assert 'alpha, beta' in message
 
 
+@pytest.mark.parametrize(
+    ('typed', 'meant'), [('tisue', 'tissue'), ('alhpa', 'alpha'), ('mindgrap', 'mindgrab')]
+)
+def test_a_misspelt_name_is_answered_by_the_nearest(tmp_path, typed, meant):
+    two_layers(tmp_path / 'alpha')
+    with pytest.raises(ModelError, match=f'{typed}: no such model folder; did you mean {meant}'):
+        find_model(typed, tmp_path)
+
+
 def test_a_path_that_does_not_exist_is_not_looked_up_by_name(tmp_path):
     two_layers(tmp_path / 'net')
     with pytest.raises(ModelError, match='no such model folder'):
