@@ -289,6 +289,20 @@ def sizes_by_values(folder: Path) -> str:
 
 
 @case
+def weights_that_are_no_numbers(folder: Path) -> str:
+    kernel = constant('kernel', np.full((2, 1, 1, 1, 1), np.nan), np.float32)
+    save(folder, onnx_model(*conv(kernel)))
+    return "weight 'kernel' holds values that are no numbers (NaN)"
+
+
+@case
+def volumes_of_terabytes(folder: Path) -> str:
+    sides = (30_000,) * 3
+    save(folder, onnx_model(*conv(), given=(1, 1, *sides), made=(1, 2, *sides)))
+    return 'takes volumes of 30000 x 30000 x 30000, expected at most 1024'
+
+
+@case
 def labels_in_place_of_classes(folder: Path) -> str:
     node = helper.make_node('ArgMax', ['in'], ['out'], axis=1)
     save(folder, onnx_model([node], made=OPEN, kind=TensorProto.INT64))

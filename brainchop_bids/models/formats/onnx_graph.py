@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...system.errors import ModelError
 from .exact_norms import normalise_exactly
 from .onnx_checks import OnnxFile
@@ -17,6 +19,8 @@ _MULTIPLES = (1, 2, 4, 8, 16, 32, 64, 3, 5, 6, 9, 10, 12, 20, 24, 48)
 _SIDE = 32
 # Most channels that are tried if a file leaves their number open.
 _MOST_CHANNELS = 4
+# Longest side of a volume of fixed size; scans are conformed to 256 voxels, or little more.
+_MOST_SIDE = 1024
 # Processor time of a trial; large networks take a tenth of a second for each side.
 _SECONDS = 20
 # Bytes of constants that are computed from others, in addition to the size of the file.
@@ -129,6 +133,9 @@ class OnnxGraph:
             known = [n for n in sides if n is not None]
             # Open sizes beside fixed ones are set to the largest of these.
             fixed = [n or max(known, default=0) for n in sides]
+            if max(fixed) > _MOST_SIDE:
+                problems.append(f'takes volumes of {_by(fixed)}, expected at most {_MOST_SIDE}')
+                continue
             for count in [channels] if channels else range(1, _MOST_CHANNELS + 1):
                 self.channels_first, self.in_channels = first, count
                 if known:
@@ -191,7 +198,16 @@ class OnnxGraph:
         return width, products / voxels
 
     def _check_constants(self) -> None:
-        """Refuse constants that are computed, e.g. by Expand, and larger than their file."""
+        """Refuse weights that are no numbers, and computed constants larger than their file."""
+        for op in self._model.get_ordered_ops():
+            if op.get_type_name() != 'Constant':
+                continue
+            # Infinity is no fault: it fills volumes before a maximum is taken.
+            if op.get_element_type().get_type_name() in _FLOATS and np.isnan(op.data).any():
+                raise self._fault(
+                    f'weight {op.get_friendly_name()!r} holds values that are no numbers (NaN)',
+                    'fetch the model or export it again',
+                )
         size = sum(file.stat().st_size for file in self.files)
         total = sum(nbytes for _, nbytes, constant in self._outputs() if constant)
         if total > size + _COMPUTED:
