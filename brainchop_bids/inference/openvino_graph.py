@@ -298,8 +298,9 @@ def step_weights(step: Step) -> tuple[np.ndarray, np.ndarray]:
     The kernel is (Cout, Cin, X, Y, Z), or (Cin, Cout, X, Y, Z) for a transposed convolution.
     """
     axes = (4, 3, 0, 1, 2) if step.up == 1 else (3, 4, 0, 1, 2)
-    kernel = np.ascontiguousarray(step.kernel.transpose(axes), np.float32)
-    return kernel, np.ascontiguousarray(step.bias, np.float32).reshape(-1, 1, 1, 1)
+    # Copies, because OpenVINO shares no arrays that are read-only, as those of files are.
+    kernel = np.array(step.kernel.transpose(axes), np.float32, order='C')
+    return kernel, np.array(step.bias, np.float32).reshape(-1, 1, 1, 1)
 
 
 def compiled(
