@@ -7,21 +7,22 @@ import { defineConfig } from 'vite';
 const root = fileURLToPath(new URL('.', import.meta.url));
 const out = fileURLToPath(new URL('../brainchop_bids/data/web', import.meta.url));
 
-// The service worker keeps all files of the page; its cache is named after their contents.
-function listFiles() {
+// The service worker has the list of all files of the page, and a version made of their contents.
+function writeServiceWorker() {
   return {
-    name: 'list-files',
+    name: 'service-worker',
     apply: 'build',
     closeBundle() {
       const files = readdirSync(out, { recursive: true, withFileTypes: true })
         .filter((entry) => entry.isFile())
         .map((entry) => relative(out, join(entry.parentPath, entry.name)).split(sep).join('/'))
-        .filter((name) => !['files.json', 'sw.js', 'licenses.md'].includes(name))
+        .filter((name) => name !== 'licenses.md')
         .sort();
-      const hash = createHash('sha256');
+      const source = readFileSync(join(root, 'src/page/sw.js'), 'utf8');
+      const hash = createHash('sha256').update(source);
       for (const name of files) hash.update(name).update(readFileSync(join(out, name)));
-      const version = hash.digest('hex').slice(0, 16);
-      writeFileSync(join(out, 'files.json'), `${JSON.stringify({ version, files }, null, 1)}\n`);
+      const page = { version: hash.digest('hex').slice(0, 16), files };
+      writeFileSync(join(out, 'sw.js'), `const PAGE = ${JSON.stringify(page)};\n${source}`);
     },
   };
 }
@@ -30,7 +31,7 @@ export default defineConfig({
   root,
   // Relative addresses, so that the folder can stand anywhere on a server.
   base: './',
-  plugins: [listFiles()],
+  plugins: [writeServiceWorker()],
   worker: { format: 'es' },
   build: {
     outDir: out,

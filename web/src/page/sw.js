@@ -1,34 +1,29 @@
-// Keeps the page and its models, so that it works without a network after the first visit.
+// Keeps the page and its models, so that it works without a network after the first visit. The build
+// puts `PAGE` before it, the version and the files of the page.
 //
 // Registered as `sw.js?isolate` by a page whose server does not send the headers that threads need:
 // it then adds them.
+/* global PAGE */
 const ISOLATE = new URL(self.location).searchParams.has('isolate');
 const SCOPE = new URL('./', self.location).href;
 const PREFIX = `brainchop ${SCOPE} `;
+const CACHE = PREFIX + PAGE.version;
 const HASHED = `${SCOPE}assets/`;
-
-async function list(name) {
-  const answer = await fetch(SCOPE + name, { cache: 'no-cache' });
-  if (!answer.ok) throw new Error(`${name}: ${answer.status}`);
-  return answer.json();
-}
+const MODELS = `${SCOPE}models/`;
 
 async function keep() {
-  const { version, files } = await list('files.json');
-  const { models } = await list('models/index.json');
-  const names = [
-    './', 'files.json', ...files,
-    'models/index.json',
-    ...models.flatMap((model) => model.files.map((file) => `models/${model.name}/${file}`)),
-  ];
-  const cache = await caches.open(PREFIX + version);
+  const answer = await fetch(`${SCOPE}models/index.json`, { cache: 'no-cache' });
+  if (!answer.ok) throw new Error(`models/index.json: ${answer.status}`);
+  const { models } = await answer.json();
+  const files = models.flatMap(({ name, files: own }) => own.map((file) => `models/${name}/${file}`));
+  const cache = await caches.open(CACHE);
+  const names = ['./', ...PAGE.files, 'models/index.json', ...files];
   await cache.addAll(names.map((name) => new Request(SCOPE + name, { cache: 'no-cache' })));
 }
 
 async function forgetOthers() {
-  const { version } = await (await caches.match(`${SCOPE}files.json`)).json();
   const names = await caches.keys();
-  const old = names.filter((name) => name.startsWith(PREFIX) && name !== PREFIX + version);
+  const old = names.filter((name) => name.startsWith(PREFIX) && name !== CACHE);
   await Promise.all(old.map((name) => caches.delete(name)));
 }
 
@@ -40,24 +35,20 @@ function isolated(answer) {
   return new Response(answer.body, { status: answer.status, statusText: answer.statusText, headers });
 }
 
-async function kept(request) {
-  const names = (await caches.keys()).filter((name) => name.startsWith(PREFIX)).reverse();
-  for (const name of names) {
-    const found = await (await caches.open(name)).match(request, { ignoreSearch: true });
-    if (found) return found;
-  }
-  return undefined;
-}
-
 // Names of assets change with their contents. All else comes from the server while there is one,
 // so that neither a new version nor another model is missed.
 async function answer(request) {
-  if (request.url.startsWith(HASHED)) return (await kept(request)) ?? fetch(request);
+  const cache = await caches.open(CACHE);
+  const kept = await cache.match(request, { ignoreSearch: true });
+  if (kept && request.url.startsWith(HASHED)) return kept;
   try {
-    return await fetch(request);
+    const fresh = await fetch(request);
+    if (fresh.ok && (kept || request.url.startsWith(MODELS))) {
+      await cache.put(request, fresh.clone());
+    }
+    return fresh;
   } catch (error) {
-    const found = await kept(request);
-    if (found) return found;
+    if (kept) return kept;
     throw error;
   }
 }
