@@ -32,6 +32,9 @@ export default defineConfig({
   // Relative addresses, so that the folder can stand anywhere on a server.
   base: './',
   plugins: [writeServiceWorker()],
+  resolve: {
+    alias: [{ find: /^numcodecs\/.*/, replacement: join(root, 'src/page/no-codec.js') }],
+  },
   worker: { format: 'es' },
   build: {
     outDir: out,

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import Any
 
+from ..models import DEFAULT_MODEL
 from ..models.formats.web_manifest import MANIFEST, WEIGHTS, write_model
 from ..models.spec import ModelSpec, load_spec
 from ..models.zoo import find_model, list_models, search_folders
@@ -50,11 +51,11 @@ def web_models(
     Parameters
     ----------
     names : sequence of str
-        Names or folders; none for all models of the package.
+        Names or folders; none for all models of the package, the default one first.
     models_dir : Path, optional
         A folder of model folders.
     report : callable, optional
-        Gets a line for each localiser, or model of the package, that is left out.
+        Gets a line for each localiser that is missing.
 
     Returns
     -------
@@ -67,9 +68,8 @@ def web_models(
         If a model that is named cannot be found or read, or two have the same name.
     """
     packaged = search_folders()[0]
-    folders = [find_model(name, models_dir) for name in names] or [
-        packaged / name for name in list_models(packaged)
-    ]
+    own = sorted(list_models(packaged), key=lambda name: name != DEFAULT_MODEL)
+    folders = [find_model(name, models_dir) for name in names or own]
     found = {spec.folder: spec for spec in map(load_spec, folders)}
     for spec in list(found.values()):
         if spec.localiser is None:

@@ -1,7 +1,11 @@
 // The files that can be saved: contents and names.
-import { writeNifti, writeNiftiGz } from '../engine/nifti.js';
+import { writeNiftiGz } from '../engine/nifti.js';
 
 const FORMULA = /^'*[=+\-@\t\r]/;
+const MASK = [
+  { index: 0, name: 'background', color: '#000000' },
+  { index: 1, name: 'brain', color: '#dc3c3c' },
+];
 const NUMBER = /^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$/;
 
 // Spreadsheets run cells that begin as formulas, see `brainchop_bids.system.text.table_cell`.
@@ -31,25 +35,18 @@ export function nameOf(kind, scan, model) {
   }[kind];
 }
 
-/** The bytes or text of a file. */
-export async function contentOf(kind, result) {
-  const { header, labels, mask, brain } = result;
+/** The bytes or text of a file; `scan` is what `readScan` gave. */
+export async function contentOf(kind, result, scan) {
   switch (kind) {
     case 'labels':
-      return writeNiftiGz({ data: labels, header, labels: true });
+      return writeNiftiGz({ data: result.labels, scan, labels: result.table });
     case 'mask':
-      return writeNiftiGz({ data: mask, header, labels: true });
+      return writeNiftiGz({ data: result.mask, scan, labels: MASK });
     case 'brain':
-      return writeNiftiGz({ data: brain, header });
+      return writeNiftiGz({ data: result.brain, scan });
     case 'volumes':
       return volumesTable(result.volumes);
     default:
       return `${JSON.stringify(result.provenance, null, 2)}\n`;
   }
 }
-
-/** Labels and mask as the viewer takes them. */
-export const layersOf = ({ header, labels, mask }) => ({
-  labels: writeNifti({ data: labels, header, labels: true }),
-  mask: mask && writeNifti({ data: mask, header, labels: true }),
-});

@@ -2,7 +2,7 @@
 import { hasWebGl2, missing, register, threads } from './abilities.js';
 import { convertDicom, droppedFiles } from './dicom.js';
 import { alertLine, begin, byId, lineOf, listenToFiles, make, note, save } from './dom.js';
-import { contentOf, layersOf, nameOf } from './files.js';
+import { contentOf, nameOf } from './files.js';
 import { Models } from './models.js';
 import { readScan } from '../engine/nifti.js';
 import { Segmenter } from './segmenter.js';
@@ -23,7 +23,7 @@ const STEPS = {
 const models = new Models();
 const segmenter = new Segmenter();
 // Each is null until there is one; `busy` while files are read or a job runs.
-const page = { scan: null, result: null, viewer: null, busy: false, able: true };
+const page = { scan: null, read: null, result: null, viewer: null, busy: false, able: true };
 
 const userError = (line) => Object.assign(new Error(line), { name: 'UserError' });
 
@@ -86,7 +86,9 @@ async function takeScan(file) {
   const read = await readScan(scan);
   forget();
   page.scan = scan;
-  const { dims, zooms } = read.header;
+  // What files are written with; values are needed only once.
+  page.read = { ...read, data: null };
+  const { dims, zooms } = read.geometry;
   byId('scan-name').replaceChildren(
     make('b', {}, file.name),
     ` ${dims.join(' × ')} voxels of ${zooms.map((mm) => Number(mm.toFixed(2))).join(' × ')} mm`,
@@ -157,7 +159,7 @@ function progress({ step, done, total }) {
 }
 
 async function show(result, { manifest }) {
-  page.result = { ...result, scan: page.scan.name, model: manifest.name };
+  page.result = { ...result, table: manifest.labels, scan: page.scan.name, model: manifest.name };
   const table = document.querySelector('#results tbody');
   table.replaceChildren(...result.volumes.map(row));
   const remarks = [...result.warnings, ...result.flags];
@@ -172,7 +174,7 @@ async function show(result, { manifest }) {
   byId('brain-only').closest('label').hidden = !result.mask;
   byId('results').hidden = false;
   document.body.classList.add('has-result');
-  await page.viewer?.showLabels(result, layersOf(result));
+  await page.viewer?.showLabels(result);
   say(`Done in ${result.seconds.total.toFixed(0)} seconds`);
 }
 
@@ -194,7 +196,7 @@ async function saveFile(kind) {
   const { result } = page;
   const name = nameOf(kind, result.scan, result.model);
   try {
-    save(name, await contentOf(kind, result));
+    save(name, await contentOf(kind, result, page.read));
     say(`Saved ${name}`);
   } catch (error) {
     alertLine(lineOf(error));

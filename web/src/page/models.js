@@ -1,40 +1,20 @@
-// Models of the served folder, and those that are dropped as files.
+// The models to choose from: those that are served, and those that are dropped as files.
 import { readDroppedModel } from '../engine/dropped.js';
 import { byId, make } from './dom.js';
+import { LOCALISE, Served } from './served.js';
 
-const FOLDER = new URL('./models/', document.baseURI);
-const LOCALISE = 'localise';
 // More labels than these are counted, not named.
 const MOST_NAMES = 5;
 
-async function bytesOf(url) {
-  const answer = await fetch(url);
-  if (!answer.ok) {
-    throw Object.assign(new Error(`${url.pathname}: the server answers ${answer.status}; reload the page`), {
-      name: 'UserError',
-    });
-  }
-  return answer.arrayBuffer();
-}
-
-const jsonOf = async (url) => JSON.parse(new TextDecoder().decode(await bytesOf(url)));
-
-/** The models of the folder that this page came from. */
 export class Models {
-  #known = [];
-  #loaded = new Map();
+  #served = new Served();
   #own = new Map();
 
   async list() {
-    this.#known = (await jsonOf(new URL('index.json', FOLDER))).models;
-    const shown = this.#known.filter((model) => model.task !== LOCALISE);
+    await this.#served.list();
+    const shown = this.#served.known.filter((model) => model.task !== LOCALISE);
     for (const model of shown) this.#offer(model, model.name, facts(model));
     if (shown.length) this.choose(shown[0].name);
-  }
-
-  /** The name of the localiser that is served, or `undefined`. */
-  get localiser() {
-    return this.#known.find((model) => model.task === LOCALISE)?.name;
   }
 
   get chosen() {
@@ -58,22 +38,11 @@ export class Models {
   }
 
   /** The chosen model as the engine takes it, with its localiser if that is served. */
-  async load(name = this.chosen) {
-    const model = this.#own.get(name) ?? (await this.files(name));
+  async load() {
+    const model = this.#own.get(this.chosen) ?? (await this.#served.files(this.chosen));
     const wanted = model.manifest.localiser;
-    const served = this.#known.some((known) => known.name === wanted);
-    return served ? { ...model, localiser: await this.files(wanted) } : model;
-  }
-
-  /** The manifest and the weights of a served model. */
-  async files(name) {
-    if (!this.#loaded.has(name)) {
-      const folder = new URL(`${encodeURIComponent(name)}/`, FOLDER);
-      const manifest = await jsonOf(new URL('manifest.json', folder));
-      const weights = await bytesOf(new URL(manifest.weights, folder));
-      this.#loaded.set(name, { manifest, weights });
-    }
-    return this.#loaded.get(name);
+    const there = this.#served.known.some(({ name }) => name === wanted);
+    return there ? { ...model, localiser: await this.#served.files(wanted) } : model;
   }
 
   #offer(model, name, text) {

@@ -1,5 +1,7 @@
 // The scan and its labels in NiiVue: three planes and 3-D.
-import { NVImage, Niivue, SHOW_RENDER, SLICE_TYPE } from '@niivue/niivue';
+import { MULTIPLANAR_TYPE, NVImage, Niivue, SHOW_RENDER, SLICE_TYPE } from '@niivue/niivue';
+import { writeNifti } from '../engine/nifti.js';
+import { affineOf } from '../engine/geometry.js';
 import { byId } from './dom.js';
 
 const VIEWS = {
@@ -10,13 +12,14 @@ const VIEWS = {
   render: SLICE_TYPE.RENDER,
 };
 const INVERTED = { R: [255, 0], G: [255, 0], B: [255, 0], A: [0, 255], I: [0, 255] };
-const MASK = [220, 60, 60];
+const MASK = [{ index: 1, name: 'brain', color: '#dc3c3c' }];
 
 export class Viewer {
   #niivue = new Niivue({
     logLevel: 'warn',
     loadingText: '',
     dragAndDropEnabled: false,
+    multiplanarLayout: MULTIPLANAR_TYPE.GRID,
     multiplanarShowRender: SHOW_RENDER.ALWAYS,
     crosshairColor: [0.35, 0.65, 1, 0.9],
     show3Dcrosshair: true,
@@ -29,6 +32,7 @@ export class Viewer {
   });
   #names = new Map();
   #result = null;
+  #scan = null;
   #whole = null;
   #sliders = [...document.querySelectorAll('[data-axis]')];
 
@@ -40,10 +44,11 @@ export class Viewer {
     return viewer;
   }
 
-  /** Show a scan, without labels; `bytes` is a NIfTI file. */
-  async showScan(bytes) {
+  /** Show a scan that `readScan` read, without labels. */
+  async showScan(scan) {
     this.#clear();
-    const volume = await image(bytes, 'scan.nii', { colormap: byId('colors').value });
+    this.#scan = scan;
+    const volume = await image(scan.data, scan, byId('colors').value);
     this.#niivue.addVolume(volume);
     this.#whole = volume.img;
     const sizes = volume.dimsRAS.slice(1, 4);
@@ -55,19 +60,13 @@ export class Viewer {
     this.#niivue.createOnLocationChange();
   }
 
-  /** Show labels, and the mask if there is one; `files` are NIfTI files. */
-  async showLabels(result, files) {
+  /** Show labels, and the mask if there is one. */
+  async showLabels(result) {
     this.hideLabels();
     this.#result = result;
     this.#names = new Map(result.volumes.map((label) => [label.index, label]));
-    const labels = await image(files.labels, 'labels.nii', {});
-    labels.setColormapLabel(tableOf(result.volumes));
-    this.#niivue.addVolume(labels);
-    if (files.mask) {
-      const mask = await image(files.mask, 'mask.nii', {});
-      mask.setColormapLabel(tableOf([{ index: 1, name: 'brain', rgb: MASK }]));
-      this.#niivue.addVolume(mask);
-    }
+    await this.#add(result.labels, result.volumes);
+    if (result.mask) await this.#add(result.mask, MASK);
     this.#update();
     this.show(result.volumes.find((label) => label.voxels)?.index);
   }
@@ -82,16 +81,20 @@ export class Viewer {
 
   /** Move the crosshair to the middle of a label. */
   show(index) {
-    const { labels, header } = this.#result;
-    const place = middle(labels, header.dims, index);
+    const { geometry } = this.#scan;
+    const place = middle(this.#result.labels, geometry.dims, index);
     if (place === null) return;
-    const { affine } = header;
-    const mm = [0, 1, 2].map((row) =>
-      place.reduce((sum, at, axis) => sum + affine[4 * row + axis] * at, affine[4 * row + 3]),
-    );
+    const rows = affineOf(geometry).slice(0, 3);
+    const mm = rows.map((row) => place.reduce((sum, at, axis) => sum + row[axis] * at, row[3]));
     this.#niivue.scene.crosshairPos = this.#niivue.mm2frac(mm);
     this.#niivue.drawScene();
     this.#niivue.createOnLocationChange();
+  }
+
+  async #add(values, labels) {
+    const volume = await image(values, this.#scan);
+    volume.setColormapLabel(tableOf(labels));
+    this.#niivue.addVolume(volume);
   }
 
   #clear() {
@@ -151,12 +154,15 @@ export class Viewer {
   }
 }
 
-const image = (bytes, name, options) =>
-  NVImage.loadFromUrl({ url: name, name, buffer: bytes, ...options });
+const image = (data, scan, colormap = 'gray') =>
+  NVImage.loadFromUrl({
+    ...{ url: 'image.nii', name: 'image.nii', colormap },
+    buffer: writeNifti({ data, scan }).buffer,
+  });
 
 function tableOf(labels) {
-  const rows = [{ index: 0, name: '', rgb: [0, 0, 0] }, ...labels];
-  const colors = rows.map(({ rgb, color }) => rgb ?? channels(color));
+  const rows = [{ index: 0, name: '', color: '#000000' }, ...labels];
+  const colors = rows.map(({ color }) => channels(color));
   const [R, G, B] = [0, 1, 2].map((channel) => colors.map((color) => color[channel]));
   return {
     ...{ R, G, B },
