@@ -11,8 +11,8 @@ export async function convertDicom(files) {
   const converter = new Dcm2niix();
   await converter.init();
   try {
-    const { convertedFiles = [] } = await converter.input(files).b('n').z('n').f('%p_%s').run();
-    return convertedFiles
+    const made = await converter.input(files).b('n').z('n').f('%p_%s').run();
+    return made
       .filter((file) => file.name.endsWith('.nii'))
       .sort((one, other) => other.size - one.size);
   } finally {

@@ -117,9 +117,12 @@ async function segment() {
   await attempt(async () => {
     forget();
     running(true);
+    const stop = new AbortController();
+    byId('cancel').onclick = () => stop.abort();
     try {
       const model = await models.load();
-      const result = await segmenter.run(page.scan, model, { threads: threads() }, progress);
+      const options = { threads: threads() };
+      const result = await segmenter.run(page.scan, model, options, progress, stop.signal);
       await show(result, model);
     } finally {
       running(false);
@@ -152,7 +155,7 @@ function progress({ step, done, total }) {
   const text = STEPS[step] ?? step;
   // Screen readers are told of new steps, not of each part.
   if (!byId('said').textContent.startsWith(text)) say(text);
-  byId('step').textContent = total > 1 ? `${text}: ${done} of ${total}` : text;
+  byId('step').textContent = total > 1 ? `${text}: ${Math.floor((100 * done) / total)} %` : text;
   const bar = byId('progress');
   if (total > 1) Object.assign(bar, { max: total, value: done });
   else bar.removeAttribute('value');
@@ -162,7 +165,7 @@ async function show(result, { manifest }) {
   page.result = { ...result, table: manifest.labels, scan: page.scan.name, model: manifest.name };
   const table = document.querySelector('#results tbody');
   table.replaceChildren(...result.volumes.map(row));
-  const remarks = [...result.warnings, ...result.flags];
+  const remarks = [...result.warnings, ...result.flags].map((line) => line[0].toUpperCase() + line.slice(1));
   byId('flags').replaceChildren(
     ...remarks.map((line) => make('div', { className: 'alert', role: 'note' }, make('p', {}, line))),
   );
@@ -175,6 +178,8 @@ async function show(result, { manifest }) {
   byId('results').hidden = false;
   document.body.classList.add('has-result');
   await page.viewer?.showLabels(result);
+  // On a narrow screen they are below all else.
+  if (matchMedia('(max-width: 52rem)').matches) byId(page.viewer ? 'viewer' : 'results').scrollIntoView();
   say(`Done in ${result.seconds.total.toFixed(0)} seconds`);
 }
 
@@ -225,7 +230,6 @@ function listen() {
   listenToFiles(byId('choose-folder'), byId('scan-folder'), (files) => taken(files, true));
   listenToFiles(byId('choose-model'), byId('model-files'), (files) => taken(files));
   byId('segment').addEventListener('click', segment);
-  byId('cancel').addEventListener('click', () => segmenter.cancel());
   for (const button of document.querySelectorAll('[data-save]')) {
     button.addEventListener('click', () => saveFile(button.dataset.save));
   }

@@ -14,9 +14,11 @@ export class Segmenter {
    * Rejects with an error whose `name` is that of the engine's error: UserError, AbortError, or a
    * defect's.
    */
-  run(scan, model, options, onProgress) {
+  async run(scan, model, options, onProgress, signal) {
+    signal.throwIfAborted();
     this.#worker ??= this.#start();
     this.#number += 1;
+    signal.addEventListener('abort', () => this.#cancel());
     return new Promise((resolve, reject) => {
       this.#job = { id: this.#number, resolve, reject, onProgress };
       // Buffers are copied, not transferred: another model may follow.
@@ -24,7 +26,7 @@ export class Segmenter {
     });
   }
 
-  cancel() {
+  #cancel() {
     const job = this.#job;
     if (!job) return;
     this.#worker.postMessage({ type: 'cancel', id: job.id });

@@ -4,7 +4,7 @@ import { alertLine, begin, byId, lineOf, make, save } from './dom.js';
 import { Served } from './served.js';
 
 const SIZES = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 800];
-const [WIDTH, HEIGHT, LEFT, TOP, BOTTOM] = [640, 320, 64, 16, 48];
+const [WIDTH, HEIGHT, LEFT, TOP, BOTTOM] = [640, 328, 64, 28, 48];
 const SVG = 'http://www.w3.org/2000/svg';
 
 let worker = null;
@@ -86,7 +86,7 @@ function draw() {
     graph.append(part('text', { class: 'tick', x: across(size), y: HEIGHT - BOTTOM + 18, 'text-anchor': 'middle' }, size));
   }
   graph.append(part('text', { class: 'tick', x: WIDTH / 2, y: HEIGHT - 8, 'text-anchor': 'middle' }, 'frames at once'));
-  graph.append(part('text', { class: 'tick', x: 8, y: TOP, 'text-anchor': 'start' }, 'ms'));
+  graph.append(part('text', { class: 'tick', x: LEFT - 8, y: TOP - 14, 'text-anchor': 'end' }, 'ms'));
   const line = part('g', { class: 'c0 strong' });
   const points = times.map(({ size, ms }) => [across(size), up(ms)]);
   line.append(part('polyline', { points: points.map((point) => point.join(',')).join(' ') }));

@@ -22,6 +22,7 @@ export class Viewer {
     multiplanarLayout: MULTIPLANAR_TYPE.GRID,
     multiplanarShowRender: SHOW_RENDER.ALWAYS,
     crosshairColor: [0.35, 0.65, 1, 0.9],
+    crosshairWidth: 0.6,
     show3Dcrosshair: true,
     isRadiologicalConvention: false,
     multiplanarPadPixels: 6,
@@ -39,6 +40,8 @@ export class Viewer {
   static async create() {
     const viewer = new Viewer();
     await viewer.#niivue.attachToCanvas(byId('canvas'));
+    // The sliders are for the keyboard.
+    byId('canvas').tabIndex = -1;
     viewer.#niivue.addColormap('gray-inverted', INVERTED);
     viewer.#listen();
     return viewer;
@@ -55,8 +58,9 @@ export class Viewer {
     this.#sliders.forEach((slider, axis) => {
       slider.max = sizes[axis] - 1;
     });
-    this.#niivue.scene.crosshairPos = [0.5, 0.5, 0.5];
     this.#niivue.updateGLVolume();
+    this.#niivue.scene.crosshairPos = this.#niivue.vox2frac(sizes.map((size) => Math.floor(size / 2)));
+    this.#niivue.drawScene();
     this.#niivue.createOnLocationChange();
   }
 
