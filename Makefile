@@ -64,7 +64,7 @@ docs: $(BIN)/.installed
 web: $(PAGE)
 
 $(PAGE): $(PAGE_SOURCES) web/node_modules/.package-lock.json
-	npm --prefix web run --silent build -- --logLevel warn
+	npm --prefix web run --silent build -- --logLevel error
 
 # As the lock file says; scripts of packages are not run.
 web/node_modules/.package-lock.json: web/package-lock.json

@@ -22,7 +22,7 @@ def build_page() -> None:
         return
     install = ['ci', '--silent', '--ignore-scripts', '--no-audit', '--no-fund']
     try:
-        for arguments in (install, ['run', '--silent', 'build', '--', '--logLevel', 'warn']):
+        for arguments in (install, ['run', '--silent', 'build', '--', '--logLevel', 'error']):
             subprocess.run([npm, *arguments], cwd=_ROOT / 'web', check=True)  # noqa: S603
     except subprocess.CalledProcessError as error:
         # All else of the package does without it.

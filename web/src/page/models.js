@@ -30,7 +30,8 @@ export class Models {
   async add(files) {
     const read = files.map(async (file) => ({ name: file.name, data: await file.arrayBuffer() }));
     const { manifest, weights, warnings } = await readDroppedModel(await Promise.all(read));
-    const name = `${manifest.name} `;
+    // Apart from a served one of the same name.
+    const name = `${manifest.name} (own)`;
     if (!this.#own.has(name)) this.#offer(manifest, name, `your own · ${facts(manifest)}`);
     this.#own.set(name, { manifest, weights });
     this.choose(name);
