@@ -1,0 +1,2 @@
+export async function localise() { return null; }
+export function restrict() { return null; }
