@@ -10,6 +10,7 @@ import { check, UserError } from './errors.js';
 import { CHUNK, makeThread } from './chain_jobs.js';
 import { arranged, padded, rowsOf } from './kernel.js';
 import { assemble, features } from './wasm.js';
+import { codesOf, memoryOf, tiling, transformedWeights } from './winograd.js';
 
 const PAGE = 65536;
 // Bytes; what a tab can have, less than that of other steps and the browser.
@@ -40,62 +41,69 @@ export function planChain(steps, dims, own, table, threads) {
   for (const step of [...hidden].reverse()) {
     const reach = ((step.size - 1) / 2) * step.dilation;
     const origin = out.low.map((n) => n - reach);
-    const sides = out.low.map((n, axis) => out.high[axis] - n + 2 * reach);
+    const [width, height] = out.low.map((n, axis) => out.high[axis] - n);
+    const grid = step.size === 3 && step.inputs > 1 ? tiling(width, height, step.dilation) : null;
+    const sides = grid?.sides ?? [width + 2 * reach, height + 2 * reach];
     const voxel = 4 * padded(step.inputs);
     const planeBytes = sides[0] * sides[1] * voxel;
-    layers.unshift({ reach, origin, sides, voxel, planeBytes, out, count: 2 * reach + 1 });
+    layers.unshift({ reach, origin, sides, voxel, planeBytes, out, grid, count: 2 * reach + 1 });
     out = {
       low: origin.map((n) => Math.max(0, n)),
-      high: origin.map((n, axis) => Math.min(dims[axis], n + sides[axis])),
+      high: out.high.map((n, axis) => Math.min(dims[axis], n + reach)),
     };
   }
   const width = own.high[0] - own.low[0];
   const codes = {};
-  const kernels = [];
-  const describe = (step, extra) => ({
-    size: step.size,
-    inputs: step.inputs,
-    outputs: step.outputs,
-    activation: step.activation,
-    alpha: step.alpha,
-    ...extra,
-  });
+  const content = [];
+  const place = (values) => {
+    const at = reserve(values.byteLength);
+    content.push([at, values]);
+    return at;
+  };
   for (const [i, layer] of layers.entries()) {
     const step = hidden[i];
     const next = layers[i + 1];
-    const outVoxel = 4 * padded(step.outputs);
-    const row = layer.sides[0] * layer.voxel;
-    codes[`layer${i}`] = describe(step, {
-      voxel: layer.voxel,
+    const { voxel, grid } = layer;
+    const row = layer.sides[0] * voxel;
+    const outRow = (next ? next.sides[0] : width) * 4 * padded(step.outputs);
+    const shape = {
+      ...step,
+      voxel,
       row,
-      stepX: step.dilation * layer.voxel,
+      stepX: step.dilation * voxel,
       stepY: step.dilation * row,
-      outRow: (next ? next.sides[0] : width) * outVoxel,
+      // The rows of a work item go to rows that are as far apart, or one after the other.
+      outRow: grid && next ? outRow * step.dilation : outRow,
       width: layer.out.high[0] - layer.out.low[0],
-    });
+    };
+    layer.row = row;
     layer.ring = reserve(layer.count * layer.planeBytes);
-    kernels.push([layer, codes[`layer${i}`], step, 0]);
+    if (grid) {
+      layer.parts = memoryOf(grid, step.inputs, step.outputs);
+      layer.outVoxel = 4 * padded(step.outputs);
+      layer.weights = place(transformedWeights(step, grid.tiles, weightOf(step)));
+      layer.bias = place(Float32Array.from({ length: padded(step.outputs) }, (_, o) => step.bias[o] ?? 0));
+      for (const [name, code] of Object.entries(codesOf(shape, grid, features.fused))) codes[name + i] = code;
+    } else {
+      layer.weights = place(arranged(shape, weightOf(step), step.bias));
+      codes[`rows${i}`] = rowsOf(shape, features.fused);
+    }
   }
   const inner = 4 * padded(last.inputs);
   const stride = padded(last.outputs);
-  const row = width * inner;
-  codes.head = describe(last, {
-    voxel: inner, row, stepX: 0, stepY: 0, outRow: width * stride * 4, width,
-  });
-  const head = { stride, classes: last.outputs };
-  kernels.push([head, codes.head, last, -Infinity]);
-  const content = kernels.map(([target, code, step, beyond]) => {
-    const [x, y, z, input, output] = step.strides;
-    const weight = (i, j, k, c, o) =>
-      step.kernel[i * x + j * y + k * z + c * input + o * output];
-    const values = arranged(code, weight, step.bias, beyond);
-    target.weights = reserve(values.byteLength);
-    return [target.weights, values];
-  });
+  const shape = {
+    ...last, voxel: inner, row: width * inner, stepX: 0, stepY: 0, outRow: width * stride * 4, width,
+  };
+  codes.head = rowsOf(shape, features.fused);
+  const head = {
+    stride, classes: last.outputs, weights: place(arranged(shape, weightOf(last), last.bias, -Infinity)),
+  };
   const jobs = jobsOf(layers, out, own);
   const count = own.high.reduce((product, n, axis) => product * (n - own.low[axis]), 1);
-  const featureBytes = CHUNK * row;
-  const scratchBytes = featureBytes + CHUNK * width * stride * 4 + ALIGNMENT;
+  const featureBytes = CHUNK * width * inner;
+  const logitBytes = CHUNK * width * stride * 4;
+  const tileBytes = Math.max(...layers.map(({ parts }) => parts?.total ?? 0));
+  const scratchBytes = Math.ceil((featureBytes + logitBytes + tileBytes) / ALIGNMENT + 1) * ALIGNMENT;
   const plan = {
     layers,
     head,
@@ -112,8 +120,14 @@ export function planChain(steps, dims, own, table, threads) {
     scratch: reserve(threads * scratchBytes),
     scratchBytes,
     featureBytes,
+    logitBytes,
   };
   return { plan, codes, content, pages: Math.ceil(size / PAGE) };
+}
+
+/** Weights of a step by their place. */
+function weightOf({ kernel, strides: [x, y, z, input, output] }) {
+  return (i, j, k, c, o) => kernel[i * x + j * y + k * z + c * input + o * output];
 }
 
 /** Pairs of layer (-1 for the input) and plane, in an order in which each has what it needs. */
@@ -174,10 +188,7 @@ export async function runChain({
   const memory = allocate(pages, shared, name);
   for (const [at, values] of content) new Float32Array(memory.buffer, at, values.length).set(values);
   new Uint8Array(memory.buffer, plan.volume, volume.length).set(volume);
-  const functions = Object.fromEntries(
-    Object.entries(codes).map(([key, layer]) => [key, rowsOf(layer, features.fused)]),
-  );
-  const module = await WebAssembly.compile(assemble(functions, { pages, shared }));
+  const module = await WebAssembly.compile(assemble(codes, { pages, shared }));
   const { exports } = await WebAssembly.instantiate(module, { env: { memory } });
   const thread = makeThread(plan, memory, exports, 0);
   const helpers = await Promise.all(Array.from({ length: count - 1 }, spawn));

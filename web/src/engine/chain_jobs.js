@@ -4,6 +4,7 @@
  * All threads go through the same list of jobs, one for each plane of each layer. The rows of a
  * plane are taken in chunks by whoever is free; a job ends when all of its chunks are done.
  */
+import { firstRow } from './winograd.js';
 
 /** Rows in a chunk. */
 export const CHUNK = 8;
@@ -27,7 +28,10 @@ export function makeThread(plan, memory, code, thread) {
     plan.classes <= 256
       ? new Uint8Array(memory.buffer, plan.labels, plan.own.count)
       : new Uint16Array(memory.buffer, plan.labels, plan.own.count);
+  // Features, logits, and the tiles of a work item.
   const scratch = plan.scratch + thread * plan.scratchBytes;
+  const logits = scratch + plan.featureBytes;
+  const tiles = logits + plan.logitBytes;
 
   /** Address of an input plane of a layer. */
   const plane = (layer, z) =>
@@ -45,43 +49,73 @@ export function makeThread(plan, memory, code, thread) {
     }
   }
 
-  /** Compute rows of the output plane of a layer. */
-  function convolve(number, z, first, count) {
-    const layer = layers[number];
-    const { reach, origin, sides, voxel } = layer;
-    const { low } = layer.out;
-    const skip = ((first - reach - origin[1]) * sides[0] + low[0] - reach - origin[0]) * voxel;
-    const planes = [-1, 0, 1].map((i) => plane(layer, z + i * reach) + skip);
+  /** Where the output of a layer goes, in the next layer's input or in the scratch memory. */
+  function target(number, z, y) {
+    const { low } = layers[number].out;
     const next = layers[number + 1];
-    if (!next) {
-      code[`layer${number}`](...planes, scratch, layer.weights, count);
-      decide(z, first, count);
-      return;
+    if (!next) return scratch;
+    const row = (y - next.origin[1]) * next.sides[0] + low[0] - next.origin[0];
+    return plane(next, z) + row * next.voxel;
+  }
+
+  /** The three input planes of an output plane. */
+  const planesOf = (layer, z) => [-1, 0, 1].map((i) => plane(layer, z + i * layer.reach));
+
+  /** Compute rows of the output plane of a layer. */
+  function convolve(number, z, y, count) {
+    const layer = layers[number];
+    const skip = (y - layer.out.low[1]) * layer.row;
+    const planes = planesOf(layer, z).map((at) => at + skip);
+    code[`rows${number}`](...planes, target(number, z, y), layer.weights, count);
+    if (number === layers.length - 1) decide(z, y, 1, count);
+  }
+
+  /** The same by tiles, for four rows that are as far apart as the dilation. */
+  function convolveTiles(number, z, item) {
+    const layer = layers[number];
+    const { grid, out, parts, voxel, outVoxel } = layer;
+    const { dilation, blocks, groups } = grid;
+    const first = firstRow(item, dilation);
+    const count = Math.min(4, Math.ceil((out.high[1] - out.low[1] - first) / dilation));
+    if (count <= 0) return;
+    const planes = planesOf(layer, z);
+    const [points, made] = [tiles + parts.points, tiles + parts.products];
+    const width = out.high[0] - out.low[0];
+    let to = target(number, z, out.low[1] + first);
+    for (let block = 0; block < blocks; block++) {
+      const x = block * groups * 4 * dilation;
+      for (let i = 0; i < 3; i++) {
+        code[`down${number}`](planes[i] + first * layer.row + x * voxel, tiles);
+        code[`across${number}`](tiles, points + i * 36 * parts.point);
+      }
+      code[`products${number}`](points, layer.weights, made);
+      code[`up${number}`](made);
+      code[`out${number}`](made, layer.bias, to + x * outVoxel, width - x, count);
     }
-    const row = (first - next.origin[1]) * next.sides[0] + low[0] - next.origin[0];
-    code[`layer${number}`](...planes, plane(next, z) + row * next.voxel, layer.weights, count);
+    if (number === layers.length - 1) decide(z, out.low[1] + first, dilation, count);
   }
 
   /** Compute the logits of rows, and take the class of the largest, the first one in a tie. */
-  function decide(z, first, count) {
+  function decide(z, y, step, count) {
     const { low, high } = plan.own;
     const width = high[0] - low[0];
-    const logits = scratch + plan.featureBytes;
-    code.head(scratch, scratch, scratch, logits, head.weights, count);
-    const { stride, classes } = head;
+    const { stride, classes, weights } = head;
+    code.head(scratch, scratch, scratch, logits, weights, count);
     let from = logits / 4;
-    let to = ((z - low[2]) * (high[1] - low[1]) + first - low[1]) * width;
-    for (const end = to + count * width; to < end; to++, from += stride) {
-      let best = floats[from];
-      let label = 0;
-      for (let c = 1; c < classes; c++) {
-        const value = floats[from + c];
-        if (value > best) {
-          best = value;
-          label = c;
+    for (let row = 0; row < count; row++) {
+      let to = ((z - low[2]) * (high[1] - low[1]) + y + row * step - low[1]) * width;
+      for (const end = to + width; to < end; to++, from += stride) {
+        let best = floats[from];
+        let label = 0;
+        for (let c = 1; c < classes; c++) {
+          const value = floats[from + c];
+          if (value > best) {
+            best = value;
+            label = c;
+          }
         }
+        labels[to] = label;
       }
-      labels[to] = label;
     }
   }
 
@@ -92,16 +126,16 @@ export function makeThread(plan, memory, code, thread) {
     /** Do a part of a job, and wait until others have done theirs. @returns {boolean} false if stopped */
     work(job) {
       const [layer, z] = [jobs[2 * job], jobs[2 * job + 1]];
-      const out = layer < 0 ? plan.input : layers[layer].out;
-      const rows = out.high[1] - out.low[1];
-      const chunks = Math.ceil(rows / CHUNK);
+      const { out = plan.input, grid = null } = layers[layer] ?? {};
+      const chunks = grid ? grid.items : Math.ceil((out.high[1] - out.low[1]) / CHUNK);
       const [taken, done] = [HEAD + 2 * job, HEAD + 2 * job + 1];
       for (;;) {
         const chunk = Atomics.add(control, taken, 1);
         if (chunk >= chunks) break;
         const first = out.low[1] + chunk * CHUNK;
         const count = Math.min(CHUNK, out.high[1] - first);
-        if (layer < 0) normalise(z, first, count);
+        if (grid) convolveTiles(layer, z, chunk);
+        else if (layer < 0) normalise(z, first, count);
         else convolve(layer, z, first, count);
         if (Atomics.add(control, done, 1) + 1 === chunks) Atomics.notify(control, done);
       }

@@ -7,7 +7,8 @@
  */
 import { Code, I32, V128 } from './wasm.js';
 
-const LANES = 4;
+/** Floats in a vector. */
+export const LANES = 4;
 // Accumulators, which leave some of the 16 vector registers to weights and inputs.
 const MOST = 12;
 
@@ -99,27 +100,9 @@ export function rowsOf(layer, fused) {
   const int = () => code.local(I32);
   const [x, past, base, line, place, number, countY, countX] = Array.from({ length: 8 }, int);
   const [group, groupOut, weight] = Array.from({ length: 3 }, int);
-  const sums = Array.from({ length: vectors * voxels }, () => code.local(V128));
-  const given = Array.from({ length: voxels }, () => code.local(V128));
-  const factor = code.local(V128);
   const spare = [code.local(V128), code.local(V128), code.local(V128)];
-
-  const multiply = () => {
-    for (let c = 0; c < inputs; c++) {
-      for (let v = 0; v < voxels; v++) {
-        code.get(place).memory('v128.load32_splat', v * voxel + c * 4).set(given[v]);
-      }
-      for (let j = 0; j < vectors; j++) {
-        code.get(weight).memory('v128.load', c * bytes + j * 16).set(factor);
-        for (let v = 0; v < voxels; v++) {
-          const sum = sums[j * voxels + v];
-          if (fused) code.get(factor).get(given[v]).get(sum).op('f32x4.relaxed_madd').set(sum);
-          else code.get(factor).get(given[v]).op('f32x4.mul').get(sum).op('f32x4.add').set(sum);
-        }
-      }
-    }
-    code.increase(weight, inputs * bytes);
-  };
+  const shape = { inputs, vectors, voxels, voxel, place, weight, fused };
+  const { sums, factor, multiply } = multiplier(code, shape);
   /** Count a variable up to a number; leaves whether it is not reached. */
   const counted = (index, end) => code.increase(index, 1).get(index).i32(end).op('i32.ne');
 
@@ -180,8 +163,36 @@ export function rowsOf(layer, fused) {
   return code;
 }
 
+/**
+ * Variables for the sums of a block, and a function that writes the code which adds the products
+ * of all input channels to them and moves on to the next weights.
+ */
+export function multiplier(code, { inputs, vectors, voxels, voxel, place, weight, fused }) {
+  const bytes = vectors * LANES * 4;
+  const sums = Array.from({ length: vectors * voxels }, () => code.local(V128));
+  const given = Array.from({ length: voxels }, () => code.local(V128));
+  const factor = code.local(V128);
+  const multiply = () => {
+    for (let c = 0; c < inputs; c++) {
+      for (let v = 0; v < voxels; v++) {
+        code.get(place).memory('v128.load32_splat', v * voxel + c * 4).set(given[v]);
+      }
+      for (let j = 0; j < vectors; j++) {
+        code.get(weight).memory('v128.load', c * bytes + j * 16).set(factor);
+        for (let v = 0; v < voxels; v++) {
+          const sum = sums[j * voxels + v];
+          if (fused) code.get(factor).get(given[v]).get(sum).op('f32x4.relaxed_madd').set(sum);
+          else code.get(factor).get(given[v]).op('f32x4.mul').get(sum).op('f32x4.add').set(sum);
+        }
+      }
+    }
+    code.increase(weight, inputs * bytes);
+  };
+  return { sums, factor, multiply };
+}
+
 /** Apply the activation to a variable. */
-function activate(code, { activation, alpha }, value, spare) {
+export function activate(code, { activation, alpha }, value, spare) {
   if (activation === 'relu') {
     code.get(value).f32x4(0).op('f32x4.pmax').set(value);
   } else if (activation === 'leaky_relu') {

@@ -132,6 +132,14 @@ export class Code {
     return this;
   }
 
+  /** Run the instructions that `body` appends if the value on the stack is not 0. */
+  when(body) {
+    this.bytes.push(0x04, 0x40);
+    body();
+    this.bytes.push(0x0b);
+    return this;
+  }
+
   /** Add a number to a variable. @param {number} index @param {number} value */
   increase(index, value) {
     return value ? this.get(index).i32(value).op('i32.add').set(index) : this;
