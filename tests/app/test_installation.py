@@ -49,8 +49,8 @@ def installed(clone: Path, tmp_path: Path) -> tuple[Path, Path]:
     (place / 'borrowed.pth').write_text('\n'.join(borrowed) + '\n')
     # Without the page of brainchop-web, which takes a while to build.
     run(
-        'env', 'BRAINCHOP_NO_PAGE=1', python, '-m', 'pip', 'install', '--quiet', '--no-deps', '--no-build-isolation',
-        '--ignore-installed', '--no-index', clone, cwd=tmp_path,
+        'env', 'BRAINCHOP_NO_PAGE=1', python, '-m', 'pip', 'install', '--quiet', '--no-deps',
+        '--no-build-isolation', '--ignore-installed', '--no-index', clone, cwd=tmp_path,
     )  # fmt: skip
     return clone, python.parent
 
