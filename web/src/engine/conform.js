@@ -114,19 +114,26 @@ function partIn(scan, field) {
 }
 
 function reslice(values, source, target) {
-  const sampler = new Sampler(voxelToVoxel(source, target), source.dims, target.dims, f32);
+  const sampler = new Sampler(voxelToVoxel(source, target), source.dims, target.dims, true);
   const result = new Uint8Array(target.dims[0] * target.dims[1] * target.dims[2]);
   if (sampler.separable) separable(values, sampler, result);
   else {
     const flat = sampler.pad(values);
     const [slow, middle] = sampler.strides;
-    sampler.each((to, base, a, b, c) => {
-      const row = (at) => flat[at] + (flat[at + 1] - flat[at]) * c;
-      const low = row(base);
-      const near = low + (row(base + middle) - low) * b;
-      const high = row(base + slow);
-      const far = high + (row(base + slow + middle) - high) * b;
-      result[to] = halfUp(f32(near + (far - near) * a));
+    sampler.each((to, first, last, slows, middles, fasts, start) => {
+      for (let i = first; i < last; i++) {
+        const [fa, fb, fc] = [Math.floor(slows[i]), Math.floor(middles[i]), Math.floor(fasts[i])];
+        const [a, b, c] = [slows[i] - fa, middles[i] - fb, fasts[i] - fc];
+        const at = start + fa * slow + fb * middle + fc;
+        const one = flat[at] + (flat[at + 1] - flat[at]) * c;
+        const other = flat[at + middle] + (flat[at + middle + 1] - flat[at + middle]) * c;
+        const near = one + (other - one) * b;
+        const above = at + slow;
+        const third = flat[above] + (flat[above + 1] - flat[above]) * c;
+        const fourth = flat[above + middle] + (flat[above + middle + 1] - flat[above + middle]) * c;
+        const far = third + (fourth - third) * b;
+        result[to + i] = halfUp(f32(near + (far - near) * a));
+      }
     });
   }
   return result;

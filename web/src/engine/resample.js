@@ -29,25 +29,30 @@ export function labelsToGrid(labels, source, target) {
   const offsets = [0, 1, middle, middle + 1, slow, slow + 1, slow + middle, slow + middle + 1];
   const found = new Int32Array(8);
   const weights = new Float64Array(8);
-  sampler.each((to, base, a, b, c) => {
-    if (alike[base]) {
-      result[to] = flat[base];
-      return;
-    }
-    for (let i = 0; i < 8; i++) {
-      found[i] = flat[base + offsets[i]];
-      weights[i] = (i & 4 ? a : 1 - a) * (i & 2 ? b : 1 - b) * (i & 1 ? c : 1 - c);
-    }
-    let [label, best] = [0, -1];
-    for (let i = 0; i < 8; i++) {
-      let score = weights[i];
-      for (let j = 0; j < 8; j++) if (j !== i && found[j] === found[i]) score += weights[j];
-      if (score > best + EQUAL || (score > best - EQUAL && found[i] < label)) {
-        label = found[i];
-        best = score;
+  sampler.each((to, first, last, slows, middles, fasts, start) => {
+    for (let n = first; n < last; n++) {
+      const [fa, fb, fc] = [Math.floor(slows[n]), Math.floor(middles[n]), Math.floor(fasts[n])];
+      const base = start + fa * slow + fb * middle + fc;
+      if (alike[base]) {
+        result[to + n] = flat[base];
+        continue;
       }
+      const [a, b, c] = [slows[n] - fa, middles[n] - fb, fasts[n] - fc];
+      for (let i = 0; i < 8; i++) {
+        found[i] = flat[base + offsets[i]];
+        weights[i] = (i & 4 ? a : 1 - a) * (i & 2 ? b : 1 - b) * (i & 1 ? c : 1 - c);
+      }
+      let [label, best] = [0, -1];
+      for (let i = 0; i < 8; i++) {
+        let score = weights[i];
+        for (let j = 0; j < 8; j++) if (j !== i && found[j] === found[i]) score += weights[j];
+        if (score > best + EQUAL || (score > best - EQUAL && found[i] < label)) {
+          label = found[i];
+          best = score;
+        }
+      }
+      result[to + n] = label;
     }
-    result[to] = label;
   });
   return result;
 }

@@ -20,9 +20,9 @@ export class Sampler {
    * @param {number[][]} matrix target voxel index to source voxel index
    * @param {number[]} source dims
    * @param {number[]} target dims
-   * @param {(value: number) => number} round `Math.fround` for coordinates in float32
+   * @param {boolean} single whether coordinates are computed in float32, at every step
    */
-  constructor(matrix, source, target, round = (value) => value) {
+  constructor(matrix, source, target, single = false) {
     this.target = target;
     this.source = source;
     this.order = alignedAxes(matrix);
@@ -35,7 +35,7 @@ export class Sampler {
     const padded = this.size.map((n) => n + BEFORE + BEHIND);
     this.strides = [padded[1] * padded[2], padded[2], 1];
     this.padded = padded;
-    this.round = round;
+    this.single = single;
   }
 
   /** Strides of the source's axes in its file order, in this sampler's order. */
@@ -59,34 +59,29 @@ export class Sampler {
   }
 
   /**
-   * Visit the target voxels that have neighbours in the source.
+   * Visit the parts of target rows that have neighbours in the source.
    *
-   * `visit` gets the index of the target voxel, that of the lower corner in the padded source, and
-   * the position between the corners along the sampler's three axes.
-   * @param {(to: number, base: number, slow: number, middle: number, fast: number) => void} visit
+   * `visit` gets the index of the row's first target voxel, the first and last + 1 voxel of the
+   * part, and the source coordinates of each voxel of the row along the sampler's three axes. In
+   * the padded source, `start` is the voxel of the coordinates 0, 0, 0.
+   * @param {(to: number, low: number, high: number, slow: Float64Array, middle: Float64Array,
+   *   fast: Float64Array, start: number) => void} visit
    */
   each(visit) {
-    const { round } = this;
     const [X, Y, Z] = this.target;
-    const [[a0, a1, a2, a3], [b0, b1, b2, b3], [c0, c1, c2, c3]] = this.rows;
-    const [na, nb, nc] = this.size;
-    const [sa, sb] = this.strides;
-    const first = BEFORE * (sa + sb + 1);
+    const where = [0, 1, 2].map(() => new Float64Array(X));
+    const start = BEFORE * (this.strides[0] + this.strides[1] + 1);
     for (let k = 0; k < Z; k++) {
-      const [ak, bk, ck] = [round(a2 * k), round(b2 * k), round(c2 * k)];
       for (let j = 0; j < Y; j++) {
-        const [aj, bj, cj] = [round(a1 * j), round(b1 * j), round(c1 * j)];
-        const [low, high] = this.range(j, k);
-        for (let i = low, to = (k * Y + j) * X + low; i < high; i++, to++) {
-          const a = round(round(round(round(a0 * i) + aj) + ak) + a3);
-          if (a <= -1 || a >= na) continue;
-          const b = round(round(round(round(b0 * i) + bj) + bk) + b3);
-          if (b <= -1 || b >= nb) continue;
-          const c = round(round(round(round(c0 * i) + cj) + ck) + c3);
-          if (c <= -1 || c >= nc) continue;
-          const [fa, fb, fc] = [Math.floor(a), Math.floor(b), Math.floor(c)];
-          visit(to, first + fa * sa + fb * sb + fc, a - fa, b - fb, c - fc);
+        let [low, high] = this.range(j, k);
+        for (let axis = 0; axis < 3 && low < high; axis++) {
+          const line = where[axis];
+          (this.single ? place32 : place64)(line, low, high, j, k, this.rows[axis]);
+          // Positions along a row rise or fall.
+          while (low < high && !(line[low] > -1 && line[low] < this.size[axis])) low++;
+          while (low < high && !(line[high - 1] > -1 && line[high - 1] < this.size[axis])) high--;
         }
+        if (low < high) visit((k * Y + j) * X, low, high, where[0], where[1], where[2], start);
       }
     }
   }
@@ -108,5 +103,19 @@ export class Sampler {
       high = Math.min(high, Math.floor(Math.max(one, other) + 0.01));
     }
     return [low, high + 1];
+  }
+}
+
+/** Coordinates of the voxels of a row, from the first term to the last. */
+function place64(line, low, high, j, k, [m0, m1, m2, m3]) {
+  for (let i = low; i < high; i++) line[i] = m0 * i + m1 * j + m2 * k + m3;
+}
+
+/** The same, rounded to float32 at every step. */
+function place32(line, low, high, j, k, [m0, m1, m2, m3]) {
+  const [second, third] = [Math.fround(m1 * j), Math.fround(m2 * k)];
+  for (let i = low; i < high; i++) {
+    const first = Math.fround(Math.fround(m0 * i) + second);
+    line[i] = Math.fround(Math.fround(first + third) + m3);
   }
 }
