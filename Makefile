@@ -49,8 +49,7 @@ lint: $(BIN)/.installed-for-tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Without npm, tests of the page are skipped.
-test: lint $(if $(shell command -v npm),$(PAGE))
+test: lint
 	$(BIN)/pytest -m 'not slow' --numprocesses=logical --maxprocesses=4 --dist=loadfile
 
 test-slow: $(BIN)/.installed-for-tests
