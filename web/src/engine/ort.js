@@ -6,8 +6,8 @@ import { readOnnx } from './onnx.js';
 
 // Bytes of all features of a tile.
 const MOST = 1.2e9;
-// Values for each voxel, where a manifest does not say.
-const VALUES = 96;
+// Values for each voxel that are held at once, where a manifest does not say.
+const HELD = 96;
 
 /**
  * Load the runtime.
@@ -64,7 +64,7 @@ export async function runOnnx({
 }
 
 /** Cubes of networks that take no other shape, or tiles wide enough for the labels of the whole. */
-function tilesOf({ reach, block, values }, dims, box, name) {
+function tilesOf({ reach, block, held }, dims, box, name) {
   if (block) return cubes(dims, block);
   const [radius, stride] = reach ?? [Infinity, 1];
   const parts = (numbers) =>
@@ -83,7 +83,7 @@ function tilesOf({ reach, block, values }, dims, box, name) {
   for (let numbers = 1; numbers <= (reach ? 8 : 1); numbers++) {
     const axes = parts(numbers);
     const most = axes.map((list) => Math.max(...list.map(({ outer }) => outer[1])));
-    if (most[0] * most[1] * most[2] * (values ?? VALUES) * 4 > MOST) continue;
+    if (most[0] * most[1] * most[2] * (held ?? HELD) * 4 > MOST) continue;
     return combined(axes);
   }
   throw new UserError(`${name}: needs more memory than a page may use; use brainchop-segment`);
@@ -145,9 +145,13 @@ function decide({ data, dims: found }, { own, first, shape }, labels, dims, clas
       for (let x = 0; x < sides[0]; x++) {
         const place = own.low.map((n, axis) => n - first[axis]);
         let at = (((x + place[0]) * shape[1] + y + place[1]) * shape[2] + z + place[2]) * voxel;
-        let [best, label] = given === 1 ? [0, 0] : [data[at], 0];
-        for (let c = given === 1 ? 1 : 1, from = given === 1 ? at : at + channel; c < classes; c++, from += channel) {
-          if (data[from] > best) [best, label] = [data[from], c];
+        let [best, label] = [0, 0];
+        if (given > 1) {
+          best = data[at];
+          at += channel;
+        }
+        for (let c = 1; c < classes; c++, at += channel) {
+          if (data[at] > best) [best, label] = [data[at], c];
         }
         labels[to++] = label;
       }
