@@ -41,6 +41,8 @@ export async function runOnnx({
   const classes = manifest.labels.length;
   const labels = new (classes > 256 ? Uint16Array : Uint8Array)(volume.length);
   const tiles = tilesOf(manifest, dims, box, name);
+  // A single channel is that of class 1: where its probability is above one half.
+  const limit = graph.nodes.findLast(({ kind }) => kind !== 'Identity').kind === 'Sigmoid' ? 0.5 : 0;
   try {
     for (const [done, tile] of tiles.entries()) {
       onProgress(done, tiles.length);
@@ -50,7 +52,7 @@ export async function runOnnx({
       const shape = first ? [1, 1, ...tile.shape] : [1, ...tile.shape, 1];
       const given = new ort.Tensor('float32', input, shape);
       const result = await session.run({ [graph.inputs[0]]: given });
-      decide(result[graph.outputs[0]], tile, labels, dims, classes, first, name);
+      decide(result[graph.outputs[0]], tile, labels, dims, classes, first, limit, name);
     }
     onProgress(tiles.length, tiles.length);
   } catch (error) {
@@ -128,8 +130,8 @@ function inputOf({ first, shape }, volume, dims, table) {
   return result;
 }
 
-/** The class of the largest logit, the first one in a tie; a single logit is that of class 1. */
-function decide({ data, dims: found }, { own, first, shape }, labels, dims, classes, channelsFirst, name) {
+/** The class of the largest value, the first one in a tie, or whether a single one is above a limit. */
+function decide({ data, dims: found }, { own, first, shape }, labels, dims, classes, channelsFirst, limit, name) {
   const given = channelsFirst ? found[1] : found.at(-1);
   const spatial = channelsFirst ? found.slice(2) : found.slice(1, 4);
   const expected = classes === 2 && given === 1 ? 1 : classes;
@@ -145,7 +147,7 @@ function decide({ data, dims: found }, { own, first, shape }, labels, dims, clas
       for (let x = 0; x < sides[0]; x++) {
         const place = own.low.map((n, axis) => n - first[axis]);
         let at = (((x + place[0]) * shape[1] + y + place[1]) * shape[2] + z + place[2]) * voxel;
-        let [best, label] = [0, 0];
+        let [best, label] = [limit, 0];
         if (given > 1) {
           best = data[at];
           at += channel;
