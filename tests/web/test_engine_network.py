@@ -1,6 +1,8 @@
 """Networks in the browser, against ONNX Runtime, on all kinds of chains and on tiles."""
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,23 @@ def scan(shape: tuple[int, ...] = SHAPE) -> np.ndarray:
 
 def meshnet(**settings: Any) -> Network:
     return fold_batchnorm(network_of(randomised(build_meshnet(**settings))))
+
+
+def single() -> Network:
+    """Return a network with one logit, that of class 1."""
+    return meshnet(channels=4, dilations=(1, 2), classes=1)
+
+
+def single_sigmoid() -> Network:
+    """Return one with the probability of class 1."""
+    network = single()
+    last = network.ops[-1]
+    settings = {'function': 'sigmoid', 'alpha': 0.0}
+    sigmoid = replace(
+        last, name='probability', kind='activation', inputs=(last.name,), settings=settings,
+        weights={},
+    )  # fmt: skip
+    return replace(network, ops=(*network.ops, sigmoid))
 
 
 def logits_of(network: Network, volume: np.ndarray) -> np.ndarray:
@@ -96,9 +115,12 @@ def test_chains(tmp_path: Path, settings: dict[str, Any], threads: int) -> None:
     assert not part.any()
 
 
-def test_other_networks_by_onnx_runtime(tmp_path: Path, npm_packages: NpmPackages) -> None:
+@pytest.mark.parametrize('make', [unet, single, single_sigmoid])
+def test_other_networks_by_onnx_runtime(
+    tmp_path: Path, npm_packages: NpmPackages, make: Callable[[], Network]
+) -> None:
     modules = npm_packages('onnxruntime-web@1.30.0')
-    network = unet()
+    network = make()
     model = model_folder(network, tmp_path)
     volume = scan((48, 40, 44))
     out = tmp_path / 'labels.raw'
@@ -107,7 +129,12 @@ def test_other_networks_by_onnx_runtime(tmp_path: Path, npm_packages: NpmPackage
         box=box_of(volume.shape), table=TABLE.tolist(), threads=1, modules=modules, out=out,
     )  # fmt: skip
     assert found['engine'].startswith('onnxruntime-web')
-    agrees(got(out, np.uint8, volume.shape), logits_of(network, volume))
+    logits = logits_of(network, volume)
+    if network.classes == 1:
+        # Of a background of the same size on the other side.
+        logits = logits - 0.5 * (make is single_sigmoid)
+        logits = np.concatenate([-logits, logits], -1)
+    agrees(got(out, np.uint8, volume.shape), logits)
 
 
 @pytest.mark.parametrize('tables', ['brainchop.json', 'pair', 'colormap.json', 'none'])

@@ -86,6 +86,7 @@ def describe_for_web(model: ModelSpec) -> dict[str, Any]:
         'sha256': model.sha256,
         'parameters': model.parameters,
         'of_images': model.localises,
+        'held': model.held or None,
         'reach': None if model.reach is None else list(model.reach),
         'block': None if model.block is None or model.localises else list(model.block),
         'channels_first': graph is None or graph.channels_first,

@@ -3,7 +3,7 @@
  *
  * Conformed volumes have voxels of 1 mm, so that millimetres are voxels here.
  */
-import { boundingBox, cropped, pasted, sidesOf } from './boxes.js';
+import { boundingBox, cropped, grown, pasted, sidesOf } from './boxes.js';
 import { nearest, within } from './distance.js';
 import { UserError } from './errors.js';
 import { Components } from './runs.js';
@@ -245,7 +245,7 @@ export function removeFromVoid(labels, conformed, dims) {
     if (!conformed[i]) suspect += 1;
   }
   if (!suspect) return [];
-  const empty = voidMask(conformed, dims);
+  const empty = voidMask(conformed, dims, labels);
   let wrong = 0;
   for (let i = 0; i < labels.length; i++) {
     if (labels[i] && empty[i]) {
@@ -260,8 +260,17 @@ export function removeFromVoid(labels, conformed, dims) {
   ];
 }
 
-/** Zeros that stand together: opened by a cube of 27 voxels. */
-function voidMask(data, dims) {
+/** Zeros that stand together, opened by a cube of 27 voxels; right where there are labels. */
+function voidMask(data, dims, labels) {
+  // Opening reaches two voxels. Elsewhere it matters only whether there are enough voxels.
+  const box = grown(boundingBox(labels, dims), 2, dims);
+  const near = opened(cropped(data, dims, box), sidesOf(box));
+  if (count(near) >= LEAST_VOID) return pasted(new Uint8Array(data.length), dims, box, near);
+  const mask = opened(data, dims);
+  return count(mask) >= LEAST_VOID ? mask : new Uint8Array(data.length);
+}
+
+function opened(data, dims) {
   let mask = new Uint8Array(data.length);
   for (let i = 0; i < data.length; i++) mask[i] = data[i] ? 0 : 1;
   for (const all of [true, false]) {
@@ -271,7 +280,7 @@ function voidMask(data, dims) {
       step *= n;
     }
   }
-  return count(mask) >= LEAST_VOID ? mask : new Uint8Array(data.length);
+  return mask;
 }
 
 /** Combine each voxel with its two neighbours; the outside of the volume is ignored. */

@@ -6,8 +6,8 @@ import { readOnnx } from './onnx.js';
 
 // Bytes of all features of a tile.
 const MOST = 1.2e9;
-// Values for each voxel, where a manifest does not say.
-const VALUES = 96;
+// Values for each voxel that are held at once, where a manifest does not say.
+const HELD = 96;
 
 /**
  * Load the runtime.
@@ -41,6 +41,8 @@ export async function runOnnx({
   const classes = manifest.labels.length;
   const labels = new (classes > 256 ? Uint16Array : Uint8Array)(volume.length);
   const tiles = tilesOf(manifest, dims, box, name);
+  // A single channel is that of class 1: where its probability is above one half.
+  const limit = graph.nodes.findLast(({ kind }) => kind !== 'Identity').kind === 'Sigmoid' ? 0.5 : 0;
   try {
     for (const [done, tile] of tiles.entries()) {
       onProgress(done, tiles.length);
@@ -50,7 +52,7 @@ export async function runOnnx({
       const shape = first ? [1, 1, ...tile.shape] : [1, ...tile.shape, 1];
       const given = new ort.Tensor('float32', input, shape);
       const result = await session.run({ [graph.inputs[0]]: given });
-      decide(result[graph.outputs[0]], tile, labels, dims, classes, first, name);
+      decide(result[graph.outputs[0]], tile, labels, dims, classes, first, limit, name);
     }
     onProgress(tiles.length, tiles.length);
   } catch (error) {
@@ -64,7 +66,7 @@ export async function runOnnx({
 }
 
 /** Cubes of networks that take no other shape, or tiles wide enough for the labels of the whole. */
-function tilesOf({ reach, block, values }, dims, box, name) {
+function tilesOf({ reach, block, held }, dims, box, name) {
   if (block) return cubes(dims, block);
   const [radius, stride] = reach ?? [Infinity, 1];
   const parts = (numbers) =>
@@ -83,7 +85,7 @@ function tilesOf({ reach, block, values }, dims, box, name) {
   for (let numbers = 1; numbers <= (reach ? 8 : 1); numbers++) {
     const axes = parts(numbers);
     const most = axes.map((list) => Math.max(...list.map(({ outer }) => outer[1])));
-    if (most[0] * most[1] * most[2] * (values ?? VALUES) * 4 > MOST) continue;
+    if (most[0] * most[1] * most[2] * (held ?? HELD) * 4 > MOST) continue;
     return combined(axes);
   }
   throw new UserError(`${name}: needs more memory than a page may use; use brainchop-segment`);
@@ -128,8 +130,8 @@ function inputOf({ first, shape }, volume, dims, table) {
   return result;
 }
 
-/** The class of the largest logit, the first one in a tie; a single logit is that of class 1. */
-function decide({ data, dims: found }, { own, first, shape }, labels, dims, classes, channelsFirst, name) {
+/** The class of the largest value, the first one in a tie, or whether a single one is above a limit. */
+function decide({ data, dims: found }, { own, first, shape }, labels, dims, classes, channelsFirst, limit, name) {
   const given = channelsFirst ? found[1] : found.at(-1);
   const spatial = channelsFirst ? found.slice(2) : found.slice(1, 4);
   const expected = classes === 2 && given === 1 ? 1 : classes;
@@ -145,9 +147,13 @@ function decide({ data, dims: found }, { own, first, shape }, labels, dims, clas
       for (let x = 0; x < sides[0]; x++) {
         const place = own.low.map((n, axis) => n - first[axis]);
         let at = (((x + place[0]) * shape[1] + y + place[1]) * shape[2] + z + place[2]) * voxel;
-        let [best, label] = given === 1 ? [0, 0] : [data[at], 0];
-        for (let c = given === 1 ? 1 : 1, from = given === 1 ? at : at + channel; c < classes; c++, from += channel) {
-          if (data[from] > best) [best, label] = [data[from], c];
+        let [best, label] = [limit, 0];
+        if (given > 1) {
+          best = data[at];
+          at += channel;
+        }
+        for (let c = 1; c < classes; c++, at += channel) {
+          if (data[at] > best) [best, label] = [data[at], c];
         }
         labels[to++] = label;
       }

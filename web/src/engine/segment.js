@@ -48,10 +48,16 @@ export async function segment({ scan: file, model, options = {}, onProgress = ()
   };
 
   const scan = await step('read', () => readScan(file));
-  const found =
-    model.localiser && !options.fast
-      ? await step('localise', () => localise(scan, model.localiser, { threads, ort: options.ort }))
-      : null;
+  const notes = [];
+  let found = null;
+  if (model.localiser && !options.fast) {
+    try {
+      found = await step('localise', () => localise(scan, model.localiser, { threads, ort: options.ort }));
+    } catch (error) {
+      if (error.name === 'AbortError') throw error;
+      notes.push(`the brain was not sought first: ${error.message}`);
+    }
+  }
   const conformed = await step('conform', () => conform(scan, found?.region ?? null));
   const { data, geometry: grid } = conformed;
   const box = headBox(data, grid.dims);
@@ -78,7 +84,7 @@ export async function segment({ scan: file, model, options = {}, onProgress = ()
     return { labels, mask, brain: mask ? masked(scan.data, mask) : null };
   });
   seconds.total = Math.round(elapsed() * 1000) / 1000;
-  const warnings = [...scan.warnings, ...conformed.warnings, ...cleaned.notes];
+  const warnings = [...scan.warnings, ...notes, ...conformed.warnings, ...cleaned.notes];
   if (!cleaned.labels.some(Boolean)) warnings.push('no voxel was labelled; is it a T1w of a whole head?');
   const volumes = volumesOf(final.labels, scan.geometry, manifest.labels);
   return {

@@ -11,8 +11,8 @@ import { Code, I32, V128 } from './wasm.js';
 /** Output voxels and input voxels of a tile along an axis. */
 const [MADE, GIVEN] = [4, 6];
 const POINTS = GIVEN * GIVEN;
-// Tiles that are computed at once, so that their features stay in the cache.
-const TILES = 16;
+// Least and most tiles that are computed at once, so that their features stay in the cache.
+const [FEWEST, MOST] = [12, 24];
 // From 3 weights to 6.
 const WEIGHTS = [
   [1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6],
@@ -28,8 +28,10 @@ const WEIGHTS = [
 export function tiling(width, height, dilation) {
   const span = MADE * dilation;
   const groups = Math.ceil(width / span);
-  const blocks = Math.max(1, Math.round((groups * dilation) / TILES));
-  const each = Math.ceil(groups / blocks);
+  let each = Math.min(groups, Math.ceil(MOST / dilation));
+  // With the fewest tiles beyond the end of the row.
+  const beyond = (n) => Math.ceil(groups / n) * n;
+  for (let n = each - 1; n * dilation >= FEWEST; n--) if (beyond(n) < beyond(each)) each = n;
   return {
     dilation,
     /** Groups of `dilation` neighbouring tiles in a block, and blocks in a row. */
@@ -38,7 +40,7 @@ export function tiling(width, height, dilation) {
     /** Tiles in a block. */
     tiles: each * dilation,
     /** Voxels of an input row and rows of an input plane, with zeros around. */
-    sides: [Math.ceil(groups / each) * each * span + 2 * dilation, Math.ceil(height / span) * span + 2 * dilation],
+    sides: [beyond(each) * span + 2 * dilation, Math.ceil(height / span) * span + 2 * dilation],
     /** Work items of a plane. */
     items: Math.ceil(height / span) * dilation,
   };
@@ -58,10 +60,9 @@ export function memoryOf({ tiles, groups, dilation }, inputs, outputs) {
   const row = (groups * MADE + 2) * dilation * padded(inputs) * 4;
   const point = tiles * padded(inputs) * 4;
   const made = tiles * padded(outputs) * 4;
-  const columns = 0;
-  const points = columns + GIVEN * row;
+  const points = GIVEN * row;
   const products = points + 3 * POINTS * point;
-  return { row, point, made, columns, points, products, total: products + POINTS * made };
+  return { row, point, made, points, products, total: products + POINTS * made };
 }
 
 /**
