@@ -17,7 +17,12 @@ SYSTEMS := x86_64-manylinux_2_28 aarch64-manylinux_2_35 aarch64-apple-darwin x86
 LOCK_IMAGE := $(LOCK) --python-version 3.11 --python-platform x86_64-manylinux_2_28 --extra validate
 INSTALL := $(BIN)/python -m pip install --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 
-.PHONY: demo test test-slow lint docs descriptor lock retrain retrain-kit clean
+# The page of brainchop-web, and what it is made of.
+PAGE := brainchop_bids/data/web/index.html
+PAGE_SOURCES := $(wildcard web/*.html web/*.js brainchop_bids/data/report/*.css) \
+    $(shell find web/src web/public -type f)
+
+.PHONY: demo test test-slow lint docs descriptor lock retrain retrain-kit web clean
 
 $(BIN)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -55,6 +60,15 @@ docs: $(BIN)/.installed
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build
 	@echo "Look at docs/_build/index.html"
 
+web: $(PAGE)
+
+$(PAGE): $(PAGE_SOURCES) web/node_modules/.package-lock.json
+	npm --prefix web run --silent build -- --logLevel error
+
+# As the lock file says; scripts of packages are not run.
+web/node_modules/.package-lock.json: web/package-lock.json
+	npm --prefix web ci --silent --ignore-scripts --no-audit --no-fund
+
 # boutiques.json and the version file, from the parser.
 descriptor: $(BIN)/.installed
 	$(BIN)/python tools/describe_app.py
@@ -83,4 +97,4 @@ retrain-kit:
 	PYTHON=$(PYTHON) recipes/pack.sh $(KIT) $(LABEL_MAPS) $(KIT_PYTHON)
 
 clean:
-	rm -rf $(VENV) $(DEMO) $(RETRAIN) $(KIT) build dist *.egg-info
+	rm -rf $(VENV) $(DEMO) $(RETRAIN) $(KIT) build dist *.egg-info web/node_modules $(dir $(PAGE))

@@ -21,7 +21,7 @@ NpmPackages = Callable[..., Path]
 # Whatever a page may load without leaving the machine; blob: is what it offers for download.
 _LOCAL = ('file:', 'data:', 'blob:', 'about:')
 _NAMES = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable')
-_ARGUMENTS = ['--no-sandbox', '--host-resolver-rules=MAP * ~NOTFOUND']
+_ARGUMENTS = ['--no-sandbox', '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1']
 
 
 def find_chromium(folder: Path) -> str | None:
@@ -70,29 +70,31 @@ def open_page(browser: 'Browser') -> Iterator[OpenPage]:
 
 
 @contextmanager
-def watched_pages(browser: 'Browser') -> Iterator[OpenPage]:
+def watched_pages(browser: 'Browser', server: str | None = None) -> Iterator[OpenPage]:
     """Give a function that opens a file as a page; keywords are those of a browser context.
 
-    Requests that leave the page are refused. At the end no page may have asked for anything
-    outside, written an error to its console or thrown one.
+    With the address of a server on this machine it opens pages of that server instead. Requests
+    that leave the page, or the server, are refused. At the end no page may have asked for
+    anything outside, written an error to its console or thrown one.
     """
+    local = _LOCAL if server is None else (server, *_LOCAL[1:])
     contexts: list[Any] = []
     faults: list[str] = []
 
     def watch(route: 'Route', request: 'Request') -> None:
-        if request.url.startswith(_LOCAL):
+        if request.url.startswith(local):
             route.continue_()
         else:
             route.abort()
 
     def note(request: 'Request') -> None:
-        if not request.url.startswith(_LOCAL):
+        if not request.url.startswith(local):
             faults.append(f'asked for {request.url[:200]}')
 
     def open_one(path: str | Path, *, fragment: str = '', **options: Any) -> 'Page':
         context = browser.new_context(**{'accept_downloads': True, **options})
         contexts.append(context)
-        context.set_offline(True)
+        context.set_offline(server is None)
         context.route('**/*', watch)
         context.on('request', note)
         context.on('weberror', lambda fault: faults.append(f'threw {fault.error}'))
@@ -103,7 +105,8 @@ def watched_pages(browser: 'Browser') -> Iterator[OpenPage]:
             ),
         )
         page = context.new_page()
-        page.goto(Path(path).resolve().as_uri() + fragment)
+        start = Path(path).resolve().as_uri() if server is None else f'{server}{path}'
+        page.goto(start + fragment)
         return page
 
     yield open_one

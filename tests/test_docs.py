@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import brainchop_bids
-from brainchop_bids.cli import models, parser, segment
+from brainchop_bids.cli import models, parser, segment, web
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,7 +32,7 @@ def text(page: Path) -> str:
     return html.unescape(re.sub('<[^>]+>', '', page.read_text('utf-8')))
 
 
-@pytest.mark.parametrize('module', [parser, segment, models])
+@pytest.mark.parametrize('module', [parser, segment, models, web])
 def test_every_option_is_told(pages: Path, module: object) -> None:
     told = text(pages / 'commands.html')
     parsers = [module.build_parser()]

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = 'brainchop_bids'
 # From high to low: a subpackage may import from itself and from those after it.
 SUBPACKAGES = (
-    'cli', 'app', 'workflows', 'settings', 'interfaces', 'training', 'api', 'reports',
+    'cli', 'app', 'workflows', 'settings', 'interfaces', 'training', 'api', 'web', 'reports',
     'evaluation', 'quality', 'inference', 'models', 'bids', 'image', 'system',
 )  # fmt: skip
 DESCRIPTIONS = {
@@ -24,6 +24,7 @@ DESCRIPTIONS = {
     'settings': 'settings of a run',
     'interfaces': 'Nipype interfaces around the functions below',
     'api': 'segmentation in Python, without files',
+    'web': 'the browser app: its folder, a server for this machine',
     'training': 'data, augmentation, losses, the loop, its report',
     'reports': 'figures, pages of participants and groups',
     'evaluation': 'comparison with reference segmentations',

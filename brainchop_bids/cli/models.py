@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PROG = 'brainchop-models'
 _FORMATS = ('tfjs', 'keras', 'h5', 'safetensors', 'onnx', 'openvino')
+_WEB = 'web'
 # Multiplications per second of two cores of an AMD EPYC with AVX-512, over upstream's models.
 _PRODUCTS_A_SECOND = 6e10
 
@@ -100,8 +101,9 @@ def build_parser() -> argparse.ArgumentParser:
     convert.add_argument(
         'format',
         metavar='FORMAT',
-        choices=_FORMATS,
-        help=f'format to write: {", ".join(_FORMATS)}',
+        choices=(*_FORMATS, _WEB),
+        help=f'format to write: {", ".join(_FORMATS)}; or {_WEB}, a folder for any web server: '
+        'the page of brainchop-web with this model',
     )
     convert.add_argument('out', metavar='OUT', type=Path, help='folder for the files')
     return parser
@@ -343,9 +345,23 @@ def _convert(arguments: argparse.Namespace) -> int:
     out = arguments.out
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SettingsError(f'{out}: is no empty folder; give a new one')
-    convert_model(spec, arguments.format, out)
-    show(arguments.out)
+    if arguments.format == _WEB:
+        _write_site(arguments)
+    else:
+        convert_model(spec, arguments.format, out)
+    show(out)
     return DONE
+
+
+def _write_site(arguments: argparse.Namespace) -> None:
+    from ..web.folder import web_models, write_site
+
+    specs = web_models(
+        [arguments.model],
+        arguments.models_dir,
+        report=lambda line: say(PROG, f'warning: {line}'),
+    )
+    write_site(arguments.out, specs)
 
 
 if __name__ == '__main__':

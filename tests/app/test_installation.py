@@ -1,5 +1,6 @@
 """What a new user does: clone, install (not editable), and run in the folder of the clone."""
 
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -46,9 +47,10 @@ def installed(clone: Path, tmp_path: Path) -> tuple[Path, Path]:
     # All other packages are borrowed; what installs packages in an editable way is not.
     borrowed = [path for path in sys.path if Path(path).name == 'site-packages']
     (place / 'borrowed.pth').write_text('\n'.join(borrowed) + '\n')
+    # Without the page of brainchop-web, which takes a while to build.
     run(
-        python, '-m', 'pip', 'install', '--quiet', '--no-deps', '--no-build-isolation',
-        '--ignore-installed', '--no-index', clone, cwd=tmp_path,
+        'env', 'BRAINCHOP_NO_PAGE=1', python, '-m', 'pip', 'install', '--quiet', '--no-deps',
+        '--no-build-isolation', '--ignore-installed', '--no-index', clone, cwd=tmp_path,
     )  # fmt: skip
     return clone, python.parent
 
@@ -82,17 +84,22 @@ def test_distributions_have_all_files_and_are_built_without_warnings(clone: Path
     assert 'warning' not in told.lower()
     assert 'ignored' not in told.replace('ignored.py', '')
     tracked = set(run('git', 'ls-files', cwd=clone).splitlines())
+    built = (clone / 'brainchop_bids' / 'data' / 'web').rglob('*')
+    page = {path.relative_to(clone).as_posix() for path in built if path.is_file()}
+    assert bool(page) == (shutil.which('npm') is not None)
     [source], [wheel] = (clone / 'dist').glob('*.tar.gz'), (clone / 'dist').glob('*.whl')
     with tarfile.open(source) as archive:
         files = [Path(member.name) for member in archive if member.isfile()]
     held = {Path(*path.parts[1:]).as_posix() for path in files}
     left_out = {'.gitignore', '.ci/run', '.ci/constraints.txt', 'brainchop_bids/workflows'}
     assert tracked - held == left_out
+    assert page <= held
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if '.dist-info/' not in name}
     workflows = {f'brainchop_bids/{name}' for name in tracked if name.startswith('workflows/')}
     ours = {name for name in tracked - left_out if name.startswith('brainchop_bids/')}
-    assert packed == ours | workflows
+    assert packed == ours | workflows | page
+    assert wheel.stat().st_size < 15e6
 
 
 @pytest.mark.timeout(900)

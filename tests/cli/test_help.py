@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-COMMANDS = ('parser', 'segment', 'train', 'evaluate', 'models', 'localise')
+COMMANDS = ('parser', 'segment', 'train', 'evaluate', 'models', 'localise', 'web')
 
 
 def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:

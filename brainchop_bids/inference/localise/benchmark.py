@@ -167,7 +167,7 @@ def _by_onnxruntime(network: Network, threads: int, most: int) -> tuple[str, Run
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(
-        onnx_model(network).SerializeToString(), options, providers=['CPUExecutionProvider']
+        onnx_model(network), options, providers=['CPUExecutionProvider']
     )
 
     def run(frames: np.ndarray) -> np.ndarray:

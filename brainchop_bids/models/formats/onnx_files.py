@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from ...system.atomic import publish
+from ...system.atomic import bytes_writer, publish
 from ...system.errors import ModelError, SettingsError
 from ..network import Network, Op
+from . import onnx_writer
 from .files import Stored, parse_json, read_bytes
 from .layer_graph import topology
 from .layer_reader import network_from_layers
@@ -41,43 +42,31 @@ def save_onnx(network: Network, path: Path) -> None:
 
     Raises
     ------
-    SettingsError
-        If the package onnx is not installed.
     OutputError
         If the file cannot be written.
     """
-    model = onnx_model(network)
-    publish([(path, lambda staged: staged.write_bytes(model.SerializeToString()))])
+    content = onnx_model(network)
+    publish([(path, bytes_writer(content))])
 
 
-def onnx_model(network: Network) -> Any:
-    """Return a network as ``onnx.ModelProto``, see the docstring of this module."""
-    onnx, network = _onnx(), named_for_onnx(network)
+def onnx_model(network: Network) -> bytes:
+    """Return a network as the content of an ONNX file, see the docstring of this module."""
+    network = named_for_onnx(network)
     layers, _ = described(network, depthwise=False)
-    graph = _Graph(onnx)
+    graph = _Graph()
     for op in network.ops[1:]:
         _WRITERS[op.kind](graph, _of_images(op) if network.of_images else op)
     graph.node('Identity', [network.ops[-1].name], _OUTPUT)
-    value, kind = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
     sides = ('x', 'y') if network.of_images else ('x', 'y', 'z')
-    input_shape = ['batch', network.in_channels, *sides]
-    output_shape = ['batch', network.classes, *(f'{side}_out' for side in sides)]
-    onnx_graph = onnx.helper.make_graph(
+    ends = [f'{side}_out' for side in sides]
+    return onnx_writer.model(
         graph.nodes,
-        'network',
-        [value(network.ops[0].name, kind, input_shape)],
-        [value(_OUTPUT, kind, output_shape)],
         graph.weights,
+        given=onnx_writer.value(network.ops[0].name, ['batch', network.in_channels, *sides]),
+        made=onnx_writer.value(_OUTPUT, ['batch', network.classes, *ends]),
+        opset=_OPSET,
+        properties={_KEY: json.dumps(layers, separators=(',', ':'))},
     )
-    model = onnx.helper.make_model(
-        onnx_graph,
-        producer_name='brainchop-bids',
-        opset_imports=[onnx.helper.make_opsetid('', _OPSET)],
-        ir_version=9,
-    )
-    onnx.helper.set_model_props(model, {_KEY: json.dumps(layers, separators=(',', ':'))})
-    onnx.checker.check_model(model)
-    return model
 
 
 def named_for_onnx(network: Network) -> Network:
@@ -144,10 +133,9 @@ def _stored(onnx: Any, path: Path, tensor: Any) -> Stored:
 def _onnx() -> Any:
     try:
         import onnx
-        import onnx.numpy_helper
     except ImportError as error:
         raise SettingsError(
-            'ONNX files need the package onnx; pip install "brainchop-bids[convert]"'
+            'reading ONNX files needs the package onnx; pip install "brainchop-bids[convert]"'
         ) from error
     return onnx
 
@@ -155,17 +143,15 @@ def _onnx() -> Any:
 class _Graph:
     """Nodes and weights of a graph in construction."""
 
-    def __init__(self, onnx: Any) -> None:
-        self.onnx = onnx
-        self.nodes: list[Any] = []
-        self.weights: list[Any] = []
+    def __init__(self) -> None:
+        self.nodes: list[bytes] = []
+        self.weights: list[bytes] = []
 
     def node(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> None:
-        node = self.onnx.helper.make_node(kind, list(inputs), [output], name=output, **attributes)
-        self.nodes.append(node)
+        self.nodes.append(onnx_writer.node(kind, inputs, output, attributes))
 
     def weight(self, name: str, values: np.ndarray) -> str:
-        self.weights.append(self.onnx.numpy_helper.from_array(np.ascontiguousarray(values), name))
+        self.weights.append(onnx_writer.tensor(name, values))
         return name
 
 

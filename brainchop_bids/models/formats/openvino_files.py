@@ -54,7 +54,7 @@ def save_openvino(network: Network, path: Path) -> list[Path]:
     weights = path.with_suffix('.bin')
     with TemporaryDirectory() as folder:
         file = Path(folder) / 'network.xml'
-        file.with_suffix('.onnx').write_bytes(onnx_model(network).SerializeToString())
+        file.with_suffix('.onnx').write_bytes(onnx_model(network))
         model = openvino.convert_model(file.with_suffix('.onnx'))
         model.set_rt_info(json.dumps(described(network, depthwise=False)[0]), [_KEY])
         openvino.save_model(model, file, compress_to_fp16=False)

@@ -1,0 +1,1 @@
+"""The browser app: its folder for any web server, and a server for this machine."""

@@ -1,0 +1,257 @@
+/**
+ * Networks that are chains of convolutions, computed plane by plane.
+ *
+ * Of the input of each layer only those planes are kept that the layer needs for its next output
+ * plane: 2 d + 1 of them for a dilation of d. All layers advance together, so that no volume of
+ * features is ever held, nothing is computed twice, and 2 GB suffice for any MeshNet. Only the
+ * voxels that the labels in the box depend on are computed.
+ */
+import { check, UserError } from './errors.js';
+import { CHUNK, makeThread } from './chain_jobs.js';
+import { arranged, padded, rowsOf } from './kernel.js';
+import { assemble, features } from './wasm.js';
+import { codesOf, memoryOf, tiling, transformedWeights } from './winograd.js';
+
+const PAGE = 65536;
+// Bytes; what a tab can have, less than that of other steps and the browser.
+const MOST = 1.9e9;
+const ALIGNMENT = 64;
+// Milliseconds after which messages, such as that of a cancellation, are looked for.
+const BREATH = 100;
+
+/**
+ * Plan the memory and the jobs of a chain.
+ * @param {import('./steps.js').Step[]} steps
+ * @param {number[]} dims of the volume
+ * @param {{ low: number[], high: number[] }} own box whose labels are wanted
+ * @param {Float32Array} table normalised value of each intensity
+ * @param {number} threads
+ */
+export function planChain(steps, dims, own, table, threads) {
+  const hidden = steps.slice(0, -1);
+  const last = steps.at(-1);
+  let size = ALIGNMENT;
+  const reserve = (bytes) => {
+    const at = size;
+    size += Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
+    return at;
+  };
+  const layers = [];
+  let out = own;
+  for (const step of [...hidden].reverse()) {
+    const reach = ((step.size - 1) / 2) * step.dilation;
+    const origin = out.low.map((n) => n - reach);
+    const [width, height] = out.low.map((n, axis) => out.high[axis] - n);
+    const grid = step.size === 3 && step.inputs > 1 ? tiling(width, height, step.dilation) : null;
+    const sides = grid?.sides ?? [width + 2 * reach, height + 2 * reach];
+    const voxel = 4 * padded(step.inputs);
+    const planeBytes = sides[0] * sides[1] * voxel;
+    layers.unshift({ reach, origin, sides, voxel, planeBytes, out, grid, count: 2 * reach + 1 });
+    out = {
+      low: origin.map((n) => Math.max(0, n)),
+      high: out.high.map((n, axis) => Math.min(dims[axis], n + reach)),
+    };
+  }
+  const width = own.high[0] - own.low[0];
+  const codes = {};
+  const content = [];
+  const place = (values) => {
+    const at = reserve(values.byteLength);
+    content.push([at, values]);
+    return at;
+  };
+  for (const [i, layer] of layers.entries()) {
+    const step = hidden[i];
+    const next = layers[i + 1];
+    const { voxel, grid } = layer;
+    const row = layer.sides[0] * voxel;
+    const outRow = (next ? next.sides[0] : width) * 4 * padded(step.outputs);
+    const shape = {
+      ...step,
+      voxel,
+      row,
+      stepX: step.dilation * voxel,
+      stepY: step.dilation * row,
+      // The rows of a work item go to rows that are as far apart, or one after the other.
+      outRow: grid && next ? outRow * step.dilation : outRow,
+      width: layer.out.high[0] - layer.out.low[0],
+    };
+    layer.row = row;
+    layer.ring = reserve(layer.count * layer.planeBytes);
+    if (grid) {
+      layer.parts = memoryOf(grid, step.inputs, step.outputs);
+      layer.outVoxel = 4 * padded(step.outputs);
+      layer.weights = place(transformedWeights(step, grid.tiles, weightOf(step)));
+      layer.bias = place(Float32Array.from({ length: padded(step.outputs) }, (_, o) => step.bias[o] ?? 0));
+      for (const [name, code] of Object.entries(codesOf(shape, grid, features.fused))) codes[name + i] = code;
+    } else {
+      layer.weights = place(arranged(shape, weightOf(step), step.bias));
+      codes[`rows${i}`] = rowsOf(shape, features.fused);
+    }
+  }
+  const inner = 4 * padded(last.inputs);
+  const stride = padded(last.outputs);
+  const shape = {
+    ...last, voxel: inner, row: width * inner, stepX: 0, stepY: 0, outRow: width * stride * 4, width,
+  };
+  codes.head = rowsOf(shape, features.fused);
+  const head = {
+    stride, classes: last.outputs, weights: place(arranged(shape, weightOf(last), last.bias, -Infinity)),
+  };
+  const jobs = jobsOf(layers, out, own);
+  const count = own.high.reduce((product, n, axis) => product * (n - own.low[axis]), 1);
+  const featureBytes = CHUNK * width * inner;
+  const logitBytes = CHUNK * width * stride * 4;
+  const tileBytes = Math.max(...layers.map(({ parts }) => parts?.total ?? 0));
+  const scratchBytes = Math.ceil((featureBytes + logitBytes + tileBytes) / ALIGNMENT + 1) * ALIGNMENT;
+  const plan = {
+    layers,
+    head,
+    jobs,
+    dims,
+    table,
+    input: out,
+    own: { ...own, count },
+    classes: last.outputs,
+    zero: reserve(Math.max(...layers.map((layer) => layer.planeBytes))),
+    volume: reserve(dims[0] * dims[1] * dims[2]),
+    labels: reserve(count * (last.outputs > 256 ? 2 : 1)),
+    control: reserve(4 * (1 + jobs.length)),
+    scratch: reserve(threads * scratchBytes),
+    scratchBytes,
+    featureBytes,
+    logitBytes,
+  };
+  return { plan, codes, content, pages: Math.ceil(size / PAGE) };
+}
+
+/** Weights of a step by their place. */
+function weightOf({ kernel, strides: [x, y, z, input, output] }) {
+  return (i, j, k, c, o) => kernel[i * x + j * y + k * z + c * input + o * output];
+}
+
+/** Pairs of layer (-1 for the input) and plane, in an order in which each has what it needs. */
+function jobsOf(layers, input, own) {
+  const jobs = [];
+  const outs = [input, ...layers.map((layer) => layer.out)];
+  const made = outs.map((out) => out.low[2]);
+  const need = (level, z) => {
+    for (; made[level] <= z; made[level]++) {
+      if (level) {
+        const last = made[level] + layers[level - 1].reach;
+        need(level - 1, Math.min(last, outs[level - 1].high[2] - 1));
+      }
+      jobs.push(level - 1, made[level]);
+    }
+  };
+  for (let z = own.low[2]; z < own.high[2]; z++) need(layers.length, z);
+  return Int32Array.from(jobs);
+}
+
+/** Start a thread that waits for a message. */
+async function spawn() {
+  if (typeof Worker !== 'undefined') {
+    return new Worker(new URL('./chain_worker.js', import.meta.url), { type: 'module' });
+  }
+  const name = 'node:worker_threads';
+  const threads = await import(/* @vite-ignore */ name);
+  return new threads.Worker(new URL('./chain_worker.js', import.meta.url));
+}
+
+/** Whether threads can share memory. */
+export const canShare = () =>
+  typeof SharedArrayBuffer !== 'undefined' && globalThis.crossOriginIsolated !== false;
+
+/**
+ * Label the voxels of a box.
+ * @param {object} given
+ * @param {import('./steps.js').Step[]} given.steps
+ * @param {Uint8Array} given.volume the whole conformed volume
+ * @param {number[]} given.dims
+ * @param {{ low: number[], high: number[] }} given.box
+ * @param {Float32Array} given.table normalised value of each intensity
+ * @param {number} given.threads
+ * @param {string} given.name of the model, for messages
+ * @param {(done: number, total: number) => void} [given.onProgress]
+ * @param {AbortSignal} [given.signal]
+ * @returns {Promise<Uint8Array | Uint16Array>} labels of the volume, 0 outside of the box
+ */
+export async function runChain({
+  steps, volume, dims, box, table, threads, name, onProgress = () => {}, signal,
+}) {
+  if (!features.simd) {
+    throw new UserError('this browser has no WebAssembly SIMD; use a browser from 2023 or later');
+  }
+  const shared = threads > 1 && canShare();
+  const count = shared ? threads : 1;
+  const { plan, codes, content, pages } = planChain(steps, dims, box, table, count);
+  const memory = allocate(pages, shared, name);
+  for (const [at, values] of content) new Float32Array(memory.buffer, at, values.length).set(values);
+  new Uint8Array(memory.buffer, plan.volume, volume.length).set(volume);
+  const module = await WebAssembly.compile(assemble(codes, { pages, shared }));
+  const { exports } = await WebAssembly.instantiate(module, { env: { memory } });
+  const thread = makeThread(plan, memory, exports, 0);
+  const helpers = await Promise.all(Array.from({ length: count - 1 }, spawn));
+  const costs = costsOf(plan, steps);
+  const total = costs.at(-1);
+  try {
+    helpers.forEach((helper, i) => helper.postMessage({ plan, memory, module, thread: i + 1 }));
+    let last = performance.now();
+    for (let job = 0; job < thread.count; job++) {
+      thread.work(job);
+      if (performance.now() - last > BREATH) {
+        onProgress(costs[job], total);
+        await new Promise((resolve) => setTimeout(resolve));
+        check(signal);
+        last = performance.now();
+      }
+    }
+    onProgress(total, total);
+  } finally {
+    thread.stop();
+    helpers.forEach((helper) => helper.terminate());
+  }
+  return spread(plan, memory, dims);
+}
+
+function allocate(pages, shared, name) {
+  const gigabytes = (pages * PAGE) / 1e9;
+  const advice = 'use a smaller model, or brainchop-segment';
+  const fault = (what) =>
+    new UserError(`${name}: needs ${gigabytes.toFixed(1)} GB of memory, ${what}; ${advice}`);
+  if (pages * PAGE > MOST) throw fault(`more than the ${MOST / 1e9} GB that a page may use`);
+  try {
+    return new WebAssembly.Memory({ initial: pages, ...(shared && { maximum: pages, shared }) });
+  } catch {
+    throw fault('more than this browser gives');
+  }
+}
+
+/** Work up to the end of each job, in thousands of operations. */
+function costsOf(plan, steps) {
+  const each = plan.layers.map(({ out }, i) => {
+    const { size, inputs, outputs } = steps[i];
+    const area = (out.high[0] - out.low[0]) * (out.high[1] - out.low[1]);
+    return Math.ceil((size ** 3 * inputs * outputs * area) / 1000);
+  });
+  let sum = 0;
+  return Array.from({ length: plan.jobs.length / 2 }, (_, job) => {
+    return (sum += each[plan.jobs[2 * job]] ?? 0);
+  });
+}
+
+/** Labels of the whole volume. */
+function spread(plan, memory, dims) {
+  const { low, high, count } = plan.own;
+  const Kind = plan.classes <= 256 ? Uint8Array : Uint16Array;
+  const labels = new Kind(dims[0] * dims[1] * dims[2]);
+  const found = new Kind(memory.buffer, plan.labels, count);
+  const width = high[0] - low[0];
+  let from = 0;
+  for (let z = low[2]; z < high[2]; z++) {
+    for (let y = low[1]; y < high[1]; y++, from += width) {
+      labels.set(found.subarray(from, from + width), (z * dims[1] + y) * dims[0] + low[0]);
+    }
+  }
+  return labels;
+}
