@@ -32,8 +32,6 @@ def write_model(model: ModelSpec, folder: Path) -> None:
 
     Raises
     ------
-    SettingsError
-        If the package onnx is not installed.
     ModelError
         If the network cannot be expressed in ONNX, takes several scans, or has its weights in
         further files.
