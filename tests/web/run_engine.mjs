@@ -120,7 +120,7 @@ const calls = {
       signal: controller.signal,
     });
     writeFileSync(out.labels, await writeNiftiGz({ data: result.labels, scan: result.scan, labels: given.manifest.labels }));
-    writeFileSync(out.mask, await writeNiftiGz({ data: result.mask, scan: result.scan }));
+    writeFileSync(out.mask, await writeNiftiGz({ data: result.mask, scan: result.scan, labels: [] }));
     const { seconds, volumes, warnings, flags, provenance } = result;
     const peak = process.resourceUsage().maxRSS / 1000;
     return { seconds, volumes, warnings, flags, provenance, steps, peak };

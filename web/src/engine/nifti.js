@@ -387,12 +387,12 @@ function asRead(stored, slope, inter) {
  * @param {Pick<Scan, 'geometry'> & Partial<Scan>} image.scan the scan, or anything with the grid;
  *   position and units of a NIfTI-1 scan are copied exactly
  * @param {{ index: number, name: string, color: string }[]} [image.labels] names and colours,
- *   which makes it a label image
+ *   which makes it a label image; an empty list for one without names
  * @returns {Uint8Array}
  */
 export function writeNifti({ data, scan, labels }) {
   const codes = { Uint8Array: 2, Int16Array: 4, Int32Array: 8, Float32Array: 16, Uint16Array: 512 };
-  const extension = labels ? labelTable(labels) : new Uint8Array(0);
+  const extension = labels?.length ? labelTable(labels) : new Uint8Array(0);
   const offset = 352 + extension.length;
   const bytes = new Uint8Array(offset + data.byteLength);
   const copied = scan.raw ?? null;
@@ -402,6 +402,8 @@ export function writeNifti({ data, scan, labels }) {
   if (!copied) placeHeader(view, scan.geometry);
   view.setInt32(0, 348, little);
   [3, ...scan.geometry.dims, 1, 1, 1, 1].forEach((n, i) => view.setInt16(40 + 2 * i, n, little));
+  // There is one volume.
+  for (const at of [92, 96, 100, 104]) view.setFloat32(at, 1, little);
   // Intent parameters of the scan do not describe labels.
   for (let at = 56; at < 68; at++) bytes[at] = 0;
   view.setInt16(68, labels ? 1002 : 0, little);
