@@ -21,7 +21,7 @@ from brainchop_bids.training.config import read_training_config
 from tests.builders import DEMO
 
 
-@pytest.mark.parametrize('name', ['tissue', 'subcortical'])
+@pytest.mark.parametrize('name', ['tissue', 'subcortical', 'aseg'])
 def test_it_is_small_and_says_what_it_is(name: str) -> None:
     folder = find_model(name)
     assert folder.parent == search_folders()[0]
@@ -36,7 +36,7 @@ def test_it_is_small_and_says_what_it_is(name: str) -> None:
     assert f'Status: **{spec.status}**.' in card
 
 
-@pytest.mark.parametrize('name', ['tissue', 'subcortical'])
+@pytest.mark.parametrize('name', ['tissue', 'subcortical', 'aseg'])
 def test_its_labels_are_those_of_its_training(name: str) -> None:
     spec = load_spec(find_model(name))
     mapping = read_mapping(f'aseg_to_{name}')
@@ -44,7 +44,7 @@ def test_its_labels_are_those_of_its_training(name: str) -> None:
     assert names == [mapping.labels[index] for index in range(mapping.classes)]
 
 
-@pytest.mark.parametrize('name', ['tissue', 'subcortical', 'locate-brain'])
+@pytest.mark.parametrize('name', ['tissue', 'subcortical', 'aseg', 'locate-brain'])
 def test_its_recipe_is_the_one_that_is_committed(name: str) -> None:
     recipe = Path(__file__).parents[2] / 'recipes' / f'{name}.toml'
     packaged = read_training_config(find_model(name) / 'training.toml')
@@ -62,7 +62,7 @@ def test_the_localiser_is_small() -> None:
     spec = load_spec(folder)
     assert spec.localises
     assert f'Status: **{spec.status}**.' in (folder / 'README.md').read_text()
-    for name in ('tissue', 'subcortical'):
+    for name in ('tissue', 'subcortical', 'aseg'):
         assert load_spec(find_model(name)).localiser == 'locate-brain'
 
 
@@ -120,7 +120,9 @@ def test_the_demo_is_labelled_right_where_no_model_is_named(tmp_path: Path) -> N
     assert main([*arguments, '--dry-run']) == 0
 
 
-@pytest.mark.parametrize(('name', 'least'), [('tissue', 0.8), ('subcortical', 0.75)])
+@pytest.mark.parametrize(
+    ('name', 'least'), [('tissue', 0.8), ('subcortical', 0.75), ('aseg', 0.75)]
+)
 def test_it_agrees_with_freesurfer(shared: Path, tmp_path: Path, name: str, least: float) -> None:
     folder = shared / 'data' / 't1w' / 'voxelmorph-test-scan'
     out = tmp_path / 'labels.nii.gz'

@@ -67,7 +67,7 @@ def test_a_missing_model_tells_what_there_is(tmp_path, monkeypatch):
     message = str(caught.value)
     assert 'gamma' in message
     assert str(tmp_path) in message
-    assert 'alpha, beta' in message
+    assert 'models there: alpha, aseg, beta, ' in message
 
 
 @pytest.mark.parametrize(

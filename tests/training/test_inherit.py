@@ -45,7 +45,7 @@ def test_packaged_architectures_are_named() -> None:
     assert set(PACKAGED) == set(ARCHITECTURES)
 
 
-@pytest.mark.parametrize(('name', 'classes'), [('tissue', 4), ('subcortical', 18)])
+@pytest.mark.parametrize(('name', 'classes'), [('tissue', 4), ('subcortical', 18), ('aseg', 33)])
 def test_a_packaged_model_is_taken_over_whole(tmp_path: Path, name: str, classes: int) -> None:
     ours = config(tmp_path, changes=(f'init.model={name}',))
     spec = load_spec(find_model(name))
