@@ -53,7 +53,7 @@ def logits_of(network: Network, volume: np.ndarray) -> np.ndarray:
     """Return ONNX Runtime's logits of a volume, channels last."""
     runtime = pytest.importorskip('onnxruntime', reason='pip install onnxruntime')
     pytest.importorskip('onnx', reason='pip install onnx')
-    session = runtime.InferenceSession(onnx_model(network).SerializeToString())
+    session = runtime.InferenceSession(onnx_model(network))
     (found,) = session.run(None, {'input': TABLE[volume][None, None]})
     return np.moveaxis(found[0], 0, -1)
 
