@@ -13,9 +13,9 @@ GOOD = ('sub-01', 'sub-02', 'sub-03', 'sub-04', 'sub-05', 'sub-06')
 SOURCE = 'sub-04'
 # A brain of three years has some 1 L, as this one then has: that is no reason for a flag.
 EXPECTED = {
-    'upsidedown': {'orientation'},
+    'upsidedown': {'orientation', 'header-orientation', 'not-localised'},
     'half': {'brain-volume', 'asymmetry', 'field-edge'},
-    'noise': {'empty-result'},
+    'noise': {'empty-result', 'not-localised'},
     'doubled': set(),
     'stripped': {'skull-stripped'},
     'inverted': {
@@ -25,6 +25,7 @@ EXPECTED = {
         'grey-white-ratio',
         'intensity-inverted',
         'low-contrast',
+        'not-localised',
     },
     'small': set(),
     'cropped': {'field-edge'},
