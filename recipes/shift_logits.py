@@ -29,22 +29,23 @@ def main() -> int:
     parser.add_argument('shifts', nargs='+', metavar='LABEL=SHIFT')
     arguments = parser.parse_args()
     folder = find_model(arguments.model)
-    *ops, head = read_network(folder)[0].ops
+    network, labels = read_network(folder)[0], load_spec(folder).labels
+    *ops, head = network.ops
     bias = head.weights['bias'].copy()
     for text in arguments.shifts:
         name, _, shift = text.rpartition('=')
-        labels = [
+        shifted = [
             index
-            for index, label in enumerate(load_spec(folder).labels)
+            for index, label in enumerate(labels)
             if name in (label.name, without_side(label.name))
         ]
-        if not labels:
+        if not shifted:
             parser.error(f'{folder}: has no label {name!r}')
-        bias[labels] += float(shift)
+        bias[shifted] += float(shift)
     ops.append(replace(head, weights={**head.weights, 'bias': bias}))
     shutil.copytree(folder, arguments.out)
     weights = read_training_config(folder / RECIPE).card.weights
-    save_tfjs(replace(read_network(folder)[0], ops=tuple(ops)), arguments.out, weights)
+    save_tfjs(replace(network, ops=tuple(ops)), arguments.out, weights)
     return 0
 
 

@@ -107,7 +107,7 @@ def write_site(folder: Path, specs: Sequence[ModelSpec]) -> None:
     Raises
     ------
     SettingsError
-        If the page is not built, or a package is missing that writes a model.
+        If the page is not built.
     ModelError
         If the page cannot run a model.
     OutputError

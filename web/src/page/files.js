@@ -2,7 +2,7 @@
 import { writeNiftiGz } from '../engine/nifti.js';
 
 const FORMULA = /^'*[=+\-@\t\r]/;
-const MASK = [
+export const MASK = [
   { index: 0, name: 'background', color: '#000000' },
   { index: 1, name: 'brain', color: '#dc3c3c' },
 ];

@@ -4,6 +4,7 @@ import { convertDicom, droppedFiles } from './dicom.js';
 import { alertLine, begin, byId, lineOf, listenToFiles, make, note, save } from './dom.js';
 import { contentOf, nameOf } from './files.js';
 import { Models } from './models.js';
+import { UserError } from '../engine/errors.js';
 import { readScan } from '../engine/nifti.js';
 import { Segmenter } from './segmenter.js';
 
@@ -24,8 +25,6 @@ const models = new Models();
 const segmenter = new Segmenter();
 // Each is null until there is one; `busy` while files are read or a job runs.
 const page = { scan: null, read: null, result: null, viewer: null, busy: false, able: true };
-
-const userError = (line) => Object.assign(new Error(line), { name: 'UserError' });
 
 function refresh() {
   byId('segment').disabled = page.busy || !page.able || !page.scan || !models.chosen;
@@ -53,15 +52,15 @@ const say = (text) => {
 };
 
 async function take(files, folders = false) {
-  if (page.busy) throw userError('A scan is being computed; cancel it first');
+  if (page.busy) throw new UserError('A scan is being computed; cancel it first');
   alertLine(null);
   await attempt(async () => {
     const scans = files.filter(({ name }) => SCAN.test(name));
     if (scans.length === 1) await takeScan(scans[0]);
-    else if (scans.length) throw userError(`${scans.length} scans: one at a time; drop one of them`);
+    else if (scans.length) throw new UserError(`${scans.length} scans: one at a time; drop one of them`);
     else if (files.some(({ name }) => MODEL.test(name))) await takeModel(files);
     else if (folders || files.length > 1 || /\.(dcm|ima)$/i.test(files[0].name)) await takeDicom(files);
-    else throw userError(`${files[0].name}: is no scan; expected .nii, .nii.gz, .mgz, .mgh or a folder of DICOM slices`);
+    else throw new UserError(`${files[0].name}: is no scan; expected .nii, .nii.gz, .mgz, .mgh or a folder of DICOM slices`);
   });
 }
 
@@ -69,7 +68,7 @@ async function takeDicom(files) {
   say('Reading DICOM slices');
   const series = await convertDicom(files).catch(() => []);
   if (!series.length) {
-    throw userError(`${files.length} files: no DICOM series that dcm2niix can read; expected the slices of one series`);
+    throw new UserError(`${files.length} files: no DICOM series that dcm2niix can read; expected the slices of one series`);
   }
   await takeScan(series[0]);
   if (series.length > 1) {
@@ -80,7 +79,7 @@ async function takeDicom(files) {
 
 async function takeScan(file) {
   if (file.size > MOST_BYTES) {
-    throw userError(`${file.name}: has ${(file.size / 1e9).toFixed(1)} GB, which no browser takes; use brainchop-segment`);
+    throw new UserError(`${file.name}: has ${(file.size / 1e9).toFixed(1)} GB, which no browser takes; use brainchop-segment`);
   }
   const scan = { name: file.name, data: await file.arrayBuffer() };
   const read = await readScan(scan);

@@ -1,4 +1,5 @@
 // The models of the folder that this page came from.
+import { UserError } from '../engine/errors.js';
 
 const FOLDER = new URL('./models/', document.baseURI);
 export const LOCALISE = 'localise';
@@ -6,8 +7,7 @@ export const LOCALISE = 'localise';
 async function bytesOf(url) {
   const answer = await fetch(url);
   if (!answer.ok) {
-    const line = `${url.pathname}: the server answers ${answer.status}; reload the page`;
-    throw Object.assign(new Error(line), { name: 'UserError' });
+    throw new UserError(`${url.pathname}: the server answers ${answer.status}; reload the page`);
   }
   return answer.arrayBuffer();
 }

@@ -3,6 +3,7 @@ import { MULTIPLANAR_TYPE, NVImage, Niivue, SHOW_RENDER, SLICE_TYPE } from '@nii
 import { writeNifti } from '../engine/nifti.js';
 import { affineOf } from '../engine/geometry.js';
 import { byId } from './dom.js';
+import { MASK } from './files.js';
 
 const VIEWS = {
   all: SLICE_TYPE.MULTIPLANAR,
@@ -11,8 +12,8 @@ const VIEWS = {
   sagittal: SLICE_TYPE.SAGITTAL,
   render: SLICE_TYPE.RENDER,
 };
+const BACKGROUND = { index: 0, name: '', color: '#000000' };
 const INVERTED = { R: [255, 0], G: [255, 0], B: [255, 0], A: [0, 255], I: [0, 255] };
-const MASK = [{ index: 1, name: 'brain', color: '#dc3c3c' }];
 
 export class Viewer {
   #niivue = new Niivue({
@@ -69,7 +70,7 @@ export class Viewer {
     this.hideLabels();
     this.#result = result;
     this.#names = new Map(result.volumes.map((label) => [label.index, label]));
-    await this.#add(result.labels, result.volumes);
+    await this.#add(result.labels, [BACKGROUND, ...result.volumes]);
     if (result.mask) await this.#add(result.mask, MASK);
     this.#update();
     this.show(result.volumes.find((label) => label.voxels)?.index);
@@ -165,14 +166,13 @@ const image = (data, scan, colormap = 'gray') =>
   });
 
 function tableOf(labels) {
-  const rows = [{ index: 0, name: '', color: '#000000' }, ...labels];
-  const colors = rows.map(({ color }) => channels(color));
+  const colors = labels.map(({ color }) => channels(color));
   const [R, G, B] = [0, 1, 2].map((channel) => colors.map((color) => color[channel]));
   return {
     ...{ R, G, B },
-    A: rows.map(({ index }) => (index ? 255 : 0)),
-    I: rows.map(({ index }) => index),
-    labels: rows.map(({ name }) => name),
+    A: labels.map(({ index }) => (index ? 255 : 0)),
+    I: labels.map(({ index }) => index),
+    labels: labels.map(({ name }) => name),
   };
 }
 
