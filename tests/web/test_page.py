@@ -232,8 +232,9 @@ def test_your_own_model_is_dropped_and_chosen(open_served: OpenPage) -> None:
     page = open_served()
     folder = search_folders()[0] / 'tissue'
     files = [folder / name for name in ('model.json', 'group1-shard1of1.bin', 'brainchop.json')]
+    offered = page.locator('.model').count()
     drop(page, *files)
-    until(page, 'document.querySelectorAll(".model").length === 3')
+    until(page, f'document.querySelectorAll(".model").length === {offered + 1}')
     chosen = page.locator('.model:has(:checked)').inner_text()
     assert 'your own' in chosen
     assert 'Gray Matter' in chosen
