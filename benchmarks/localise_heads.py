@@ -3,7 +3,7 @@
     python benchmarks/localise_heads.py SHARED OUT [--model locate-brain] [--heads 4] [--quick]
 
 The box is right if the brain is inside it, with at most 10 mm too much on each side. Brains of
-real scans are the masks that ``brainchop-segment --model tissue --mask`` writes, or where there
+real scans are the masks that ``brainchop-segment --model aseg --mask`` writes, or where there
 are expert labels (voxelmorph's scan) those without fluid around the brain; those of synthetic
 heads are known. Each real head is also cropped, padded with 150 mm of noise on all
 sides, turned by 30 degrees, averaged to slices of 5 mm, and inverted within the head, as
@@ -174,7 +174,7 @@ def real_heads(data: Path, out: Path) -> Iterator[Head]:
         else:
             if not mask.exists():
                 arguments = [str(path), str(out / 'labels.nii.gz'), '--mask', str(mask)]
-                if segment([*arguments, '--model', 'tissue']):
+                if segment([*arguments, '--model', 'aseg']):
                     raise SystemExit(f'{path}: cannot be segmented')
             brain = load_labels(mask)[0] > 0
         volume = read_volume(path)

@@ -28,7 +28,7 @@ from brainchop_bids.models.spec import load_spec
 from brainchop_bids.models.zoo import find_model
 
 SCRIPT = Path(__file__).with_name('web_engine.mjs')
-MODELS = ('tissue', 'subcortical')
+MODELS = ('tissue', 'aseg')
 # Chromium has fused multiplication and addition since version 114, Node 20 behind this flag.
 FUSED = '--experimental-wasm-relaxed-simd'
 

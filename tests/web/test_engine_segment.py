@@ -18,7 +18,7 @@ from tests.web.engine import EngineError, ask
 
 PUMI = 'data/pumi-minitest/sub-001/anat/sub-001_T1w.nii.gz'
 HEAD = 'data/ds000011/sub-02/anat/sub-02_T1w.nii.gz'
-MODELS = ('tissue', 'subcortical', 'locate-brain')
+MODELS = ('tissue', 'aseg', 'locate-brain')
 
 
 @pytest.fixture(scope='module')
@@ -51,7 +51,7 @@ def differ(path: Path, other: Path) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ['tissue', 'subcortical'])
+@pytest.mark.parametrize('name', ['tissue', 'aseg'])
 @pytest.mark.parametrize('scan', [PUMI, HEAD])
 def test_equal_to_brainchop_segment(
     shared: Path, models: Path, npm_packages: NpmPackages, tmp_path: Path, scan: str, name: str

@@ -16,11 +16,15 @@ import numpy as np
 import pytest
 
 from brainchop_bids.cli.models import main as models
+from brainchop_bids.models.convert import write_network
+from brainchop_bids.models.keras_model import network_of
+from brainchop_bids.models.meshnet import build_meshnet
 from brainchop_bids.models.spec import load_spec
 from brainchop_bids.models.zoo import search_folders
 from brainchop_bids.web import folder as web_folder
 from tests.browser import OpenPage, watched_pages
 from tests.image.test_dicom import write_series
+from tests.models.networks import randomised
 from tests.web.page import ROOT, require_page, served
 
 if TYPE_CHECKING:
@@ -131,7 +135,7 @@ def same_share(one: Path, other: Path) -> float:
     return float((np.asarray(first.dataobj) == np.asarray(second.dataobj)).mean())
 
 
-@pytest.mark.parametrize('model', ['tissue', pytest.param('subcortical', marks=pytest.mark.slow)])
+@pytest.mark.parametrize('model', ['tissue', pytest.param('aseg', marks=pytest.mark.slow)])
 def test_a_scan_that_is_dropped_gets_the_labels_of_brainchop_segment(
     open_served: OpenPage, model: str, tmp_path: Path, axe: Axe
 ) -> None:
@@ -206,6 +210,48 @@ def test_a_file_that_is_none_is_a_line_and_the_page_goes_on(
     assert '\n' not in line
     give(page)
     assert 'sub-06_T1w.nii.gz' in page.inner_text('#scan-name')
+    assert page.inner_text('#alerts') == ''
+
+
+def test_a_scan_too_large_is_a_line_and_the_page_goes_on(
+    open_served: OpenPage, tmp_path: Path
+) -> None:
+    header = nib.Nifti1Header()
+    header.set_data_dtype(np.int16)
+    header.set_data_shape((1024, 1024, 1024))
+    header.set_zooms((0.25, 0.25, 0.25))
+    (tmp_path / 'large.nii').write_bytes(header.binaryblock + bytes(1000))
+    page = open_served()
+    drop(page, tmp_path / 'large.nii')
+    assert 'large.nii: has 1024 x 1024 x 1024 voxels, more than a page can hold' in alert(page)
+    give(page)
+    assert page.inner_text('#alerts') == ''
+
+
+@pytest.mark.parametrize(
+    ('inputs', 'labels', 'said'),
+    [
+        (2, 3, 'takes 2 scans, a page gives one'),
+        (1, 4, 'has 3 classes, but 4 labels; correct the labels'),
+    ],
+)
+def test_a_model_that_does_not_fit_is_a_line_and_the_page_goes_on(
+    open_served: OpenPage, tmp_path: Path, inputs: int, labels: int, said: str
+) -> None:
+    model = build_meshnet(channels=2, dilations=(1, 2), classes=3, in_channels=inputs)
+    write_network(network_of(randomised(model)), 'tfjs', tmp_path)
+    table = {str(index): f'Label {index}' for index in range(labels)}
+    (tmp_path / 'labels.json').write_text(json.dumps(table))
+    page = open_served()
+    drop(page, *tmp_path.iterdir())
+    line = alert(page)
+    assert said in line
+    assert '\n' not in line
+    # The packaged ones can be chosen as before.
+    give(page)
+    page.click('#segment')
+    page.wait_for_selector('#cancel:not([hidden])')
+    until(page, 'document.getElementById("step").textContent.startsWith("Running the network")')
     assert page.inner_text('#alerts') == ''
 
 

@@ -141,6 +141,9 @@ export function stepsOfTfjs(content, shards, name) {
     }
   }
   if (steps.at(-1)?.activation === 'softmax') steps.at(-1).activation = 'linear';
+  if (steps[0]?.inputs > 1) {
+    throw new UserError(`${name}: takes ${steps[0].inputs} scans, a page gives one`);
+  }
   if (!isChain(steps)) {
     throw new UserError(
       `${name}: is no chain of convolutions from one channel to classes; convert it first: ` +
