@@ -3,7 +3,7 @@
     python recipes/start_from.py MODEL MAPPING OUT [--on-places]
 
 The labels become those of MAPPING, a table of `brainchop_bids/data/mappings`: a structure of one
-side begins as the model's structure of both, and a label that the model does not know as its
+side begins as the model's, or as its structure of both, and a label that the model does not know as its
 background, but less likely.
 
 With `--on-places` a network that was trained on every second voxel becomes one on 2 mm places. A
@@ -121,7 +121,7 @@ def _head(op: Op) -> Op:
 
 def _same(name: str, known: list[str]) -> int | None:
     plain = without_side(name).replace('Inf-Lat-Vent', 'Inferior-Lateral-Ventricle')
-    return known.index(plain) if plain in known else None
+    return next((known.index(same) for same in (name, plain) if same in known), None)
 
 
 if __name__ == '__main__':

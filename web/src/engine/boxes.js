@@ -79,3 +79,22 @@ export function pasted(result, dims, { low, high }, data, border = 0) {
   }
   return result;
 }
+
+/**
+ * Labels of a whole volume, of those in a box; 0 outside of it.
+ * @param {Uint8Array | Uint16Array | Uint32Array} found
+ * @param {number} classes
+ * @param {number[]} dims
+ * @param {Box} box
+ */
+export function spread(found, classes, dims, { low, high }) {
+  const labels = new (classes <= 256 ? Uint8Array : Uint16Array)(dims[0] * dims[1] * dims[2]);
+  const width = high[0] - low[0];
+  let from = 0;
+  for (let z = low[2]; z < high[2]; z++) {
+    for (let y = low[1]; y < high[1]; y++, from += width) {
+      labels.set(found.subarray(from, from + width), (z * dims[1] + y) * dims[0] + low[0]);
+    }
+  }
+  return labels;
+}

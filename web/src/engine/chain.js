@@ -6,6 +6,7 @@
  * features is ever held, nothing is computed twice, and 2 GB suffice for any MeshNet. Only the
  * voxels that the labels in the box depend on are computed.
  */
+import { spread } from './boxes.js';
 import { check, UserError } from './errors.js';
 import { CHUNK, makeThread } from './chain_jobs.js';
 import { arranged, padded, rowsOf } from './kernel.js';
@@ -21,7 +22,7 @@ const BREATH = 100;
 
 /**
  * Plan the memory and the jobs of a chain.
- * @param {import('./steps.js').Step[]} steps
+ * @param {ReturnType<typeof widened>} steps
  * @param {number[]} dims of the volume
  * @param {{ low: number[], high: number[] }} own box whose labels are wanted
  * @param {Float32Array} table normalised value of each intensity
@@ -81,11 +82,11 @@ export function planChain(steps, dims, own, table, threads) {
     if (grid) {
       layer.parts = memoryOf(grid, step.inputs, step.outputs);
       layer.outVoxel = 4 * padded(step.outputs);
-      layer.weights = place(transformedWeights(step, grid.tiles, weightOf(step)));
+      layer.weights = place(transformedWeights(step, grid.tiles, step.weight));
       layer.bias = place(Float32Array.from({ length: padded(step.outputs) }, (_, o) => step.bias[o] ?? 0));
       for (const [name, code] of Object.entries(codesOf(shape, grid, features.fused))) codes[name + i] = code;
     } else {
-      layer.weights = place(arranged(shape, weightOf(step), step.bias));
+      layer.weights = place(arranged(shape, step.weight, step.bias));
       codes[`rows${i}`] = rowsOf(shape, features.fused);
     }
   }
@@ -96,7 +97,7 @@ export function planChain(steps, dims, own, table, threads) {
   };
   codes.head = rowsOf(shape, features.fused);
   const head = {
-    stride, classes: last.outputs, weights: place(arranged(shape, weightOf(last), last.bias, -Infinity)),
+    stride, classes: last.outputs, weights: place(arranged(shape, last.weight, last.bias, -Infinity)),
   };
   const jobs = jobsOf(layers, out, own);
   const count = own.high.reduce((product, n, axis) => product * (n - own.low[axis]), 1);
@@ -125,9 +126,21 @@ export function planChain(steps, dims, own, table, threads) {
   return { plan, codes, content, pages: Math.ceil(size / PAGE) };
 }
 
-/** Weights of a step by their place. */
-function weightOf({ kernel, strides: [x, y, z, input, output] }) {
-  return (i, j, k, c, o) => kernel[i * x + j * y + k * z + c * input + o * output];
+/**
+ * The steps with their weights by place. Features have two channels at least: kernels write four at
+ * once, and beside a single one there is no space for them.
+ */
+function widened(steps) {
+  return steps.map((step, i) => {
+    const { kernel, strides: [x, y, z, input, output] } = step;
+    const inputs = i ? Math.max(2, step.inputs) : step.inputs;
+    const outputs = i < steps.length - 1 ? Math.max(2, step.outputs) : step.outputs;
+    const bias = new Float32Array(outputs);
+    bias.set(step.bias);
+    const weight = (i, j, k, c, o) =>
+      c < step.inputs && o < step.outputs ? kernel[i * x + j * y + k * z + c * input + o * output] : 0;
+    return { ...step, inputs, outputs, bias, weight };
+  });
 }
 
 /** Pairs of layer (-1 for the input) and plane, in an order in which each has what it needs. */
@@ -184,7 +197,7 @@ export async function runChain({
   }
   const shared = threads > 1 && canShare();
   const count = shared ? threads : 1;
-  const { plan, codes, content, pages } = planChain(steps, dims, box, table, count);
+  const { plan, codes, content, pages } = planChain(widened(steps), dims, box, table, count);
   const memory = allocate(pages, shared, name);
   for (const [at, values] of content) new Float32Array(memory.buffer, at, values.length).set(values);
   new Uint8Array(memory.buffer, plan.volume, volume.length).set(volume);
@@ -211,7 +224,8 @@ export async function runChain({
     thread.stop();
     helpers.forEach((helper) => helper.terminate());
   }
-  return spread(plan, memory, dims);
+  const Kind = plan.classes <= 256 ? Uint8Array : Uint16Array;
+  return spread(new Kind(memory.buffer, plan.labels, plan.own.count), plan.classes, dims, box);
 }
 
 function allocate(pages, shared, name) {
@@ -238,20 +252,4 @@ function costsOf(plan, steps) {
   return Array.from({ length: plan.jobs.length / 2 }, (_, job) => {
     return (sum += each[plan.jobs[2 * job]] ?? 0);
   });
-}
-
-/** Labels of the whole volume. */
-function spread(plan, memory, dims) {
-  const { low, high, count } = plan.own;
-  const Kind = plan.classes <= 256 ? Uint8Array : Uint16Array;
-  const labels = new Kind(dims[0] * dims[1] * dims[2]);
-  const found = new Kind(memory.buffer, plan.labels, count);
-  const width = high[0] - low[0];
-  let from = 0;
-  for (let z = low[2]; z < high[2]; z++) {
-    for (let y = low[1]; y < high[1]; y++, from += width) {
-      labels.set(found.subarray(from, from + width), (z * dims[1] + y) * dims[0] + low[0]);
-    }
-  }
-  return labels;
 }

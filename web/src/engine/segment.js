@@ -22,7 +22,7 @@ const [SMALLEST, LARGEST] = [0.7, 2.1];
  * @param {object} given
  * @param {{ name: string, data: ArrayBuffer }} given.scan
  * @param {{ manifest: any, weights: any, localiser?: { manifest: any, weights: any } }} given.model
- * @param {{ fast?: boolean, threads?: number, ort?: any }} [given.options]
+ * @param {{ fast?: boolean, threads?: number, gpu?: any, ort?: any }} [given.options]
  * @param {(progress: { step: string, done: number, total: number, seconds: number }) => void} [given.onProgress]
  * @param {AbortSignal} [given.signal]
  */
@@ -61,10 +61,10 @@ export async function segment({ scan: file, model, options = {}, onProgress = ()
   const conformed = await step('conform', () => conform(scan, found?.region ?? null));
   const { data, geometry: grid } = conformed;
   const box = headBox(data, grid.dims);
-  const { labels: raw, engine } = await step('network', (tell) =>
+  const { labels: raw, engine, warnings: ofNetwork = [] } = await step('network', (tell) =>
     label({
       model, volume: data, dims: grid.dims, box, table: normalized(data, normalization), threads,
-      ort: options.ort, onProgress: tell, signal,
+      ort: options.ort, gpu: options.gpu, onProgress: tell, signal,
     }),
   );
   const cleaned = await step('components', () => {
@@ -84,7 +84,7 @@ export async function segment({ scan: file, model, options = {}, onProgress = ()
     return { labels, mask, brain: mask ? masked(scan.data, mask) : null };
   });
   seconds.total = Math.round(elapsed() * 1000) / 1000;
-  const warnings = [...scan.warnings, ...notes, ...conformed.warnings, ...cleaned.notes];
+  const warnings = [...scan.warnings, ...notes, ...conformed.warnings, ...ofNetwork, ...cleaned.notes];
   if (!cleaned.labels.some(Boolean)) warnings.push('no voxel was labelled; is it a T1w of a whole head?');
   const volumes = volumesOf(final.labels, scan.geometry, manifest.labels);
   return {
@@ -103,7 +103,7 @@ export async function segment({ scan: file, model, options = {}, onProgress = ()
     provenance: {
       version: manifest.version ?? null,
       engine,
-      device: 'cpu',
+      device: engine.endsWith('WebGPU') ? 'gpu' : 'cpu',
       threads: canShare() ? threads : 1,
       fused: features.fused,
       scan: file.name,

@@ -168,7 +168,9 @@ async function show(result, { manifest }) {
   byId('flags').replaceChildren(
     ...remarks.map((line) => make('div', { className: 'alert', role: 'note' }, make('p', {}, line))),
   );
-  byId('facts').textContent = `${manifest.name} · ${result.seconds.total.toFixed(1)} s · ${threads()} thread${threads() > 1 ? 's' : ''}`;
+  const { device, threads: count } = result.provenance;
+  const means = device === 'gpu' ? 'GPU' : `${count} thread${count > 1 ? 's' : ''}`;
+  byId('facts').textContent = `${manifest.name} · ${result.seconds.total.toFixed(1)} s · ${means}`;
   for (const kind of ['mask', 'brain']) {
     document.querySelector(`[data-save="${kind}"]`).hidden = !result[kind];
   }
