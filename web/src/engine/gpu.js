@@ -60,9 +60,7 @@ export async function runOnGpu({ device, steps, volume, dims, box, table, onProg
     return one;
   };
   const { STORAGE, UNIFORM, COPY_SRC, COPY_DST, MAP_READ } = GPUBufferUsage;
-  const kinds = ['out-of-memory', 'validation', 'internal'];
-  kinds.forEach((kind) => device.pushErrorScope(kind));
-  try {
+  const work = async () => {
     const [width, height, depth] = box.high.map((n, axis) => n - box.low[axis]);
     const labels = buffer(STORAGE | COPY_SRC, 4 * width * height * depth);
     const given = buffer(STORAGE, volume);
@@ -74,24 +72,37 @@ export async function runOnGpu({ device, steps, volume, dims, box, table, onProg
     const uniform = buffer(UNIFORM, places);
     const shaders = await Promise.all(
       layers.map((layer, i) => {
-        const buffers = [rings[i] ?? given, buffer(STORAGE, weightsOf(layer.step, i ? LANES * vectors(layer.step.inputs) : 1)), rings[i + 1] ?? labels];
+        const stored = i ? LANES * vectors(layer.step.inputs) : 1;
+        const weights = buffer(STORAGE, weightsOf(layer.step, stored));
+        const buffers = [rings[i] ?? given, weights, rings[i + 1] ?? labels];
         return shader(device, codeOf(layers, i, dims), i ? buffers : [...buffers, values], uniform);
       }),
     );
     await run({ device, layers, jobs, shaders, stride: 4 * stride, onProgress, signal });
-    const copy = buffer(COPY_DST | MAP_READ, 4 * width * height * depth);
+    const copy = buffer(COPY_DST | MAP_READ, labels.size);
     const encoder = device.createCommandEncoder();
     encoder.copyBufferToBuffer(labels, 0, copy, 0, copy.size);
     device.queue.submit([encoder.finish()]);
     await copy.mapAsync(GPUMapMode.READ);
     return spread(new Uint32Array(copy.getMappedRange()), steps.at(-1).outputs, dims, box);
+  };
+  try {
+    return await guarded(device, work);
   } finally {
-    const faults = await Promise.all(kinds.map(() => device.popErrorScope()));
     made.forEach((one) => one.destroy());
-    const fault = faults.find(Boolean);
-    // It is the cause of what else was thrown.
-    if (fault) throw new Error(fault.message.split('\n')[0]); // eslint-disable-line no-unsafe-finally
   }
+}
+
+/** What `work` returns; throws if the device found a fault, which WebGPU tells only if it is asked. */
+async function guarded(device, work) {
+  const kinds = ['out-of-memory', 'validation', 'internal'];
+  kinds.forEach((kind) => device.pushErrorScope(kind));
+  const [done] = await Promise.allSettled([work()]);
+  const faults = await Promise.all(kinds.map(() => device.popErrorScope()));
+  const fault = faults.find(Boolean);
+  if (fault) throw new Error(fault.message.split('\n')[0]);
+  if (done.status === 'rejected') throw done.reason;
+  return done.value;
 }
 
 /** Each step with the region that it computes, and with the planes of its input that are kept. */
@@ -174,7 +185,7 @@ const range = (count) => [...Array(count).keys()];
 
 /** The program of a layer. */
 function codeOf(layers, i, dims) {
-  const { step, out, outputs, rows } = layers[i];
+  const { step, out, rows } = layers[i];
   const [width, height] = out.low.map((n, axis) => out.high[axis] - n);
   const head = i === layers.length - 1;
   const body = head ? headOf(layers[i], width, height) : hiddenOf(layers, i, dims, width, height);
@@ -191,8 +202,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   let z = job.z + id.z;
   if (x >= ${width}u || y >= ${height}u || id.z >= job.planes) { return; }
 ${body}
-}
-// ${outputs} vectors of outputs`;
+}`;
 }
 
 function activation({ activation: kind, alpha }) {
