@@ -3,8 +3,8 @@
     python recipes/start_from.py MODEL MAPPING OUT [--on-places]
 
 The labels become those of MAPPING, a table of `brainchop_bids/data/mappings`: a structure of one
-side begins as the model's, or as its structure of both, and a label that the model does not know as its
-background, but less likely.
+side begins as the model's, or as its structure of both, and a label that the model does not know
+as its background, but less likely.
 
 With `--on-places` a network that was trained on every second voxel becomes one on 2 mm places. A
 dilated layer of an even dilation never mixes even voxels with odd ones (see
