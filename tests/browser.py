@@ -44,8 +44,8 @@ def find_chromium(folder: Path) -> str | None:
 
 
 @pytest.fixture(scope='session')
-def browser(tmp_path_factory: pytest.TempPathFactory) -> 'Iterator[Browser]':
-    """Return a headless Chromium."""
+def launch(tmp_path_factory: pytest.TempPathFactory) -> 'Iterator[Callable[..., Browser]]':
+    """Return a function that starts a headless Chromium with further arguments."""
     try:
         from playwright.sync_api import Error, sync_playwright
     except ImportError:
@@ -53,13 +53,29 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> 'Iterator[Browser]':
     executable = find_chromium(tmp_path_factory.mktemp('browsers'))
     if executable is None:
         pytest.skip('browser: there is no Chromium on PATH and Playwright could not install one')
-    with sync_playwright() as playwright:
+    browsers = []
+
+    def start(*arguments: str) -> 'Browser':
         try:
-            started = playwright.chromium.launch(executable_path=executable, args=_ARGUMENTS)
+            started = playwright.chromium.launch(
+                executable_path=executable, args=[*_ARGUMENTS, *arguments]
+            )
         except Error as error:
             pytest.skip(f'browser: {executable} does not start: {error.message[:300]}')
-        yield started
-        started.close()
+        browsers.append(started)
+        return started
+
+    # Only one may be started in a process.
+    with sync_playwright() as playwright:
+        yield start
+        for started in browsers:
+            started.close()
+
+
+@pytest.fixture(scope='session')
+def browser(launch: 'Callable[..., Browser]') -> 'Browser':
+    """Return a headless Chromium."""
+    return launch()
 
 
 @pytest.fixture

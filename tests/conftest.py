@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.browser import axe, browser, html_faults, npm_packages, open_page
+from tests.browser import axe, browser, html_faults, launch, npm_packages, open_page
 
-__all__ = ['axe', 'browser', 'html_faults', 'npm_packages', 'open_page']
+__all__ = ['axe', 'browser', 'html_faults', 'launch', 'npm_packages', 'open_page']
 
 # As `load_tensorflow` has it, for tests that import Keras themselves.
 os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')

@@ -4,7 +4,7 @@ import base64
 import http.server
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from tests.browser import find_chromium
 from tests.web.engine import ENGINE, box_of
 from tests.web.test_engine_network import (
     SHAPE,
@@ -25,9 +24,8 @@ from tests.web.test_engine_network import (
 )
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
-ARGUMENTS = ['--no-sandbox', '--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader']
 # Shaders can be changed on their way to the GPU.
 LABEL = """async ({ weights, manifest, volume, dims, box, table, gpu, change: [from, to] }) => {
   const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
@@ -62,25 +60,17 @@ class _Silent(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope='module')
-def page(tmp_path_factory: pytest.TempPathFactory) -> 'Iterator[Page]':
+def page(launch: 'Callable[..., Browser]') -> 'Iterator[Page]':
     """Return a page that can import the engine."""
-    sync_api = pytest.importorskip('playwright.sync_api', reason='pip install playwright')
-    executable = find_chromium(tmp_path_factory.mktemp('browsers'))
-    if executable is None:
-        pytest.skip('browser: there is no Chromium')
     handler = partial(_Silent, directory=str(ENGINE))
-    with (
-        http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server,
-        sync_api.sync_playwright() as playwright,
-    ):
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
-        opened = browser.new_page()
+        opened = launch('--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader').new_page()
         opened.goto(f'http://127.0.0.1:{server.server_port}/README.md')
         if not opened.evaluate('navigator.gpu?.requestAdapter().then(Boolean)'):
             pytest.skip('browser: this Chromium has no WebGPU')
         yield opened
-        browser.close()
+        opened.close()
         server.shutdown()
 
 
