@@ -68,7 +68,7 @@ def page(launch: 'Callable[..., Browser]') -> 'Iterator[Page]':
         opened = launch('--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader').new_page()
         opened.goto(f'http://127.0.0.1:{server.server_port}/README.md')
         if not opened.evaluate('navigator.gpu?.requestAdapter().then(Boolean)'):
-            pytest.skip('browser: this Chromium has no WebGPU')
+            pytest.skip('this Chromium has no WebGPU')
         yield opened
         opened.close()
         server.shutdown()
