@@ -5,7 +5,7 @@
  * layer only those planes are kept that its next block needs. Four channels are a vector; a thread
  * computes all channels of some voxels.
  */
-import { spread } from './boxes.js';
+import { sidesOf, spread } from './boxes.js';
 import { check } from './errors.js';
 
 // Planes of a layer that are computed at once.
@@ -61,7 +61,7 @@ export async function runOnGpu({ device, steps, volume, dims, box, table, onProg
   };
   const { STORAGE, UNIFORM, COPY_SRC, COPY_DST, MAP_READ } = GPUBufferUsage;
   const work = async () => {
-    const [width, height, depth] = box.high.map((n, axis) => n - box.low[axis]);
+    const [width, height, depth] = sidesOf(box);
     const labels = buffer(STORAGE | COPY_SRC, 4 * width * height * depth);
     const given = buffer(STORAGE, volume);
     const values = buffer(STORAGE, table);
@@ -186,7 +186,7 @@ const range = (count) => [...Array(count).keys()];
 /** The program of a layer. */
 function codeOf(layers, i, dims) {
   const { step, out, rows } = layers[i];
-  const [width, height] = out.low.map((n, axis) => out.high[axis] - n);
+  const [width, height] = sidesOf(out);
   const head = i === layers.length - 1;
   const body = head ? headOf(layers[i], width, height) : hiddenOf(layers, i, dims, width, height);
   return `${BINDINGS}
@@ -339,7 +339,7 @@ async function run({ device, layers, jobs, shaders, stride, onProgress, signal }
     for (let cost = 0; job < jobs.length && cost < part; job++) {
       const { layer, planes } = jobs[job];
       const { out, rows } = layers[layer];
-      const [width, height] = out.low.map((n, axis) => out.high[axis] - n);
+      const [width, height] = sidesOf(out);
       pass.setPipeline(shaders[layer].pipeline);
       pass.setBindGroup(0, shaders[layer].bindings, [job * stride]);
       pass.dispatchWorkgroups(Math.ceil(width / THREADS), Math.ceil(height / rows), planes);

@@ -1,4 +1,5 @@
 /** Labels of a conformed volume by a model. */
+import { boundingBox } from './boxes.js';
 import { runChain } from './chain.js';
 import { UserError } from './errors.js';
 import { findGpu, runOnGpu } from './gpu.js';
@@ -71,17 +72,9 @@ async function tryGpu({ gpu, ...given }) {
 
 /** A small cube in the middle of what is labelled. */
 function cubeIn(labels, dims, box) {
-  const [sums, middle] = [[0, 0, 0], box.low.map((n, axis) => (n + box.high[axis]) >> 1)];
-  let count = 0;
-  for (let i = 0; i < labels.length; i++) {
-    if (!labels[i]) continue;
-    sums[0] += i % dims[0];
-    sums[1] += Math.floor(i / dims[0]) % dims[1];
-    sums[2] += Math.floor(i / (dims[0] * dims[1]));
-    count += 1;
-  }
-  const low = middle.map((n, axis) => {
-    const start = Math.round(count ? sums[axis] / count : n) - SIDE / 2;
+  const near = boundingBox(labels, dims) ?? box;
+  const low = near.low.map((n, axis) => {
+    const start = ((n + near.high[axis]) >> 1) - SIDE / 2;
     return Math.max(box.low[axis], Math.min(start, box.high[axis] - SIDE));
   });
   return { low, high: low.map((n, axis) => Math.min(n + SIDE, box.high[axis])) };
