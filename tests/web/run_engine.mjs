@@ -37,7 +37,7 @@ const calls = {
     return { type: data.constructor.name, dims: geometry.dims, affine: affineOf(geometry), warnings };
   },
   async copy({ scan, out, labels }) {
-    const { writeNiftiGz } = await load('nifti');
+    const { writeNiftiGz } = await load('nifti_write');
     const found = await scanOf(scan);
     writeFileSync(out, await writeNiftiGz({ data: found.data, scan: found, labels }));
     writeFileSync(`${out}.anew.nii.gz`, await writeNiftiGz({ data: found.data, scan: { geometry: found.geometry } }));
@@ -103,7 +103,7 @@ const calls = {
   },
   async segment({ scan, model, localiser, threads, cancel, modules, out }) {
     const { segment } = await load('segment');
-    const { writeNiftiGz } = await load('nifti');
+    const { writeNiftiGz } = await load('nifti_write');
     const given = modelOf(model);
     if (localiser) given.localiser = modelOf(localiser);
     const controller = new AbortController();

@@ -1,5 +1,5 @@
 // The files that can be saved: contents and names.
-import { writeNiftiGz } from '../engine/nifti.js';
+import { writeNiftiGz } from '../engine/nifti_write.js';
 
 const FORMULA = /^'*[=+\-@\t\r]/;
 export const MASK = [

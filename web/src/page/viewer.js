@@ -1,6 +1,6 @@
 // The scan and its labels in NiiVue: three planes and 3-D.
 import { MULTIPLANAR_TYPE, NVImage, Niivue, SHOW_RENDER, SLICE_TYPE } from '@niivue/niivue';
-import { writeNifti } from '../engine/nifti.js';
+import { writeNifti } from '../engine/nifti_write.js';
 import { affineOf } from '../engine/geometry.js';
 import { byId } from './dom.js';
 import { MASK } from './files.js';
