@@ -1,13 +1,17 @@
 """The built page, and servers of it."""
 
+import http.server
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,3 +55,29 @@ def served(*options: str) -> Iterator[tuple[str, 'subprocess.Popen[str]']]:
     finally:
         process.kill()
         process.communicate()
+
+
+class _Silent(http.server.SimpleHTTPRequestHandler):
+    def __init__(self, *args: Any, more: dict[str, str], **kwargs: Any) -> None:
+        self.more = more
+        super().__init__(*args, **kwargs)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Keep the tests' output clean."""
+
+    def end_headers(self) -> None:
+        for name, value in self.more.items():
+            self.send_header(name, value)
+        super().end_headers()
+
+
+@contextmanager
+def static_server(folder: Path, headers: dict[str, str] | None = None) -> Iterator[str]:
+    """Serve a folder as any server does, with further headers if wanted; give its address."""
+    handler = partial(_Silent, directory=str(folder), more=headers or {})
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f'http://127.0.0.1:{server.server_port}/'
+        finally:
+            server.shutdown()

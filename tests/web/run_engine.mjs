@@ -49,6 +49,14 @@ const calls = {
     write(out, found.data);
     return { dims: found.geometry.dims, affine: affineOf(found.geometry), warnings: found.warnings };
   },
+  async thinned({ scan, every, out }) {
+    const { thinned, thinnedGrid } = await load('preview');
+    const { affineOf } = await load('geometry');
+    const { data, geometry } = await scanOf(scan);
+    write(out, thinned(data, geometry.dims, every));
+    const { dims, ...grid } = thinnedGrid(geometry, every);
+    return { dims, affine: affineOf({ dims, ...grid }) };
+  },
   async prepare({ volume, dims, rule }) {
     const { normalized, parseNormalization } = await load('normalize');
     const { headBox } = await load('headbox');

@@ -1,11 +1,8 @@
 """Networks by WebGPU, in a Chromium whose GPU is computed by the processor (SwiftShader)."""
 
 import base64
-import http.server
 import json
-import threading
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.web.engine import ENGINE, box_of
+from tests.web.page import static_server
 from tests.web.test_engine_network import (
     SHAPE,
     TABLE,
@@ -48,30 +46,23 @@ LABEL = """async ({ weights, manifest, volume, dims, box, table, gpu, change: [f
 }"""
 
 
-class _Silent(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
-        """Keep the tests' output clean."""
-
-    def end_headers(self) -> None:
-        """Let the engine share memory between threads, as its servers do."""
-        self.send_header('Cross-Origin-Opener-Policy', 'same-origin')
-        self.send_header('Cross-Origin-Embedder-Policy', 'require-corp')
-        super().end_headers()
+# With these the engine shares memory between threads.
+ISOLATED = {
+    'Cross-Origin-Opener-Policy': 'same-origin',
+    'Cross-Origin-Embedder-Policy': 'require-corp',
+}
 
 
 @pytest.fixture(scope='module')
 def page(launch: 'Callable[..., Browser]') -> 'Iterator[Page]':
     """Return a page that can import the engine."""
-    handler = partial(_Silent, directory=str(ENGINE))
-    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with static_server(ENGINE, ISOLATED) as address:
         opened = launch('--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader').new_page()
-        opened.goto(f'http://127.0.0.1:{server.server_port}/README.md')
+        opened.goto(f'{address}README.md')
         if not opened.evaluate('navigator.gpu?.requestAdapter().then(Boolean)'):
             pytest.skip('this Chromium has no WebGPU')
         yield opened
         opened.close()
-        server.shutdown()
 
 
 def text(content: bytes) -> str:

@@ -193,3 +193,18 @@ def test_written_images(tmp_path: Path, dtype: str, order: str) -> None:
     assert copy.header.get_intent()[0] == 'label'
     assert [one.get_code() for one in copy.header.extensions] == [30]
     assert b'>&lt;2&gt;</Label>' in gzip.decompress(out.read_bytes())[:2000]
+
+
+@pytest.mark.parametrize('every', [2, 3])
+@pytest.mark.parametrize('affine', AFFINES.values(), ids=AFFINES)
+def test_a_large_scan_is_shown_by_every_second_voxel(
+    tmp_path: Path, affine: np.ndarray, every: int
+) -> None:
+    image = nib.Nifti1Image(volume('int16')[:23], affine)
+    nib.save(image, tmp_path / 'scan.nii.gz')
+    out = tmp_path / 'shown.raw'
+    found = ask('thinned', scan={'path': tmp_path / 'scan.nii.gz'}, every=every, out=out)
+    expected = image.slicer[::every, ::every, ::every]
+    assert found['dims'] == list(expected.shape)
+    np.testing.assert_allclose(found['affine'], expected.affine, atol=1e-4)
+    np.testing.assert_array_equal(got(out, np.int16, expected.shape), np.asarray(expected.dataobj))

@@ -1,13 +1,10 @@
 """The page in a headless Chromium that may reach ``brainchop-web`` and nothing else."""
 
 import csv
-import http.server
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +22,7 @@ from brainchop_bids.web import folder as web_folder
 from tests.browser import OpenPage, watched_pages
 from tests.image.test_dicom import write_series
 from tests.models.networks import randomised
-from tests.web.page import ROOT, require_page, served
+from tests.web.page import ROOT, require_page, served, static_server
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -171,8 +168,27 @@ def test_a_scan_that_is_dropped_gets_the_labels_of_brainchop_segment(
     name = page.locator('#results tbody button').nth(1)
     name.click()
     shown = json.dumps(name.inner_text())
-    until(page, f'document.getElementById("readout").textContent.startsWith({shown})')
+    named = f'document.getElementById("readout").textContent.startsWith({shown})'
+    until(page, named)
     assert axe(page) == []
+    # The mask takes the place of the labels, and they come back.
+    labels = page.locator('#canvas').screenshot()
+    page.select_option('#layer', 'mask')
+    mask = redrawn(page, labels)
+    assert mask != labels
+    assert page.evaluate(named)
+    page.select_option('#layer', 'labels')
+    assert redrawn(page, mask) == labels
+
+
+def redrawn(page: 'Page', before: bytes) -> bytes:
+    """Return the view as soon as it differs from the one before, or after some seconds."""
+    for _ in range(50):
+        page.wait_for_timeout(200)
+        picture = page.locator('#canvas').screenshot()
+        if picture != before:
+            break
+    return picture
 
 
 def test_a_job_is_cancelled_and_the_next_one_runs(open_served: OpenPage) -> None:
@@ -226,6 +242,28 @@ def test_a_scan_too_large_is_a_line_and_the_page_goes_on(
     assert 'large.nii: has 1024 x 1024 x 1024 voxels, more than a page can hold' in alert(page)
     give(page)
     assert page.inner_text('#alerts') == ''
+
+
+def test_of_a_large_scan_a_part_of_the_voxels_is_shown(
+    open_served: OpenPage, tmp_path: Path
+) -> None:
+    # More than the viewer holds within 2 GB.
+    data = np.zeros((384, 360, 352), np.int16)
+    data[100:300, 90:250, 80:260] = 500
+    nib.save(nib.Nifti1Image(data, np.diag([0.6, 0.6, 0.6, 1])), tmp_path / 'fine_T1w.nii')
+    page = open_served()
+    give(page, tmp_path / 'fine_T1w.nii')
+    said = page.inner_text('#scan-name')
+    assert '384 × 360 × 352 voxels of 0.6 × 0.6 × 0.6 mm, of which one in 8 is shown' in said
+    sliders = page.locator('[data-axis]').all()
+    assert [int(slider.get_attribute('max')) for slider in sliders] == [191, 179, 175]
+    page.focus('[data-axis="0"]')
+    before = page.inner_text('#readout')
+    assert 'intensity 500' in before
+    page.keyboard.press('ArrowRight')
+    places = [text.split('z: ')[1].split(',')[0] for text in (before, page.inner_text('#readout'))]
+    # Voxels of 1.2 mm.
+    assert float(places[1]) - float(places[0]) == pytest.approx(1.2, abs=0.15)
 
 
 @pytest.mark.parametrize(
@@ -395,21 +433,13 @@ def test_it_works_without_its_server_after_the_first_visit(browser: 'Browser') -
         assert page.inner_text('#alerts') == ''
 
 
-class _Silent(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
-        """Keep the tests' output clean."""
-
-
 @pytest.fixture
 def plain(tmp_path: Path) -> Iterator[str]:
     """Return the address of a folder behind a server that knows nothing of it."""
     require_page()
     assert models(['convert', 'tissue', 'web', str(tmp_path / 'some' / 'where')]) == 0
-    handler = partial(_Silent, directory=str(tmp_path))
-    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f'http://127.0.0.1:{server.server_port}/some/where/'
-        server.shutdown()
+    with static_server(tmp_path) as address:
+        yield f'{address}some/where/'
 
 
 def test_any_server_will_do(browser: 'Browser', plain: str) -> None:

@@ -14,8 +14,8 @@ import { assemble, features } from './wasm.js';
 import { codesOf, memoryOf, tiling, transformedWeights } from './winograd.js';
 
 const PAGE = 65536;
-// Bytes; what a tab can have, less than that of other steps and the browser.
-const MOST = 1.9e9;
+// Bytes; 2 GB less what the browser and the shown scan take.
+const MOST = 1.1e9;
 const ALIGNMENT = 64;
 // Milliseconds after which messages, such as that of a cancellation, are looked for.
 const BREATH = 100;

@@ -22,7 +22,7 @@ const HEAD = 1024;
 // which float32 is still exact.
 const [SHORTEST, LONGEST, FINEST, FARTHEST] = [30, 800, 0.01, 1e5];
 // Scans with more voxels would not fit into a tab beside the network.
-const MOST_VOXELS = 2 ** 28;
+const MOST_VOXELS = 2 ** 27;
 
 /**
  * A scan.
@@ -37,31 +37,29 @@ const MOST_VOXELS = 2 ** 28;
 
 /**
  * Read one volume.
- * @param {{ name: string, data: ArrayBuffer | Uint8Array }} file
+ * @param {{ name: string, data: Blob | ArrayBuffer | Uint8Array }} file
  * @param {number} [shortest] field of view that is accepted, mm
  * @returns {Promise<Scan>}
  */
 export async function readScan({ name, data }, shortest = SHORTEST) {
   const fault = (what, advice = AGAIN) => new UserError(`${name}: ${what}; ${advice}`);
-  const bytes = new Uint8Array(data);
-  if (!bytes.length) throw fault('is empty (0 bytes)');
-  const compressed = bytes[0] === 0x1f && bytes[1] === 0x8b;
-  const source = compressed ? inflating(bytes, fault) : plain(bytes);
-  const head = await source(HEAD);
+  const bytes = await bytesOf(data, fault);
+  const head = await bytes(0, HEAD);
   const isMgh = /\.(mgh|mgz|mgh\.gz)$/i.test(name);
   const header = (isMgh ? mghHeader : niftiHeader)(head, fault);
   const { dims, offset, type } = header;
   checkGrid(header.geometry, header.unit, shortest, fault);
   const count = dims[0] * dims[1] * dims[2];
-  if (count > MOST_VOXELS) {
-    throw fault(`has ${dims.join(' x ')} voxels, more than a page can hold`, 'use brainchop-segment');
-  }
+  if (count > MOST_VOXELS) throw fault(...tooLarge(dims));
   const end = offset + count * type[1];
-  const content = await source(end);
-  if (content.length < end) {
-    throw fault(`is cut short (${content.length} bytes where its header needs ${end})`);
+  const content = await bytes(offset, end).catch((error) => {
+    throw error instanceof RangeError ? fault(...tooLarge(dims)) : error;
+  });
+  if (content.length < end - offset) {
+    const found = offset + content.length;
+    throw fault(`is cut short (${found} bytes where its header needs ${end})`);
   }
-  const stored = valuesOf(content, offset, count, type, header.little);
+  const stored = valuesOf(content, type, header.little);
   const { values, warnings } = asRead(stored, header.slope, header.inter);
   const [low, high] = ends(values);
   if (low === high) {
@@ -72,10 +70,12 @@ export async function readScan({ name, data }, shortest = SHORTEST) {
     data: values,
     geometry: header.geometry,
     warnings: [...header.warnings, ...warnings],
-    raw: header.raw ? content.slice(0, 348) : null,
+    raw: header.raw ? head.slice(0, 348) : null,
     little: header.little,
   };
 }
+
+const tooLarge = (dims) => [`has ${dims.join(' x ')} voxels, more than a page can hold`, 'use brainchop-segment'];
 
 /** Lowest and highest value. */
 export function ends(values) {
@@ -87,37 +87,46 @@ export function ends(values) {
   return [low, high];
 }
 
-function plain(bytes) {
-  return async (count) => bytes.subarray(0, Math.min(count, bytes.length));
+/**
+ * Return a function that returns the bytes of a file between two places, fewer if it ends before.
+ * Of a compressed file no more than those is decompressed, and nothing else is held.
+ */
+async function bytesOf(data, fault) {
+  const file = data instanceof Blob ? data : new Blob([data]);
+  const read = async (first, last) => {
+    const part = await file.slice(first, last).arrayBuffer().catch(rethrow(fault));
+    return new Uint8Array(part);
+  };
+  if (!file.size) throw fault('is empty (0 bytes)');
+  const [one, other] = await read(0, 2);
+  return one === 0x1f && other === 0x8b ? (first, last) => inflated(file, first, last, fault) : read;
 }
 
-/** Return a function that returns the first bytes of a gzip file; no more is decompressed. */
-function inflating(bytes, fault) {
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('gzip'));
-  const reader = stream.getReader();
-  let [content, length] = [new Uint8Array(0), 0];
-  const parts = [];
-  return async (count) => {
-    try {
-      while (length < count) {
-        const { done, value } = await reader.read();
-        if (done) break;
-        parts.push(value);
-        length += value.length;
-      }
-      if (length >= count && count > HEAD) await reader.cancel();
-    } catch (error) {
-      throw fault('is damaged or cut short (its compression)');
+/** A file that was moved or changed since it was chosen, and one with faults in its compression. */
+const rethrow = (fault) => (error) => {
+  if (error.name === 'NotReadableError' || error.name === 'NotFoundError') {
+    throw fault('was changed or moved since it was chosen', 'choose it again');
+  }
+  throw fault('is damaged or cut short (its compression)');
+};
+
+async function inflated(file, first, last, fault) {
+  const result = new Uint8Array(last - first);
+  const reader = file.stream().pipeThrough(new DecompressionStream('gzip')).getReader();
+  let at = 0;
+  try {
+    while (at < last) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      const part = value.subarray(Math.max(0, first - at), Math.max(0, last - at));
+      result.set(part, Math.max(0, at - first));
+      at += value.length;
     }
-    const whole = new Uint8Array(length);
-    let at = 0;
-    for (const one of [content, ...parts.splice(0)]) {
-      whole.set(one, at);
-      at += one.length;
-    }
-    content = whole;
-    return content.length > count && count > HEAD ? content.subarray(0, count) : content;
-  };
+    await reader.cancel();
+  } catch (error) {
+    rethrow(fault)(error);
+  }
+  return result.subarray(0, Math.max(0, Math.min(at, last) - first));
 }
 
 function niftiHeader(bytes, fault) {
@@ -313,9 +322,7 @@ function checkGrid({ dims, zooms, centre }, unit, shortest, fault) {
 }
 
 /** Values as they are stored. */
-function valuesOf(content, offset, count, [name, size], little) {
-  const Kind = globalThis[`${name}Array`];
-  const bytes = content.slice(offset, offset + count * size);
+function valuesOf(bytes, [name, size], little) {
   if (!little && size > 1) {
     for (let at = 0; at < bytes.length; at += size) {
       for (let i = 0, j = size - 1; i < j; i++, j--) {
@@ -325,7 +332,7 @@ function valuesOf(content, offset, count, [name, size], little) {
       }
     }
   }
-  return new Kind(bytes.buffer);
+  return new globalThis[`${name}Array`](bytes.buffer);
 }
 
 /** Scale or convert stored values as FreeSurfer does, in float32 at every step. */

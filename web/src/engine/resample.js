@@ -74,10 +74,17 @@ function alikeOf(flat, [slow, middle]) {
   return alike;
 }
 
-/** Set labels to 0 where the scan has no signal. */
-export function withoutEmpty(labels, data) {
+/** One bit for each voxel, set where the scan has no signal. */
+export function emptyVoxels(data) {
   const empty = voidValue(data);
-  for (let i = 0; i < labels.length; i++) if (labels[i] && data[i] === empty) labels[i] = 0;
+  const bits = new Uint8Array(Math.ceil(data.length / 8));
+  for (let i = 0; i < data.length; i++) if (data[i] === empty) bits[i >> 3] |= 1 << (i & 7);
+  return bits;
+}
+
+/** Set labels to 0 in empty voxels. */
+export function withoutEmpty(labels, bits) {
+  for (let i = 0; i < labels.length; i++) if ((bits[i >> 3] >> (i & 7)) & 1) labels[i] = 0;
   return labels;
 }
 

@@ -1,14 +1,15 @@
 /** Segmentation of one scan: conforming, network, clean-up, and labels on the scan's own grid. */
+import { runApart } from './apart.js';
 import { brainMask, cleanLabels, parseCleanup, removeFromVoid } from './components.js';
 import { canShare } from './chain.js';
-import { conform } from './conform.js';
-import { check, UserError } from './errors.js';
+import { UserError } from './errors.js';
 import { affineOf } from './geometry.js';
 import { headBox } from './headbox.js';
-import { localise, restrict } from './localiser.js';
+import { restrict } from './localiser.js';
 import { label } from './network.js';
-import { readScan } from './nifti.js';
 import { normalized, parseNormalization } from './normalize.js';
+import { prepare } from './prepare.js';
+import { secondsSince, stepper } from './progress.js';
 import { labelsToGrid, withoutEmpty } from './resample.js';
 import { smoothLabels } from './smooth.js';
 import { volumesOf } from './volumes.js';
@@ -20,10 +21,10 @@ const [SMALLEST, LARGEST] = [0.7, 2.1];
 /**
  * Segment one scan. `README.md` describes parameters and result.
  * @param {object} given
- * @param {{ name: string, data: ArrayBuffer }} given.scan
+ * @param {{ name: string, data: Blob | ArrayBuffer }} given.scan
  * @param {{ manifest: any, weights: any, localiser?: { manifest: any, weights: any } }} given.model
  * @param {{ fast?: boolean, threads?: number, gpu?: any, ort?: any }} [given.options]
- * @param {(progress: { step: string, done: number, total: number, seconds: number }) => void} [given.onProgress]
+ * @param {(progress: { step: string, done: number, total: number }) => void} [given.onProgress]
  * @param {AbortSignal} [given.signal]
  */
 export async function segment({ scan: file, model, options = {}, onProgress = () => {}, signal }) {
@@ -34,42 +35,25 @@ export async function segment({ scan: file, model, options = {}, onProgress = ()
   const normalization = parseNormalization(manifest.normalization ?? 'minmax', name);
   const threads = Math.max(1, Math.min(options.threads ?? defaultThreads(), 16));
   const began = performance.now();
-  const seconds = {};
-  const elapsed = () => (performance.now() - began) / 1000;
-  /** Run a step, and measure it; the page gets a moment to show it. */
-  const step = async (key, work) => {
-    const first = elapsed();
-    onProgress({ step: key, done: 0, total: 0, seconds: first });
-    await new Promise((resolve) => setTimeout(resolve));
-    check(signal);
-    const result = await work((done, total) => onProgress({ step: key, done, total, seconds: elapsed() }));
-    seconds[key] = Math.round((elapsed() - first) * 1000) / 1000;
-    return result;
-  };
+  const { step, seconds } = stepper(onProgress, signal);
 
-  const scan = await step('read', () => readScan(file));
-  const notes = [];
-  let found = null;
-  if (model.localiser && !options.fast) {
-    try {
-      found = await step('localise', () => localise(scan, model.localiser, { threads, ort: options.ort }));
-    } catch (error) {
-      if (error.name === 'AbortError') throw error;
-      notes.push(`the brain was not sought first: ${error.message}`);
-    }
-  }
-  const conformed = await step('conform', () => conform(scan, found?.region ?? null));
-  const { data, geometry: grid } = conformed;
-  const box = headBox(data, grid.dims);
+  const localiser = options.fast ? null : (model.localiser ?? null);
+  const given = { scan: file, localiser, threads, ort: options.ort };
+  const scan = await runApart(prepare, startPrepare, given, onProgress, signal);
+  Object.assign(seconds, scan.seconds);
+  const { volume, grid, found } = scan;
+  const box = headBox(volume, grid.dims);
+  const network = {
+    model: { manifest, weights: model.weights },
+    volume, dims: grid.dims, box, table: normalized(volume, normalization), threads,
+    ort: options.ort, gpu: options.gpu,
+  };
   const { labels: raw, engine, warnings: ofNetwork = [] } = await step('network', (tell) =>
-    label({
-      model, volume: data, dims: grid.dims, box, table: normalized(data, normalization), threads,
-      ort: options.ort, gpu: options.gpu, onProgress: tell, signal,
-    }),
+    runApart(label, startNetwork, network, tell, signal),
   );
   const cleaned = await step('components', () => {
     const labels = smoothLabels(raw, grid.dims, manifest.smooth ?? {});
-    const notes = removeFromVoid(labels, data, grid.dims);
+    const notes = removeFromVoid(labels, volume, grid.dims);
     const near = found ? restrict(labels, grid, found) : null;
     const result = cleanLabels(labels, grid.dims, rule, manifest.mask ?? null);
     const intracranial = manifest.intracranial
@@ -79,21 +63,20 @@ export async function segment({ scan: file, model, options = {}, onProgress = ()
   });
   const covers = manifest.mask !== null;
   const final = await step('resample', () => {
-    const labels = withoutEmpty(labelsToGrid(cleaned.labels, grid, scan.geometry), scan.data);
+    const labels = withoutEmpty(labelsToGrid(cleaned.labels, grid, scan.geometry), scan.empty);
     const mask = covers ? labelsToGrid(cleaned.mask, grid, scan.geometry) : null;
-    return { labels, mask, brain: mask ? masked(scan.data, mask) : null };
+    return { labels, mask };
   });
-  seconds.total = Math.round(elapsed() * 1000) / 1000;
-  const warnings = [...scan.warnings, ...notes, ...conformed.warnings, ...ofNetwork, ...cleaned.notes];
+  seconds.total = secondsSince(began);
+  const warnings = [...scan.warnings, ...ofNetwork, ...cleaned.notes];
   if (!cleaned.labels.some(Boolean)) warnings.push('no voxel was labelled; is it a T1w of a whole head?');
   const volumes = volumesOf(final.labels, scan.geometry, manifest.labels);
   return {
     labels: final.labels,
     mask: final.mask,
-    brain: final.brain,
     labelsConformed: cleaned.labels,
     maskConformed: covers ? cleaned.mask : null,
-    conformed: data,
+    conformed: volume,
     header: described(scan.geometry),
     grid: { ...described(grid), geometry: grid },
     scan: { geometry: scan.geometry, raw: scan.raw, little: scan.little },
@@ -117,7 +100,7 @@ export async function segment({ scan: file, model, options = {}, onProgress = ()
       smoothing: manifest.smooth ?? null,
       mask: manifest.mask ?? null,
       box: box.low.map((n, axis) => [n, box.high[axis]]),
-      ...(found && { localisation: { ...found.facts, ...cleaned.near, FieldMovedMM: conformed.moved } }),
+      ...(found && { localisation: { ...found.facts, ...cleaned.near, FieldMovedMM: scan.moved } }),
       ...(cleaned.intracranial !== null && { intracranial_mL: cleaned.intracranial }),
       warnings,
       seconds,
@@ -125,6 +108,9 @@ export async function segment({ scan: file, model, options = {}, onProgress = ()
     seconds,
   };
 }
+
+const startNetwork = () => new Worker(new URL('./network_worker.js', import.meta.url), { type: 'module' });
+const startPrepare = () => new Worker(new URL('./prepare_worker.js', import.meta.url), { type: 'module' });
 
 function defaultThreads() {
   return globalThis.navigator?.hardwareConcurrency ?? 2;
@@ -136,13 +122,6 @@ function checkManifest({ labels, task, in_channels: channels = 1 }, name) {
   if (!right) throw new UserError(`${name}: its manifest has no list of labels; write it again`);
   if (task === 'localise') throw new UserError(`${name}: is a localiser, which labels no voxels`);
   if (channels !== 1) throw new UserError(`${name}: takes ${channels} scans, a page gives one`);
-}
-
-/** The scan inside of the mask. */
-function masked(data, mask) {
-  const result = data.slice();
-  for (let i = 0; i < result.length; i++) if (!mask[i]) result[i] = 0;
-  return result;
 }
 
 /** A grid as plain numbers. */

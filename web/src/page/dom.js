@@ -39,7 +39,7 @@ export function note(...content) {
 /** The line of any error: users' mistakes say what to do, defects at least what happened. */
 export function lineOf(error) {
   if (error.name === 'UserError') return error.message;
-  if (error instanceof RangeError || /memory|allocation/i.test(error.message)) {
+  if (error.name === 'RangeError' || /memory|allocation/i.test(error.message)) {
     return `This browser has no memory left for this scan (${error.message}); close other tabs, or use brainchop-segment.`;
   }
   return `This did not work: ${error.name}: ${error.message}`;

@@ -1,4 +1,5 @@
 // The files that can be saved: contents and names.
+import { readScan } from '../engine/nifti.js';
 import { writeNiftiGz } from '../engine/nifti_write.js';
 
 const FORMULA = /^'*[=+\-@\t\r]/;
@@ -35,18 +36,24 @@ export function nameOf(kind, scan, model) {
   }[kind];
 }
 
-/** The bytes or text of a file; `scan` is what `readScan` gave. */
-export async function contentOf(kind, result, scan) {
+/** The bytes or text of a file; `scan` is what `readScan` gave of `file`, without the values. */
+export async function contentOf(kind, result, scan, file) {
   switch (kind) {
     case 'labels':
       return writeNiftiGz({ data: result.labels, scan, labels: result.table });
     case 'mask':
       return writeNiftiGz({ data: result.mask, scan, labels: MASK });
     case 'brain':
-      return writeNiftiGz({ data: result.brain, scan });
+      return writeNiftiGz({ data: inside(result.mask, (await readScan(file)).data), scan });
     case 'volumes':
       return volumesTable(result.volumes);
     default:
       return `${JSON.stringify(result.provenance, null, 2)}\n`;
   }
+}
+
+/** Values inside of the mask, and 0 elsewhere; the values are overwritten. */
+function inside(mask, values) {
+  for (let i = 0; i < values.length; i++) if (!mask[i]) values[i] = 0;
+  return values;
 }

@@ -4,9 +4,8 @@ import { convertDicom, droppedFiles } from './dicom.js';
 import { alertLine, begin, byId, lineOf, listenToFiles, make, note, save } from './dom.js';
 import { contentOf, nameOf } from './files.js';
 import { Models } from './models.js';
+import { askOnce } from '../engine/apart.js';
 import { UserError } from '../engine/errors.js';
-import { readScan } from '../engine/nifti.js';
-import { Segmenter } from './segmenter.js';
 
 // No scan of a head is larger, and browsers give a buffer no more.
 const MOST_BYTES = 2 ** 31 - 1;
@@ -22,7 +21,6 @@ const STEPS = {
 };
 
 const models = new Models();
-const segmenter = new Segmenter();
 // Each is null until there is one; `busy` while files are read or a job runs.
 const page = { scan: null, read: null, result: null, viewer: null, busy: false, able: true };
 
@@ -81,21 +79,23 @@ async function takeScan(file) {
   if (file.size > MOST_BYTES) {
     throw new UserError(`${file.name}: has ${(file.size / 1e9).toFixed(1)} GB, which no browser takes; use brainchop-segment`);
   }
-  const scan = { name: file.name, data: await file.arrayBuffer() };
-  const read = await readScan(scan);
+  // The file itself, which takes no memory until it is read.
+  const scan = { name: file.name, data: file };
+  const worker = new Worker(new URL('../engine/preview_worker.js', import.meta.url), { type: 'module' });
+  const { shown, every, ...read } = await askOnce(worker, { scan });
   forget();
   page.scan = scan;
-  // What files are written with; values are needed only once.
-  page.read = { ...read, data: null };
+  page.read = read;
   const { dims, zooms } = read.geometry;
   byId('scan-name').replaceChildren(
     make('b', {}, file.name),
     ` ${dims.join(' × ')} voxels of ${zooms.map((mm) => Number(mm.toFixed(2))).join(' × ')} mm`,
+    every > 1 ? `, of which one in ${every ** 3} is shown, since all do not fit into a page` : '',
   );
   if (page.viewer) {
     byId('viewer').hidden = false;
     byId('empty').hidden = true;
-    await page.viewer.showScan(read);
+    await page.viewer.showScan({ read, shown, every });
   }
 }
 
@@ -121,7 +121,9 @@ async function segment() {
     try {
       const model = await models.load();
       const options = { threads: threads() };
-      const result = await segmenter.run(page.scan, model, options, progress, stop.signal);
+      const worker = new Worker(new URL('../engine/worker.js', import.meta.url), { type: 'module' });
+      // Buffers are copied, not transferred: another scan may follow.
+      const result = await askOnce(worker, { scan: page.scan, model, options }, progress, stop.signal);
       await show(result, model);
     } finally {
       running(false);
@@ -161,7 +163,9 @@ function progress({ step, done, total }) {
 }
 
 async function show(result, { manifest }) {
-  page.result = { ...result, table: manifest.labels, scan: page.scan.name, model: manifest.name };
+  const { labels, mask, volumes, provenance } = result;
+  const names = { table: manifest.labels, scan: page.scan.name, model: manifest.name };
+  page.result = { labels, mask, volumes, provenance, ...names };
   const table = document.querySelector('#results tbody');
   table.replaceChildren(...result.volumes.map(row));
   const remarks = [...result.warnings, ...result.flags].map((line) => line[0].toUpperCase() + line.slice(1));
@@ -172,13 +176,13 @@ async function show(result, { manifest }) {
   const means = device === 'gpu' ? 'GPU' : `${count} thread${count > 1 ? 's' : ''}`;
   byId('facts').textContent = `${manifest.name} · ${result.seconds.total.toFixed(1)} s · ${means}`;
   for (const kind of ['mask', 'brain']) {
-    document.querySelector(`[data-save="${kind}"]`).hidden = !result[kind];
+    document.querySelector(`[data-save="${kind}"]`).hidden = !result.mask;
   }
   byId('layer').closest('label').hidden = !result.mask;
   byId('brain-only').closest('label').hidden = !result.mask;
   byId('results').hidden = false;
   document.body.classList.add('has-result');
-  await page.viewer?.showLabels(result);
+  await page.viewer?.showLabels(page.result);
   // On a narrow screen they are below all else.
   if (matchMedia('(max-width: 52rem)').matches) byId(page.viewer ? 'viewer' : 'results').scrollIntoView();
   say(`Done in ${result.seconds.total.toFixed(0)} seconds`);
@@ -202,7 +206,7 @@ async function saveFile(kind) {
   const { result } = page;
   const name = nameOf(kind, result.scan, result.model);
   try {
-    save(name, await contentOf(kind, result, page.read));
+    save(name, await contentOf(kind, result, page.read, page.scan));
     say(`Saved ${name}`);
   } catch (error) {
     alertLine(lineOf(error));

@@ -1,7 +1,8 @@
 // The scan and its labels in NiiVue: three planes and 3-D.
 import { MULTIPLANAR_TYPE, NVImage, Niivue, SHOW_RENDER, SLICE_TYPE } from '@niivue/niivue';
+import { affineOf, inverse } from '../engine/geometry.js';
 import { writeNifti } from '../engine/nifti_write.js';
-import { affineOf } from '../engine/geometry.js';
+import { thinned, thinnedGrid } from '../engine/preview.js';
 import { byId } from './dom.js';
 import { MASK } from './files.js';
 
@@ -35,6 +36,7 @@ export class Viewer {
   #names = new Map();
   #result = null;
   #scan = null;
+  #every = 1;
   #whole = null;
   #sliders = [...document.querySelectorAll('[data-axis]')];
 
@@ -48,11 +50,12 @@ export class Viewer {
     return viewer;
   }
 
-  /** Show a scan that `readScan` read, without labels. */
-  async showScan(scan) {
+  /** Show what `preview` gave, without labels. */
+  async showScan({ read, shown, every }) {
     this.#clear();
-    this.#scan = scan;
-    const volume = await image(scan.data, scan, byId('colors').value);
+    this.#scan = read;
+    this.#every = every;
+    const volume = await image(shown, this.#grid(), byId('colors').value);
     this.#niivue.addVolume(volume);
     this.#whole = volume.img;
     const sizes = volume.dimsRAS.slice(1, 4);
@@ -65,21 +68,18 @@ export class Viewer {
     this.#niivue.createOnLocationChange();
   }
 
-  /** Show labels, and the mask if there is one. */
+  /** Show labels, or the mask, as the controls say. */
   async showLabels(result) {
     this.hideLabels();
     this.#result = result;
-    this.#names = new Map(result.volumes.map((label) => [label.index, label]));
-    await this.#add(result.labels, [BACKGROUND, ...result.volumes]);
-    if (result.mask) await this.#add(result.mask, MASK);
-    this.#update();
+    this.#names = new Map(result.volumes.map((label) => [label.index, label.name]));
+    await this.#lay();
     this.show(result.volumes.find((label) => label.voxels)?.index);
   }
 
   hideLabels() {
     if (this.#result === null) return;
     this.#result = null;
-    this.#names.clear();
     for (const volume of this.#niivue.volumes.slice(1)) this.#niivue.removeVolume(volume);
     this.#update();
   }
@@ -89,22 +89,35 @@ export class Viewer {
     const { geometry } = this.#scan;
     const place = middle(this.#result.labels, geometry.dims, index);
     if (place === null) return;
-    const rows = affineOf(geometry).slice(0, 3);
-    const mm = rows.map((row) => place.reduce((sum, at, axis) => sum + row[axis] * at, row[3]));
-    this.#niivue.scene.crosshairPos = this.#niivue.mm2frac(mm);
+    this.#niivue.scene.crosshairPos = this.#niivue.mm2frac(moved(affineOf(geometry), place));
     this.#niivue.drawScene();
     this.#niivue.createOnLocationChange();
   }
 
-  async #add(values, labels) {
-    const volume = await image(values, this.#scan);
-    volume.setColormapLabel(tableOf(labels));
+  // Lay labels or mask over the scan: not both, since each layer takes four bytes a voxel twice.
+  async #lay() {
+    const masked = byId('layer').value === 'mask' && this.#result.mask;
+    const values = this.#shown(masked ? this.#result.mask : this.#result.labels);
+    const volume = await image(values, this.#grid());
+    volume.img = values;
+    volume.setColormapLabel(tableOf(masked ? MASK : [BACKGROUND, ...this.#result.volumes]));
+    volume.opacity = byId('opacity').value / 100;
+    const [, before] = this.#niivue.volumes;
+    if (before) this.#niivue.removeVolume(before);
     this.#niivue.addVolume(volume);
+  }
+
+  // What `writeNifti` needs of the grid that is shown, and those of the scan's values that are.
+  #grid() {
+    return this.#every === 1 ? this.#scan : { geometry: thinnedGrid(this.#scan.geometry, this.#every) };
+  }
+
+  #shown(values) {
+    return thinned(values, this.#scan.geometry.dims, this.#every);
   }
 
   #clear() {
     this.#result = null;
-    this.#names.clear();
     for (const volume of [...this.#niivue.volumes]) this.#niivue.removeVolume(volume);
   }
 
@@ -118,9 +131,10 @@ export class Viewer {
     byId('colors').addEventListener('input', ({ target }) => {
       view.setColormap(view.volumes[0].id, target.value);
     });
-    for (const id of ['opacity', 'layer', 'brain-only']) {
+    for (const id of ['opacity', 'brain-only']) {
       byId(id).addEventListener('input', () => this.#update());
     }
+    byId('layer').addEventListener('input', () => this.#lay());
     this.#sliders.forEach((slider, axis) => {
       slider.addEventListener('input', () => {
         const at = view.frac2vox(view.scene.crosshairPos);
@@ -134,13 +148,10 @@ export class Viewer {
 
   // Take over what the controls say of labels.
   #update() {
-    const [scan, labels, mask] = this.#niivue.volumes;
+    const [scan, layer] = this.#niivue.volumes;
     if (!scan) return;
-    const opacity = byId('opacity').value / 100;
-    const masked = byId('layer').value === 'mask' && Boolean(mask);
-    if (labels) labels.opacity = masked ? 0 : opacity;
-    if (mask) mask.opacity = masked ? opacity : 0;
-    const inside = this.#result?.mask;
+    if (layer) layer.opacity = byId('opacity').value / 100;
+    const inside = this.#result?.mask && this.#shown(this.#result.mask);
     scan.img = inside && byId('brain-only').checked ? cut(this.#whole, inside, scan) : this.#whole;
     this.#niivue.updateGLVolume();
   }
@@ -151,13 +162,24 @@ export class Viewer {
     this.#sliders.forEach((slider, axis) => {
       slider.value = Math.round(at[axis]);
     });
-    const [scan, labels] = location.values;
+    const [scan] = location.values;
     const mm = [...location.mm].slice(0, 3).map((value) => value.toFixed(1)).join(', ');
     const value = scan ? `intensity ${Number(scan.value.toPrecision(5))}` : '';
-    const name = labels ? (this.#names.get(Math.round(labels.value))?.name ?? 'background') : '';
+    const name = this.#result ? this.#nameAt(location.mm) : '';
     byId('readout').textContent = [name, value, `x, y, z: ${mm} mm`].filter(Boolean).join(' · ');
   }
+
+  #nameAt(mm) {
+    const { geometry } = this.#scan;
+    const [x, y, z] = moved(inverse(affineOf(geometry)), [...mm].slice(0, 3)).map(Math.round);
+    const [nx, ny] = geometry.dims;
+    return this.#names.get(this.#result.labels[(z * ny + y) * nx + x]) ?? 'background';
+  }
 }
+
+/** The voxel of a scan at a place in mm, or the place of a voxel, by a matrix. */
+const moved = (rows, place) =>
+  rows.slice(0, 3).map((row) => place.reduce((sum, at, axis) => sum + row[axis] * at, row[3]));
 
 const image = (data, scan, colormap = 'gray') =>
   NVImage.loadFromUrl({
