@@ -4,8 +4,10 @@ import { canShare } from './chain.js';
 import { check, UserError } from './errors.js';
 import { readOnnx } from './onnx.js';
 
-// Bytes of all features of a tile.
-const MOST = 1.2e9;
+// Bytes that a tile may take; 2 GB less what the browser and the shown scan take.
+const MOST = 1.3e9;
+// Parts into which an axis is divided.
+const PARTS = [1, 2, 3, 4, 6, 8];
 // Values for each voxel that are held at once, where a manifest does not say.
 const HELD = 96;
 
@@ -40,7 +42,7 @@ export async function runOnnx({
   const graph = readOnnx(new Uint8Array(weights), name);
   const classes = manifest.labels.length;
   const labels = new (classes > 256 ? Uint16Array : Uint8Array)(volume.length);
-  const tiles = tilesOf(manifest, dims, box, name);
+  const tiles = tilesOf(manifest, classes, dims, box, name);
   // A single channel is that of class 1: where its probability is above one half.
   const limit = graph.nodes.findLast(({ kind }) => kind !== 'Identity').kind === 'Sigmoid' ? 0.5 : 0;
   try {
@@ -52,7 +54,10 @@ export async function runOnnx({
       const shape = first ? [1, 1, ...tile.shape] : [1, ...tile.shape, 1];
       const given = new ort.Tensor('float32', input, shape);
       const result = await session.run({ [graph.inputs[0]]: given });
-      decide(result[graph.outputs[0]], tile, labels, dims, classes, first, limit, name);
+      const logits = result[graph.outputs[0]];
+      decide(logits, tile, labels, dims, classes, first, limit, name);
+      // Their memory is given back now, where browsers can do that, not some time later.
+      for (const { buffer } of [input, logits.data]) buffer.transfer?.(0);
     }
     onProgress(tiles.length, tiles.length);
   } catch (error) {
@@ -65,30 +70,40 @@ export async function runOnnx({
   return { labels, version: ort.env.versions?.web ?? ort.env.versions?.common ?? '' };
 }
 
-/** Cubes of networks that take no other shape, or tiles wide enough for the labels of the whole. */
-function tilesOf({ reach, block, held }, dims, box, name) {
+/**
+ * Cubes of networks that take no other shape, or tiles wide enough for the labels of the whole: of
+ * those with which memory suffices, the ones with the fewest voxels in all.
+ */
+function tilesOf({ reach, block, held }, classes, dims, box, name) {
   if (block) return cubes(dims, block);
   const [radius, stride] = reach ?? [Infinity, 1];
-  const parts = (numbers) =>
-    dims.map((length, axis) => {
-      const [low, high] = [box.low[axis], box.high[axis]];
-      const step = Math.ceil((high - low) / numbers);
-      const found = [];
-      for (let start = low; start < high; start += step) {
-        const stop = Math.min(start + step, high);
-        const first = Math.max(0, Math.floor((start - radius) / stride) * stride);
-        const last = Math.min(length, Math.ceil((stop + radius) / stride) * stride);
-        found.push({ own: [start, stop], outer: [first, Math.ceil((last - first) / stride) * stride] });
-      }
-      return found;
-    });
-  for (let numbers = 1; numbers <= (reach ? 8 : 1); numbers++) {
-    const axes = parts(numbers);
-    const most = axes.map((list) => Math.max(...list.map(({ outer }) => outer[1])));
-    if (most[0] * most[1] * most[2] * (held ?? HELD) * 4 > MOST) continue;
-    return combined(axes);
+  const parts = (axis, number) => {
+    const [length, low, high] = [dims[axis], box.low[axis], box.high[axis]];
+    const step = Math.ceil((high - low) / number);
+    const found = [];
+    for (let start = low; start < high; start += step) {
+      const stop = Math.min(start + step, high);
+      const first = Math.max(0, Math.floor((start - radius) / stride) * stride);
+      const last = Math.min(length, Math.ceil((stop + radius) / stride) * stride);
+      found.push({ own: [start, stop], outer: [first, Math.ceil((last - first) / stride) * stride] });
+    }
+    return found;
+  };
+  // Measured: the runtime takes twice the features. Logits are in its memory, and copied.
+  const bytes = 4 * (2 * (held ?? HELD) + 1 + 2 * classes);
+  const [xs, ys, zs] = [0, 1, 2].map((axis) => (reach ? PARTS : [1]).map((number) => parts(axis, number)));
+  const widths = (list) => list.map(({ outer }) => outer[1]);
+  const product = (axes, of) => axes.reduce((result, list) => result * of(widths(list)), 1);
+  const [best] = xs
+    .flatMap((x) => ys.flatMap((y) => zs.map((z) => [x, y, z])))
+    .filter((axes) => product(axes, (all) => Math.max(...all)) * bytes <= MOST)
+    .sort((one, other) => voxels(one) - voxels(other));
+  if (!best) throw new UserError(`${name}: needs more memory than a page may use; use brainchop-segment`);
+  return combined(best);
+
+  function voxels(axes) {
+    return product(axes, (all) => all.reduce((sum, n) => sum + n, 0));
   }
-  throw new UserError(`${name}: needs more memory than a page may use; use brainchop-segment`);
 }
 
 function cubes(dims, block) {
