@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import socket
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -139,15 +138,18 @@ def test_only_this_machine_is_served(address: str) -> None:
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_it_ends_at_once_and_leaves_nothing(number: int, tmp_path: Path) -> None:
-    before = set(Path(tempfile.gettempdir()).glob('brainchop-web-*'))
+def test_it_ends_at_once_and_leaves_nothing(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('TMPDIR', str(tmp_path))
     with served('--model', 'tissue') as (url, process):
         assert ask(url, '/')[0].status == 200
+        assert list(tmp_path.iterdir())
         process.send_signal(number)
         _, said = process.communicate(timeout=60)
         assert process.returncode == 0
         assert said == ''
-    assert set(Path(tempfile.gettempdir()).glob('brainchop-web-*')) <= before
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_port_that_is_taken_is_one_line(capsys: Captured) -> None:

@@ -31,22 +31,22 @@ export function answerWith(work) {
  * @returns {Promise<any>} rejects with an error of the same `name` and `message`
  */
 export async function askOnce(worker, given, onProgress = () => {}, signal = undefined) {
-  const answer = new Promise((resolve, reject) => {
-    const fail = (error) => reject(Object.assign(new Error(error.message), error));
-    worker.onmessage = ({ data: { progress, result, error } }) => {
-      if (progress) onProgress(...progress);
-      else if (error) fail(error);
-      else resolve(result);
-    };
-    worker.onerror = (event) => {
-      event.preventDefault();
-      fail({ name: 'Error', message: event.message ?? 'the worker could not be loaded' });
-    };
-    signal?.addEventListener('abort', () => reject(signal.reason));
-    worker.postMessage(given);
-  });
   try {
-    return await answer;
+    signal?.throwIfAborted();
+    return await new Promise((resolve, reject) => {
+      const fail = (error) => reject(Object.assign(new Error(error.message), error));
+      worker.onmessage = ({ data: { progress, result, error } }) => {
+        if (progress) onProgress(...progress);
+        else if (error) fail(error);
+        else resolve(result);
+      };
+      worker.onerror = (event) => {
+        event.preventDefault();
+        fail({ name: 'Error', message: event.message ?? 'the worker could not be loaded' });
+      };
+      signal?.addEventListener('abort', () => reject(signal.reason));
+      worker.postMessage(given);
+    });
   } finally {
     worker.terminate();
   }
