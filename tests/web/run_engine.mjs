@@ -63,11 +63,11 @@ const calls = {
     const data = array(volume);
     return { table: [...normalized(data, parseNormalization(rule, 'test'))], box: headBox(data, dims) };
   },
-  async label({ model, volume, dims, box, table, threads, modules, out }) {
+  async label({ model, volume, dims, box, table, threads, modules, most, out }) {
     const { label } = await load('network');
     const { labels, engine: name } = await label({
       model: modelOf(model), volume: array(volume), dims, box, table: Float32Array.from(table), threads,
-      ort: runtime(modules),
+      ort: runtime(modules), most,
     });
     write(out, labels);
     return { engine: name };

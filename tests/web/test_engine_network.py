@@ -115,6 +115,19 @@ def test_chains(tmp_path: Path, settings: dict[str, Any], threads: int) -> None:
         assert not part.any()
 
 
+@pytest.mark.parametrize('threads', [1, 3])
+def test_chains_in_parts(tmp_path: Path, threads: int) -> None:
+    model = model_folder(meshnet(channels=8, dilations=(1, 4, 2, 1), classes=3), tmp_path)
+    whole, _ = label(tmp_path, model, threads=threads)
+    with pytest.raises(EngineError, match='needs 0.0 GB of memory, more than the 0.0 GB') as error:
+        label(tmp_path, model, threads=threads, most=100_000)
+    assert '\n' not in error.value.args[1]
+    # In two parts, and in three or four.
+    for most in (1.7e6, 1.2e6):
+        part, _ = label(tmp_path, model, threads=threads, most=most)
+        np.testing.assert_array_equal(part, whole)
+
+
 @pytest.mark.parametrize('make', [unet, single, single_sigmoid])
 def test_other_networks_by_onnx_runtime(
     tmp_path: Path, npm_packages: NpmPackages, make: Callable[[], Network]

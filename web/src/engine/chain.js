@@ -3,19 +3,22 @@
  *
  * Of the input of each layer only those planes are kept that the layer needs for its next output
  * plane: 2 d + 1 of them for a dilation of d. All layers advance together, so that no volume of
- * features is ever held, nothing is computed twice, and 2 GB suffice for any MeshNet. Only the
- * voxels that the labels in the box depend on are computed.
+ * features is ever held and nothing is computed twice. Only the voxels that the labels in the box
+ * depend on are computed. Where memory does not suffice, the box is computed in parts, one after the
+ * other, so that 2 GB suffice for any MeshNet; what two parts depend on is computed for both.
  */
-import { spread } from './boxes.js';
+import { pasted } from './boxes.js';
 import { check, UserError } from './errors.js';
-import { CHUNK, makeThread } from './chain_jobs.js';
+import { CHUNK, controlWords, makeThread } from './chain_jobs.js';
 import { arranged, padded, rowsOf } from './kernel.js';
 import { assemble, features } from './wasm.js';
 import { codesOf, memoryOf, tiling, transformedWeights } from './winograd.js';
 
 const PAGE = 65536;
 // Bytes; 2 GB less what the browser and the shown scan take.
-const MOST = 1.1e9;
+const MOST = 0.92e9;
+// Parts into which the rows of a box are divided where it takes more.
+const PARTS = [1, 2, 3, 4, 6, 8, 12, 16];
 const ALIGNMENT = 64;
 // Milliseconds after which messages, such as that of a cancellation, are looked for.
 const BREATH = 100;
@@ -117,7 +120,6 @@ export function planChain(steps, dims, own, table, threads) {
     zero: reserve(Math.max(...layers.map((layer) => layer.planeBytes))),
     volume: reserve(dims[0] * dims[1] * dims[2]),
     labels: reserve(count * (last.outputs > 256 ? 2 : 1)),
-    control: reserve(4 * (1 + jobs.length)),
     scratch: reserve(threads * scratchBytes),
     scratchBytes,
     featureBytes,
@@ -185,59 +187,106 @@ export const canShare = () =>
  * @param {Float32Array} given.table normalised value of each intensity
  * @param {number} given.threads
  * @param {string} given.name of the model, for messages
+ * @param {number} [given.most] bytes that the network may take; where the whole box takes more, it
+ *   is computed in parts
  * @param {(done: number, total: number) => void} [given.onProgress]
  * @param {AbortSignal} [given.signal]
  * @returns {Promise<Uint8Array | Uint16Array>} labels of the volume, 0 outside of the box
  */
 export async function runChain({
-  steps, volume, dims, box, table, threads, name, onProgress = () => {}, signal,
+  steps, volume, dims, box, table, threads, name, most = MOST, onProgress = () => {}, signal,
 }) {
   if (!features.simd) {
     throw new UserError('this browser has no WebAssembly SIMD; use a browser from 2023 or later');
   }
   const shared = threads > 1 && canShare();
   const count = shared ? threads : 1;
-  const { plan, codes, content, pages } = planChain(widened(steps), dims, box, table, count);
+  const parts = partsOf(widened(steps), dims, box, table, count, most, name);
+  const pages = Math.max(...parts.map((part) => part.pages));
   const memory = allocate(pages, shared, name);
-  for (const [at, values] of content) new Float32Array(memory.buffer, at, values.length).set(values);
-  new Uint8Array(memory.buffer, plan.volume, volume.length).set(volume);
-  const module = await WebAssembly.compile(assemble(codes, { pages, shared }));
+  const costs = parts.map(({ plan }) => costsOf(plan, steps));
+  const total = costs.reduce((sum, each) => sum + each.at(-1), 0);
+  const { classes } = parts[0].plan;
+  const labels = new (classes <= 256 ? Uint8Array : Uint16Array)(volume.length);
+  let done = 0;
+  for (const [i, { plan, codes, content }] of parts.entries()) {
+    const bytes = new Uint8Array(memory.buffer);
+    // Borders of planes begin at 0.
+    if (i) bytes.fill(0);
+    for (const [at, values] of content) new Float32Array(memory.buffer, at, values.length).set(values);
+    bytes.set(volume, plan.volume);
+    const module = await WebAssembly.compile(assemble(codes, { pages, shared }));
+    const tell = (job) => onProgress(done + costs[i][job], total);
+    await runPart({ plan, module, memory, control: controlOf(plan, shared), count, tell, signal });
+    pasted(labels, dims, plan.own, new labels.constructor(memory.buffer, plan.labels, plan.own.count));
+    done += costs[i].at(-1);
+  }
+  onProgress(total, total);
+  return labels;
+}
+
+/** Plans for as few parts of a box as fit into memory. */
+function partsOf(steps, dims, { low, high }, table, threads, most, name) {
+  let least = Infinity;
+  for (const number of PARTS) {
+    const rows = Math.ceil((high[1] - low[1]) / number);
+    const plans = [];
+    for (let y = low[1]; y < high[1]; y += rows) {
+      const own = {
+        low: [low[0], y, low[2]],
+        high: [high[0], Math.min(y + rows, high[1]), high[2]],
+      };
+      plans.push(planChain(steps, dims, own, table, threads));
+    }
+    const bytes = PAGE * Math.max(...plans.map(({ pages }) => pages));
+    if (bytes <= most) return plans;
+    least = Math.min(least, bytes);
+  }
+  throw fault(name, least, `more than the ${(most / 1e9).toFixed(1)} GB that a page may use`);
+}
+
+/** Compute one part, with helpers that end with it. */
+async function runPart({ plan, module, memory, control, count, tell, signal }) {
   const { exports } = await WebAssembly.instantiate(module, { env: { memory } });
-  const thread = makeThread(plan, memory, exports, 0);
+  const thread = makeThread(plan, memory, control, exports, 0);
   const helpers = await Promise.all(Array.from({ length: count - 1 }, spawn));
-  const costs = costsOf(plan, steps);
-  const total = costs.at(-1);
   try {
-    helpers.forEach((helper, i) => helper.postMessage({ plan, memory, module, thread: i + 1 }));
+    helpers.forEach((helper, i) => helper.postMessage({ plan, memory, control, module, thread: i + 1 }));
     let last = performance.now();
     for (let job = 0; job < thread.count; job++) {
       thread.work(job);
       if (performance.now() - last > BREATH) {
-        onProgress(costs[job], total);
+        tell(job);
         await new Promise((resolve) => setTimeout(resolve));
         check(signal);
         last = performance.now();
       }
     }
-    onProgress(total, total);
   } finally {
     thread.stop();
     helpers.forEach((helper) => helper.terminate());
   }
-  const Kind = plan.classes <= 256 ? Uint8Array : Uint16Array;
-  return spread(new Kind(memory.buffer, plan.labels, plan.own.count), plan.classes, dims, box);
 }
 
+/**
+ * What threads tell each other. Each part has its own, so that a helper that starts late finds its
+ * part done while the memory serves the next one.
+ */
+const controlOf = ({ jobs }, shared) =>
+  new Int32Array(new (shared ? SharedArrayBuffer : ArrayBuffer)(4 * controlWords(jobs)));
+
+const fault = (name, bytes, what) => {
+  const gigabytes = (bytes / 1e9).toFixed(1);
+  return new UserError(
+    `${name}: needs ${gigabytes} GB of memory, ${what}; use a smaller model, or brainchop-segment`,
+  );
+};
+
 function allocate(pages, shared, name) {
-  const gigabytes = (pages * PAGE) / 1e9;
-  const advice = 'use a smaller model, or brainchop-segment';
-  const fault = (what) =>
-    new UserError(`${name}: needs ${gigabytes.toFixed(1)} GB of memory, ${what}; ${advice}`);
-  if (pages * PAGE > MOST) throw fault(`more than the ${MOST / 1e9} GB that a page may use`);
   try {
     return new WebAssembly.Memory({ initial: pages, ...(shared && { maximum: pages, shared }) });
   } catch {
-    throw fault('more than this browser gives');
+    throw fault(name, pages * PAGE, 'more than this browser gives');
   }
 }
 

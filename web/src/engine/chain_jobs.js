@@ -13,17 +13,20 @@ const STOPPED = 0;
 const HEAD = 1;
 const SPINS = 2000;
 
+/** How long the control array is: two words for each job, which has a pair of numbers. */
+export const controlWords = (jobs) => HEAD + jobs.length;
+
 /**
  * @param {ReturnType<import('./chain.js').planChain>} plan
  * @param {WebAssembly.Memory} memory
+ * @param {Int32Array} control zeros, `controlWords` of them, shared by all threads
  * @param {Record<string, Function>} code exported functions
  * @param {number} thread
  */
-export function makeThread(plan, memory, code, thread) {
+export function makeThread(plan, memory, control, code, thread) {
   const { layers, head, jobs, dims, table, zero } = plan;
   const bytes = new Uint8Array(memory.buffer);
   const floats = new Float32Array(memory.buffer);
-  const control = new Int32Array(memory.buffer, plan.control, HEAD + 2 * (jobs.length / 2));
   const labels =
     plan.classes <= 256
       ? new Uint8Array(memory.buffer, plan.labels, plan.own.count)

@@ -2,9 +2,9 @@
 import { makeThread } from './chain_jobs.js';
 
 /** @param {any} message */
-async function run({ plan, memory, module, thread }) {
+async function run({ plan, memory, control, module, thread }) {
   const { exports } = await WebAssembly.instantiate(module, { env: { memory } });
-  const { count, work } = makeThread(plan, memory, exports, thread);
+  const { count, work } = makeThread(plan, memory, control, exports, thread);
   for (let job = 0; job < count && work(job); job++);
 }
 
