@@ -97,7 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--allow-partial',
         action='store_true',
-        help='begin even if less than half of the weights are those of the model',
+        help='begin even if less than half of the weights are taken over from the model',
     )
     parser.add_argument(
         '--new-head', action='store_true', help='initialize the last layer anew even if it fits'

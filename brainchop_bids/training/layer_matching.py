@@ -159,11 +159,14 @@ class Adapted:
         Its weights by name.
     reused : dict of str to bool array
         For each weight, whether it is that of the other network.
+    left_out : int
+        Number of weights of the other network's kernel that a narrower one has no place for.
     """
 
     op: Op
     weights: dict[str, np.ndarray]
     reused: dict[str, np.ndarray]
+    left_out: int = 0
 
     @property
     def count(self) -> int:
@@ -172,8 +175,9 @@ class Adapted:
 
     @property
     def state(self) -> str:
-        """``'reused'`` or ``'in part'``."""
-        return 'reused' if all(mask.all() for mask in self.reused.values()) else 'in part'
+        """``'reused'`` or, if weights are new or left out, ``'in part'``."""
+        whole = not self.left_out and all(mask.all() for mask in self.reused.values())
+        return 'reused' if whole else 'in part'
 
 
 def adapt_weights(unit: ConvUnit, source: ConvUnit) -> list[Adapted]:
@@ -193,6 +197,7 @@ def adapt_weights(unit: ConvUnit, source: ConvUnit) -> list[Adapted]:
     """
     outputs = _common(unit.output_parts, source.output_parts)
     conv: dict[str, Masked] = {'kernel': _kernel(unit, source, outputs)}
+    left_out = source.kernel.size - int(conv['kernel'][1].sum())
     if unit.conv.kind != 'conv':
         values, reused = conv['kernel']
         conv['kernel'] = np.swapaxes(values, 3, 4), np.swapaxes(reused, 3, 4)
@@ -200,7 +205,7 @@ def adapt_weights(unit: ConvUnit, source: ConvUnit) -> list[Adapted]:
     if 'bias' in unit.conv.weights:
         conv['bias'] = _merged(unit.conv.weights['bias'], bias, outputs)
         bias = np.zeros_like(bias)
-    adapted = [_adapted(unit.conv, conv)]
+    adapted = [_adapted(unit.conv, conv, left_out)]
     if unit.batch is None:
         return adapted
     # The moving mean subtracts what the bias adds. A source that is not normalised gets statistics
@@ -220,11 +225,12 @@ def adapt_weights(unit: ConvUnit, source: ConvUnit) -> list[Adapted]:
     return [*adapted, _adapted(unit.batch, norm)]
 
 
-def _adapted(op: Op, weights: dict[str, Masked]) -> Adapted:
+def _adapted(op: Op, weights: dict[str, Masked], left_out: int = 0) -> Adapted:
     return Adapted(
         op,
         {name: values for name, (values, _) in weights.items()},
         {name: reused for name, (_, reused) in weights.items()},
+        left_out,
     )
 
 

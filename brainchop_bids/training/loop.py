@@ -197,7 +197,7 @@ def stage_builder(config: TrainConfig, classes: int) -> Callable[[int], Any]:
     ------
     SettingsError
         If the network of any stage cannot be built, or the card does not have one label for
-        each class.
+        each class, or the pretrained model does not fit.
     """
     channels = len(config.data.channels)
     init = config.init
@@ -229,8 +229,9 @@ def stage_builder(config: TrainConfig, classes: int) -> Callable[[int], Any]:
             f'card.labels has {len(config.card.labels)} entries; the table '
             f'{config.data.mapping} makes {classes} classes'
         )
-    for number in range(len(config.stages)):
-        build(number)
+    models = [build(number) for number in range(len(config.stages))]
+    if init.model:
+        _load_pretrained(config, whole_network(models[0]))
     return build
 
 

@@ -112,7 +112,8 @@ class InitOptions:
     new_head : bool
         Initialise the last convolution anew even if its shape fits.
     allow_partial : bool
-        Begin even if less than half of the weights are those of the pretrained model.
+        Begin even if less than half of the weights are those of the pretrained model, or less than
+        half of its layers' weights have a place.
     """
 
     model: str = ''

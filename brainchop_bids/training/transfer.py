@@ -36,7 +36,8 @@ class LayerTransfer:
     shape : tuple of int
         Shape of its kernel in Keras' order of axes; for a normalisation, number of channels.
     state : {'reused', 'in part', 'new'}
-        Whether all, some or none of its weights are those of the other network.
+        Whether all, some or none of its weights are those of the other network. A layer that is
+        narrower than the other network's, and so computes something else, is reused in part.
     frozen : bool
         Whether training leaves those of its weights unchanged that are the other network's.
     weights : int
@@ -45,6 +46,8 @@ class LayerTransfer:
         Number of those that are the other network's.
     source : str
         Name of the other network's layer, or the reason why there is none.
+    left_out : int
+        Number of weights of the other network's kernel that a narrower one has no place for.
     """
 
     layer: str
@@ -54,6 +57,7 @@ class LayerTransfer:
     weights: int
     reused: int
     source: str = ''
+    left_out: int = 0
 
     @property
     def training(self) -> str:
@@ -114,9 +118,9 @@ def load_pretrained(
     Raises
     ------
     SettingsError
-        If no layer fits, less than half of the weights are the model's and
-        ``init.allow_partial`` is not set, the model normalises each channel and the network does
-        not, or ``init.freeze`` matches no layer or all of them.
+        If no layer fits, less than half of the weights are the model's or less than half of its
+        layers' weights have a place and ``init.allow_partial`` is not set, the model normalises
+        each channel and the network does not, or ``init.freeze`` matches no layer or all of them.
     ModelError
         If the model is not found or cannot be read.
     """
@@ -147,16 +151,25 @@ def _row(op: Op, reuse: Reuse, frozen: bool) -> LayerTransfer:
         weights=sum(values.size for values in op.weights.values()),
         reused=0 if adapted is None else adapted.count,
         source=reuse.sources[op.name],
+        left_out=0 if adapted is None else adapted.left_out,
     )
 
 
 def _require_half(rows: Sequence[LayerTransfer], folder: Path, init: InitOptions) -> None:
-    """Raise if most of a network is new, which a user hardly wants of a pretrained model."""
+    """Raise if most of a network is new, or most of the model's layers is cut off."""
     whole, reused = sum(row.weights for row in rows), sum(row.reused for row in rows)
-    if 2 * reused < whole and not init.allow_partial:
+    theirs = reused + sum(row.left_out for row in rows)
+    if 2 * reused < whole:
+        fault = f'only {reused:,} of the {whole:,} weights of the network'
+        fault += f' ({100 * reused / whole:.0f} %) are its own'
+    elif 2 * reused < theirs:
+        fault = 'its layers are wider than those of the network, which have a place for only '
+        fault += f'{reused:,} of their {theirs:,} weights ({100 * reused / theirs:.0f} %)'
+    else:
+        return
+    if not init.allow_partial:
         raise SettingsError(
-            f'init.model {folder}: only {reused:,} of the {whole:,} weights of the network '
-            f'({100 * reused / whole:.0f} %) are its own; leave [model] out to take over its '
+            f'init.model {folder}: {fault}; leave [model] out to take over its '
             'architecture, or allow this by --allow-partial (init.allow_partial = true)'
         )
 
@@ -322,6 +335,8 @@ def transfer_table(rows: Iterable[LayerTransfer]) -> str:
     frozen = sum(row.reused for row in rows if row.frozen)
     share = f'{reused:,} reused ({100 * reused / whole:.0f} %)'
     lines.append(f'{whole:,} weights: {parts}; {share}, {frozen:,} frozen')
+    if left_out := sum(row.left_out for row in rows):
+        lines.append(f'left out: {left_out:,} weights of layers that are wider in the model')
     if any(row.training == 'new part' for row in rows):
         lines.append(
             "new part: only weights that are the model's are frozen, new ones are trained"

@@ -160,6 +160,8 @@ def test_a_folder_of_another_run_is_refused(
         (('--set', 'model.dilations=[1, 2, 1, 2]'), 2, 'need even dilations'),
         (('--set', 'loss.class_weights=[1.0]'), 2, 'class_weights'),
         (('--set', 'card.name=checkpoints'), 2, 'choose another'),
+        (('--init', 'tissue', '--set', 'stages.0.stride=1'), 2, 'its layers are wider'),
+        (('--init', 'tissue'), 2, 'would be lost; set stride = 1'),
         (('--set', 'card.derived={tissue = "no"}'), 1, 'one of the tables'),
         (('--set', 'card.derived={tissue = "aseg_to_tissue"}'), 1, 'has no place for GM'),
         (('--set', 'stages.0.learning_rate=1e30'), 1, 'lower the learning rate'),
@@ -179,6 +181,8 @@ def test_what_goes_wrong_is_one_line(
     assert len(errors) == 1, told
     assert said in errors[0]
     assert 'Traceback' not in told
+    # Only of a run that has begun something is left.
+    assert (tmp_path / 'run').exists() == ('learning rate' in said)
 
 
 def test_a_backend_that_is_missing_is_one_line(

@@ -146,6 +146,21 @@ def test_mostly_new_networks_are_refused(tmp_path: Path) -> None:
     assert 0.2 < sum(row.reused for row in rows) / sum(row.weights for row in rows) < 0.3
 
 
+def test_networks_much_narrower_than_the_model_are_refused() -> None:
+    """Each of their weights is the model's, but sums over 9 of 16 channels are other sums."""
+    narrow = replace(TISSUE, channels=9)
+    said = r'layers are wider .* only [\d,]+ of their [\d,]+ weights \(3\d %\).*--allow-partial'
+    with pytest.raises(SettingsError, match=said):
+        load_pretrained(built(narrow), InitOptions('tissue'))
+    rows = load_pretrained(built(narrow), InitOptions('tissue', allow_partial=True))
+    assert set(states(rows)) == {'in part', 'new'}
+    assert rows[1].left_out == 27 * (16**2 - 9**2)
+    assert f'left out: {sum(row.left_out for row in rows):,} weights' in transfer_table(rows)
+    # Three quarters of the channels have more than half of the weights.
+    rows = load_pretrained(built(replace(TISSUE, channels=12)), InitOptions('tissue', ('0-3',)))
+    assert {row.training for row in rows if row.frozen} == {'frozen'}
+
+
 def test_a_new_head_though_the_old_one_fits() -> None:
     ours = built(TISSUE, classes=4)
     fresh = ours.get_layer('output').get_weights()

@@ -119,7 +119,8 @@ def test_chains(tmp_path: Path, settings: dict[str, Any], threads: int) -> None:
 def test_chains_in_parts(tmp_path: Path, threads: int) -> None:
     model = model_folder(meshnet(channels=8, dilations=(1, 4, 2, 1), classes=3), tmp_path)
     whole, _ = label(tmp_path, model, threads=threads)
-    with pytest.raises(EngineError, match='needs 0.0 GB of memory, more than the 0.0 GB') as error:
+    said = r'needs 0\.0 GB of memory, more than the 0\.0 GB'
+    with pytest.raises(EngineError, match=said) as error:
         label(tmp_path, model, threads=threads, most=100_000)
     assert '\n' not in error.value.args[1]
     # In two parts, and in three or four.
