@@ -38,6 +38,7 @@ export class Viewer {
   #scan = null;
   #every = 1;
   #whole = null;
+  #laid = 0;
   #sliders = [...document.querySelectorAll('[data-axis]')];
 
   static async create() {
@@ -74,10 +75,11 @@ export class Viewer {
     this.#result = result;
     this.#names = new Map(result.volumes.map((label) => [label.index, label.name]));
     await this.#lay();
-    this.show(result.volumes.find((label) => label.voxels)?.index);
+    if (this.#result === result) this.show(result.volumes.find((label) => label.voxels)?.index);
   }
 
   hideLabels() {
+    this.#laid += 1;
     if (this.#result === null) return;
     this.#result = null;
     for (const volume of this.#niivue.volumes.slice(1)) this.#niivue.removeVolume(volume);
@@ -96,11 +98,16 @@ export class Viewer {
 
   // Lay labels or mask over the scan: not both, since each layer takes four bytes a voxel twice.
   async #lay() {
+    this.#laid += 1;
+    const turn = this.#laid;
     const masked = byId('layer').value === 'mask' && this.#result.mask;
+    const table = tableOf(masked ? MASK : [BACKGROUND, ...this.#result.volumes]);
     const values = this.#shown(masked ? this.#result.mask : this.#result.labels);
     const volume = await image(values, this.#grid());
+    // Meanwhile another layer may have been chosen, or another scan dropped.
+    if (turn !== this.#laid) return;
     volume.img = values;
-    volume.setColormapLabel(tableOf(masked ? MASK : [BACKGROUND, ...this.#result.volumes]));
+    volume.setColormapLabel(table);
     volume.opacity = byId('opacity').value / 100;
     const [, before] = this.#niivue.volumes;
     if (before) this.#niivue.removeVolume(before);
@@ -117,6 +124,7 @@ export class Viewer {
   }
 
   #clear() {
+    this.#laid += 1;
     this.#result = null;
     for (const volume of [...this.#niivue.volumes]) this.#niivue.removeVolume(volume);
   }
@@ -151,8 +159,8 @@ export class Viewer {
     const [scan, layer] = this.#niivue.volumes;
     if (!scan) return;
     if (layer) layer.opacity = byId('opacity').value / 100;
-    const inside = this.#result?.mask && this.#shown(this.#result.mask);
-    scan.img = inside && byId('brain-only').checked ? cut(this.#whole, inside, scan) : this.#whole;
+    const mask = byId('brain-only').checked && this.#result?.mask;
+    scan.img = mask ? cut(this.#whole, this.#shown(mask), scan) : this.#whole;
     this.#niivue.updateGLVolume();
   }
 
