@@ -64,7 +64,8 @@ class Selection:
         Scans, sorted by path.
     missing : tuple of str
         One line for each requested participant without a matching scan, each folder without
-        permission to read it, and each scan that exists both as .nii and as .nii.gz.
+        permission to read it, and each scan that exists both as .nii and as .nii.gz or has the
+        entities of another one with another suffix.
     empty : tuple of str
         Participants (``sub-...``) without a matching scan, if all were requested.
     notes : tuple of str
@@ -297,7 +298,7 @@ def find_scans(
 
 def _name_scans(bids_dir: Path, files: Iterable[str]) -> tuple[tuple[Scan, ...], list[str]]:
     """Return the scans, and a line for each file that is left out."""
-    by_label: dict[str, Scan] = {}
+    by_entities: dict[str, Scan] = {}
     left_out = []
     for path in map(Path, sorted(files)):
         try:
@@ -313,9 +314,15 @@ def _name_scans(bids_dir: Path, files: Iterable[str]) -> tuple[tuple[Scan, ...],
             )
             continue
         # The derivatives of both would have the same names.
-        if by_label.setdefault(scan.label, scan) is not scan:
+        first = by_entities.setdefault(scan.name.prefix, scan)
+        if first.label != scan.label:
+            left_out.append(
+                f'{scan.path}: left out: its results would have the names of those of '
+                f'{first.path.name}; process one suffix at a time, each into a folder of its own'
+            )
+        elif first is not scan:
             left_out.append(f'{scan.path}: {scan.label} is there twice; keep .nii or .nii.gz')
-    return tuple(by_label.values()), left_out
+    return tuple(by_entities.values()), left_out
 
 
 def _leave_out(

@@ -113,6 +113,16 @@ def test_one_scan_in_two_files(tmp_path: Path) -> None:
     assert 'is there twice' in selection.missing[0]
 
 
+def test_scans_that_differ_in_suffix_alone_do_not_share_results(tmp_path: Path) -> None:
+    others = ['sub-01/anat/sub-01_T2w.nii.gz', 'sub-01/anat/sub-01_acq-b_T2w.nii.gz']
+    root = write_dataset(tmp_path, ['sub-01/anat/sub-01_T1w.nii.gz', *others])
+    selection = find_scans(root, filters={'suffix': ['T1w', 'T2w']})
+    assert labels(selection) == ['sub-01_T1w', 'sub-01_acq-b_T2w']
+    (line,) = selection.missing
+    assert 'sub-01_T2w.nii.gz: left out' in line
+    assert 'the names of those of sub-01_T1w.nii.gz' in line
+
+
 def test_a_name_that_is_nearly_bids_does_not_stop_the_others(tmp_path: Path) -> None:
     root = write_dataset(tmp_path, [NAMES[0], 'sub-02/anat/sub-02_acq-_T1w.nii.gz'])
     selection = find_scans(root)
