@@ -32,6 +32,8 @@ class Settings:
         ``'participant'`` or ``'group'``.
     participant_label, session_label : tuple of str
         Selected labels, without prefix; empty means all.
+    modality : str
+        Suffix of the scans, one of `brainchop_bids.bids.names.MODALITIES`.
     bids_filter_file, bids_database_dir, models_dir, use_plugin : Path, optional
         Files and folders given by these options.
     skip_bids_validation, probseg, uncertainty, stop_on_first_crash, clean_workdir : bool
@@ -78,6 +80,7 @@ class Settings:
     model: tuple[str, ...] = ()
     participant_label: tuple[str, ...] = ()
     session_label: tuple[str, ...] = ()
+    modality: str = 'T1w'
     bids_filter_file: Path | None = None
     bids_database_dir: Path | None = None
     skip_bids_validation: bool = False
@@ -112,16 +115,18 @@ class Settings:
 
     @property
     def filters(self) -> dict[str, Any]:
-        """Filters of pybids for T1w scans, read from the filter file (``{}`` without one).
+        """Filters of pybids for the scans, by modality and filter file.
 
         Raises
         ------
         SettingsError
             If the file cannot be read or is not a JSON object of filters.
         """
+        # Without one `find_scans` selects T1w scans.
+        filters = {} if self.modality == 'T1w' else {'suffix': self.modality}
         if self.bids_filter_file is None:
-            return {}
-        return read_filters(self.bids_filter_file)
+            return filters
+        return filters | read_filters(self.bids_filter_file, self.modality.lower())
 
     @property
     def conform(self) -> 'ConformOptions':

@@ -6,6 +6,7 @@ from dataclasses import replace
 from textwrap import fill
 
 from brainchop_bids import __version__
+from brainchop_bids.bids.names import MODALITIES
 from brainchop_bids.image.cleanup import Cleanup
 from brainchop_bids.image.conform import ConformOptions
 from brainchop_bids.image.normalise import Normalization
@@ -48,6 +49,7 @@ def describe_methods(
     border: float = 0.0,
     uncertainty: bool = False,
     localiser: ModelSpec | None = None,
+    modality: str = 'T1w',
 ) -> str:
     """Write the methods text, with citation keys in pandoc's form.
 
@@ -71,6 +73,8 @@ def describe_methods(
         True if maps of uncertainty were written.
     localiser : ModelSpec, optional
         The localiser that found the brain first.
+    modality : str
+        Suffix of the scans, see `MODALITIES`.
 
     Returns
     -------
@@ -96,8 +100,9 @@ def describe_methods(
     if uncertainty:
         labelled += f' {_describe_uncertainty(options)}'
     conform = conform or ConformOptions()
+    contrast = 'CT' if conform.ct else MODALITIES[modality]
     text = f"""
-        Each {'CT' if conform.ct else 'T1-weighted'} scan was segmented with *brainchop-bids*
+        Each {contrast} scan was segmented with *brainchop-bids*
         {__version__}, a BIDS App [@bidsapps] based on *Nipype* [@nipype].
         {_describe_conform(conform)} {_describe_localising(localiser)}
         {labelled} Labels and masks were resampled to the native grid of the scan

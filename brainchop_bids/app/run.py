@@ -69,7 +69,7 @@ def _prepare_environment(settings: 'Settings') -> None:
 
 def _participant(settings: 'Settings') -> int:
     """Segment the selected scans."""
-    from ..bids.dataset import check_distinct, check_folders, check_writable
+    from ..bids.dataset import check_distinct, check_folders, check_modality, check_writable
     from ..bids.query import check_dataset, find_scans
     from ..models.spec import load_segmenter
     from ..models.zoo import find_model
@@ -88,6 +88,7 @@ def _participant(settings: 'Settings') -> int:
         filters=settings.filters,
         database_dir=settings.bids_database_dir,
     )
+    check_modality(settings.output_dir, (scan.name for scan in selection.scans))
     if not settings.dry_run:
         check_distinct(settings.output_dir, (scan.name.subject for scan in selection.scans))
     if settings.reports_only:
@@ -213,6 +214,7 @@ def _write_root(
             border=settings.border,
             uncertainty=settings.uncertainty,
             localiser=_localiser(settings, specs),
+            modality=settings.modality,
         )
         write_text(logs / 'CITATION.md', text + list_references(text))
 

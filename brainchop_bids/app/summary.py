@@ -43,7 +43,7 @@ def announce(
     """
     models = ', '.join(spec.name for spec in specs)
     show(
-        f'brainchop {__version__}: {_count(len(selection.scans), "T1w scan")} in '
+        f'brainchop {__version__}: {_count(len(selection.scans), f"{settings.modality} scan")} in '
         f'{settings.bids_dir}, model{"s" * (len(specs) > 1)} {models}: '
         f'{len(workload.current)} already done, {len(workload.todo)} to do'
     )
@@ -62,7 +62,7 @@ def announce(
         for scan in workload.current:
             show(f'  {scan.label}: already done')
     for label in selection.empty:
-        show(f'  {label}: no T1w scan')
+        show(f'  {label}: no {settings.modality} scan')
     for line in selection.notes:
         show(f'  warning: {line}', error=True)
     for line in selection.missing:

@@ -3,12 +3,15 @@
 import json
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
 from ..system.atomic import write_text, writing
 from ..system.errors import DatasetError, SettingsError
+from .derivatives import ScanOutputs
+from .names import MODALITIES, ScanName
 from .near_misses import is_utf8, shown
 
 CODE_URL = 'https://github.com/neuroneural/brainchop-bids'
@@ -110,6 +113,31 @@ def check_distinct(folder: Path, participants: Iterable[str]) -> None:
                 f'{name} and {other}: {folder} lies where upper and lower case are the same, '
                 'so one would replace the other; choose an output folder elsewhere'
             )
+
+
+def check_modality(folder: Path, scans: Iterable[ScanName]) -> None:
+    """Check that no scan's files would replace those of one of another modality.
+
+    Parameters
+    ----------
+    folder : Path
+        Root of the derivatives.
+    scans : iterable of ScanName
+        The scans of the run.
+
+    Raises
+    ------
+    SettingsError
+        If results of a scan lie there that differs from one of these in its suffix alone.
+    """
+    for name in scans:
+        for other in MODALITIES.keys() - {name.modality}:
+            there = ScanOutputs(folder, replace(name, suffix=other), '').preproc
+            if there.exists():
+                raise SettingsError(
+                    f'{there}: results of {name.modality} scans would have the names of those of '
+                    f'this {other} scan; choose another output folder'
+                )
 
 
 def describe(raw: dict[str, Any], bids_dir: Path, output_dir: Path) -> dict[str, Any]:

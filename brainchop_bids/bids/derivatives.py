@@ -104,7 +104,9 @@ class ScanOutputs:
     @property
     def preproc(self) -> Path:
         """The conformed scan."""
-        return self.anat / self.name.name('T1w', '.nii.gz', space='conform', desc='preproc')
+        return self.anat / self.name.name(
+            self.name.modality, '.nii.gz', space='conform', desc='preproc'
+        )
 
     @property
     def mask(self) -> Path:
@@ -114,7 +116,7 @@ class ScanOutputs:
     @property
     def brain(self) -> Path:
         """Skull-stripped scan."""
-        return self.anat / self.name.name('T1w', '.nii.gz', desc='brain')
+        return self.anat / self.name.name(self.name.modality, '.nii.gz', desc='brain')
 
     @property
     def figures(self) -> dict[str, Path]:
@@ -125,7 +127,8 @@ class ScanOutputs:
         """Figure of a page, by its name in `FIGURES` or `UNCERTAINTY`."""
         kind = figure_kind(name)
         entities = {'seg': self.slug, 'desc': kind.desc} if kind.of_model else {'desc': kind.desc}
-        stem = self.name.name('dseg' if kind.of_model else 'T1w', kind.extension, **entities)
+        suffix = 'dseg' if kind.of_model else self.name.modality
+        stem = self.name.name(suffix, kind.extension, **entities)
         return self.root / f'sub-{self.name.subject}' / 'figures' / stem
 
     @property

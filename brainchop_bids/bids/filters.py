@@ -8,9 +8,13 @@ from typing import Any
 
 from ..system.errors import SettingsError
 from ..system.files import read_text
+from .names import MODALITIES
 
-# Queries of fMRIPrep and its siblings, so that one file serves them all; only the first is ours.
-QUERIES = ('t1w', 't2w', 'flair', 'roi', 'bold', 'sbref', 'fmap', 'dwi', 'asl', 'm0scan', 'pet')
+# Queries of fMRIPrep and its siblings, so that one file serves them all; ours are those of
+# `MODALITIES` in lower case.
+QUERIES = (
+    *map(str.lower, MODALITIES), 'roi', 'bold', 'sbref', 'fmap', 'dwi', 'asl', 'm0scan', 'pet'
+)  # fmt: skip
 # pybids' names of entities (its config "bids") to their other names: those in file names, and
 # those of the BIDS schema where pybids has its own.
 ENTITIES: dict[str, tuple[str, ...]] = {
@@ -48,8 +52,8 @@ _PREFIXES = {'subject': 'sub-', 'session': 'ses-'}
 _REGEX = 'regex_search'
 
 
-def read_filters(path: Path) -> dict[str, Any]:
-    """Read the filters of T1w scans from a filter file.
+def read_filters(path: Path, query: str = 't1w') -> dict[str, Any]:
+    """Read the filters of scans from a filter file.
 
     Parameters
     ----------
@@ -57,6 +61,8 @@ def read_filters(path: Path) -> dict[str, Any]:
         JSON file such as ``{"t1w": {"session": "*", "acquisition": null, "run": [1, 2]}}``.
         ``"*"`` stands for any value and null for an entity that is absent; entities may have
         their short names. Queries for other images are ignored.
+    query : str
+        One of `QUERIES`.
 
     Returns
     -------
@@ -73,11 +79,11 @@ def read_filters(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(f'{path}: not a JSON file: {error}') from None
     if not isinstance(content, dict):
-        raise SettingsError(f'{path}: expected an object with filters under the key "t1w"')
-    for query in content:
-        if query not in QUERIES:
-            raise SettingsError(f'{path}: {_unknown("query", query, QUERIES)}')
-    return check_filters(content.get('t1w', {}), f'{path}: t1w')
+        raise SettingsError(f'{path}: expected an object with filters under the key "{query}"')
+    for name in content:
+        if name not in QUERIES:
+            raise SettingsError(f'{path}: {_unknown("query", name, QUERIES)}')
+    return check_filters(content.get(query, {}), f'{path}: {query}')
 
 
 def check_filters(filters: Any, where: str) -> dict[str, Any]:

@@ -11,6 +11,13 @@ from pathlib import Path, PurePosixPath
 
 from ..system.errors import DatasetError
 
+# Suffixes of scans, and what they are called in a text.
+MODALITIES = {
+    'T1w': 'T1-weighted',
+    'T2w': 'T2-weighted',
+    'FLAIR': 'FLAIR',
+    'PDw': 'proton-density-weighted',
+}
 # Order of the BIDS schema (rules/entities.yaml) from `space` on; all other entities come before.
 _LATE = ('space', 'split', 'recording', 'chunk', 'seg', 'res', 'den', 'label', 'desc')
 
@@ -79,6 +86,11 @@ class ScanName:
     def session(self) -> str | None:
         """Session label, without ``ses-``, if the name has one."""
         return self.entities.get('ses')
+
+    @property
+    def modality(self) -> str:
+        """One of `MODALITIES`; ``'T1w'`` for scans with another suffix, such as UNIT1."""
+        return self.suffix if self.suffix in MODALITIES else 'T1w'
 
     @property
     def prefix(self) -> str:

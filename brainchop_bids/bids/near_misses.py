@@ -11,7 +11,16 @@ from ..system.text import printable
 _MOST = 20
 _LABEL = re.compile(r'[A-Za-z0-9+]+')
 _PARTICIPANT = re.compile(r'sub[-_ ]?\w', re.IGNORECASE)
-_NEARLY_T1W = re.compile(r'(?:t1w|unit1|_t1)(?![a-z0-9])', re.IGNORECASE)
+# By suffix.
+_NEARLY = {
+    suffix: re.compile(rf'(?:{names})(?![a-z0-9])', re.IGNORECASE)
+    for suffix, names in {
+        'T1w': 't1w|unit1|_t1',
+        'T2w': 't2w|_t2',
+        'FLAIR': '_flair',
+        'PDw': 'pdw|_pd',
+    }.items()
+}
 _IMAGE = re.compile(
     r'\.(?:nii|nii\.(?:gz|bz2|xz|zst|zip)|mg[hz]|img|hdr|nrrd|nhdr|mnc|mif|dcm)', re.IGNORECASE
 )
@@ -39,8 +48,9 @@ def near_misses(
     participants: Collection[str],
     found: Collection[Path],
     ignores: Callable[[str], bool],
+    suffix: str = 'T1w',
 ) -> list[str]:
-    """Explain why files that look like T1w scans are not found.
+    """Explain why files that look like scans are not found.
 
     Parameters
     ----------
@@ -52,6 +62,8 @@ def near_misses(
         Files that are found as scans.
     ignores : callable
         True for a path that ``.bidsignore`` leaves out.
+    suffix : str
+        Suffix of the scans, see `MODALITIES`.
 
     Returns
     -------
@@ -67,14 +79,14 @@ def near_misses(
         elif path.is_dir() and _PARTICIPANT.match(name) and not name.startswith('sub-'):
             lines.append(f'{shown(path)}: is no participant; BIDS has folders named sub-LABEL')
     for label in participants:
-        lines += _of_participant(bids_dir / f'sub-{label}', found, ignores)
+        lines += _of_participant(bids_dir / f'sub-{label}', found, ignores, suffix)
     if len(lines) > _MOST:
         lines[_MOST:] = [f'{len(lines) - _MOST} more files or folders are not in order either']
     return lines
 
 
 def _of_participant(
-    folder: Path, found: Collection[Path], ignores: Callable[[str], bool]
+    folder: Path, found: Collection[Path], ignores: Callable[[str], bool], suffix: str
 ) -> Iterator[str]:
     label = folder.name.removeprefix('sub-')
     if not _LABEL.fullmatch(label):
@@ -95,12 +107,12 @@ def _of_participant(
                 # A copy in another format may lie beside a scan.
                 path.with_name(path.name.partition('.')[0]) not in stems
                 and not ignores(path.relative_to(root).as_posix())
-                and (why := _why_not(path, alone=not own))
+                and (why := _why_not(path, suffix, alone=not own))
             ):
                 reasons[path] = why
         is_session = place.name.startswith('ses-')
         if is_session and not own and not reasons and not (place / 'anat').is_dir():
-            reasons[place] = 'has no folder anat, where BIDS has T1w scans'
+            reasons[place] = f'has no folder anat, where BIDS has {suffix} scans'
         yield from (f'{shown(path)}: {why}' for path, why in reasons.items())
 
 
@@ -120,11 +132,11 @@ def _places(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def _why_not(path: Path, *, alone: bool) -> str | None:
-    """Return why an image that looks like a T1w scan is none; None if it is, or does not."""
+def _why_not(path: Path, wanted: str, *, alone: bool) -> str | None:
+    """Return why an image that looks like such a scan is none; None if it is, or does not."""
     stem, dot, rest = path.name.partition('.')
     extension = dot + rest
-    if not _NEARLY_T1W.search(stem) or not _IMAGE.fullmatch(extension):
+    if not _NEARLY[wanted].search(stem) or not _IMAGE.fullmatch(extension):
         return None
     if extension.lower() not in _NIFTI:
         return (
@@ -135,7 +147,7 @@ def _why_not(path: Path, *, alone: bool) -> str | None:
         return f'its extension is {extension}; rename it to {extension.lower()}'
     suffix = stem.rpartition('_')[2]
     if path.parent.name != 'anat':
-        return 'is not in a folder anat, where BIDS has T1w scans; move it to one'
+        return f'is not in a folder anat, where BIDS has {wanted} scans; move it to one'
     if suffix == 'UNIT1':
         return (
             'is the only kind of T1-weighted image; to segment it, give {"t1w": {"suffix": '
@@ -143,7 +155,7 @@ def _why_not(path: Path, *, alone: bool) -> str | None:
             if alone
             else None
         )
-    return None if suffix == 'T1w' else f'its suffix is {shown(suffix)}; rename it to T1w'
+    return None if suffix == wanted else f'its suffix is {shown(suffix)}; rename it to {wanted}'
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""T1w scans of a BIDS dataset, found with pybids."""
+"""Scans of a BIDS dataset, found with pybids."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from ..system.errors import DatasetError
 from ..system.files import read_text, require_regular
 from .filters import check_filters, to_pybids
 from .ignored import NAME, read_bidsignore
-from .names import ScanName
+from .names import MODALITIES, ScanName
 from .near_misses import is_utf8, near_misses
 
 _OTHER_DATATYPES = (
@@ -32,7 +32,7 @@ _DEFAULTS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Scan:
-    """One T1w scan of a dataset.
+    """One scan of a dataset.
 
     Parameters
     ----------
@@ -222,7 +222,7 @@ def find_scans(
     filters: dict[str, Any] | None = None,
     database_dir: Path | None = None,
 ) -> Selection:
-    """Find the selected T1w scans.
+    """Find the selected scans.
 
     Only the anatomical folders of the selected participants are indexed, so that the time does
     not depend on the size of the dataset. With a database, the anatomical folders of all
@@ -251,10 +251,14 @@ def find_scans(
     SettingsError
         If the filters have an unknown entity or value.
     """
+    filters = check_filters(filters or {}, 'filters')
+    suffix = filters.get('suffix')
+    if not isinstance(suffix, str) or suffix not in MODALITIES:
+        suffix = 'T1w'
     existing = list_participants(bids_dir)
     ignores, notes = read_bidsignore(bids_dir)
     if not existing:
-        notes += near_misses(bids_dir, (), (), ignores)
+        notes += near_misses(bids_dir, (), (), ignores, suffix)
         why = '; '.join(notes[:_MOST_REASONS]) or 'the dataset is empty'
         raise DatasetError(f'{bids_dir} has no participant folders (sub-...): {why}')
     chosen = [label for label in participants or existing if label in existing]
@@ -269,8 +273,7 @@ def find_scans(
     if not chosen:
         raise DatasetError('; '.join(missing))
     layout = _index(bids_dir, chosen, database_dir)
-    given = to_pybids(check_filters(filters or {}, 'filters'))
-    query = {**_DEFAULTS, 'subject': chosen, **given}
+    query = {**_DEFAULTS, 'subject': chosen, **to_pybids(filters)}
     if sessions:
         query['session'] = list(sessions)
     try:
@@ -283,9 +286,9 @@ def find_scans(
     scans, left_out = _name_scans(bids_dir, files)
     missing += left_out
     scans, ignored = _leave_out(scans, ignores)
-    notes += [*ignored, *near_misses(bids_dir, chosen, list(map(Path, files)), ignores)]
+    notes += [*ignored, *near_misses(bids_dir, chosen, list(map(Path, files)), ignores, suffix)]
     without = [label for label in chosen if label not in {scan.name.subject for scan in scans}]
-    what = f'T1w scan{f" in session {_shorten(list(sessions))}" if sessions else ""}'
+    what = f'{suffix} scan{f" in session {_shorten(list(sessions))}" if sessions else ""}'
     if not scans:
         message = _nothing(bids_dir, layout, what, chosen, sessions, filters)
         raise DatasetError('; '.join([message, *notes[:_MOST_REASONS]]))

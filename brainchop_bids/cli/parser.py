@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .. import __version__
+from ..bids.names import MODALITIES
 from .options import (
     Parser,
     add_border_option,
@@ -40,7 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     """
     parser = Parser(
         prog='brainchop',
-        description='Segment the T1-weighted scans of a BIDS dataset with a tiny network.',
+        description='Segment the head scans of a BIDS dataset with a tiny network.',
         epilog='Exit code: 0 all done, 1 some scan failed, 2 the command cannot run as given.',
     )
     parser.add_argument('bids_dir', type=Path, help='BIDS dataset; it is only read')
@@ -49,7 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
         'analysis_level',
         choices=LEVELS,
         help=(
-            'participant: segment each T1w scan; group: collect the results of all '
+            'participant: segment each scan; group: collect the results of all '
             'scans in a table and a page'
         ),
     )
@@ -82,11 +83,20 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         help='sessions to process, with or without the prefix ses- (default: all)',
     )
     group.add_argument(
+        '--modality',
+        choices=tuple(MODALITIES),
+        default='T1w',
+        help=(
+            'suffix of the scans (default: T1w). The packaged models are made for T1w scans; '
+            'labels of others are flagged'
+        ),
+    )
+    group.add_argument(
         '--bids-filter-file',
         metavar='FILE',
         type=Path,
         help=(
-            "JSON file with filters for the T1w scans in fMRIPrep's spelling, e.g. "
+            "JSON file with filters for the scans in fMRIPrep's spelling, e.g. "
             '{"t1w": {"acquisition": "mprage", "session": "*"}}; "*" is any value, and null '
             'that the scan has none'
         ),

@@ -215,6 +215,7 @@ class WriteDerivatives(StepInterface):
     def _record(self) -> dict[str, Any]:
         from ..inference.localise.localisation import Localisation
         from ..models.brain_measures import INTRACRANIAL
+        from ..quality.flags import flags_of_modality
         from ..quality.located import localisation_flags
 
         inputs = self.inputs
@@ -233,6 +234,9 @@ class WriteDerivatives(StepInterface):
             located = {'Localisation': dict(inputs.localisation)}
             found = Localisation.from_dict(inputs.localisation)
             flags += [flag.to_dict() for flag in localisation_flags(found)]
+        modality = ScanName.parse(inputs.source).modality
+        if modality != 'T1w':
+            flags = flags_of_modality(flags, modality, inputs.model['Name'])
         rules = {'Smoothing': inputs.smoothing, 'Mask': inputs.mask_rule}
         return {
             'Model': {**inputs.model, 'Normalization': inputs.normalization},

@@ -1,9 +1,10 @@
 """Flags: reasons to look at a result, each with its number and its limit."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ..bids.names import MODALITIES
 from .limits import LIMITS, Limits
 
 
@@ -184,6 +185,7 @@ def _turned(measured: Quantities, limits: Limits) -> tuple[float, float]:
 
 
 _EMPTY = 'empty-result'
+_INVERTED = 'intensity-inverted'
 # Of several rules with one name the first that applies counts.
 _RULES = (
     _Rule(
@@ -293,7 +295,7 @@ _RULES = (
         'brain mask; expected at most {high:.0%}: parts of the brain may be missing from it.',
     ),
     _Rule(
-        'intensity-inverted',
+        _INVERTED,
         lambda measured: measured.surround_intensity,
         lambda _, limits: _up_to(limits.surround_intensity),
         'What surrounds the brain is {value:.2f} times as bright as the brain; expected at most '
@@ -308,3 +310,36 @@ _RULES = (
         1,
     ),
 )
+
+
+def flags_of_modality(
+    flags: Sequence[dict[str, object]], modality: str, model: str
+) -> list[dict[str, object]]:
+    """Return the flags of a scan of another modality than T1w.
+
+    Parameters
+    ----------
+    flags : sequence of dict
+        Its flags as `Flag.to_dict` returns them.
+    modality : str
+        One of `brainchop_bids.bids.names.MODALITIES`.
+    model : str
+        Name of the model.
+
+    Returns
+    -------
+    list of dict
+        The flags that hold for this modality, and ``other-contrast``, since models are trained
+        on T1-weighted contrasts first of all.
+
+    Examples
+    --------
+    >>> [flag['Name'] for flag in flags_of_modality([], 'T2w', 'tissue')]
+    ['other-contrast']
+    """
+    reason = (
+        f'The scan is {MODALITIES[modality]}; expected T1-weighted ones, for which the model '
+        f'{model} is made: look at the labels.'
+    )
+    kept = [flag for flag in flags if flag['Name'] != _INVERTED]
+    return [*kept, Flag('other-contrast', None, reason).to_dict()]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..bids.derivatives import ScanOutputs
-from ..bids.names import ScanName
+from ..bids.names import MODALITIES, ScanName
 from ..bids.query import Scan, why_absent
 from ..quality.normative import LabelRow
 from ..system.errors import BrainchopError
@@ -201,13 +201,18 @@ def _find(
         if sessions and name.session not in sessions:
             continue
         entities = {key: value for key, value in name.entities.items() if key != 'seg'}
-        source = ScanName(entities, 'T1w', '.nii.gz')
-        outputs = ScanOutputs(root, source, name.entities.get('seg', ''))
+        outputs = _of_scan(root, entities, name.entities.get('seg', ''))
         if not outputs.slug or outputs.anat != path.parent:
             notes.append(f'{path.relative_to(root)} is left out: its name does not fit its folder')
             continue
-        results[source.stem, outputs.slug] = outputs
+        results[outputs.name.stem, outputs.slug] = outputs
     return (outputs for _, outputs in sorted(results.items()))
+
+
+def _of_scan(root: Path, entities: dict[str, str], slug: str) -> ScanOutputs:
+    """Return the results of the scan whose conformed image lies beside them."""
+    found = [ScanOutputs(root, ScanName(entities, name, '.nii.gz'), slug) for name in MODALITIES]
+    return next((outputs for outputs in found if outputs.preproc.exists()), found[0])
 
 
 def _folders(root: Path, participants: tuple[str, ...]) -> list[Path]:

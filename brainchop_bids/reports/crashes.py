@@ -13,7 +13,7 @@ from ..system.errors import BrainchopError
 from ..system.processes import why_refused
 
 _NODE = re.compile(r'^Node: (?P<node>\S+)$', re.MULTILINE)
-_SCAN = re.compile(r'sub-[^\s/]*?_T1w(?=\.nii)')
+_SCAN = re.compile(r'sub-[^\s/]*?_[A-Za-z0-9]+(?=\.nii)')
 # Characters of a crash file on a page: the end has the error, and pages must stay small.
 _MOST = 20_000
 

@@ -511,6 +511,47 @@ def check_valid(out: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_scans_of_another_modality(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ['sub-01/anat/sub-01_T1w.nii.gz', 'sub-01/anat/sub-01_T2w.nii.gz']
+    root = write_dataset(tmp_path / 'bids', [*names, 'sub-02/anat/sub-02_T1w.nii.gz'])
+    (root / 'sub-03' / 'anat').mkdir(parents=True)
+    write_scan(root / 'sub-03/anat/sub-03_t2.nii.gz')
+    out = tmp_path / 'out'
+    arguments = [root, out, 'participant', '--model', model, '-w', tmp_path / 'work']
+    done = run(*arguments, '--modality', 'T2w', cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '1 T2w scan in' in done.stdout
+    assert 'sub-02: no T2w scan' in done.stdout
+    assert 'sub-03_t2.nii.gz: its suffix is t2; rename it to T2w' in done.stderr
+    check_valid(out)
+    images = {path.name for path in (out / 'sub-01' / 'anat').glob('*.nii.gz')}
+    assert images == {
+        'sub-01_desc-brain_mask.nii.gz', 'sub-01_seg-tinymodel_dseg.nii.gz',
+        'sub-01_space-conform_desc-preproc_T2w.nii.gz',
+        'sub-01_space-conform_seg-tinymodel_dseg.nii.gz',
+    }  # fmt: skip
+    record = json.loads((out / 'sub-01/anat/sub-01_seg-tinymodel_dseg.json').read_text())
+    assert 'sub-01_T2w.nii.gz' in str(record['Sources'])
+    flags = {flag['Name']: flag['Reason'] for flag in record['Flags']}
+    assert 'The scan is T2-weighted; expected T1-weighted ones' in flags['other-contrast']
+    assert 'Each T2-weighted scan was' in (out / 'logs' / 'CITATION.md').read_text()
+    page = (out / 'sub-01.html').read_text()
+    assert 'sub-01_T2w' in page
+    assert 'sub-01_T1w' not in page
+    again = run(*arguments, '--modality', 'T2w', cwd=tmp_path)
+    assert '1 already done, 0 to do' in again.stdout
+    # The group level lists the scans of this modality.
+    group = run(root, out, 'group', '--modality', 'T2w', cwd=tmp_path)
+    assert group.returncode == 0, group.stdout + group.stderr
+    table = (out / 'group_seg-tinymodel_dseg.tsv').read_text().splitlines()
+    assert [line.split('\t')[1] for line in table[1:]] == ['sub-01_T2w']
+    # Results of the T1w would have the same names.
+    line = refused(capsys, *arguments)
+    assert 'desc-preproc_T2w.nii.gz: results of T1w scans would have the names' in line
+
+
 def test_reports_and_methods_alone(dataset: Path, model: Path, tmp_path: Path) -> None:
     out = tmp_path / 'out'
     arguments = [dataset, out, 'participant', '-w', tmp_path / 'work']
