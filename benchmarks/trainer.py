@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 RECIPES = Path(__file__).parent.parent / 'recipes'
-_PLACES = ['model.space_to_depth=2', 'stages.0.stride=1', 'stages.0.subvoxels=2']
+_PLACES = ["init.model=''", 'model.space_to_depth=2', 'stages.0.stride=1', 'stages.0.subvoxels=2']
 # Name, recipe, stage, backend, and what is changed in the recipe.
 WAYS: dict[str, tuple[str, int, str, list[str]]] = {
     'tissue, every second voxel, TensorFlow': ('tissue', 1, 'tensorflow', []),
@@ -40,6 +40,23 @@ WAYS: dict[str, tuple[str, int, str, list[str]]] = {
         0,
         'torch',
         [*_PLACES, 'model.architecture=light_unet'],
+    ),
+    'aseg, MeshNet on 2 mm places, 32 channels, batch norm': (
+        'aseg',
+        0,
+        'torch',
+        [
+            *_PLACES,
+            'stages.0.norm=batch',
+            'model.channels=32',
+            'model.dilations=[1, 1, 2, 4, 8, 4, 2, 1]',
+        ],
+    ),
+    'aseg, light U-Net on 2 mm places, batch norm': (
+        'aseg',
+        0,
+        'torch',
+        [*_PLACES, 'stages.0.norm=batch', 'model.architecture=light_unet'],
     ),
 }
 _SIDE = 2048

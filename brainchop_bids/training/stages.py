@@ -20,9 +20,14 @@ from ..models.keras_model import network_of
 from ..models.meshnet import NearIdentity, build_meshnet, identity_kernel
 from ..models.network import Network, fold_batchnorm
 from ..system.errors import SettingsError
-from .architectures import build_network
+from .architectures import ARCHITECTURES, build_network
 from .losses.subvoxels import whole_network
 from .options import NetworkOptions, Stage
+
+if keras.backend.backend() == 'torch':
+    from . import torch_layers as _layers
+else:
+    _layers = keras.layers
 
 
 def strided_dilations(dilations: Sequence[int]) -> tuple[int, ...]:
@@ -83,9 +88,19 @@ def build_stage(network: NetworkOptions, stage: Stage, classes: int, in_channels
     SettingsError
         If architecture and stride do not fit together, or the cube has the wrong size.
     """
-    if stage.norm == 'fixed':
-        model = build_stage(network, replace(stage, norm='batch'), classes, in_channels)
-        return keras.models.clone_model(model, clone_function=_with_fixed_statistics)
+    fixed = stage.norm == 'fixed'
+    norm = 'batch' if fixed else stage.norm
+    model = _build_stage(network, replace(stage, norm=norm), classes, in_channels)
+    if fixed:
+        return _with_layers(model, BatchNormalization)
+    # Users' own networks may have layers that Keras cannot copy.
+    if _layers is keras.layers or network.architecture not in ARCHITECTURES:
+        return model
+    return _with_layers(model, _layers.BatchNormalization)
+
+
+def _build_stage(network: NetworkOptions, stage: Stage, classes: int, in_channels: int) -> Any:
+    """Build the network of a stage of Keras' own layers."""
     shape = stage.shape
     if stage.stride == 1:
         return build_network(
@@ -119,7 +134,7 @@ def build_stage(network: NetworkOptions, stage: Stage, classes: int, in_channels
     )
 
 
-class BatchNormalization(keras.layers.BatchNormalization):
+class BatchNormalization(_layers.BatchNormalization):
     """Batch normalisation by the moving statistics, in training too.
 
     Scale and shift remain trainable, which ``trainable = False`` of Keras' own layer would end.
@@ -131,10 +146,17 @@ class BatchNormalization(keras.layers.BatchNormalization):
         return super().call(inputs, training=False, mask=mask)
 
 
-def _with_fixed_statistics(layer: Any) -> Any:
-    """Return a copy of a layer; of batch normalisation, one with fixed statistics."""
-    normalises = isinstance(layer, keras.layers.BatchNormalization)
-    return (BatchNormalization if normalises else type(layer)).from_config(layer.get_config())
+def _with_layers(model: Any, normalization: Any) -> Any:
+    """Return a copy of a model with other batch normalisation, and faster convolutions."""
+    kinds: dict[type, Any] = {
+        keras.layers.BatchNormalization: normalization,
+        keras.layers.Conv3D: _layers.Conv3D,
+    }
+
+    def copied(layer: Any) -> Any:
+        return kinds.get(type(layer), type(layer)).from_config(layer.get_config())
+
+    return keras.models.clone_model(model, clone_function=copied)
 
 
 def recompute_statistics(model: Any, batches: Iterable[Any]) -> None:
