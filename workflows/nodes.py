@@ -251,6 +251,7 @@ def init_write_node(
     model = {'Name': spec.name, 'SHA256': spec.sha256, 'Classes': len(spec.labels)}
     if spec.status:
         model['Status'] = spec.status
+    limit = {'confidence_limit': spec.confidence.to_dict()} if spec.confidence else {}
     return pe.Node(
         WriteDerivatives(
             output_dir=str(settings.output_dir),
@@ -266,6 +267,7 @@ def init_write_node(
             border=settings.border,
             abbreviations=[label.abbreviation for label in spec.labels],
             derived={derived.name: derived.table for derived in spec.derived},
+            **limit,
         ),
         name='write',
         mem_gb=0.3,

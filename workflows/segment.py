@@ -317,7 +317,9 @@ def _connect_outputs(workflow: LiterateWorkflow, spec: ModelSpec) -> None:
         (segment, outputnode, [('engine', 'engine'),
                                ('normalization', 'normalization'),
                                ('warnings', 'segment_warnings'),
+                               ('confidence', 'confidence'),
                                ('cost', 'segment_cost')]),
+        (segment, volumes, [('confidence', 'confidence')]),
         (keep_components, outputnode, [('removed_components', 'removed_components'),
                                        ('removed_voxels', 'removed_voxels'),
                                        ('cost', 'components_cost')]),
@@ -378,7 +380,7 @@ def model_outputs(
 ) -> list[str]:
     """Return the fields of the ``outputnode`` of a model's workflow."""
     images = ['dseg_conform', 'brain_mask_conform', 'dseg', 'brain_mask']
-    facts = ['engine', 'normalization', 'segment_warnings']
+    facts = ['engine', 'normalization', 'segment_warnings', 'confidence']
     facts += ['removed_components', 'removed_voxels']
     costs = [f'{step}_cost' for step in ('segment', 'components', 'resample')]
     measured = ['volumes', 'brain_volume', 'brain_measures']

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..image.io import Volume, nifti_image
 from ..inference.clock import Stopwatch
+from ..inference.confidence import mean_confidence
 from ..inference.localise.localisation import Localisation
 from ..inference.plan import Engines
 from ..inference.scan import Segmented, check_channels, segment_scan, segment_volumes
@@ -21,6 +22,7 @@ from ..models import DEFAULT_MODEL
 from ..models.spec import ModelSpec, load_segmenter
 from ..models.zoo import find_model
 from ..quality.assess import LabelScheme, assess
+from ..quality.confident import confidence_flags
 from ..quality.located import localisation_flags
 from ..system.errors import BrainchopError, MemoryLimitError, ModelError, SettingsError
 from ..system.processes import why_refused
@@ -232,7 +234,8 @@ class Segmenter:
         rows = []
         for value, name in sorted(titles.items()):
             voxels, volume = volumes.get(value, (0, 0.0))
-            rows.append({'index': value, 'name': name, 'voxels': voxels, 'volume': volume})
+            row = {'index': value, 'name': name, 'voxels': voxels, 'volume': volume}
+            rows.append({**row, 'confidence': found.facts['confidence'].get(name)})
         return Segmentation(
             nifti_image(found.labels, labels=True, names=names, **place),
             None if mask is None else nifti_image(mask, labels=True, **place),
@@ -308,14 +311,20 @@ def _review(
     spec: ModelSpec,
     removed_mm3: float,
     located: Localisation | None,
+    confidence: dict[str, float],
 ) -> dict[str, Any]:
     """Return the flags that the App gives, and the measures of quality."""
     scheme = LabelScheme.of(spec.labels_by_value('model'), covers_brain=spec.covers_brain)
     assessment = assess(volume, labels, mask, scheme, removed_mm3=removed_mm3)
-    flags = [*assessment.flags, *(localisation_flags(located) if located else ())]
+    mean = mean_confidence(confidence)
+    flags = [
+        *assessment.flags,
+        *(localisation_flags(located) if located else ()),
+        *confidence_flags(mean, spec.confidence),
+    ]
     return {
         'flags': [flag.to_dict() for flag in flags],
-        'quality': assessment.measures,
+        'quality': {**assessment.measures, **({} if mean is None else {'confidence': mean})},
     }
 
 

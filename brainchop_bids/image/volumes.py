@@ -69,7 +69,11 @@ def intracranial_volume(
     return int(np.count_nonzero(mask)) * math.prod(map(float, zooms))
 
 
-def volumes_table(volumes: dict[int, tuple[int, float]], names: Mapping[int, str]) -> str:
+def volumes_table(
+    volumes: dict[int, tuple[int, float]],
+    names: Mapping[int, str],
+    confidence: Mapping[str, float] | None = None,
+) -> str:
     """Return volumes as a table.
 
     Parameters
@@ -78,19 +82,24 @@ def volumes_table(volumes: dict[int, tuple[int, float]], names: Mapping[int, str
         Volumes as returned by `label_volumes`.
     names : dict of int to str
         Names of the labels in the table, including labels without voxels.
+    confidence : mapping of str to float, optional
+        Confidence of labels by name, see `brainchop_bids.inference.confidence`.
 
     Returns
     -------
     str
-        TSV with the columns index, name, voxels and volume (mm^3).
+        TSV with the columns index, name, voxels and volume (mm^3), and confidence if it is given.
 
     Examples
     --------
     >>> volumes_table({1: (8, 12.0)}, {1: 'White Matter'}).splitlines()
     ['index\\tname\\tvoxels\\tvolume', '1\\tWhite Matter\\t8\\t12.000']
     """
-    lines = ['index\tname\tvoxels\tvolume']
+    lines = ['index\tname\tvoxels\tvolume' + '\tconfidence' * (confidence is not None)]
     for index, name in sorted(names.items()):
         voxels, volume = volumes.get(index, (0, 0.0))
-        lines.append(f'{index}\t{table_cell(name)}\t{voxels}\t{volume:.3f}')
+        line = f'{index}\t{table_cell(name)}\t{voxels}\t{volume:.3f}'
+        if confidence is not None:
+            line += f'\t{confidence.get(name, "n/a")}'
+        lines.append(line)
     return '\n'.join(lines) + '\n'

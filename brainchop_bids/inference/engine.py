@@ -13,6 +13,7 @@ from ..models.formats import read_network
 from ..models.levels import Level, finest_level
 from ..models.spec import ModelSpec
 from ..system.errors import ModelError
+from .confidence import CONFIDENCE_STEPS
 from .layers import Layers, slabs
 from .network_input import Normalised
 from .steps import split_gather, split_head, streamable_steps, turned
@@ -90,6 +91,7 @@ class Engine(ABC):
         *,
         probabilities: Any = None,
         entropies: Any = None,
+        confidences: Any = None,
         tiles: Sequence[Tile] | None = None,
         subvolumes: Subvolumes | None = None,
     ) -> np.ndarray:
@@ -104,6 +106,9 @@ class Engine(ABC):
             Filled with the class probabilities in the same pass.
         entropies : (X, Y, Z) float32 array, optional
             Filled with their entropy, see `brainchop_bids.inference.uncertainty.entropy`.
+        confidences : (X, Y, Z) uint8 array, optional
+            Filled with the probability of the most likely class, see
+            `brainchop_bids.inference.confidence`.
         tiles : sequence of Tile, optional
             Parts of the volume that are computed one after the other; voxels that no tile keeps
             become class 0. By default the whole volume is computed at once, or in the cubes that
@@ -128,6 +133,8 @@ class Engine(ABC):
             outputs['probabilities'] = probabilities
         if entropies is not None:
             outputs['entropies'] = entropies
+        if confidences is not None:
+            outputs['confidences'] = confidences
         self._fill(data, outputs, tiles, subvolumes)
         return labels
 
@@ -246,7 +253,8 @@ class Engine(ABC):
             kinds += ('probabilities',)
         skip = [side.start % up for side in reversed(tile.inner)]
         # The head has its features, logits and softmax in memory at once.
-        width = features.shape[-1] + (2 + ('entropies' in wanted)) * up**3 * self._head.classes
+        copies = 2 + len(wanted.keys() & {'entropies', 'confidences'})
+        width = features.shape[-1] + copies * up**3 * self._head.classes
         for rows in slabs(features.shape[:3], width, self._layers.slab_bytes):
             block = features[rows]
             if isinstance(block, np.ndarray):
@@ -332,6 +340,8 @@ def _be_background(outputs: dict[str, Any]) -> None:
         outputs['probabilities'][..., 0] = 1
     if 'entropies' in outputs:
         outputs['entropies'][...] = 0
+    if 'confidences' in outputs:
+        outputs['confidences'][...] = CONFIDENCE_STEPS
 
 
 class _Handed:

@@ -70,7 +70,7 @@ class Layers(ABC):
 
     @abstractmethod
     def head(self, head: Head, block: np.ndarray, kinds: tuple[str, ...]) -> list[np.ndarray]:
-        """Compute labels, probabilities or logits of features.
+        """Compute labels, confidences, probabilities or logits of features.
 
         Parameters
         ----------
@@ -79,12 +79,14 @@ class Layers(ABC):
         block : (X, Y, Z, C) array
             Features of X Y Z coarse voxels.
         kinds : tuple of str
-            Results to compute: ``'labels'``, ``'probabilities'`` or ``'logits'``.
+            Results to compute: ``'labels'``, ``'confidences'``, ``'probabilities'`` or
+            ``'logits'``; see `brainchop_bids.inference.confidence` for the second.
 
         Returns
         -------
         list of (U, U, U, X, Y, Z) or (U, U, U, X, Y, Z, classes) array
-            Results for the U^3 voxels of each coarse voxel; labels have no axis of classes.
+            Results for the U^3 voxels of each coarse voxel; labels and confidences have no axis
+            of classes.
         """
 
 

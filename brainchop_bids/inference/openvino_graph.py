@@ -10,6 +10,7 @@ from ..models.formats.openvino_files import openvino_core
 from ..models.network import Network, Op
 from ..system.errors import ModelError
 from ..system.processes import why_refused
+from .confidence import CONFIDENCE_STEPS
 from .openvino_norms import MAKERS
 from .steps import Head, Step
 
@@ -141,8 +142,8 @@ class GraphBuilder:
             values = self._activated(values, function, alpha)
         return values
 
-    def head(self, head: Head, rows: Any, kind: str) -> Any:
-        """Return labels, probabilities or logits computed from features.
+    def head(self, head: Head, rows: Any, kinds: Sequence[str]) -> list[Any]:
+        """Return labels, confidences, probabilities or logits computed from features.
 
         Parameters
         ----------
@@ -150,28 +151,43 @@ class GraphBuilder:
             The last layer.
         rows : node
             Features, ``[coarse voxels, channels]``.
-        kind : {'labels', 'probabilities', 'logits'}
-            Result to compute.
+        kinds : sequence of {'labels', 'confidences', 'probabilities', 'logits'}
+            Results to compute.
 
         Returns
         -------
-        node
-            Labels ``[U^3, 1, coarse voxels]`` int32; probabilities or logits
-            ``[coarse voxels, U^3, classes]`` float32.
+        list of node
+            Labels ``[U^3, 1, coarse voxels]`` int32, confidences of this shape, uint8;
+            probabilities or logits ``[coarse voxels, U^3, classes]`` float32.
         """
         ops, count = self.ops, head.up**3
         matrix = ops.constant(head.matrix)
-        if kind == 'labels':
+        made: dict[str, Any] = {}
+        if {'labels', 'confidences'} & set(kinds):
             # With classes as the first axis, the maximum is computed over vectors of voxels.
             logits = ops.matmul(matrix, rows, False, True)
             logits = ops.add(logits, ops.constant(head.biases[:, None]))
             logits = ops.reshape(logits, self._integers(count, head.classes, -1), False)
             # The first class in a tie, as everywhere.
             one = ops.constant(np.int32(1))
-            return ops.topk(logits, one, 1, 'max', 'value', 'i32', stable=True).output(1)
-        logits = ops.add(ops.matmul(rows, matrix, False, True), ops.constant(head.biases))
-        logits = ops.reshape(logits, self._integers(-1, count, head.classes), False)
-        return ops.softmax(logits, 2) if kind == 'probabilities' else logits
+            best = ops.topk(logits, one, 1, 'max', 'value', 'i32', stable=True)
+            made['labels'] = best.output(1)
+            if 'confidences' in kinds:
+                # Matrix products are many times faster than OpenVINO's reductions here.
+                ones = ops.constant(np.ones((1, 1, head.classes), np.float32))
+                others = ops.exp(ops.subtract(logits, best.output(0)))
+                steps = ops.divide(
+                    ops.constant(np.float32(CONFIDENCE_STEPS)),
+                    ops.matmul(ones, others, False, False),
+                )
+                half = ops.constant(np.float32(0.5))
+                made['confidences'] = ops.convert(ops.add(steps, half), 'u8')
+        if {'probabilities', 'logits'} & set(kinds):
+            logits = ops.add(ops.matmul(rows, matrix, False, True), ops.constant(head.biases))
+            logits = ops.reshape(logits, self._integers(-1, count, head.classes), False)
+            made['logits'] = logits
+            made['probabilities'] = ops.softmax(logits, 2)
+        return [made[kind] for kind in kinds]
 
     def _integers(self, *values: int) -> Any:
         return self.ops.constant(np.array(values, np.int64))

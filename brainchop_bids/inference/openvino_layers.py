@@ -15,6 +15,8 @@ _TYPES: dict[np.dtype[Any], str] = {
     np.dtype(np.float32): 'f32',
     np.dtype(np.uint16): 'bf16',
 }
+# Types of what a head computes, if it is not float32; these have no axis of classes.
+_HEAD_TYPES = {'labels': np.int32, 'confidences': np.uint8}
 
 
 class OpenvinoLayers(Layers):
@@ -92,20 +94,20 @@ class OpenvinoLayers(Layers):
         self._requests.clear()
 
     def head(self, head: Head, block: np.ndarray, kinds: tuple[str, ...]) -> list[np.ndarray]:
-        """Compute labels, probabilities or logits of features; see `Layers`."""
+        """Compute labels, confidences, probabilities or logits of features; see `Layers`."""
         rows = block.reshape(-1, block.shape[-1])
 
         def graph(values: Any) -> list[Any]:
             # Remove the first axis, which is the batch.
             flat = self._builder.ops.squeeze(values, self._builder.ops.constant(np.int64(0)))
-            return [self._builder.head(head, flat, kind) for kind in kinds]
+            return self._builder.head(head, flat, kinds)
 
-        types = [np.dtype(np.int32 if kind == 'labels' else np.float32) for kind in kinds]
+        types = [np.dtype(_HEAD_TYPES.get(kind, np.float32)) for kind in kinds]
         request = self._request((head, kinds), [rows], types, graph)
         self._infer(request)
         found = [request.get_output_tensor(i).data for i in range(len(kinds))]
         return [
-            by_place(values, head.up, block.shape[:3], first=kind == 'labels')
+            by_place(values, head.up, block.shape[:3], first=kind in _HEAD_TYPES)
             for kind, values in zip(kinds, found, strict=True)
         ]
 

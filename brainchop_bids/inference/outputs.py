@@ -139,7 +139,10 @@ class Outputs:
             with writing(settings.volumes):
                 grid = self.geometry(found.volume, found.conformed)
                 table, _ = tabulate_volumes(
-                    found.labels, grid, {value: name for value, (name, _) in names.items()}
+                    found.labels,
+                    grid,
+                    {value: name for value, (name, _) in names.items()},
+                    found.facts['confidence'],
                 )
                 self.staged.path(settings.volumes).write_text(table, 'utf-8', newline='\n')
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..system.errors import MemoryLimitError
 from ..system.resources import available_memory
+from .confidence import confidence
 from .engine import Engine
 from .memmap import create_array
 from .plan import Plan
@@ -28,6 +29,7 @@ def run_network(
     probabilities: Any = None,
     entropies: Any = None,
     spreads: Any = None,
+    confidences: Any = None,
 ) -> np.ndarray:
     """Label a volume as planned.
 
@@ -47,6 +49,9 @@ def run_network(
     entropies, spreads : (X, Y, Z) float32 array, optional
         Filled with their entropy and, with test-time augmentation, the spread over the scan and
         its mirror image, see `brainchop_bids.inference.uncertainty`.
+    confidences : (X, Y, Z) uint8 array, optional
+        Filled with the probability of the most likely class, see
+        `brainchop_bids.inference.confidence`.
 
     Returns
     -------
@@ -58,6 +63,7 @@ def run_network(
             data,
             probabilities=probabilities,
             entropies=entropies,
+            confidences=confidences,
             tiles=plan.tiles,
             subvolumes=plan.subvolumes,
         )
@@ -77,6 +83,8 @@ def run_network(
             entropies[:, :, planes] = entropy(mean)
         if spreads is not None:
             spreads[:, :, planes] = spread(entropy(mean), entropy(first), entropy(other))
+        if confidences is not None:
+            confidences[:, :, planes] = confidence(mean)
         both[:, :, planes] = mean
         labels[:, :, planes] = mean.argmax(-1)
     return labels

@@ -25,6 +25,7 @@ from ..system.atomic import Staged, writing
 from ..system.errors import DeviceMemoryError, ModelError
 from ..system.resources import available_memory, peak_mb
 from .clock import Stopwatch
+from .confidence import confidence_by_label
 from .localise.localisation import Localisation, find_localiser, load_localiser, localise_scan
 from .options import InferenceOptions
 from .outputs import Outputs, Posterior, Segmented
@@ -34,7 +35,16 @@ from .scan_settings import ScanOptions, ScanSettings
 from .stages import Cleaned, clean_up, read_scan, remove_from_void
 
 Review = Callable[
-    [Volume, np.ndarray, np.ndarray | None, ModelSpec, float, Localisation | None], dict[str, Any]
+    [
+        Volume,
+        np.ndarray,
+        np.ndarray | None,
+        ModelSpec,
+        float,
+        Localisation | None,
+        dict[str, float],
+    ],
+    dict[str, Any],
 ]
 
 
@@ -65,7 +75,8 @@ def segment_scan(
         Facts about the run, ready for JSON: ``engine``, ``normalization``, ``model``,
         ``seconds``, ``peak_mb``, ``brain_measures`` (see
         `brainchop_bids.models.brain_measures`), ``components`` (the rule, and the numbers of
-        components and voxels removed), ``smoothing`` and ``mask`` (the rules), ``warnings``;
+        components and voxels removed), ``smoothing`` and ``mask`` (the rules), ``confidence``
+        (see `brainchop_bids.inference.confidence.confidence_by_label`), ``warnings``;
         also ``border_mm`` if the mask was grown or shrunk, ``localisation`` if the brain was
         sought first (see `Localisation.to_dict`), and ``intracranial_mm3`` if the model labels
         the fluid around the brain and the labels were cleaned up.
@@ -123,8 +134,8 @@ def segment_volumes(
         Measures the stages.
     review : callable, optional
         Takes the scan, the model's labels and the brain mask in the scan's grid, the model, the
-        volume that was removed with components, mm^3, and where the brain was found; what it
-        returns is added to the facts.
+        volume that was removed with components, mm^3, where the brain was found, and the
+        confidence of labels by name; what it returns is added to the facts.
     engines : Engines, optional
         Engines that are kept for further scans.
     outputs : Outputs, optional
@@ -180,7 +191,8 @@ def segment_volumes(
     if review is not None:
         with clock.stage('review'):
             removed = cleaned.removed.voxels * conformed.geometry.voxel_volume
-            reviewed = review(volume, final.labels, final.mask, spec, removed, located)
+            shown = final.labels, final.mask
+            reviewed = review(volume, *shown, spec, removed, located, network.confidence)
     notes = [
         *conformed.warnings,
         *_warnings(options, spec, cleaned.labels),
@@ -190,6 +202,7 @@ def segment_volumes(
     facts = {
         **_facts(options, network.engine, cleaned),
         'plan': network.plan.description,
+        'confidence': network.confidence,
         'warnings': notes,
         **({'localisation': located.to_dict()} if located else {}),
         **reviewed,
@@ -313,6 +326,7 @@ class _Network:
         self._options, self._spec, self._clock, self._engines = options, spec, clock, engines
         self._volume, self._conformed, self._outputs = volume, conformed, outputs
         self.warnings: list[str] = []
+        self.confidence: dict[str, float] = {}
         with clock.stage('load'):
             self._load(options.inference)
 
@@ -335,8 +349,15 @@ class _Network:
             return self._label(data)
 
     def _label(self, data: np.ndarray) -> np.ndarray:
+        confidences = np.zeros(data.shape[:3], np.uint8, order='F')
+        labels = self._run(data, confidences)
+        names = [label.name for label in self._spec.labels]
+        self.confidence = confidence_by_label(labels, confidences, names)
+        return labels
+
+    def _run(self, data: np.ndarray, confidences: np.ndarray) -> np.ndarray:
         if self._outputs is None:
-            return run_network(self.engine, self.plan, data)
+            return run_network(self.engine, self.plan, data, confidences=confidences)
         out, staged = self._outputs.settings.out, self._outputs.staged
         posterior = Posterior(self._outputs, self._volume, self._conformed)
         with writing(out):
@@ -345,6 +366,7 @@ class _Network:
                 self.plan,
                 data,
                 lambda: staged.scratch(out),
+                confidences=confidences,
                 probabilities=posterior.probabilities,
                 **posterior.maps,
             )

@@ -228,7 +228,10 @@ def probabilities_to_grid(
 
 
 def tabulate_volumes(
-    labels: np.ndarray, geometry: Geometry, names: Mapping[int, str]
+    labels: np.ndarray,
+    geometry: Geometry,
+    names: Mapping[int, str],
+    confidence: Mapping[str, float] | None = None,
 ) -> tuple[str, dict[int, tuple[int, float]]]:
     """Measure the volume of each label.
 
@@ -240,16 +243,18 @@ def tabulate_volumes(
         Grid of the label map.
     names : mapping of int to str
         Names of the labels, by value.
+    confidence : mapping of str to float, optional
+        Confidence of labels by name, see `brainchop_bids.inference.confidence`.
 
     Returns
     -------
     table : str
-        TSV of index, name, voxels and volume in mm^3.
+        TSV of index, name, voxels, volume in mm^3, and confidence if it is given.
     volumes : dict
         Volumes as `label_volumes` returns them.
     """
     volumes = label_volumes(labels, geometry.voxel_volume)
-    return volumes_table(volumes, names), volumes
+    return volumes_table(volumes, names, confidence), volumes
 
 
 def strip_skull(data: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..system.errors import SettingsError
+from .confidence import confidence
 from .tiles import Tile, cubes
 from .uncertainty import entropy
 
@@ -149,7 +150,8 @@ class Combination:
     classes : int
         Number of classes.
     outputs : dict of str to array
-        ``labels``, ``probabilities`` and ``entropies``, filled as planes become complete.
+        ``labels``, ``probabilities``, ``entropies`` and ``confidences``, filled as planes become
+        complete.
     """
 
     def __init__(
@@ -200,12 +202,14 @@ class Combination:
             sums = self._sums[row]
             if 'labels' in self._outputs:
                 self._outputs['labels'][:, :, plane] = sums.argmax(-1)
-            if self._outputs.keys() & {'probabilities', 'entropies'}:
+            if self._outputs.keys() & {'probabilities', 'entropies', 'confidences'}:
                 probabilities = sums / self._weights[row][..., None]
             if 'probabilities' in self._outputs:
                 self._outputs['probabilities'][:, :, plane] = probabilities
             if 'entropies' in self._outputs:
                 self._outputs['entropies'][:, :, plane] = entropy(probabilities)
+            if 'confidences' in self._outputs:
+                self._outputs['confidences'][:, :, plane] = confidence(probabilities)
             sums[...] = 0
             self._weights[row] = 0
         self._done = max(self._done, stop)

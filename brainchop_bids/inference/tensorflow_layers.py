@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from .confidence import CONFIDENCE_STEPS
 from .layers import ALIGNMENT, Layers, Moments, by_place
 from .steps import Head, Step
 
@@ -80,7 +81,7 @@ class TensorflowLayers(Layers):
         self._functions.clear()
 
     def head(self, head: Head, block: Any, kinds: tuple[str, ...]) -> list[np.ndarray]:
-        """Compute labels, probabilities or logits of an array or a tensor; see `Layers`."""
+        """Compute labels, confidences, probabilities or logits; see `Layers`."""
         tf, matrix, biases = self.tf, head.matrix, head.biases
 
         def graph(block: Any) -> list[Any]:
@@ -89,6 +90,9 @@ class TensorflowLayers(Layers):
             logits = tf.reshape(logits, (-1, head.up**3, head.classes))
             made = {
                 'labels': lambda: tf.argmax(logits, -1, output_type=tf.int32),
+                'confidences': lambda: tf.cast(
+                    CONFIDENCE_STEPS * tf.reduce_max(tf.nn.softmax(logits), -1) + 0.5, tf.uint8
+                ),
                 'probabilities': lambda: tf.nn.softmax(logits),
                 'logits': lambda: logits,
             }

@@ -151,6 +151,10 @@ class WriteDerivativesInputSpec(BaseInterfaceInputSpec):
     quality_cost = COST
     figures_cost = COST
     localisation = traits.Dict(desc='output of KeepComponents: where the brain was found')
+    confidence = traits.Dict(
+        traits.Str, traits.Float, desc='output of Segment: mean probability of each label'
+    )
+    confidence_limit = traits.Dict(desc='limit of the flag low-confidence, see ConfidenceLimit')
     measures = traits.Dict(traits.Str, traits.Float, desc='image quality measures')
     flags = traits.List(traits.Dict, desc='flags: Name, Value, Reason')
 
@@ -213,8 +217,11 @@ class WriteDerivatives(StepInterface):
         ]
 
     def _record(self) -> dict[str, Any]:
+        from ..inference.confidence import mean_confidence
         from ..inference.localise.localisation import Localisation
         from ..models.brain_measures import INTRACRANIAL
+        from ..models.confidence_limit import ConfidenceLimit
+        from ..quality.confident import confidence_flags
         from ..quality.flags import flags_of_modality
         from ..quality.located import localisation_flags
 
@@ -234,6 +241,14 @@ class WriteDerivatives(StepInterface):
             located = {'Localisation': dict(inputs.localisation)}
             found = Localisation.from_dict(inputs.localisation)
             flags += [flag.to_dict() for flag in localisation_flags(found)]
+        confidence = dict(inputs.confidence) if isdefined(inputs.confidence) else {}
+        quality = dict(inputs.measures) if isdefined(inputs.measures) else {}
+        mean = mean_confidence(confidence)
+        if mean is not None:
+            quality['confidence'] = mean
+        if isdefined(inputs.confidence_limit):
+            limit = ConfidenceLimit(**inputs.confidence_limit)
+            flags += [flag.to_dict() for flag in confidence_flags(mean, limit)]
         modality = ScanName.parse(inputs.source).modality
         if modality != 'T1w':
             flags = flags_of_modality(flags, modality, inputs.model['Name'])
@@ -250,7 +265,8 @@ class WriteDerivatives(StepInterface):
             'Warnings': [*inputs.warnings, *inputs.segment_warnings],
             **located,
             'Flags': flags,
-            'Measures': dict(inputs.measures) if isdefined(inputs.measures) else {},
+            'Measures': quality,
+            **({'Confidence': confidence} if confidence else {}),
             **{key: volume for key, volume in volumes.items() if isdefined(volume)},
             'BrainMeasures': measures,
             **({'Border': inputs.border} if inputs.border else {}),

@@ -340,6 +340,9 @@ class LabelVolumesInputSpec(BaseInterfaceInputSpec):
     fluid = traits.Bool(
         False, usedefault=True, desc='True if the label CSF is the fluid around the brain'
     )
+    confidence = traits.Dict(
+        traits.Str, traits.Float, desc='output of Segment: a further column of the table'
+    )
 
 
 class LabelVolumesOutputSpec(StepOutputSpec):
@@ -370,7 +373,8 @@ class LabelVolumes(StepInterface):
         labels, geometry = load_labels(self.inputs.in_file)
         out_file = cwd / 'volumes.tsv'
         names, codes = self.inputs.labels, self.inputs.codes
-        table, volumes = tabulate_volumes(labels, geometry, names)
+        confidence = self.inputs.confidence if isdefined(self.inputs.confidence) else None
+        table, volumes = tabulate_volumes(labels, geometry, names, confidence)
         out_file.write_text(table, encoding='utf-8', newline='\n')
         measures = brain_measures(
             {label: volume for label, (_, volume) in volumes.items()},

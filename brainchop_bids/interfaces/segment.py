@@ -53,6 +53,9 @@ class SegmentOutputSpec(StepOutputSpec):
     out_file = File(exists=True, desc='labels in the conformed grid')
     out_probabilities = File(exists=True, desc='class probabilities, 4-D')
     out_uncertainty = traits.List(File(exists=True), desc='entropy and, with tta, spread, nats')
+    confidence = traits.Dict(
+        traits.Str, traits.Float, desc='mean probability of each label, by name'
+    )
     engine = traits.Str(desc='library that ran the network, and its version')
     normalization = traits.Str(desc='normalization of intensities')
     warnings = traits.List(traits.Str, desc='warnings about model and labels, one line each')
@@ -87,6 +90,7 @@ class Segment(StepInterface):
             stats = segment_in_process(request)
         outputs = {
             'out_file': str(settings.out),
+            'confidence': stats['confidence'],
             'engine': stats['engine'],
             'normalization': stats['normalization'],
             'warnings': stats['warnings'],

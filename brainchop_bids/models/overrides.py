@@ -9,12 +9,13 @@ from ..image.normalise import Normalization
 from ..image.smooth import Smoothing
 from ..system.errors import BrainchopError, ModelError
 from ..system.text import printable
+from .confidence_limit import ConfidenceLimit
 from .formats.files import read_json
 from .labelfiles import OVERRIDES
 
 _KEYS = {
     'name', 'task', 'normalization', 'inputs', 'labels', 'components', 'smooth', 'mask',
-    'intracranial', 'derived', 'localiser', 'status', 'license', 'citation',
+    'intracranial', 'derived', 'localiser', 'confidence', 'status', 'license', 'citation',
 }  # fmt: skip
 _Rule = TypeVar('_Rule', Smoothing, MaskRule)
 
@@ -77,15 +78,17 @@ def processing_rules(folder: Path, facts: dict[str, Any], classes: int) -> dict[
     Returns
     -------
     dict
-        ``normalization``, ``cleanup``, ``smoothing``, ``covers_brain``, ``mask_rule`` and
-        ``fluid``.
+        ``normalization``, ``cleanup``, ``smoothing``, ``covers_brain``, ``mask_rule``, ``fluid``
+        and ``confidence``.
 
     Raises
     ------
     ModelError
         If a rule is invalid, or has labels that the model does not have.
     """
-    mask = facts.get('mask', {})
+    mask, confidence = facts.get('mask', {}), facts.get('confidence')
+    if confidence is not None:
+        confidence = ConfidenceLimit.from_dict(confidence, folder / OVERRIDES)
     return {
         'normalization': _normalization(folder, facts.get('normalization', 'minmax')),
         'cleanup': _cleanup(folder, facts.get('components', 'largest'), classes),
@@ -93,6 +96,7 @@ def processing_rules(folder: Path, facts: dict[str, Any], classes: int) -> dict[
         'covers_brain': mask is not None,
         'mask_rule': _mask_rule(folder, {} if mask is None else mask, classes),
         'fluid': facts.get('intracranial'),
+        'confidence': confidence,
     }
 
 

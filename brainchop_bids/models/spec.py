@@ -23,6 +23,9 @@ keys are optional::
       "localiser": "locate-brain",                 model that finds the organ of the labels, see
                                                    brainchop_bids.inference.localise; by default
                                                    none
+      "confidence": {"least": 0.8, "dice": 0.75, "hits": 0.9, "false_alarms": 0.05},  limit
+                                                   of the flag low-confidence, see
+                                                   ConfidenceLimit; by default none
       "status": "experimental",                    maturity, in reports and records
       "license": "MIT",
       "citation": "..."
@@ -45,6 +48,7 @@ from ..image.normalise import Normalization
 from ..image.smooth import Smoothing
 from ..system.errors import ModelError
 from ..system.text import printable
+from .confidence_limit import ConfidenceLimit
 from .derived import Derived, read_derived
 from .formats import read_model
 from .formats.files import read_bytes
@@ -130,6 +134,8 @@ class ModelSpec:
         Segmentations that follow from the labels by a table.
     localiser : str or None
         Name of the model that finds the organ of the labels.
+    confidence : ConfidenceLimit or None
+        Least confidence of labels that are not flagged.
     task : str or None
         Task: tissue, structures, parcellation, skull-strip, localise.
     status : str or None
@@ -169,6 +175,7 @@ class ModelSpec:
     fluid: bool | None = None
     derived: tuple[Derived, ...] = ()
     localiser: str | None = None
+    confidence: ConfidenceLimit | None = None
     task: str | None = None
     status: str | None = None
     license: str | None = None

@@ -17,6 +17,8 @@ _WHOLE = {
     'cnr': 'contrast of grey and white matter to noise; higher is better',
     'efc': 'entropy focus criterion, blur and ghosts; lower is better',
     'fber': 'energy of the head over that of the background; higher is better',
+    'confidence': 'mean over labels of the probability that the network gives to them; no measure '
+    "of MRIQC's",
     'wm2max': 'white matter over the brightest voxels; 0.6 to 0.8 is usual',
 }
 

@@ -42,6 +42,8 @@ class LabelRow:
         FreeSurfer's code.
     mapping : int or None
         BIDS' common label: 1 grey matter, 2 white matter, 3 fluid.
+    confidence : float or None
+        Mean probability that the network gives to the label; None in label tables.
     """
 
     index: int
@@ -51,6 +53,7 @@ class LabelRow:
     color: str | None = None
     freesurfer: int | None = None
     mapping: int | None = None
+    confidence: float | None = None
 
     @property
     def fluid(self) -> bool:

@@ -116,6 +116,7 @@ def read_volumes(
             label.color,
             label.freesurfer,
             label.mapping,
+            number(row.get('confidence'), 1.0),
         )
 
 

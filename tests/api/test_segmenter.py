@@ -76,7 +76,13 @@ def test_labels_are_those_of_the_command(tmp_path: Path, model: Path, kind: str)
     assert found.facts['model']['name'] == 'net'
     assert found.flags == found.facts['flags']
     assert any('normalisation of its input' in warning for warning in found.warnings)
-    assert found.quality
+    assert found.quality['confidence'] == pytest.approx(
+        np.mean([row['confidence'] for row in found.volumes if row['confidence'] is not None]),
+        abs=1e-4,
+    )
+    assert [row[4] for row in rows[1:]] == [
+        'n/a' if row['confidence'] is None else str(row['confidence']) for row in found.volumes
+    ]
 
 
 def test_options_are_those_of_the_command(tmp_path: Path, model: Path) -> None:

@@ -300,6 +300,39 @@ def test_uncertainty_and_border(dataset: Path, model: Path, tmp_path: Path) -> N
     assert 'desc-spread_probseg.json is missing' in again.stdout
 
 
+def test_a_network_that_is_not_certain_is_flagged(tmp_path: Path) -> None:
+    scan = 'sub-01/anat/sub-01_T1w.nii.gz'
+    root, out = write_dataset(tmp_path / 'bids', [scan]), tmp_path / 'out'
+    model = write_model(tmp_path / 'unsure')
+    limit = {'least': 1, 'dice': 0.7, 'hits': 0.9, 'false_alarms': 0.125}
+    (model / 'brainchop.json').write_text(json.dumps({'confidence': limit}))
+    arguments = ['--model', model, '-w', tmp_path / 'work']
+    done = run(root, out, 'participant', *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    check_valid(out)
+    table = out / 'sub-01/anat/sub-01_seg-unsure_dseg.tsv'
+    rows = [line.split('\t') for line in table.read_text().splitlines()]
+    assert rows[0][4] == 'confidence'
+    certain = {row[1]: float(row[4]) for row in rows[1:] if row[4] != 'n/a'}
+    record = json.loads(table.with_suffix('.json').read_text())
+    assert record['Confidence'] == certain
+    mean = record['Measures']['confidence']
+    assert mean == pytest.approx(np.mean(list(certain.values())), abs=1e-4)
+    (flag,) = [flag for flag in record['Flags'] if flag['Name'] == 'low-confidence']
+    assert flag['Value'] == pytest.approx(mean, abs=0.001)
+    assert 'marked 90% of those whose labels were bad' in flag['Reason']
+    assert '12% of the others' in flag['Reason']
+    page = (out / 'sub-01.html').read_text()
+    assert flag['Reason'] in page
+    assert f'<td class="number">{certain["White Matter"]:.2f}</td>' in page
+    run(root, out, 'group', cwd=tmp_path)
+    group = [line.split('\t') for line in next(out.glob('group_*.tsv')).read_text().splitlines()]
+    assert float(dict(zip(*group, strict=True))['confidence']) == pytest.approx(mean)
+    command = [sys.executable, '-m', 'brainchop_bids.cli.segment', root / scan, tmp_path / 'l.nii']
+    alone = subprocess.run([*command, '--model', model], capture_output=True, text=True)
+    assert f'flag: low-confidence: {flag["Reason"]}' in alone.stdout + alone.stderr
+
+
 def make_stripper(folder: Path) -> Path:
     """Write a model for skull-stripping."""
     write_model(folder, classes=2)

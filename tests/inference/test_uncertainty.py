@@ -1,4 +1,4 @@
-"""Entropy and spread, against SciPy."""
+"""Entropy and spread, against SciPy; confidence, against the probabilities."""
 
 from pathlib import Path
 
@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.spatial import distance
 
+from brainchop_bids.inference.confidence import confidence_by_label, mean_confidence
+from brainchop_bids.inference.keras_engine import KerasEngine
 from brainchop_bids.inference.openvino_engine import OpenvinoEngine
 from brainchop_bids.inference.options import InferenceOptions
 from brainchop_bids.inference.plan import make_plan
@@ -69,9 +71,13 @@ def test_tiles_cubes_and_the_whole(tmp_path: Path) -> None:
     for way in ways:
         probabilities = np.zeros((*SHAPE, 3), np.float32)
         both, alone = (np.full(SHAPE, np.nan, np.float32) for _ in range(2))
+        steps = np.zeros(SHAPE, np.uint8)
         plain = engine.segment(DATA, **way)
         labels = engine.segment(DATA, probabilities=probabilities, entropies=both, **way)
         np.testing.assert_array_equal(engine.segment(DATA, entropies=alone, **way), plain)
+        np.testing.assert_array_equal(engine.segment(DATA, confidences=steps, **way), plain)
+        # Half a step of 255, and rounding.
+        np.testing.assert_allclose(steps / 255, probabilities.max(-1), atol=0.0021)
         np.testing.assert_array_equal(labels, plain)
         np.testing.assert_array_equal(alone, both)
         np.testing.assert_allclose(both, stats.entropy(probabilities, axis=-1), atol=1e-5)
@@ -83,6 +89,31 @@ def test_tiles_cubes_and_the_whole(tmp_path: Path) -> None:
     outside = np.ones(SHAPE, bool)
     outside[box] = False
     assert not cropped[outside].any()
+
+
+def test_confidence_of_engines_is_the_same_and_its_means_are_those_of_voxels(
+    tmp_path: Path,
+) -> None:
+    folder = two_layers(tmp_path / 'net', classes=5)
+    spec = load_spec(folder)
+    names = ['background', 'a', 'b', 'c', 'd']
+    found = []
+    for engine in (OpenvinoEngine(spec, threads=1), KerasEngine(spec, threads=1)):
+        steps, probabilities = np.zeros(SHAPE, np.uint8), np.zeros((*SHAPE, 5), np.float32)
+        labels = engine.segment(DATA, confidences=steps)
+        engine.probabilities(DATA, probabilities)
+        means = confidence_by_label(labels, steps, names)
+        for index, name in enumerate(names[1:], 1):
+            inside = labels == index
+            if inside.any():
+                mean = probabilities[inside].max(-1).mean(dtype='f8')
+                assert means[name] == pytest.approx(mean, abs=0.001)
+        assert set(means) == {names[index] for index in np.unique(labels) if index}
+        found.append(means)
+    assert min(found[0].values()) < 0.9
+    assert found[0] == pytest.approx(found[1], abs=0.001)
+    assert mean_confidence(found[0]) == pytest.approx(np.mean(list(found[0].values())), abs=1e-4)
+    assert mean_confidence({}) is None
 
 
 def test_the_scan_and_its_mirror_image(tmp_path: Path) -> None:
@@ -97,9 +128,11 @@ def test_the_scan_and_its_mirror_image(tmp_path: Path) -> None:
     back = back[::-1][..., [0, 2, 1]]
     names = iter('ab')
     entropies, spreads = (np.zeros(SHAPE, np.float32) for _ in range(2))
-    maps = {'entropies': entropies, 'spreads': spreads}
+    steps = np.zeros(SHAPE, np.uint8)
+    maps = {'entropies': entropies, 'spreads': spreads, 'confidences': steps}
     run_network(engine, plan, DATA, lambda: tmp_path / next(names), **maps)
     np.testing.assert_allclose(entropies, stats.entropy((there + back) / 2, axis=-1), atol=1e-5)
+    np.testing.assert_allclose(steps / 255, ((there + back) / 2).max(-1), atol=0.0021)
     expected = distance.jensenshannon(there.astype('f8'), back.astype('f8'), axis=-1) ** 2
     np.testing.assert_allclose(spreads, expected, atol=1e-5)
     assert spreads.max() > 1e-3

@@ -295,6 +295,11 @@ def test_colour_tables_that_are_none(tmp_path, content):
         {'mask': 3},
         {'smooth': 0.9},
         {'smooth': {'voxels': -1}},
+        {'confidence': 0.8},
+        {'confidence': {}},
+        {'confidence': {'least': 0.8, 'dice': 0.7, 'hits': 0.9}},
+        {'confidence': {'least': 1.8, 'dice': 0.7, 'hits': 0.9, 'false_alarms': 0.1}},
+        {'confidence': {'least': 0.8, 'dice': 0.7, 'hits': True, 'false_alarms': 0.1}},
     ],
 )
 def test_a_brainchop_json_that_cannot_be_followed(tmp_path, content):

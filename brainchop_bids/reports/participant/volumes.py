@@ -42,6 +42,12 @@ class Structure:
         return sum(known) if len(known) == len(volumes) else None
 
     @property
+    def confidence(self) -> float | None:
+        """Confidence of the labels, the lower one of two sides; None where it is not known."""
+        known = [label.confidence for label in self.labels if label.confidence is not None]
+        return min(known, default=None)
+
+    @property
     def asymmetry(self) -> float | None:
         """Asymmetry index: the left volume less the right one, in per cent of their mean.
 
