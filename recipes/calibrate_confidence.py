@@ -157,9 +157,9 @@ def _images(codes: np.ndarray, rng: np.random.Generator) -> Iterator[Spoilt]:
     ]
     yield f'turned by {degrees:.0f} degrees', turned[0], turned[1]
     places = np.flatnonzero(np.isin(truth, [3, 42]).any(axis=(1, 2)))
-    cut = values.copy()
-    cut[int(places[-1] - lost * np.ptp(places)) :] = 0
-    yield f'{lost:.0%} cut off', cut, truth
+    end = int(places[-1] - lost * np.ptp(places))
+    inside = (np.arange(values.shape[0]) < end)[:, None, None]
+    yield f'{lost:.0%} cut off', values * inside, truth * inside
 
 
 def _moved(rng: np.random.Generator, mm: float) -> Callable[[np.ndarray], np.ndarray]:
@@ -173,6 +173,8 @@ def _moved(rng: np.random.Generator, mm: float) -> Callable[[np.ndarray], np.nda
         shifts = np.repeat(rng.uniform(-mm, mm, 7), np.diff([0, *jumps, order.size]))
         phases = np.zeros(order.size)
         phases[order] = shifts
+        # The centre of k-space says where the head is: where it was.
+        phases -= phases[0]
         lines *= np.exp(-2j * np.pi * places * phases)[None, :, None]
         return np.abs(np.fft.ifft(lines, axis=1)).astype(np.float32)
 

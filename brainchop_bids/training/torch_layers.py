@@ -1,10 +1,10 @@
 """Layers that PyTorch trains faster than Keras' own, with the same weights and results.
 
-Keras computes batch normalisation on its PyTorch backend by a dozen operations in float32, each of
-which reads and writes a whole volume. And for the gradient of a dilated kernel oneDNN has no fast
-implementation: it takes seven times as long as that of a kernel without dilation (32 channels,
-bfloat16 with AMX, PyTorch 2.13). Networks are read by the names of their layers' classes, so that
-these have the names of Keras' layers.
+Before each convolution, Keras' PyTorch backend copies a volume to channels first and back. Batch
+normalisation is a dozen operations in float32, each of which reads and writes a whole volume. And
+for the gradient of a dilated kernel oneDNN has no fast implementation: it takes seven times as
+long as that of a kernel without dilation (32 channels, bfloat16 with AMX, PyTorch 2.13). Networks
+are read by the names of their layers' classes, so that these have the names of Keras' layers.
 """
 
 from typing import Any
@@ -14,24 +14,42 @@ import torch
 
 
 class Conv3D(keras.layers.Conv3D):
-    """A convolution; if it is dilated, with a faster gradient of its kernel on a CPU."""
+    """A convolution without copies; if it is dilated, with a faster gradient of its kernel."""
 
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
         """Return the convolution of ``(batch, X, Y, Z, Cin)`` with a kernel."""
-        dilation = self.dilation_rate[0]
-        if (
-            dilation == 1
-            or set(self.dilation_rate) != {dilation}
-            or set(self.strides) != {1}
-            or any(size % 2 == 0 for size in self.kernel_size)
-            or self.padding != 'same'
-            or inputs.is_cuda
-        ):
+        if self.padding != 'same' or self.data_format != 'channels_last':
             return super().convolution_op(inputs, kernel)
         volumes = inputs.movedim(-1, 1).contiguous(memory_format=torch.channels_last_3d)
         weights = keras.ops.convert_to_tensor(kernel).permute(4, 3, 0, 1, 2)
-        weights = weights.contiguous(memory_format=torch.channels_last_3d)
-        return _DilatedConvolution.apply(volumes, weights, dilation).movedim(1, -1)
+        totals = [
+            max(0, (-(-side // stride) - 1) * stride + (size - 1) * dilation + 1 - side)
+            for side, stride, size, dilation in zip(
+                volumes.shape[2:], self.strides, self.kernel_size, self.dilation_rate, strict=True
+            )
+        ]
+        padding = [total // 2 for total in totals]
+        if any(total % 2 for total in totals):
+            # One more zero after the last voxel than before the first.
+            pairs = zip(padding, totals, strict=True)
+            sides = [side for before, total in pairs for side in (total - before, before)]
+            volumes = torch.nn.functional.pad(volumes, sides[::-1])
+            padding = [0, 0, 0]
+        dilation = self.dilation_rate[0]
+        if (
+            dilation > 1
+            and set(self.dilation_rate) == {dilation}
+            and set(self.strides) == {1}
+            and self.groups == 1
+            and padding == [dilation * (size // 2) for size in self.kernel_size]
+            and not volumes.is_cuda
+        ):
+            made = _DilatedConvolution.apply(volumes, weights, dilation)
+        else:
+            made = torch.nn.functional.conv3d(
+                volumes, weights, None, self.strides, padding, self.dilation_rate, self.groups
+            )
+        return made.movedim(1, -1)
 
 
 class _DilatedConvolution(torch.autograd.Function):

@@ -47,8 +47,17 @@ for dilation in (1, 2, 3, 5):
                 'Conv3D', shape, True, filters=4, kernel_size=size, padding='same',
                 dilation_rate=dilation,
             )
-made['strides'] = differences(
-    'Conv3D', (1, 8, 8, 8, 2), True, filters=3, kernel_size=3, strides=2, padding='same'
+for shape in ((1, 8, 8, 8, 2), (2, 7, 6, 5, 2)):
+    for size in (1, 2, 3, (2, 3, 5)):
+        made[f'strides {shape} {size}'] = differences(
+            'Conv3D', shape, True, filters=3, kernel_size=size, strides=2, padding='same'
+        )
+made['even kernel'] = differences(
+    'Conv3D', (1, 8, 7, 8, 2), True, filters=3, kernel_size=2, dilation_rate=3, padding='same'
+)
+made['groups'] = differences(
+    'Conv3D', (1, 8, 8, 8, 4), True, filters=6, kernel_size=3, groups=2, dilation_rate=2,
+    padding='same',
 )
 made['unequal dilations'] = differences(
     'Conv3D', (1, 8, 8, 8, 2), True, filters=3, kernel_size=3, dilation_rate=(1, 2, 2),
@@ -72,6 +81,6 @@ def test_they_give_what_keras_gives() -> None:
     )
     assert done.returncode == 0, done.stderr
     made = json.loads(done.stdout.splitlines()[-1])
-    assert len(made) == 25
+    assert len(made) == 34
     wrong = {case: difference for case, difference in made.items() if not difference < 1e-5}
     assert not wrong
