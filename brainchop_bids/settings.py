@@ -147,7 +147,7 @@ class Settings:
     def network_memory(self) -> Granted:
         """Memory that one network may use; the rest is for the processes that run beside it."""
         others, total = PROCESSES_GB + WORKER_GB, self.memory.amount
-        source = f'{others:.1f} GB less than the {total:.1f} GB of all processes'
+        source = f'the {total:.3g} GB of all processes, less {others:.1f} GB for those beside it'
         return Granted(max(0.1, total - others), source)
 
     def recipe(self) -> dict[str, Any]:

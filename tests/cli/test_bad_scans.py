@@ -48,7 +48,7 @@ def test_each_is_one_line_and_the_others_are_done(tmp_path: Path) -> None:
         assert not (out / f'sub-{number}').exists()
     [line] = [line for line in done.stderr.splitlines() if 'sub-wide_T1w' in line]
     assert 'needs 0.6 GB of memory to be read and conformed' in line
-    assert 'granted are 0.5 GB (0.4 GB less than the 0.9 GB of all processes); grant' in line
+    assert 'granted are 0.5 GB (the 0.9 GB of all processes, less 0.4 GB for those' in line
     label = len(WRITERS)
     for done_label in ('good', label):
         assert (

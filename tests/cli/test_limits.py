@@ -60,5 +60,5 @@ def test_the_app_refuses_before_anything_is_run(tmp_path: Path, dry: list[str]) 
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert 'needs 0.' in line
-    assert '0.4 GB less than the 0.4 GB of all processes' in line
+    assert 'the 0.4 GB of all processes, less 0.4 GB for those beside it' in line
     assert not list(tmp_path.rglob('*dseg*'))
