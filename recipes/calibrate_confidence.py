@@ -1,6 +1,7 @@
 """Find the confidence below which a model's labels are flagged, on images spoilt on purpose.
 
-    python recipes/calibrate_confidence.py MODEL LABEL_MAPS OUT.tsv [--dice 0.7] [--write]
+    python recipes/calibrate_confidence.py MODEL LABEL_MAPS OUT.tsv [--dice 0.7] [--maps 3]
+        [--write]
 
 Images are made of the label maps that the model's recipe held out, as they are and spoilt: ghosts
 of a moving head, thick slices, noise, a blur, another contrast, a field of view that ends within
@@ -51,6 +52,7 @@ def main() -> int:
     parser.add_argument('label_maps', type=Path, help='folder of label maps')
     parser.add_argument('out', type=Path, help='table of all images, TSV')
     parser.add_argument('--dice', type=float, default=0.7, help='least mean Dice of good labels')
+    parser.add_argument('--maps', type=int, help='number of label maps; by default all')
     parser.add_argument('--write', action='store_true', help="change the model's brainchop.json")
     arguments = parser.parse_args()
     folder = find_model(arguments.model)
@@ -58,7 +60,7 @@ def main() -> int:
     mapping = read_mapping(data.mapping)
     rows = []
     with bc.Segmenter(folder) as segmenter:
-        for number, name in enumerate(data.hold_out):
+        for number, name in enumerate(data.hold_out[: arguments.maps]):
             image = nib.load(arguments.label_maps / f'{name}.nii.gz')
             codes = np.asarray(image.dataobj).astype(np.uint16)
             for how, values, truth in _images(codes, np.random.default_rng(number)):
@@ -115,8 +117,10 @@ def calibrate(
     return ConfidenceLimit(
         least=_limit(confidence, bad),
         dice=dice,
-        hits=round(float(marked[bad].mean()), 3),
-        false_alarms=round(float(marked[~bad].mean()), 3),
+        hits=int(marked[bad].sum()),
+        bad=int(bad.sum()),
+        false_alarms=int(marked[~bad].sum()),
+        good=int((~bad).sum()),
     )
 
 

@@ -17,14 +17,18 @@ class ConfidenceLimit:
         Scans with a lower `brainchop_bids.inference.confidence.mean_confidence` are flagged.
     dice : float
         Mean Dice over structures below which labels were called bad.
-    hits, false_alarms : float
-        Shares of the images with bad labels, and of the others, that were flagged.
+    hits, bad : int
+        Number of images with bad labels that were flagged, and of all with bad labels.
+    false_alarms, good : int
+        Number of other images that were flagged, and of all others.
     """
 
     least: float
     dice: float
-    hits: float
-    false_alarms: float
+    hits: int
+    bad: int
+    false_alarms: int
+    good: int
 
     @classmethod
     def from_dict(cls, content: Any, path: Path) -> 'ConfidenceLimit':
@@ -44,20 +48,30 @@ class ConfidenceLimit:
         Raises
         ------
         ModelError
-            If it does not have these four numbers between 0 and 1.
+            If it does not have these numbers: ``least`` and ``dice`` are between 0 and 1, counts
+            are not larger than the numbers of images.
         """
         names = [field.name for field in fields(cls)]
         if not isinstance(content, dict) or sorted(content) != sorted(names):
             raise ModelError(
                 f'{path}: "confidence" is {content!r}; expected an object with {", ".join(names)}'
             )
-        for name, value in content.items():
-            if type(value) not in (int, float) or not 0 <= value <= 1:
+        for name, kinds, most in (
+            ('least', (int, float), 1),
+            ('dice', (int, float), 1),
+            ('bad', (int,), 10**9),
+            ('good', (int,), 10**9),
+            ('hits', (int,), content['bad']),
+            ('false_alarms', (int,), content['good']),
+        ):
+            value = content[name]
+            if type(value) not in kinds or not 0 <= value <= most:
+                kind = 'a number' if float in kinds else 'a whole number'
                 raise ModelError(
-                    f'{path}: confidence {name} is {value!r}; expected a number from 0 to 1'
+                    f'{path}: confidence {name} is {value!r}; expected {kind} from 0 to {most}'
                 )
         return cls(**content)
 
-    def to_dict(self) -> dict[str, float]:
+    def to_dict(self) -> dict[str, float | int]:
         """Return the entry of ``brainchop.json``."""
         return asdict(self)

@@ -23,8 +23,8 @@ keys are optional::
       "localiser": "locate-brain",                 model that finds the organ of the labels, see
                                                    brainchop_bids.inference.localise; by default
                                                    none
-      "confidence": {"least": 0.8, "dice": 0.75, "hits": 0.9, "false_alarms": 0.05},  limit
-                                                   of the flag low-confidence, see
+      "confidence": {"least": 0.8, "dice": 0.7, "hits": 17, "bad": 18, "false_alarms": 1,
+                     "good": 12},                  limit of the flag low-confidence, see
                                                    ConfidenceLimit; by default none
       "status": "experimental",                    maturity, in reports and records
       "license": "MIT",

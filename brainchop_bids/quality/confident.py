@@ -20,7 +20,7 @@ def confidence_flags(confidence: float | None, limit: ConfidenceLimit | None) ->
 
     Examples
     --------
-    >>> limit = ConfidenceLimit(least=0.8, dice=0.7, hits=0.9, false_alarms=0.05)
+    >>> limit = ConfidenceLimit(0.8, dice=0.7, hits=17, bad=18, false_alarms=1, good=12)
     >>> confidence_flags(0.85, limit), [flag.name for flag in confidence_flags(0.7, limit)]
     ([], ['low-confidence'])
     """
@@ -28,8 +28,8 @@ def confidence_flags(confidence: float | None, limit: ConfidenceLimit | None) ->
         return []
     reason = (
         f'The mean probability that the network gives to its labels is {confidence:.2f}; expected '
-        f'at least {limit.least:g}. Of images spoilt on purpose, this limit marked '
-        f'{limit.hits:.0%} of those whose labels were bad (mean Dice below {limit.dice:g}), and '
-        f'{limit.false_alarms:.0%} of the others.'
+        f'at least {limit.least:g}. Of images spoilt on purpose, this limit marked {limit.hits} '
+        f'of the {limit.bad} whose labels were bad (mean Dice below {limit.dice:g}), and '
+        f'{limit.false_alarms} of the {limit.good} others.'
     )
     return [Flag('low-confidence', round(confidence, 3), reason)]

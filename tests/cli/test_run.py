@@ -304,7 +304,7 @@ def test_a_network_that_is_not_certain_is_flagged(tmp_path: Path) -> None:
     scan = 'sub-01/anat/sub-01_T1w.nii.gz'
     root, out = write_dataset(tmp_path / 'bids', [scan]), tmp_path / 'out'
     model = write_model(tmp_path / 'unsure')
-    limit = {'least': 1, 'dice': 0.7, 'hits': 0.9, 'false_alarms': 0.125}
+    limit = {'least': 1, 'dice': 0.7, 'hits': 8, 'bad': 9, 'false_alarms': 1, 'good': 7}
     (model / 'brainchop.json').write_text(json.dumps({'confidence': limit}))
     arguments = ['--model', model, '-w', tmp_path / 'work']
     done = run(root, out, 'participant', *arguments, cwd=tmp_path)
@@ -320,8 +320,8 @@ def test_a_network_that_is_not_certain_is_flagged(tmp_path: Path) -> None:
     assert mean == pytest.approx(np.mean(list(certain.values())), abs=1e-4)
     (flag,) = [flag for flag in record['Flags'] if flag['Name'] == 'low-confidence']
     assert flag['Value'] == pytest.approx(mean, abs=0.001)
-    assert 'marked 90% of those whose labels were bad' in flag['Reason']
-    assert '12% of the others' in flag['Reason']
+    assert 'marked 8 of the 9 whose labels were bad' in flag['Reason']
+    assert '1 of the 7 others' in flag['Reason']
     page = (out / 'sub-01.html').read_text()
     assert flag['Reason'] in page
     assert f'<td class="number">{certain["White Matter"]:.2f}</td>' in page

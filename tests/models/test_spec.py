@@ -32,6 +32,9 @@ UPSTREAM = {
 }
 
 
+LIMIT = {'least': 0.8, 'dice': 0.7, 'hits': 2, 'bad': 3, 'false_alarms': 0, 'good': 3}
+
+
 @pytest.mark.parametrize('name', UPSTREAM)
 def test_upstream_models_are_known(shared, name):
     spec = load_spec(shared / 'models' / 'brainchop' / name)
@@ -297,9 +300,13 @@ def test_colour_tables_that_are_none(tmp_path, content):
         {'smooth': {'voxels': -1}},
         {'confidence': 0.8},
         {'confidence': {}},
-        {'confidence': {'least': 0.8, 'dice': 0.7, 'hits': 0.9}},
-        {'confidence': {'least': 1.8, 'dice': 0.7, 'hits': 0.9, 'false_alarms': 0.1}},
-        {'confidence': {'least': 0.8, 'dice': 0.7, 'hits': True, 'false_alarms': 0.1}},
+        {'confidence': {**LIMIT, 'more': 1}},
+        {'confidence': {**LIMIT, 'least': 1.8}},
+        {'confidence': {**LIMIT, 'dice': '0.7'}},
+        {'confidence': {**LIMIT, 'hits': 4}},
+        {'confidence': {**LIMIT, 'good': 2.5}},
+        {'confidence': {**LIMIT, 'bad': None}},
+        {'confidence': {**LIMIT, 'bad': True}},
     ],
 )
 def test_a_brainchop_json_that_cannot_be_followed(tmp_path, content):
