@@ -265,7 +265,7 @@ class WriteDerivatives(StepInterface):
             'Warnings': [*inputs.warnings, *inputs.segment_warnings],
             **located,
             'Flags': flags,
-            'Measures': quality,
+            'Measures': dict(sorted(quality.items())),
             **({'Confidence': confidence} if confidence else {}),
             **{key: volume for key, volume in volumes.items() if isdefined(volume)},
             'BrainMeasures': measures,
