@@ -71,6 +71,7 @@ def init_pipeline(arguments: argparse.Namespace) -> Workflow:
             (keep, to_scan, [('out_file', 'in_file')]),
             (to_scan, volumes, [('out_file', 'in_file')]),
             (model, volumes, [('labels', 'labels')]),
+            (segment, volumes, [('confidence', 'confidence')]),
             # One folder for each model.
             (model, sink, [('name', 'container')]),
             (to_scan, sink, [('out_file', '@dseg')]),

@@ -128,7 +128,7 @@ def test_iterated_over_models(tmp_path: Path, run: Run, monkeypatch: pytest.Monk
     monkeypatch.setenv('BRAINCHOP_MODELS', str(folders))
     done = run('over_models.py', scan, 'out', '--models', 'first', 'models/other')
     assert done.returncode == 0, done.stdout + done.stderr
-    rows = ['model\tindex\tname\tvoxels\tvolume']
+    rows = ['model\tindex\tname\tvoxels\tvolume\tconfidence']
     for name in ('first', 'other'):
         dseg, _, volumes = segmented(scan, folders / name, tmp_path / 'alone' / name)
         np.testing.assert_array_equal(read(tmp_path / 'out' / name / 'dseg.nii'), dseg)

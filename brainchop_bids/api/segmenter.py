@@ -22,7 +22,7 @@ from ..models import DEFAULT_MODEL
 from ..models.spec import ModelSpec, load_segmenter
 from ..models.zoo import find_model
 from ..quality.assess import LabelScheme, assess
-from ..quality.confident import confidence_flags
+from ..quality.confidence import confidence_flags
 from ..quality.located import localisation_flags
 from ..system.errors import BrainchopError, MemoryLimitError, ModelError, SettingsError
 from ..system.processes import why_refused
@@ -46,13 +46,15 @@ class Segmentation:
     mask : nibabel.Nifti1Image or None
         Brain mask, uint8; None if the labels do not cover a whole brain.
     volumes : list of dict
-        ``index``, ``name``, ``voxels`` and ``volume`` (mm^3) of each label, background included.
+        ``index``, ``name``, ``voxels``, ``volume`` (mm^3) and ``confidence`` (None where there is
+        none) of each label, background included.
     warnings : list of str
         One line for each irregularity of scan and model.
     flags : list of dict
         Reasons to look at the result: ``Name``, ``Reason``, and numbers with their limits.
     quality : dict of str to float
-        Image quality by MRIQC's names.
+        Image quality by MRIQC's names, and ``confidence``, see
+        `brainchop_bids.inference.confidence.mean_confidence`.
     facts : dict
         All facts about the run, as ``brainchop-segment --stats`` writes them: among others
         ``model``, ``seconds``, ``peak_mb``, ``brain_measures`` (volumes with FreeSurfer's names

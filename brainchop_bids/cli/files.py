@@ -127,8 +127,8 @@ def write_volumes_of_all(results: 'Sequence[Written]', folder: Path) -> Path:
     Returns
     -------
     Path
-        The table: ``scan``, ``total intracranial`` if the model measures it, and the labels
-        except background, in mm^3.
+        The table: ``scan``, its ``confidence``, ``total intracranial`` if the model measures it,
+        and the labels except background, in mm^3.
 
     Raises
     ------
@@ -145,12 +145,13 @@ def write_volumes_of_all(results: 'Sequence[Written]', folder: Path) -> Path:
         text = result.settings.volumes.read_text('utf-8')
         # The first two rows are the columns' names and background.
         rows = [line.split('\t') for line in text.splitlines()[2:]]
-        cells = {'scan': table_cell(str(result.settings.t1w))}
+        certain = result.facts['quality'].get('confidence', 'n/a')
+        cells = {'scan': table_cell(str(result.settings.t1w)), 'confidence': str(certain)}
         if 'intracranial_mm3' in result.facts:
             cells['total intracranial'] = f'{result.facts["intracranial_mm3"]:.3f}'
         if not lines:
-            lines.append('\t'.join([*cells, *(name for _, name, _, _ in rows)]))
-        lines.append('\t'.join([*cells.values(), *(volume for _, _, _, volume in rows)]))
+            lines.append('\t'.join([*cells, *(row[1] for row in rows)]))
+        lines.append('\t'.join([*cells.values(), *(row[3] for row in rows)]))
     path = folder / 'volumes.tsv'
     write_text(path, ''.join(f'{line}\n' for line in lines))
     return path

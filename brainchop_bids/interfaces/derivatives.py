@@ -221,7 +221,7 @@ class WriteDerivatives(StepInterface):
         from ..inference.localise.localisation import Localisation
         from ..models.brain_measures import INTRACRANIAL
         from ..models.confidence_limit import ConfidenceLimit
-        from ..quality.confident import confidence_flags
+        from ..quality.confidence import confidence_flags
         from ..quality.flags import flags_of_modality
         from ..quality.located import localisation_flags
 

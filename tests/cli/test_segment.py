@@ -69,7 +69,7 @@ def test_everything_in_the_scans_own_grid(tmp_path, model, scan, capsys):
     assert data[0, 0, 0] == 0
 
     rows = [line.split('\t') for line in volumes.read_text().splitlines()]
-    assert rows[0] == ['index', 'name', 'voxels', 'volume']
+    assert rows[0] == ['index', 'name', 'voxels', 'volume', 'confidence']
     counts = np.bincount(data.ravel(), minlength=3)
     assert [int(row[2]) for row in rows[1:]] == counts.tolist()
     assert [float(row[3]) for row in rows[1:]] == (counts * 64.0).tolist()

@@ -50,14 +50,16 @@ def test_each_scan_is_as_by_itself_and_a_failure_stops_no_other(
     ]
     assert files(out) == sorted([*images, *tables, 'volumes.tsv'])
     rows = [line.split('\t') for line in (out / 'volumes.tsv').read_text().splitlines()]
-    assert rows[0] == ['scan', 'total intracranial', 'White Matter', 'Grey Matter']
+    assert rows[0] == ['scan', 'confidence', 'total intracranial', 'White Matter', 'Grey Matter']
     assert [row[0] for row in rows[1:]] == [str(first), str(second), str(third)]
     for row, stem in zip(rows[1:], ('a_T1', 'b_T1', 'c'), strict=True):
         volumes = (out / f'{stem}_volumes.tsv').read_text().splitlines()[2:]
-        assert row[2:] == [line.split('\t')[3] for line in volumes]
-        measured = json.loads((out / f'{stem}_stats.json').read_text())['intracranial_mm3']
-        assert float(row[1]) == pytest.approx(measured, abs=1e-3)
-        assert measured > 0.9 * (float(row[2]) + float(row[3]))
+        assert row[3:] == [line.split('\t')[3] for line in volumes]
+        facts = json.loads((out / f'{stem}_stats.json').read_text())
+        assert float(row[1]) == facts['quality']['confidence']
+        measured = facts['intracranial_mm3']
+        assert float(row[2]) == pytest.approx(measured, abs=1e-3)
+        assert measured > 0.9 * (float(row[3]) + float(row[4]))
     lines = [line.removeprefix('brainchop-segment: ') for line in told]
     assert [line for line in lines if 'another scan has this name' in line] == lines[:2]
     failures = [line for line in lines if line.startswith('error: ')]

@@ -70,7 +70,7 @@ def test_equal_to_brainchop_segment(
     assert differ(out['labels'], theirs) <= 1e-4
     assert differ(out['mask'], tmp_path / 'theirs_mask.nii.gz') <= 1e-4
     rows = [line.split('\t') for line in (tmp_path / 'theirs.tsv').read_text().splitlines()[1:]]
-    volumes = {index: float(volume) / 1000 for index, _, _, volume in rows}
+    volumes = {index: float(volume) / 1000 for index, _, _, volume, _ in rows}
     for one in found['volumes']:
         assert one['mL'] == pytest.approx(volumes[str(one['index'])], rel=1e-3, abs=0.02)
     order = ['read', 'localise', 'conform', 'network', 'components', 'resample']
