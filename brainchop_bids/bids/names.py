@@ -18,6 +18,8 @@ MODALITIES = {
     'FLAIR': 'FLAIR',
     'PDw': 'proton-density-weighted',
 }
+# Suffixes of scans that look like T1-weighted ones.
+T1_LIKE = ('T1w', 'UNIT1', 'inplaneT1')
 # Order of the BIDS schema (rules/entities.yaml) from `space` on; all other entities come before.
 _LATE = ('space', 'split', 'recording', 'chunk', 'seg', 'res', 'den', 'label', 'desc')
 

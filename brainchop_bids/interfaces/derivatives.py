@@ -6,7 +6,7 @@ from typing import Any
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, TraitedSpec, isdefined, traits
 
 from ..bids.derivatives import MAPS, ScanOutputs, figure_kind, fingerprint
-from ..bids.names import ScanName
+from ..bids.names import T1_LIKE, ScanName
 from ..bids.writing import DerivedFiles, write_scan
 from .base import StepInterface, StepOutputSpec
 
@@ -249,9 +249,9 @@ class WriteDerivatives(StepInterface):
         if isdefined(inputs.confidence_limit):
             limit = ConfidenceLimit(**inputs.confidence_limit)
             flags += [flag.to_dict() for flag in confidence_flags(mean, limit)]
-        modality = ScanName.parse(inputs.source).modality
-        if modality != 'T1w':
-            flags = flags_of_modality(flags, modality, inputs.model['Name'])
+        suffix = ScanName.parse(inputs.source).suffix
+        if suffix not in T1_LIKE:
+            flags = flags_of_modality(flags, suffix, inputs.model['Name'])
         rules = {'Smoothing': inputs.smoothing, 'Mask': inputs.mask_rule}
         return {
             'Model': {**inputs.model, 'Normalization': inputs.normalization},

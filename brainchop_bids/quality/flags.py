@@ -313,16 +313,16 @@ _RULES = (
 
 
 def flags_of_modality(
-    flags: Sequence[dict[str, object]], modality: str, model: str
+    flags: Sequence[dict[str, object]], suffix: str, model: str
 ) -> list[dict[str, object]]:
-    """Return the flags of a scan of another modality than T1w.
+    """Return the flags of a scan that is not T1-weighted.
 
     Parameters
     ----------
     flags : sequence of dict
         Its flags as `Flag.to_dict` returns them.
-    modality : str
-        One of `brainchop_bids.bids.names.MODALITIES`.
+    suffix : str
+        BIDS suffix of the scan, none of `brainchop_bids.bids.names.T1_LIKE`.
     model : str
         Name of the model.
 
@@ -338,8 +338,8 @@ def flags_of_modality(
     ['other-contrast']
     """
     reason = (
-        f'The scan is {MODALITIES[modality]}; expected T1-weighted ones, for which the model '
-        f'{model} is made: look at the labels.'
+        f'The scan is {MODALITIES.get(suffix, suffix)}; expected T1-weighted ones, for which the '
+        f'model {model} is made: look at the labels.'
     )
     kept = [flag for flag in flags if flag['Name'] != _INVERTED]
     return [*kept, Flag('other-contrast', None, reason).to_dict()]

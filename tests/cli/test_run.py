@@ -580,6 +580,17 @@ def test_scans_of_another_modality(
     assert group.returncode == 0, group.stdout + group.stderr
     table = (out / 'group_seg-tinymodel_dseg.tsv').read_text().splitlines()
     assert [line.split('\t')[1] for line in table[1:]] == ['sub-01_T2w']
+    # A suffix of a filter file is no modality, and no T1w either.
+    filters, star = tmp_path / 'filters.json', 'sub-01/anat/sub-01_T2starw.nii.gz'
+    filters.write_text('{"t1w": {"suffix": "T2starw"}}')
+    (root / star).write_bytes((root / names[1]).read_bytes())
+    there = [root, tmp_path / 'star', *arguments[2:], '--bids-filter-file', filters]
+    done = run(*there, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = json.loads((tmp_path / 'star/sub-01/anat/sub-01_seg-tinymodel_dseg.json').read_text())
+    reasons = {flag['Name']: flag['Reason'] for flag in record['Flags']}
+    assert 'The scan is T2starw; expected T1-weighted' in reasons['other-contrast']
+    (root / star).unlink()
     # Results of the T1w would have the same names.
     line = refused(capsys, *arguments)
     assert 'desc-preproc_T2w.nii.gz: results of T1w scans would have the names' in line
