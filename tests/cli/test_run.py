@@ -524,7 +524,7 @@ def check_images(source: Path, anat: Path) -> None:
     assert int(dseg.header['intent_code']) == 1002
     labels = np.asarray(dseg.dataobj)
     lines = (anat / dseg_path.name.replace('.nii.gz', '.tsv')).read_text().splitlines()[1:]
-    for index, _, voxels, volume in (line.split('\t') for line in lines):
+    for index, _, voxels, volume, _ in (line.split('\t') for line in lines):
         assert int(voxels) == (labels == int(index)).sum()
         assert float(volume) == pytest.approx(int(voxels) * 64)
     record = json.loads((anat / dseg_path.name.replace('.nii.gz', '.json')).read_text())
