@@ -112,7 +112,6 @@ def init_scan_wf(
         memory=settings.network_memory,
         frame=settings.frame,
         localiser=localiser,
-        omp_nthreads=settings.omp_nthreads,
     )
     conform.inputs.in_file = str(scan.path)
     draw_scan = pe.Node(DrawScan(scan=str(scan.path)), name='draw_scan', mem_gb=_DRAW_GB)

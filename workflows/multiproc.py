@@ -8,7 +8,7 @@ import gc
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import BaseProcess
@@ -72,6 +72,9 @@ class ResilientMultiProcPlugin(FailFastMixin, MultiProcPlugin):
     ----------
     n_procs : int
         Number of threads of all workers together.
+    n_beside : int
+        Number of steps of one thread that may run on top of these, beside a step of several
+        threads. A network then need not wait until all steps of the scan before it have ended.
     memory_gb : float
         Memory of all workers together, GB.
     status_callback : callable
@@ -84,6 +87,7 @@ class ResilientMultiProcPlugin(FailFastMixin, MultiProcPlugin):
         self,
         *,
         n_procs: int,
+        n_beside: int = 0,
         memory_gb: float,
         status_callback: Callable[[Any, str], None],
         failure_callback: Callable[[Any, list[str]], None],
@@ -92,11 +96,12 @@ class ResilientMultiProcPlugin(FailFastMixin, MultiProcPlugin):
         self._context = worker_context(['brainchop_bids.interfaces'])
         self._tries: dict[int, int] = {}
         self._groups: dict[str, int] = {}
+        self._n_beside = n_beside
         self._nodes: dict[int, tuple[Any, bool]] = {}
         self._failure_callback = failure_callback
         super().__init__(
             {
-                'n_procs': min(n_procs, _MOST_WORKERS),
+                'n_procs': min(n_procs + n_beside, _MOST_WORKERS),
                 'memory_gb': memory_gb,
                 # A node that needs more than all resources runs alone and does not stop the run.
                 'raise_insufficient': False,
@@ -146,7 +151,45 @@ class ResilientMultiProcPlugin(FailFastMixin, MultiProcPlugin):
 
         Results are then complete one by one, and little is lost if a run is stopped.
         """
-        return sorted(jobids, key=lambda jobid: (self._order(jobid), jobid))
+        ordered = sorted(jobids, key=lambda jobid: (self._order(jobid), jobid))
+        return list(self._admitted(ordered)) if self._n_beside else ordered
+
+    def _admitted(self, jobids: Sequence[int]) -> Iterator[int]:
+        """Yield the jobs that may start beside those that run.
+
+        Steps of several threads come first, and share the threads that were granted. While one
+        waits, steps of one thread have only the places beside it. No more scans are started than
+        can run.
+        """
+        threads = self.processors - self._n_beside
+        sizes = [min(threads, node.n_procs) for node in self.procs]
+        running = [sizes[jobid] for _, jobid in self.pending_tasks]
+        free = threads - sum(size for size in running if size > 1)
+        places = self.processors - sum(running)
+        started, unfinished = self._progress()
+        most = threads // max(sizes) + self._n_beside
+        for jobid in sorted(jobids, key=lambda jobid: sizes[jobid] == 1):
+            group, size = self._order(jobid), sizes[jobid]
+            waits = group not in started and len(unfinished) >= most
+            if waits or size > (places if size == 1 else free):
+                continue
+            places -= size
+            free -= size if size > 1 else 0
+            started.add(group)
+            unfinished.add(group)
+            yield jobid
+
+    def _progress(self) -> tuple[set[int], set[int]]:
+        """Return the scans that have been started, and those of them that are not finished."""
+        started: set[int] = set()
+        unfinished: set[int] = set()
+        for jobid, (done, pending) in enumerate(
+            zip(self.proc_done, self.proc_pending, strict=True)
+        ):
+            (started if done else unfinished).add(self._order(jobid))
+            if pending:
+                unfinished.add(self._order(jobid))
+        return started, started & unfinished
 
     def _order(self, jobid: int) -> int:
         group = '.'.join(self.procs[jobid].fullname.split('.')[:2])

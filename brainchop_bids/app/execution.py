@@ -29,6 +29,9 @@ from .workload import absent_file
 _BATCH = 24
 # Memory of the steps that run beside the networks, GB.
 _OTHERS_GB = 1.0
+# Threads of networks for each step of one thread that may run beside them: measured on two cores,
+# all other steps of a scan take about as long in one thread as its network in two.
+_NETWORK_SHARE = 4
 _NIPYPE_CONFIG = 'nipype.cfg'
 
 
@@ -256,6 +259,7 @@ def _run_workflow(settings: Settings, workflow: Any, watcher: Watcher, pool: Poo
             workflow.run(
                 ResilientMultiProcPlugin(
                     n_procs=settings.nprocs,
+                    n_beside=_beside(settings),
                     memory_gb=max(0.1, settings.memory.amount - PROCESSES_GB - pool.memory_gb),
                     status_callback=watcher.status,
                     failure_callback=watcher.failure,
@@ -269,6 +273,14 @@ def _run_workflow(settings: Settings, workflow: Any, watcher: Watcher, pool: Poo
             traceback.print_exc()
         return last_words(f'{type(error).__name__}: {error}') or 'the run stopped early'
     return ''
+
+
+def _beside(settings: Settings) -> int:
+    """Return the number of steps that may run beside networks that have all threads.
+
+    If each network has one thread, those of other scans keep all processors busy.
+    """
+    return max(1, settings.nprocs // _NETWORK_SHARE) if settings.omp_nthreads > 1 else 0
 
 
 def _run_with(plugin: dict[str, Any], workflow: Any, watcher: Watcher) -> None:

@@ -157,8 +157,9 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
         metavar='N',
         type=positive,
         help=(
-            'maximum number of threads of all processes together (default: as many as '
-            'CPU affinity, SLURM and cgroup allow)'
+            'maximum number of threads of all networks together (default: as many as '
+            'CPU affinity, SLURM and cgroup allow); one more for every four of them may draw and '
+            'write results meanwhile, unless --omp-nthreads is 1'
         ),
     )
     group.add_argument(

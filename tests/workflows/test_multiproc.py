@@ -38,6 +38,18 @@ def slow(folder: str) -> None:
         time.sleep(3)
 
 
+def timed(log: str, step: str, seconds: float, after: str) -> str:
+    """Leave a line with the times at which a step began and ended."""
+    import time
+    from pathlib import Path
+
+    begun = time.time()
+    time.sleep(seconds)
+    with Path(log).open('a') as file:
+        file.write(f'{step} {begun} {time.time()}\n')
+    return step
+
+
 def failures_of(nodes: list[Node], folder: Path) -> dict[str, str]:
     """Run nodes, and return what is said of those that fail."""
     workflow = Workflow('killed', base_dir=str(folder / 'work'))
@@ -111,3 +123,45 @@ def test_a_node_whose_fork_server_is_killed_is_ended_before_it_is_run_again(
     killer.join()
     assert (tmp_path / 'begun').read_text().count('line') == 2
     assert (tmp_path / 'ended').read_text().count('line') == 1
+
+
+@pytest.mark.timeout(120)
+def test_a_network_runs_beside_the_last_steps_of_the_scan_before(tmp_path: Path) -> None:
+    log, number = tmp_path / 'log.txt', 3
+    workflow = Workflow('run', base_dir=str(tmp_path / 'work'))
+    for place in range(number):
+        scan, before = Workflow(f'scan_{place}'), None
+        for step, threads, seconds in (('conform', 1, 0.1), ('network', 2, 1.0), ('last', 1, 2.0)):
+            function = Function(['log', 'step', 'seconds', 'after'], ['out'], timed)
+            node = Node(function, name=step, n_procs=threads)
+            node.inputs.trait_set(log=str(log), step=f'{place}-{step}', seconds=seconds, after='')
+            if before is None:
+                scan.add_nodes([node])
+            else:
+                scan.connect(before, 'out', node, 'after')
+            before = node
+        workflow.add_nodes([scan])
+    workflow.config['execution'] = {'poll_sleep_duration': '0.05'}
+    workflow.run(
+        ResilientMultiProcPlugin(
+            n_procs=2,
+            n_beside=1,
+            memory_gb=2,
+            status_callback=lambda node, status: None,
+            failure_callback=lambda node, lines: pytest.fail(''.join(lines)),
+        )
+    )
+    times = {
+        step: (float(begun), float(ended))
+        for step, begun, ended in map(str.split, log.read_text().splitlines())
+    }
+    assert len(times) == 3 * number
+    for place in range(1, number):
+        begun, _ = times[f'{place}-network']
+        # The two threads are one network's at a time, and no step waits for the other's end.
+        assert times[f'{place - 1}-network'][1] <= begun < times[f'{place - 1}-last'][1]
+    for begun, _ in times.values():
+        beside = [step for step, (first, end) in times.items() if first <= begun < end]
+        assert sum(2 if step.endswith('network') else 1 for step in beside) <= 3
+    # The third scan is not begun before the first one is done.
+    assert times['0-last'][1] <= times['2-conform'][0]
