@@ -1,6 +1,6 @@
 """Frames of a volume, shrunk to the few pixels that a localiser sees."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -11,6 +11,8 @@ from ...image.sampling import for_each
 SIDE = 64
 # Voxels that a pixel averages along each axis; more would not change it.
 _SAMPLES = 4
+# Frames closer than this, mm, are averaged: each pixel of a head is 3 to 5 mm.
+_SPACING = 2.0
 # Frames in a chunk, so that its float32 copy stays in the cache.
 _CHUNK = 16
 
@@ -81,6 +83,26 @@ class Frames:
     rows: Axis
     columns: Axis
 
+    def spaced(self, zoom: float) -> 'Frames':
+        """Average frames that are closer than 2 mm.
+
+        Parameters
+        ----------
+        zoom : float
+            Distance of the frames, mm.
+
+        Returns
+        -------
+        Frames
+            Evenly spaced over the same field of view.
+        """
+        count = len(self.images)
+        fewer = max(1, round(count * zoom / _SPACING))
+        if fewer >= count:
+            return self
+        weights = interpolation(count, zoom, fewer, count * zoom / fewer)
+        return replace(self, images=np.tensordot(weights, self.images, 1))
+
 
 def shrink(data: np.ndarray, zooms: tuple[float, ...], axis: int, threads: int = 1) -> Frames:
     """Shrink all frames along an axis to 64 x 64 pixels.
@@ -132,3 +154,25 @@ def _contiguous(chunk: np.ndarray, turned: bool) -> np.ndarray:
     """Return frames as float32, copied in the order of their memory."""
     order = (0, 2, 1) if turned else (0, 1, 2)
     return np.array(chunk.transpose(order), np.float32, order='C', copy=True)
+
+
+def interpolation(count: int, size: float, cells: int, cell: float) -> np.ndarray:
+    """Return the weights of linear interpolation between two centred grids on a line.
+
+    Parameters
+    ----------
+    count, cells : int
+        Number of places in the source and in the target.
+    size, cell : float
+        Their distances, mm. If the cells are the larger ones, they are weighted means.
+
+    Returns
+    -------
+    (cells, count) float32
+    """
+    source, target = (
+        (np.arange(n) + 0.5 - n / 2) * step for n, step in ((count, size), (cells, cell))
+    )
+    weights = np.clip(1 - np.abs(target[:, None] - source) / max(size, cell), 0, None)
+    weights /= weights.sum(1, keepdims=True)
+    return weights.astype(np.float32)

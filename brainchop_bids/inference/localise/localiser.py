@@ -23,7 +23,7 @@ from .sector import Sector, find_sector
 # Frames that are computed at once: more need more memory and are not faster.
 BATCH = 64
 # By how much the box is larger than what is found, since ends are right within some mm.
-_MARGIN = 8.0
+_MARGIN = 9.0
 # Most times that a volume is looked at, each time only around what was found: by how much more, as
 # a share of the organ's longest side, and only if the longest side shrinks by this factor.
 _LOOKS = 3
@@ -156,12 +156,15 @@ class Localiser:
         for axis in range(3):
             if not _worth_looking(data.shape, zooms, axis):
                 continue
-            frames = shrink(data, zooms, axis, self.threads)
+            frames = shrink(data, zooms, axis, self.threads).spaced(zooms[axis])
             probabilities = self.probabilities(frames.images)
             organ = 1 - probabilities[..., 0]
-            passes.append((frames, organ))
             if self.network.classes > 2:
                 views[axis] = probabilities[organ > 0.5, 1:].sum(0)
+                # A network of all views knows frames that are turned by 180 degrees as well.
+                turned = self.probabilities(frames.images[:, ::-1, ::-1])
+                organ = (organ + 1 - turned[:, ::-1, ::-1, 0]) / 2
+            passes.append((frames, organ))
         return find_sector(passes, data.shape, zooms), views
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:

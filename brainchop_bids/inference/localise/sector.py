@@ -7,12 +7,12 @@ import numpy as np
 from scipy import ndimage
 
 from ...image.boxes import bounding_box
-from .frames import Frames
+from .frames import Frames, interpolation
 
 # Cells of the common grid along the longest side of the volume: some more than frames have pixels.
 _CELLS = 96
 # A cell belongs to the organ above this mean probability of all passes.
-_LIKELY = 0.4
+_LIKELY = 0.45
 # Radius, in cells, by which the organ is opened, so that what only touches it is left out.
 _OPENING = 2
 # Least area of the organ at its ends, as a share of its largest area.
@@ -154,22 +154,9 @@ def _resampled(
     sources = {frames.axis: zoom, others[0]: frames.rows.pixel, others[1]: frames.columns.pixel}
     # The axis across the frames, which is the longest, comes first.
     for axis, source in sources.items():
-        weights = _weights(result.shape[axis], source, grid[axis], sizes[axis])
+        weights = interpolation(result.shape[axis], source, grid[axis], sizes[axis])
         result = np.moveaxis(np.tensordot(weights, result, (1, axis)), 0, axis)
     return result
-
-
-def _weights(count: int, size: float, cells: int, cell: float) -> np.ndarray:
-    """Return the weights of linear interpolation between two centred grids, (cells, count).
-
-    If the cells are the larger ones, they are weighted means.
-    """
-    source, target = (
-        (np.arange(n) + 0.5 - n / 2) * step for n, step in ((count, size), (cells, cell))
-    )
-    weights = np.clip(1 - np.abs(target[:, None] - source) / max(size, cell), 0, None)
-    weights /= weights.sum(1, keepdims=True)
-    return weights.astype(np.float32)
 
 
 def _largest(mask: np.ndarray) -> np.ndarray:

@@ -53,3 +53,20 @@ def test_values_that_are_no_numbers_count_as_zero() -> None:
     data[32:, :, 1] = np.inf
     images = shrink(data, (1.0, 1.0, 1.0), 2).images
     assert images.mean((1, 2)).tolist() == [1, 0, 1]
+
+
+@given(count=st.integers(1, 300), zoom=st.floats(0.3, 6))
+@settings(max_examples=60, deadline=None)
+def test_frames_closer_than_two_mm_are_averaged(count: int, zoom: float) -> None:
+    """A ramp in mm across frames stays that ramp, but for its ends, with fewer frames."""
+    ramp = (np.arange(count) - (count - 1) / 2) * zoom
+    data = np.broadcast_to(ramp.astype(np.float32), (4, 4, count))
+    frames = shrink(data, (1.0, 1.0, zoom), 2)
+    fewer = frames.spaced(zoom)
+    number = len(fewer.images)
+    spacing = count * zoom / number
+    assert spacing >= min(zoom, 1.3) - 1e-9
+    assert spacing <= max(zoom, 2.7) + 1e-9 or number == 1
+    found = fewer.images[:, SIDE // 2, SIDE // 2]
+    mm = (np.arange(number) - (number - 1) / 2) * spacing
+    np.testing.assert_allclose(found[1:-1], mm[1:-1], rtol=1e-4, atol=zoom / 4 + 1e-3)

@@ -29,10 +29,10 @@ def test_the_box_does_not_depend_on_the_field_of_view(localiser: Localiser, seed
     geometry = Geometry(shape, np.full(3, 2.5), np.eye(3), np.zeros(3))
     sector = localiser(data, geometry).sector
     assert sector is not None
-    grown = sector.grown(-8, shape, geometry.zooms)
+    grown = sector.grown(-9, shape, geometry.zooms)
     for extent, part, length in zip(grown.extents, box, shape, strict=True):
         # Where the box ends with the volume, it has no margin.
-        at_ends = extent.first - 3 <= 0, extent.last + 3 >= length - 1
+        at_ends = extent.first - 4 <= 0, extent.last + 4 >= length - 1
         assert at_ends[0] or abs(extent.first - part.start) * 2.5 <= 5
         assert at_ends[1] or abs(extent.last + 1 - part.stop) * 2.5 <= 5
         assert min(extent.certainties) > 0.8

@@ -89,7 +89,7 @@ def test_a_bright_box_is_found(tmp_path: Path, npm_packages: NpmPackages) -> Non
     same(by_web(localiser, node_modules, tmp_path)(data, geometry), expected)
     assert expected.sector is not None
     ends = [(one.first, one.last) for one in expected.sector.extents]
-    # With 8 mm, which are four voxels, on each side.
+    # With 9 mm, which are four voxels, on each side.
     np.testing.assert_allclose(ends, [(16, 63), (26, 53), (6, 43)], atol=1)
 
 

@@ -4,17 +4,16 @@
  */
 import { boundingBox, cropped, grown, pasted, sidesOf } from './boxes.js';
 import { within } from './distance.js';
+import { linearWeights, round, scale, shrink, SIDE, spaced, turnedFrames } from './frames.js';
 import { affineOf, fromAffine, inverse, orientation, product, voxelVolume } from './geometry.js';
 import { parseNormalization } from './normalize.js';
 import { loadOrt, openSession } from './ort.js';
 import { Components } from './runs.js';
 
 const f32 = Math.fround;
-const SIDE = 64;
 const BATCH = 64;
-const SAMPLES = 4;
-const [MARGIN, LOOKS, AROUND, CLOSER, LEAST_PIXELS] = [8, 3, 0.2, 0.8, 4];
-const [CELLS, LIKELY, OPENING, TIP, ZONE, LEAST] = [96, 0.4, 2, 0.005, 10, 2000];
+const [MARGIN, LOOKS, AROUND, CLOSER, LEAST_PIXELS] = [9, 3, 0.2, 0.8, 4];
+const [CELLS, LIKELY, OPENING, TIP, ZONE, LEAST] = [96, 0.45, 2, 0.005, 10, 2000];
 const [LEAST_CERTAINTY, SURE, LEAST_SHARE] = [0.25, 0.5, 0.01];
 const [MARGIN_MM, DEPTH, ACROSS, BELOW] = [13, 2, 10, 33];
 
@@ -27,9 +26,6 @@ const ORIENTATIONS = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2,
     DIRECTIONS[order[1]].flatMap((y) => DIRECTIONS[order[2]].map((z) => [x, y, z])),
   ),
 );
-
-/** Round halves to even, as Python does. */
-const round = (n) => (Math.abs(n % 1) === 0.5 ? 2 * Math.round(n / 2) : Math.round(n));
 
 /**
  * Find the brain.
@@ -114,7 +110,7 @@ function widened({ low, high }, margin, dims, zooms) {
 }
 
 /** The sector without margin, and how often each view is seen along each axis. */
-async function lookAt(data, dims, zooms, { ort, session, rule, classes }) {
+async function lookAt(data, dims, zooms, network) {
   const passes = [];
   const views = [0, 1, 2].map(() => new Float64Array(VIEWS.length));
   for (let axis = 0; axis < 3; axis++) {
@@ -122,91 +118,47 @@ async function lookAt(data, dims, zooms, { ort, session, rule, classes }) {
     const sides = others.map((n) => dims[n] * zooms[n]);
     if ((Math.min(...sides) * SIDE) / Math.max(...sides) < LEAST_PIXELS) continue;
     const pixel = Math.max(...sides) / SIDE;
-    const images = shrink(data, dims, zooms, axis, others, pixel);
-    scale(images, rule);
-    const organ = new Float32Array(images.length);
-    const count = SIDE * SIDE;
-    for (let start = 0; start < dims[axis]; start += BATCH) {
-      const number = Math.min(BATCH, dims[axis] - start);
-      const part = images.subarray(start * count, (start + number) * count);
-      const input = new ort.Tensor('float32', part, [number, 1, SIDE, SIDE]);
-      const result = await session.run({ [session.inputNames[0]]: input });
-      const logits = result[session.outputNames[0]].data;
-      const exponents = new Float64Array(classes);
-      for (let i = 0; i < number * count; i++) {
-        const at = Math.floor(i / count) * classes * count + (i % count);
-        let most = -Infinity;
-        for (let c = 0; c < classes; c++) most = Math.max(most, logits[at + c * count]);
-        let sum = 0;
-        for (let c = 0; c < classes; c++) sum += exponents[c] = Math.exp(logits[at + c * count] - most);
-        const likely = 1 - f32(exponents[0] / sum);
-        organ[start * count + i] = likely;
-        if (classes > 2 && likely > 0.5) {
-          for (let c = 1; c < classes; c++) views[axis][c - 1] += exponents[c] / sum;
-        }
-      }
+    const images = spaced(shrink(data, dims, zooms, axis, others, pixel), zooms[axis]);
+    scale(images, network.rule);
+    const { organ, votes } = await seen(images, network);
+    if (network.classes > 2) {
+      views[axis] = votes;
+      // A network of all views knows frames that are turned by 180 degrees as well.
+      const turned = turnedFrames((await seen(turnedFrames(images), network)).organ);
+      for (let i = 0; i < organ.length; i++) organ[i] = f32((organ[i] + turned[i]) / 2);
     }
-    passes.push({ axis, others, pixel, organ, count: dims[axis] });
+    passes.push({ axis, others, pixel, organ, count: images.length / SIDE ** 2 });
   }
   return { sector: findSector(passes, dims, zooms), views };
 }
 
-/** Voxels that are used along an axis, and for each of them pixels and weights. */
-function weightsAlong(length, size, pixel) {
-  const step = Math.max(1, Math.trunc(pixel / size / SAMPLES));
-  const voxels = [];
-  for (let used = Math.floor((step - 1) / 2); used < length; used += step) {
-    const middle = ((used - (length - 1) / 2) * size) / pixel + SIDE / 2;
-    const half = (size * step) / pixel / 2;
-    const parts = [];
-    for (let p = Math.max(0, Math.floor(middle - half)); p < Math.min(SIDE, middle + half); p++) {
-      const overlap = Math.min(middle + half, p + 1) - Math.max(middle - half, p);
-      if (overlap > 0) parts.push([p, f32(overlap)]);
-    }
-    voxels.push([used, parts]);
-  }
-  return voxels;
-}
-
-/** Shrink all frames along an axis to 64 x 64 pixels. */
-function shrink(data, dims, zooms, axis, others, pixel) {
-  const steps = [1, dims[0], dims[0] * dims[1]];
-  const [rows, columns] = others.map((n) => weightsAlong(dims[n], zooms[n], pixel));
-  const flat = columns.flatMap(([used, parts]) => parts.map(([p, weight]) => [used * steps[others[1]], p, weight]));
-  const [places, pixels, weights] = [0, 1, 2].map((i) => Float64Array.from(flat, (one) => one[i]));
-  const images = new Float32Array(dims[axis] * SIDE * SIDE);
-  const line = new Float64Array(SIDE);
-  for (let frame = 0; frame < dims[axis]; frame++) {
-    for (const [used, parts] of rows) {
-      const from = frame * steps[axis] + used * steps[others[0]];
-      line.fill(0);
-      for (let i = 0; i < places.length; i++) line[pixels[i]] += data[from + places[i]] * weights[i];
-      for (const [p, weight] of parts) {
-        const to = (frame * SIDE + p) * SIDE;
-        for (let i = 0; i < SIDE; i++) images[to + i] += line[i] * weight;
+/** The probability of the organ in each pixel of normalised frames, and of views where it is likely. */
+async function seen(images, { ort, session, classes }) {
+  const organ = new Float32Array(images.length);
+  const votes = new Float64Array(VIEWS.length);
+  const count = SIDE * SIDE;
+  const frames = images.length / count;
+  for (let start = 0; start < frames; start += BATCH) {
+    const number = Math.min(BATCH, frames - start);
+    const part = images.subarray(start * count, (start + number) * count);
+    const input = new ort.Tensor('float32', part, [number, 1, SIDE, SIDE]);
+    const result = await session.run({ [session.inputNames[0]]: input });
+    const logits = result[session.outputNames[0]].data;
+    const exponents = new Float64Array(classes);
+    for (let i = 0; i < number * count; i++) {
+      const at = Math.floor(i / count) * classes * count + (i % count);
+      let most = -Infinity;
+      for (let c = 0; c < classes; c++) most = Math.max(most, logits[at + c * count]);
+      let sum = 0;
+      for (let c = 0; c < classes; c++) sum += exponents[c] = Math.exp(logits[at + c * count] - most);
+      const likely = 1 - f32(exponents[0] / sum);
+      organ[start * count + i] = likely;
+      if (classes > 2 && likely > 0.5) {
+        for (let c = 1; c < classes; c++) votes[c - 1] += exponents[c] / sum;
       }
     }
   }
-  return images;
-}
-
-/** Normalise frames together, in place. */
-function scale(images, { kind, low, high, clip }) {
-  const sorted = images.slice().sort();
-  const at = (q) => {
-    const place = q * (sorted.length - 1);
-    const lower = Math.floor(place);
-    const [a, b] = [sorted[lower], sorted[Math.min(lower + 1, sorted.length - 1)]];
-    return a + (b - a) * (place - lower);
-  };
-  const [first, last] =
-    kind === 'quantile' ? [at(low), at(high)] : [sorted[0], sorted[sorted.length - 1]];
-  const [shift, span] = [f32(first), f32(last - first)];
-  for (let i = 0; i < images.length; i++) {
-    let value = f32(images[i] - shift);
-    if (span > 0) value = f32(value / span);
-    images[i] = clip ? Math.min(1, Math.max(0, value)) : value;
-  }
+  return { organ, votes };
 }
 
 /** The box around the largest organ, from the probabilities of all passes on one grid. */
@@ -276,18 +228,6 @@ function resampled({ axis, others, pixel, organ, count }, grid, sizes) {
     }
   }
   return result;
-}
-
-/** Weights of linear interpolation between two centred grids; means if the cells are larger. */
-function linearWeights(count, size, cells, cell) {
-  const wide = Math.max(size, cell);
-  return Array.from({ length: cells }, (_, t) => {
-    const place = (t + 0.5 - cells / 2) * cell;
-    const all = Array.from({ length: count }, (_, s) => [s, 1 - Math.abs(place - (s + 0.5 - count / 2) * size) / wide]);
-    const parts = all.filter(([, weight]) => weight > 0);
-    const sum = parts.reduce((total, [, weight]) => total + weight, 0);
-    return parts.map(([s, weight]) => [s, weight / sum]);
-  });
 }
 
 /** The largest part of a mask, without what only touches it. */
